@@ -1,0 +1,4 @@
+//! Says why RDMA does not work on a host, and what would.
+
+pub mod verbs;
+pub mod worker;

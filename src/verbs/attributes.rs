@@ -1,0 +1,369 @@
+//! What a device and its ports publish about themselves, decoded from the structures of verbs.h.
+#![allow(unsafe_code, reason = "reads a C character array that the library filled")]
+
+use std::ffi::CStr;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use rdma_sys::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::MTU_BYTES;
+
+/// Capabilities from `ibv_query_device` and, where the provider has it, `ibv_query_device_ex`. Names are those of ibv_query_device(3).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceAttributes {
+    /// Firmware version, in the vendor's own format.
+    pub firmware: String,
+    /// Node GUID, as `0123:4567:89ab:cdef`.
+    pub node_guid: String,
+    /// GUID of the whole adapter.
+    pub sys_image_guid: String,
+    /// The vendor's IEEE or PCI number.
+    pub vendor_id: u32,
+    /// The vendor's number of this part.
+    pub vendor_part_id: u32,
+    /// Hardware revision.
+    pub hw_ver: u32,
+    /// Largest memory region, in bytes.
+    pub max_mr_size_bytes: u64,
+    /// Page sizes that a memory region may have, as a bit mask.
+    pub page_size_cap: u64,
+    /// Queue pairs.
+    pub max_qp: i32,
+    /// Outstanding work requests on any one queue.
+    pub max_qp_wr: i32,
+    /// Flags of `device_cap_flags` (with the extended ones, where known), by name.
+    pub flags: Vec<String>,
+    /// Scatter-gather entries in a work request: the smaller of the send and the receive limit.
+    pub max_sge: i32,
+    /// Scatter-gather entries in an RDMA read.
+    pub max_sge_rd: i32,
+    /// Completion queues.
+    pub max_cq: i32,
+    /// Entries in a completion queue.
+    pub max_cqe: i32,
+    /// Memory regions.
+    pub max_mr: i32,
+    /// Protection domains.
+    pub max_pd: i32,
+    /// RDMA reads and atomics that a queue pair may have outstanding as responder.
+    pub max_qp_rd_atom: i32,
+    /// As above, for the whole device.
+    pub max_res_rd_atom: i32,
+    /// RDMA reads and atomics that a queue pair may have outstanding as initiator.
+    pub max_qp_init_rd_atom: i32,
+    /// Atomic operations: `none`, `hca` or `global`.
+    pub atomic: String,
+    /// Memory windows.
+    pub max_mw: i32,
+    /// Raw Ethernet queue pairs.
+    pub max_raw_ethy_qp: i32,
+    /// Multicast groups.
+    pub max_mcast_grp: i32,
+    /// Queue pairs in one multicast group.
+    pub max_mcast_qp_attach: i32,
+    /// Address handles.
+    pub max_ah: i32,
+    /// Shared receive queues; 0 where there are none.
+    pub max_srq: i32,
+    /// Work requests in a shared receive queue.
+    pub max_srq_wr: i32,
+    /// Scatter-gather entries in a request of a shared receive queue.
+    pub max_srq_sge: i32,
+    /// Partitions in a port's table.
+    pub max_pkeys: u16,
+    /// Local acknowledgement delay, as the exponent of 4.096 us.
+    pub local_ca_ack_delay: u8,
+    /// Physical ports.
+    pub ports: u32,
+    /// What only `ibv_query_device_ex` tells; absent where library or provider lacks it.
+    pub extended: Option<ExtendedAttributes>,
+}
+
+/// What only `ibv_query_device_ex` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ExtendedAttributes {
+    /// On-demand paging.
+    pub on_demand_paging: OnDemandPaging,
+    /// Bits of a completion timestamp; 0 where there is none.
+    pub completion_timestamp_mask: u64,
+    /// Clock of the timestamps, in kHz.
+    pub hca_core_clock_khz: u64,
+    /// Largest segmentation offload, in bytes.
+    pub max_tso_bytes: u32,
+    /// Work queues of type receive.
+    pub max_wq_type_rq: u32,
+    /// Device memory, in bytes.
+    pub max_dm_size_bytes: u64,
+    /// Completions that a completion queue may gather before an event.
+    pub max_cq_moderation_count: u16,
+    /// Time that it may gather them, in microseconds.
+    pub max_cq_moderation_period_us: u16,
+    /// Tags of hardware tag matching; 0 where there is none.
+    pub max_tag_matching_tags: u32,
+    /// Queue-pair rate limits, in kbit/s, smallest and largest; 0 where there are none.
+    pub rate_limit_kbit_per_second: [u32; 2],
+}
+
+/// On-demand paging by transport, as bit masks of `ibv_odp_transport_cap_bits`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct OnDemandPaging {
+    /// Whether there is any.
+    pub supported: bool,
+    /// Whether whole address spaces can be registered.
+    pub implicit: bool,
+    /// Operations on reliable connections.
+    pub rc: u32,
+    /// Operations on unreliable connections.
+    pub uc: u32,
+    /// Operations on unreliable datagrams.
+    pub ud: u32,
+}
+
+/// Names of the flags of `device_cap_flags` and `device_cap_flags_ex` (verbs.h, `enum ibv_device_cap_flags` and `ibv_raw_packet_caps`).
+const FLAGS: &[(u32, &str)] = &[
+    (0, "resize_max_wr"),
+    (1, "bad_pkey_cntr"),
+    (2, "bad_qkey_cntr"),
+    (3, "raw_multi"),
+    (4, "auto_path_mig"),
+    (5, "change_phy_port"),
+    (6, "ud_av_port_enforce"),
+    (7, "curr_qp_state_mod"),
+    (8, "shutdown_port"),
+    (9, "init_type"),
+    (10, "port_active_event"),
+    (11, "sys_image_guid"),
+    (12, "rc_rnr_nak_gen"),
+    (13, "srq_resize"),
+    (14, "n_notify_cq"),
+    (17, "mem_window"),
+    (18, "ud_ip_csum"),
+    (20, "xrc"),
+    (21, "mem_mgt_extensions"),
+    (23, "mem_window_type_2a"),
+    (24, "mem_window_type_2b"),
+    (25, "rc_ip_csum"),
+    (26, "raw_ip_csum"),
+    (29, "managed_flow_steering"),
+    (34, "raw_scatter_fcs"),
+    (36, "pci_write_end_padding"),
+];
+
+fn guid(big_endian: u64) -> String {
+    let value = u64::from_be(big_endian);
+    format!("{:04x}:{:04x}:{:04x}:{:04x}", value >> 48, value >> 32 & 0xffff, value >> 16 & 0xffff, value & 0xffff)
+}
+
+impl DeviceAttributes {
+    pub(super) fn from_raw(raw: &ibv_device_attr_ex, is_extended: bool) -> Self {
+        let base = &raw.orig_attr;
+        let flags = if is_extended { u64::from(base.device_cap_flags) | raw.device_cap_flags_ex } else { u64::from(base.device_cap_flags) };
+        // SAFETY: the array was zeroed before the call and a provider writes a terminated string of at most its size.
+        let firmware = unsafe { CStr::from_ptr(base.fw_ver.as_ptr()) }.to_string_lossy().into_owned();
+        Self {
+            firmware,
+            node_guid: guid(base.node_guid),
+            sys_image_guid: guid(base.sys_image_guid),
+            vendor_id: base.vendor_id,
+            vendor_part_id: base.vendor_part_id,
+            hw_ver: base.hw_ver,
+            max_mr_size_bytes: base.max_mr_size,
+            page_size_cap: base.page_size_cap,
+            max_qp: base.max_qp,
+            max_qp_wr: base.max_qp_wr,
+            flags: FLAGS.iter().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()).collect(),
+            max_sge: base.max_sge,
+            max_sge_rd: base.max_sge_rd,
+            max_cq: base.max_cq,
+            max_cqe: base.max_cqe,
+            max_mr: base.max_mr,
+            max_pd: base.max_pd,
+            max_qp_rd_atom: base.max_qp_rd_atom,
+            max_res_rd_atom: base.max_res_rd_atom,
+            max_qp_init_rd_atom: base.max_qp_init_rd_atom,
+            atomic: match base.atomic_cap {
+                ibv_atomic_cap::IBV_ATOMIC_HCA => "hca",
+                ibv_atomic_cap::IBV_ATOMIC_GLOB => "global",
+                _ => "none",
+            }
+            .to_owned(),
+            max_mw: base.max_mw,
+            max_raw_ethy_qp: base.max_raw_ethy_qp,
+            max_mcast_grp: base.max_mcast_grp,
+            max_mcast_qp_attach: base.max_mcast_qp_attach,
+            max_ah: base.max_ah,
+            max_srq: base.max_srq,
+            max_srq_wr: base.max_srq_wr,
+            max_srq_sge: base.max_srq_sge,
+            max_pkeys: base.max_pkeys,
+            local_ca_ack_delay: base.local_ca_ack_delay,
+            ports: if is_extended && raw.phys_port_cnt_ex > 0 { raw.phys_port_cnt_ex } else { u32::from(base.phys_port_cnt) },
+            extended: is_extended.then(|| ExtendedAttributes {
+                on_demand_paging: OnDemandPaging {
+                    supported: raw.odp_caps.general_caps & 1 != 0,
+                    implicit: raw.odp_caps.general_caps & 2 != 0,
+                    rc: raw.odp_caps.per_transport_caps.rc_odp_caps,
+                    uc: raw.odp_caps.per_transport_caps.uc_odp_caps,
+                    ud: raw.odp_caps.per_transport_caps.ud_odp_caps,
+                },
+                completion_timestamp_mask: raw.completion_timestamp_mask,
+                hca_core_clock_khz: raw.hca_core_clock,
+                max_tso_bytes: raw.tso_caps.max_tso,
+                max_wq_type_rq: raw.max_wq_type_rq,
+                max_dm_size_bytes: raw.max_dm_size,
+                max_cq_moderation_count: raw.cq_mod_caps.max_cq_count,
+                max_cq_moderation_period_us: raw.cq_mod_caps.max_cq_period,
+                max_tag_matching_tags: raw.tm_caps.max_num_tags,
+                rate_limit_kbit_per_second: [raw.packet_pacing_caps.qp_rate_limit_min, raw.packet_pacing_caps.qp_rate_limit_max],
+            }),
+        }
+    }
+}
+
+/// What `ibv_query_port` tells of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortAttributes {
+    /// The port's number, from 1.
+    pub port: u8,
+    /// `down`, `init`, `armed`, `active` or `active_defer`.
+    pub state: String,
+    /// Largest path MTU, in bytes.
+    pub max_mtu_bytes: u32,
+    /// Path MTU in force, in bytes.
+    pub active_mtu_bytes: u32,
+    /// Largest message, in bytes.
+    pub max_msg_size_bytes: u32,
+    /// Entries in the GID table.
+    pub gid_table_length: i32,
+    /// Entries in the P_Key table.
+    pub pkey_table_length: u16,
+    /// Local identifier; 0 on Ethernet.
+    pub lid: u16,
+    /// The subnet manager's local identifier.
+    pub sm_lid: u16,
+    /// `infiniband`, `ethernet` or `unspecified`.
+    pub link_layer: String,
+    /// Lanes in use; 0 where the code is not known.
+    pub active_width_lanes: u8,
+    /// The speed code of one lane, as the InfiniBand specification numbers it.
+    pub active_speed_code: u8,
+}
+
+impl PortAttributes {
+    pub(super) fn from_raw(port: u8, raw: &ibv_port_attr) -> Self {
+        let mtu = |code: u32| MTU_BYTES.get(code as usize).copied().unwrap_or(0);
+        Self {
+            port,
+            state: match raw.state {
+                ibv_port_state::IBV_PORT_DOWN => "down",
+                ibv_port_state::IBV_PORT_INIT => "init",
+                ibv_port_state::IBV_PORT_ARMED => "armed",
+                ibv_port_state::IBV_PORT_ACTIVE => "active",
+                ibv_port_state::IBV_PORT_ACTIVE_DEFER => "active_defer",
+                _ => "nop",
+            }
+            .to_owned(),
+            max_mtu_bytes: mtu(raw.max_mtu),
+            active_mtu_bytes: mtu(raw.active_mtu),
+            max_msg_size_bytes: raw.max_msg_sz,
+            gid_table_length: raw.gid_tbl_len,
+            pkey_table_length: raw.pkey_tbl_len,
+            lid: raw.lid,
+            sm_lid: raw.sm_lid,
+            // verbs.h: IBV_LINK_LAYER_INFINIBAND is 1, IBV_LINK_LAYER_ETHERNET is 2.
+            link_layer: match raw.link_layer {
+                1 => "infiniband",
+                2 => "ethernet",
+                _ => "unspecified",
+            }
+            .to_owned(),
+            active_width_lanes: match raw.active_width {
+                1 => 1,
+                2 => 4,
+                4 => 8,
+                8 => 12,
+                16 => 2,
+                _ => 0,
+            },
+            active_speed_code: raw.active_speed,
+        }
+    }
+}
+
+/// A global identifier: 128 bits that name a port, or an address of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gid(pub [u8; 16]);
+
+impl Gid {
+    /// Whether the entry holds nothing.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == [0; 16]
+    }
+
+    /// The address of an IPv4-mapped identifier (`::ffff:a.b.c.d`), as RoCE v2 over IPv4 uses it.
+    #[must_use]
+    pub fn ipv4(self) -> Option<Ipv4Addr> {
+        Ipv6Addr::from(self.0).to_ipv4_mapped()
+    }
+
+    /// Which networks can be reached with it.
+    #[must_use]
+    pub fn scope(self) -> &'static str {
+        match (self.ipv4(), self.0) {
+            _ if self.is_empty() => "empty",
+            (Some(_), _) => "ipv4",
+            (None, [0xfe, second, ..]) if second & 0xc0 == 0x80 => "link_local",
+            _ => "global",
+        }
+    }
+}
+
+impl fmt::Display for Gid {
+    /// Eight groups in hexadecimal, as sysfs writes it, so that it can be compared and searched for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, pair) in self.0.chunks(2).enumerate() {
+            write!(f, "{}{:02x}{:02x}", if index == 0 { "" } else { ":" }, pair[0], pair[1])?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Gid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Gid {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.trim().parse::<Ipv6Addr>().map(|address| Self(address.octets()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gids_read_back_and_know_their_scope() {
+        for (text, scope) in [
+            ("0000:0000:0000:0000:0000:ffff:0a4d:0001", "ipv4"),
+            ("fe80:0000:0000:0000:0202:03ff:fe04:0506", "link_local"),
+            ("2001:0db8:0000:0000:0000:0000:0000:0001", "global"),
+            ("0000:0000:0000:0000:0000:0000:0000:0000", "empty"),
+            ("fec0:0000:0000:0000:0000:0000:0000:0001", "global"),
+        ] {
+            let gid: Gid = text.parse().unwrap();
+            assert_eq!(gid.to_string(), text);
+            assert_eq!(gid.scope(), scope, "{text}");
+        }
+        assert_eq!("::ffff:10.77.0.1".parse::<Gid>().unwrap().ipv4(), Some(Ipv4Addr::new(10, 77, 0, 1)));
+    }
+}

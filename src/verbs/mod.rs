@@ -1,0 +1,19 @@
+//! All that is unsafe about RDMA: the loaded table of entry points over rdma-sys types, and objects that free themselves in order.
+//!
+//! Every object holds what it was made from, so a queue pair keeps its completion queue and protection domain alive, these keep
+//! their context, and the context keeps the table: dropping in any order frees in the right one. errno is cleared before a call and
+//! read right after it, because a provider may refuse without setting any (rdma-core providers/bnxt_re/verbs.c does).
+
+mod attributes;
+mod context;
+mod error;
+mod objects;
+mod table;
+
+pub use attributes::{DeviceAttributes, ExtendedAttributes, Gid, OnDemandPaging, PortAttributes};
+pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
+pub use error::{CallError, ErrorNumber, LoadError};
+pub use objects::{
+    CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
+};
+pub use table::{ConnectionManager, LIBIBVERBS, LIBRDMACM, Verbs};

@@ -1,0 +1,251 @@
+//! The child: loads verbs, does what it is told, keeps at most one attempt's objects alive.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+
+use super::protocol::{Reply, Request};
+use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequest, VerbsDevice};
+use crate::verbs::{
+    CallError, CompletionQueue, ConnectionManager, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs,
+};
+
+/// Serves one parent over standard input, which is a socket, until the parent goes away.
+///
+/// # Errors
+/// Standard input is no socket, or the parent sent what this program does not understand.
+pub fn serve() -> anyhow::Result<()> {
+    // The parent may be killed at any moment; what this process holds on the device must not outlive it.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // A crash here is an expected result; a core file of it would only fill the disk.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut lines = BufReader::new(socket.try_clone()?);
+    let mut reply = Replies { socket, line: Vec::new() };
+    let mut state = State::default();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if lines.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        match serde_json::from_str(&line)? {
+            Request::Inventory { provider } => {
+                let inventory = state.inventory(&provider);
+                reply.send(&Reply::Inventory(inventory))?;
+            }
+            Request::Attempts { provider, device, requests } => match state.device(&provider, &device) {
+                Ok(open) => {
+                    for request in &requests {
+                        reply.send(&Reply::Attempt(open.attempt(request)))?;
+                    }
+                }
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
+            Request::Count { provider, device, request, ceiling } => match state.device(&provider, &device) {
+                Ok(open) => {
+                    let counted = open.count(&request, ceiling);
+                    reply.send(&Reply::Counted(counted))?;
+                }
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
+            Request::Connect { provider, device, port, request } => match state.device(&provider, &device) {
+                Ok(open) => {
+                    let connected = open.connect_to_itself(port, &request);
+                    reply.send(&Reply::Connected(connected))?;
+                }
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
+        }
+    }
+}
+
+struct Replies {
+    socket: UnixStream,
+    line: Vec<u8>,
+}
+
+impl Replies {
+    /// One write a reply, so that what was done before a crash is known.
+    fn send(&mut self, reply: &Reply) -> anyhow::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, reply)?;
+        self.line.push(b'\n');
+        self.socket.write_all(&self.line)?;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    verbs: Option<Arc<Verbs>>,
+    open: Option<Open>,
+}
+
+/// An open device with what attempts share.
+struct Open {
+    pd: ProtectionDomain,
+    /// The last completion queue, used again while the depth stays the same.
+    cq: Option<(u32, CompletionQueue)>,
+}
+
+impl State {
+    fn verbs(&mut self, provider: &Provider) -> Result<Arc<Verbs>, OpenDevice> {
+        if let Some(verbs) = &self.verbs {
+            return Ok(verbs.clone());
+        }
+        let Provider::Library(path) = provider;
+        let verbs = Arc::new(Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?);
+        self.verbs = Some(verbs.clone());
+        Ok(verbs)
+    }
+
+    fn device(&mut self, provider: &Provider, name: &str) -> Result<&mut Open, OpenDevice> {
+        if self.open.as_ref().is_none_or(|open| open.pd.context().name() != name) {
+            // Closed before the next one is opened.
+            self.open = None;
+            let verbs = self.verbs(provider)?;
+            let list = DeviceList::new(&verbs).map_err(OpenDevice::Call)?;
+            let handle = list.iter().find(|device| device.name() == name).ok_or_else(|| OpenDevice::Unknown(name.to_owned()))?;
+            let pd = handle.open().and_then(|context| context.alloc_pd()).map_err(OpenDevice::Call)?;
+            self.open = Some(Open { pd, cq: None });
+        }
+        self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
+    }
+
+    fn inventory(&mut self, provider: &Provider) -> Inventory {
+        let verbs = match self.verbs(provider) {
+            Ok(verbs) => verbs,
+            Err(OpenDevice::Library(error)) => return Inventory { library_error: Some(error), ..Inventory::default() },
+            Err(_) => return Inventory::default(),
+        };
+        let connection_manager_error = match ConnectionManager::load() {
+            Ok(manager) => manager.probe().err().map(|errno| format!("rdma_create_event_channel: {}", crate::verbs::ErrorNumber(errno))),
+            Err(error) => Some(error.to_string()),
+        };
+        let list = match DeviceList::new(&verbs) {
+            Ok(list) => list,
+            Err(error) => return Inventory { list_error: Some(error), connection_manager_error, ..Inventory::default() },
+        };
+        let devices = list
+            .iter()
+            .map(|handle| {
+                let (node_type, transport_type) = handle.types();
+                let mut device =
+                    VerbsDevice { name: handle.name(), node_type, transport_type, error: None, attributes: None, ports: Vec::new() };
+                match handle.open() {
+                    Ok(context) => device.query(&context),
+                    Err(error) => device.error = Some(error),
+                }
+                device
+            })
+            .collect();
+        Inventory { devices, connection_manager_error, ..Inventory::default() }
+    }
+}
+
+impl VerbsDevice {
+    fn query(&mut self, context: &Context) {
+        match context.query_device() {
+            Ok(attributes) => {
+                // Port numbers are a byte in verbs; a device that claims more is asked for what can be addressed.
+                let ports = u8::try_from(attributes.ports).unwrap_or(u8::MAX);
+                for port in 1..=ports {
+                    match context.query_port(port) {
+                        Ok(attributes) => self.ports.push(attributes),
+                        Err(error) => self.error = Some(error),
+                    }
+                }
+                self.attributes = Some(attributes);
+            }
+            Err(error) => self.error = Some(error),
+        }
+    }
+}
+
+impl Open {
+    fn cq(&mut self, depth: u32) -> Result<CompletionQueue, CallError> {
+        if let Some((at, cq)) = &self.cq
+            && *at == depth
+        {
+            return Ok(cq.clone());
+        }
+        self.cq = None;
+        let cq = self.pd.context().create_cq(depth)?;
+        self.cq = Some((depth, cq.clone()));
+        Ok(cq)
+    }
+
+    fn create(&mut self, request: &QpRequest) -> Result<(QueuePair, CompletionQueue), CallError> {
+        let cq = self.cq(request.cq_depth)?;
+        let srq = request.srq.map(|srq| self.pd.create_srq(srq.max_wr, srq.max_sge)).transpose()?;
+        let init = QueuePairInit { qp_type: request.qp_type.code(), caps: request.caps(), cq: &cq, srq: srq.as_ref() };
+        Ok((self.pd.create_qp(&init)?, cq))
+    }
+
+    fn attempt(&mut self, request: &QpRequest) -> Outcome {
+        match self.create(request) {
+            Ok((queue_pair, cq)) => Outcome::Granted { caps: queue_pair.caps(), cq_depth: cq.entries() },
+            Err(error) => Outcome::Refused { error },
+        }
+    }
+
+    fn count(&mut self, request: &QpRequest, ceiling: u32) -> Counted {
+        let mut alive = Vec::new();
+        for granted in 0..ceiling {
+            match self.create(request) {
+                Ok((queue_pair, _)) => alive.push(queue_pair),
+                Err(error) => return Counted { granted, refused: Some(error) },
+            }
+        }
+        Counted { granted: ceiling, refused: None }
+    }
+
+    /// Walks a reliable connection through its states with itself as the other side: what an engine that exchanges addresses by
+    /// itself will do. Nothing is sent.
+    fn connect_to_itself(&mut self, port: u8, request: &QpRequest) -> Connected {
+        let mut result = Connected { reached: "RESET".to_owned(), gid_index: None, refused: None };
+        result.refused = self.walk(port, request, &mut result).err();
+        result
+    }
+
+    fn walk(&mut self, port: u8, request: &QpRequest, result: &mut Connected) -> Result<(), CallError> {
+        let (mut queue_pair, _cq) = self.create(request)?;
+        let context = self.pd.context();
+        let attributes = context.query_port(port)?;
+        let is_ethernet = attributes.link_layer == "ethernet";
+        let gid = usable_gid(context, port, attributes.gid_table_length.unsigned_abs());
+        result.gid_index = gid.map(|(index, _)| index);
+        let (gid_index, remote_gid) = gid.unwrap_or((0, Gid([0; 16])));
+        for change in [
+            StateChange::Init { port },
+            StateChange::ReadyToReceive {
+                port,
+                remote_qp_num: queue_pair.number(),
+                remote_gid,
+                gid_index: u8::try_from(gid_index).unwrap_or(0),
+                remote_lid: attributes.lid,
+                is_global: is_ethernet,
+                mtu_bytes: attributes.active_mtu_bytes,
+            },
+            StateChange::ReadyToSend,
+        ] {
+            queue_pair.modify(change)?;
+            change.target().clone_into(&mut result.reached);
+        }
+        Ok(())
+    }
+}
+
+/// The GID that a connection with itself can use: an IPv4-mapped one before a global, a global before a link-local one.
+fn usable_gid(context: &Context, port: u8, length: u32) -> Option<(u32, Gid)> {
+    // A table is short in practice (256 on mlx5); the limit keeps a senseless length from costing minutes.
+    (0..length.min(1024)).filter_map(|index| Some((index, context.query_gid(port, index).ok().filter(|gid| !gid.is_empty())?))).min_by_key(
+        |(index, gid)| (["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope()), std::cmp::Reverse(*index)),
+    )
+}

@@ -1,0 +1,18 @@
+//! Verbs in a sacrificial child process.
+//!
+//! A provider may crash, and a call into the kernel may never return. So the process that the user started loads no verbs library: a
+//! child of its own does, answers questions one after another, and is replaced when it dies or passes its deadline. The kernel frees
+//! what a dead child held, and a child dies with its parent.
+
+mod attempt;
+mod child;
+mod parent;
+mod protocol;
+
+pub use attempt::{Outcome, QpRequest, QpType, SrqRequest};
+pub use child::serve;
+pub use parent::{Failure, Worker, WorkerOptions};
+pub use protocol::{Connected, Counted, Inventory, OpenDevice, Provider, VerbsDevice};
+
+/// The hidden subcommand that turns the program into a child.
+pub const SUBCOMMAND: &str = "__worker";
