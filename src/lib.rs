@@ -1,4 +1,7 @@
 //! Says why RDMA does not work on a host, and what would.
 
+pub mod catalog;
+pub mod qp;
+pub mod request;
 pub mod verbs;
 pub mod worker;
