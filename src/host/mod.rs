@@ -5,10 +5,11 @@
 
 mod entry;
 mod error;
-//pub mod family;
+pub mod family;
 //pub mod modules;
-//pub mod pci;
-//pub mod rdma;
+pub mod pci;
+pub mod rdma;
+mod reader;
 mod root;
 mod tree;
 
