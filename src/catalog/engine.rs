@@ -30,8 +30,6 @@ pub struct Engine {
     pub homepage: Option<String>,
     /// How its queue pairs find each other.
     pub connect: Connect,
-    /// Devices that it looks at.
-    pub device_filter: Option<DeviceFilter>,
     /// What a user sees when a queue pair is refused.
     pub on_refusal: OnRefusal,
     /// Oldest first.
@@ -46,16 +44,6 @@ pub enum Connect {
     Oob,
     /// Through rdma_cm.
     Cm,
-}
-
-/// An engine looks only at devices whose name begins so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceFilter {
-    /// The beginning of the name.
-    pub prefix: String,
-    /// What changes it.
-    pub setting: Option<String>,
 }
 
 /// What happens to a user of the engine when a queue pair is refused.

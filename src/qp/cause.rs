@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prober::is_exhaustion;
 use super::{CulpritSet, Outcome, QpRequest, QpType};
+use crate::facts::HostLimits;
 use crate::worker::Connected;
 
 /// The kinds of cause that call for different remedies.
@@ -32,23 +33,6 @@ pub struct Cause {
     pub evidence: Vec<String>,
     /// What to do, where that does not follow from the culprits.
     pub next_step: Option<String>,
-}
-
-/// Limits of this process on locked memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HostLimits {
-    /// RLIMIT_MEMLOCK, soft, in bytes; `None` where it is unlimited or not known.
-    pub memlock_soft_bytes: Option<u64>,
-    /// Whether CAP_IPC_LOCK is effective, which lifts that limit.
-    pub ipc_lock: bool,
-}
-
-impl HostLimits {
-    /// The limit in force on locked memory, in bytes.
-    #[must_use]
-    pub fn memlock_bytes(self) -> Option<u64> {
-        if self.ipc_lock { None } else { self.memlock_soft_bytes }
-    }
 }
 
 /// Says why `asked` came out as `outcome`. `sets` are its culprits; `base_granted` tells whether the device grants a modest request.

@@ -5,11 +5,12 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cause::{Cause, HostLimits, classify};
+use super::cause::{Cause, classify};
 use super::culprits::{Culprit, CulpritSet, culprits};
 use super::{
     Ask, Attempter, Bound, Frontier, Outcome, Parameter, Prober, QpRequest, QpType, Setting, SrqRequest, Stop, Value, bound, frontier,
 };
+use crate::facts::{HostLimits, Problem};
 use crate::request::AskOrigin;
 use crate::verbs::DeviceAttributes;
 use crate::worker::Counted;
@@ -36,8 +37,6 @@ pub struct AskGroup {
     pub asks: Vec<Ask>,
     /// What a user of the engine sees when it is refused.
     pub on_refusal: Option<String>,
-    /// Why the engine will not use this device at all.
-    pub ignored: Option<String>,
     /// Other releases, oldest first, by version.
     pub others: Vec<(String, Vec<Ask>)>,
 }
@@ -49,6 +48,8 @@ pub struct QpMatrix {
     pub schema: String,
     /// One entry a device.
     pub devices: Vec<DeviceReport>,
+    /// What stands in the way of examining devices.
+    pub problems: Vec<Problem>,
 }
 
 /// What a device publishes, beside what is found.
@@ -172,8 +173,6 @@ pub struct AskReport {
     pub remedies: Vec<Remedy>,
     /// What a user of the engine sees.
     pub on_refusal: Option<String>,
-    /// Why the engine will not use this device at all.
-    pub ignored: Option<String>,
 }
 
 /// One combination of a grid.
@@ -459,7 +458,6 @@ impl Run<'_> {
             cause,
             remedies: sets.first().map(|set| remedies(ask, set)).unwrap_or_default(),
             on_refusal: if outcome.is_granted() { None } else { group.on_refusal.clone() },
-            ignored: group.ignored.clone(),
         }
     }
 }
