@@ -32,7 +32,7 @@ pub struct ModulesFacts {
     pub kernel_release: Option<String>,
     /// Directory of its modules; absent where there is none, as in many containers.
     pub directory: Option<String>,
-    /// What says that no module may be loaded any more: `nomodule` on the command line, or kernel.modules_disabled.
+    /// What says that no module can be loaded: `nomodule` on the command line, kernel.modules_disabled, or a kernel built without modules.
     pub loading_disabled_by: Option<String>,
     /// The modules, those of every host first, then the drivers of devices that are here or were asked for.
     pub modules: Vec<Module>,
@@ -124,15 +124,23 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
         modules.iter_mut().filter(|module| module.disk_path.is_some()).for_each(|module| module.notes.push(note.clone()));
     }
     let nvidia = nvidia::read(&mut reader);
+    let has_loaded = modules.iter().any(|module| module.state == ModuleState::Loaded);
     ModulesFacts {
         peer_memory_api: host.kernel.peer_memory(),
-        loading_disabled_by: host.configuration.loading_disabled_by,
+        loading_disabled_by: host.configuration.loading_disabled_by.or_else(|| if has_loaded { None } else { without_modules(root) }),
         directory: host.disk.directory,
         kernel_release,
         modules,
         nvidia,
         problems: reader.problems,
     }
+}
+
+/// What shows that the kernel was built without loadable modules (CONFIG_MODULES): it then has neither of two files that it always has.
+fn without_modules(root: &Root) -> Option<String> {
+    let has = |path| root.exists(path);
+    let without = has("/proc/sys/kernel/osrelease") && !has("/proc/modules") && !has("/proc/sys/kernel/modules_disabled");
+    without.then(|| "the kernel has neither /proc/modules nor /proc/sys/kernel/modules_disabled: built without loadable modules".to_owned())
 }
 
 /// A module's name as the kernel writes it: `-` and `_` are one.

@@ -94,16 +94,17 @@ fn a_module_can_be_loaded_blocked_and_stale_at_once() {
     assert_eq!((block.kind, block.file.as_str(), block.line), (BlockKind::NotByModprobe, "/etc/modprobe.d/block.conf", 2));
 }
 
-/// The GPU host of which it is known that everything is built in: no /lib/modules, an empty /proc/modules or none, ib_uverbs only in kallsyms.
+/// A GPU host as it was seen, with all of RDMA built in: no /lib/modules, nothing of RDMA in /proc/modules, ib_uverbs only in kallsyms.
 fn gpu_host() -> Tree {
     let mut nodes = tree(&[
         ("/proc/sys/kernel/osrelease", "6.18.44\n"),
         (
             "/proc/kallsyms",
             "ffffffff81000000 T _text\nffffffff812483ae t ib_register_device.cold\nffffffff81f30f30 T ib_register_device\nffffffff833180f0 t ib_uverbs_open\n\
-             ffffffff83318100 t mlx5_ib_create_qp\nffffffff83318200 t ucma_open\nffffffff83318300 T rdma_resolve_addr\nffffffffc04124e0 t nvidia_p2p_get_pages\t[nvidia]\n",
+             ffffffff83318100 t mlx5_ib_create_qp\nffffffff83318200 t ucma_open\nffffffff83318300 T rdma_resolve_addr\nffffffff81f60ce0 T iw_cm_connect\nffffffffc04124e0 t nvidia_p2p_get_pages\t[nvidia]\n",
         ),
         ("/sys/module/ib_core/parameters/netns_mode", "Y\n"),
+        ("/proc/sys/kernel/modules_disabled", "1\n"),
         ("/sys/module/mlx5_core/parameters/prof_sel", "2\n"),
         ("/sys/module/nvidia/initstate", "live\n"),
         ("/sys/module/nvidia/version", "580.159.04\n"),
@@ -117,7 +118,9 @@ fn gpu_host() -> Tree {
 
 #[test]
 fn a_host_with_everything_built_in_is_understood() {
-    for modules in [None, Some("")] {
+    for modules in
+        [None, Some(""), Some("nvidia_uvm 1830912 - - Live 0xffffffffc080c000 (O)\nnvidia 14299136 - - Live 0xffffffffc0400000 (O)\n")]
+    {
         let mut nodes = gpu_host();
         nodes.extend(modules.map(|text| ("/proc/modules".into(), Node::text(text))));
         let facts = with(nodes, &["mlx5"]);
@@ -125,6 +128,8 @@ fn a_host_with_everything_built_in_is_understood() {
         for (name, source) in [
             ("ib_core", "/sys/module/ib_core"),
             ("ib_uverbs", "/proc/kallsyms: ib_uverbs_open"),
+            ("iw_cm", "/proc/kallsyms: iw_cm_connect"),
+            ("rdma_cm", "/proc/kallsyms: rdma_resolve_addr"),
             ("rdma_ucm", "/proc/kallsyms: ucma_open"),
             ("mlx5_core", "/sys/module/mlx5_core"),
             ("mlx5_ib", "/sys/module/mlx5_ib"),
@@ -138,11 +143,12 @@ fn a_host_with_everything_built_in_is_understood() {
         for name in ["nvidia", "nvidia_uvm"] {
             assert_eq!(module(&facts, name).state, ModuleState::Loaded, "{name}");
         }
-        for name in ["nvidia_peermem", "nv_peer_mem", "gdrdrv", "iw_cm"] {
+        for name in ["nvidia_peermem", "nv_peer_mem", "gdrdrv"] {
             assert_eq!(module(&facts, name).state, ModuleState::NotLoaded, "{name}");
         }
         assert!(module(&facts, "nvidia_peermem").notes[0].contains("/lib/modules/6.18.44"));
         assert_eq!(facts.peer_memory_api, SymbolPresence::Absent);
+        assert_eq!(facts.loading_disabled_by.as_deref(), Some("/proc/sys/kernel/modules_disabled"));
         assert_eq!(facts.nvidia.as_ref().unwrap().flavour, Some(NvidiaFlavour::Open));
         assert_eq!(module(&facts, "ib_core").parameters[0].value.as_deref(), Some("Y"));
     }
@@ -170,6 +176,16 @@ fn a_host_that_tells_nothing_is_unknown_and_not_absent() {
     assert_eq!(module(&facts, "nvidia").state, ModuleState::NotLoaded);
     assert!(matches!(&facts.peer_memory_api, SymbolPresence::Unreadable { why } if why == "/proc/kallsyms is absent"));
     assert_eq!((facts.kernel_release, facts.nvidia, facts.problems), (None, None, Vec::new()));
+}
+
+#[test]
+fn a_kernel_without_modules_is_told() {
+    let release = ("/proc/sys/kernel/osrelease", "6.1.0\n");
+    let facts = with(tree(&[release]), &[]);
+    assert!(facts.loading_disabled_by.unwrap().ends_with("built without loadable modules"));
+    for here in ["/proc/modules", "/proc/sys/kernel/modules_disabled", "/sys/module/nvidia/initstate"] {
+        assert_eq!(with(tree(&[release, (here, "")]), &[]).loading_disabled_by, None, "{here}");
+    }
 }
 
 #[test]
