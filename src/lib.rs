@@ -1,5 +1,8 @@
 //! Says why RDMA does not work on a host, and what would.
 
+pub mod catalog;
 pub mod host;
+pub mod qp;
+pub mod request;
 pub mod verbs;
 pub mod worker;
