@@ -6,7 +6,7 @@
 mod entry;
 mod error;
 pub mod family;
-//pub mod modules;
+pub mod modules;
 pub mod pci;
 pub mod rdma;
 mod reader;

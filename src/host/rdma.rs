@@ -137,8 +137,23 @@ fn node(reader: &mut Reader<'_>, path: &str, dev: &str) -> DeviceNode {
     DeviceNode { path: path.to_owned(), expected: numbers.map(|(major, minor)| format!("{major}:{minor}")), found, is_right_device }
 }
 
-/// One device of the class.
-fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> SysfsDevice {
+/// What a device is, before its ports are looked at.
+struct Identity {
+    node_type: Option<NamedCode>,
+    driver: Option<String>,
+    pci: Option<PciFunction>,
+    is_virtual: bool,
+    parent_netdev: Option<String>,
+    family: Option<FamilyGuess>,
+}
+
+/// The families of the devices that are here.
+pub(super) fn families(reader: &mut Reader<'_>) -> Vec<String> {
+    let names = reader.names(CLASS);
+    names.iter().filter_map(|name| identity(reader, name).family).map(|guess| guess.family).collect()
+}
+
+fn identity(reader: &mut Reader<'_>, name: &str) -> Identity {
     let dir = Path::new(CLASS).join(name);
     let real = reader.canonical(&dir);
     let is_virtual = real.as_ref().is_some_and(|real| real.starts_with("/sys/devices/virtual"));
@@ -157,6 +172,13 @@ fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> S
         has_parent: parent_netdev.is_some(),
         node_type: node_type.as_ref().map(|node_type| node_type.code),
     });
+    Identity { node_type, driver, pci, is_virtual, parent_netdev, family }
+}
+
+/// One device of the class.
+fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> SysfsDevice {
+    let dir = Path::new(CLASS).join(name);
+    let Identity { node_type, driver, pci, is_virtual, parent_netdev, family } = identity(reader, name);
     let ports = ports(reader, &dir.join("ports"));
     let mut netdevs: Vec<String> = parent_netdev.iter().cloned().chain(reader.names(dir.join("device/net"))).collect();
     netdevs.extend(ports.iter().flat_map(|port| &port.gids).filter_map(|gid| gid.netdev.clone()));
