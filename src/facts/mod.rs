@@ -3,7 +3,9 @@
 mod caps;
 mod devices;
 mod limits;
+mod modules;
 
 pub use caps::{Caps, DeviceCaps, Remark};
 pub use devices::{Device, Devices, Gid, Port, Problem, Views, collect};
 pub use limits::{HostLimits, read as limits};
+pub use modules::Modules;

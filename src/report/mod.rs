@@ -2,6 +2,7 @@
 
 mod caps;
 mod devices;
+mod modules;
 mod qp_matrix;
 mod text;
 

@@ -29,9 +29,11 @@ fn draw_device(device: &DeviceReport, style: Style) -> String {
         out += &style.entry("came back", &base.outcome.to_string());
         out += &printed(&base.outcome, style);
     }
-    for ask in &device.asks {
+    for asks in
+        device.asks.chunk_by(|left, right| left.engine.is_some() && (&left.engine, &left.version) == (&right.engine, &right.version))
+    {
         out.push('\n');
-        out += &draw_ask(ask, style);
+        out += &draw_group(asks, style);
     }
     out += &connection(device, style);
     if let Some(grid) = &device.grid {
@@ -85,26 +87,63 @@ fn describe(request: &crate::qp::QpRequest) -> String {
     words.join(", ")
 }
 
-fn draw_ask(ask: &AskReport, style: Style) -> String {
-    let who = match (&ask.engine, &ask.version) {
-        (Some(engine), Some(version)) => format!("{engine} {version}, {} queue pair", ask.queue),
+/// The queue pairs of one engine, or one request of the user's: the verdict first, what mends it last.
+fn draw_group(asks: &[AskReport], style: Style) -> String {
+    let Some(first) = asks.first() else { return String::new() };
+    let who = match (&first.engine, &first.version) {
+        (Some(engine), Some(version)) => format!("{engine} {version}"),
         _ => "The request".to_owned(),
     };
-    let verdict = match ask.verdict.as_str() {
-        "granted" => style.good("granted"),
-        "not_run" => style.warn("not run"),
-        "refused" if ask.optional => style.warn("refused (the engine goes on without it)"),
-        other => style.bad(other.to_uppercase()),
+    let failed = asks.iter().filter(|ask| ask.verdict != "granted" && !ask.optional).count();
+    let verdict = match asks.iter().find(|ask| ask.verdict != "granted" && !ask.optional) {
+        None => style.good("granted"),
+        Some(ask) if ask.verdict == "not_run" => style.warn("not run"),
+        Some(ask) => style.bad(ask.verdict.to_uppercase()),
     };
-    let mut out = format!("{}: {verdict}\n", style.bold(who));
-    if ask.verdict == "granted" && !style.verbose {
-        return out;
+    let of = if asks.len() > 1 { format!(" ({} of {} queue pairs granted)", asks.len() - failed, asks.len()) } else { String::new() };
+    let mut out = format!("{}: {verdict}{of}\n", style.bold(who));
+    for ask in asks {
+        if first.engine.is_some() && (asks.len() > 1 || ask.verdict != "granted") {
+            let note = if ask.optional { " (the engine goes on without it)" } else { "" };
+            out += &style
+                .entry(&ask.queue, &format!("{}{note}", ask.attempts.first().map_or(String::new(), |attempt| attempt.outcome.to_string())));
+        }
+        out += &draw_ask(ask, style);
     }
-    let tried = ask.attempts.first();
-    if let Some(Outcome::NotRun { why }) = tried.map(|attempt| &attempt.outcome) {
-        out += &style.entry("because", why);
-        return out;
+    let engine = first.engine.as_deref().unwrap_or_default();
+    for line in group_remedies(asks) {
+        out += &style.entry("remedy", &describe_remedy(&line, engine));
     }
+    if let Some(symptom) = asks.iter().find_map(|ask| ask.on_refusal.as_ref()) {
+        out += &style.entry("seen as", symptom);
+    }
+    out
+}
+
+/// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
+fn group_remedies(asks: &[AskReport]) -> Vec<Remedy> {
+    let all = || asks.iter().flat_map(|ask| &ask.remedies);
+    let without: Vec<Parameter> = all()
+        .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
+        .flatten()
+        .copied()
+        .collect();
+    let mut lines: Vec<Remedy> = Vec::new();
+    if !without.is_empty() {
+        lines.push(Remedy::NoSetting { parameters: without });
+    }
+    for remedy in all() {
+        let is_covered = matches!(remedy, Remedy::NoSetting { .. }) || (matches!(remedy, Remedy::Settings { .. }) && !lines.is_empty());
+        if !is_covered && !lines.contains(remedy) {
+            lines.push(remedy.clone());
+        }
+    }
+    lines
+}
+
+fn draw_ask(ask: &AskReport, style: Style) -> String {
+    let mut out = String::new();
+    let is_wrong = ask.verdict != "granted" && ask.verdict != "not_run";
     for culprit in &ask.culprits {
         out += &style.entry("culprit", &describe_culprit(culprit, ask.engine.is_some()));
     }
@@ -115,14 +154,10 @@ fn draw_ask(ask: &AskReport, style: Style) -> String {
     if let Some(cause) = &ask.cause {
         out += &draw_cause(cause, style);
     }
-    for remedy in &ask.remedies {
-        out += &style.entry("remedy", &describe_remedy(remedy, ask.engine.as_deref().unwrap_or_default()));
+    if is_wrong || style.verbose {
+        out += &style.entry("asked", &describe(&ask.request));
     }
-    if let Some(symptom) = &ask.on_refusal {
-        out += &style.entry("seen as", symptom);
-    }
-    out += &style.entry("asked", &describe(&ask.request));
-    for lowered in &ask.lowered {
+    for lowered in ask.lowered.iter().filter(|_| is_wrong || style.verbose) {
         out += &style.entry("", lowered);
     }
     if style.verbose {
