@@ -13,7 +13,7 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// A file or directory cannot be read.
-    #[error("cannot read {}: {source}", file.display())]
+    #[error("cannot read {}", file.display())]
     Unreadable {
         /// Which.
         file: PathBuf,

@@ -6,6 +6,8 @@ mod guest;
 mod modules;
 mod qp_matrix;
 
+use std::io::Write;
+
 use guest::Guest;
 use libtest_mimic::{Arguments, Trial};
 
@@ -35,7 +37,7 @@ fn main() -> std::process::ExitCode {
     if !arguments.list
         && let Err(why) = guest::build()
     {
-        eprintln!("The lab cannot be had, so its tests are skipped: {why}");
+        let _ = writeln!(std::io::stderr(), "The lab cannot be had, so its tests are skipped: {why}");
         let required = std::env::var("CI").is_ok_and(|value| value == "true");
         return std::process::ExitCode::from(u8::from(required) * 101);
     }
@@ -46,7 +48,8 @@ fn main() -> std::process::ExitCode {
         }
         // Booted by the first test that runs, and shared by all of the group.
         let guest = std::sync::Arc::new(std::sync::Mutex::new(None::<Guest>));
-        let left = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(group.tests.iter().filter(|(name, _)| wanted(group, name)).count()));
+        let left =
+            std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(group.tests.iter().filter(|(name, _)| wanted(group, name)).count()));
         for (name, test) in group.tests {
             let (guest, left) = (guest.clone(), left.clone());
             trials.push(Trial::test(format!("{}::{name}", group.name), move || {

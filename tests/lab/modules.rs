@@ -1,15 +1,16 @@
 //! `modules`, `devices` and `caps` on a real kernel, with and without devices.
 
+use super::Test;
 use super::guest::Guest;
 
-pub const LOADED: &[(&str, fn(&mut Guest))] = &[
+pub const LOADED: &[Test] = &[
     ("modules_tells_the_five_states", states),
     ("devices_says_why_libibverbs_lacks_one", reasons),
     ("devices_shows_ports_and_addresses", addresses),
     ("caps_agrees_with_ibv_devinfo", caps),
 ];
 
-pub const NONE: &[(&str, fn(&mut Guest))] = &[("every_command_answers_without_devices", nothing)];
+pub const NONE: &[Test] = &[("every_command_answers_without_devices", nothing)];
 
 fn state(guest: &mut Guest, module: &str) -> serde_json::Value {
     let (document, code) = guest.json(&format!("modules {module}"));
@@ -37,7 +38,12 @@ fn states(guest: &mut Guest) {
 }
 
 fn device<'a>(document: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
-    document["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap_or_else(|| panic!("no {name} in {document:#}"))
+    document["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|device| device["name"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {document:#}"))
 }
 
 fn reasons(guest: &mut Guest) {
@@ -82,7 +88,8 @@ fn caps(guest: &mut Guest) {
         let listed = guest.sh(&format!("ibv_devinfo -v -d {name}")).out;
         let caps = document["devices"].as_array().unwrap().iter().find(|caps| caps["device"] == name).unwrap();
         for field in ["max_qp", "max_qp_wr", "max_sge", "max_cqe", "max_mr", "max_pd", "max_srq", "max_srq_wr", "max_srq_sge", "max_ah"] {
-            let line = listed.lines().find(|line| line.trim().starts_with(&format!("{field}:"))).unwrap_or_else(|| panic!("{field}: {listed}"));
+            let line =
+                listed.lines().find(|line| line.trim().starts_with(&format!("{field}:"))).unwrap_or_else(|| panic!("{field}: {listed}"));
             let theirs: i64 = line.split(':').nth(1).unwrap().trim().parse().unwrap();
             assert_eq!(caps["attributes"][field].as_i64(), Some(theirs), "{name} {field}");
         }
