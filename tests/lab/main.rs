@@ -2,6 +2,7 @@
 //!
 //! Where guests cannot be had these tests are skipped, with the reason; with CI=true that is a failure.
 
+mod engines;
 mod guest;
 mod modules;
 mod qp_matrix;
@@ -23,6 +24,7 @@ struct Group {
 const GROUPS: &[Group] = &[
     Group { name: "limited", options: &["--devices", "limited,siw", "--memory", "2048"], tests: qp_matrix::LIMITED },
     Group { name: "rxe", options: &["--devices", "rxe", "--memory", "2048"], tests: qp_matrix::RXE },
+    Group { name: "engines", options: &["--devices", "rxe,limited"], tests: engines::DLSLIME },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
