@@ -1,4 +1,5 @@
 //! Says why RDMA does not work on a host, and what would.
 
+pub mod catalog;
 pub mod verbs;
 pub mod worker;

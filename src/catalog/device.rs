@@ -1,0 +1,583 @@
+//! The types of a device file.
+//!
+//! A file describes what an application sees through libibverbs, so provider and kernel together: where the provider refuses first, its
+//! errno stands here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Errno, Figure, Packing};
+use crate::worker::QpType;
+
+/// The value of `schema` in a device file.
+pub const SCHEMA: &str = "rdmadoctor/device/1";
+
+/// A device family, or a variant of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceModel {
+    /// Always `rdmadoctor/device/1`.
+    pub schema: String,
+    /// The name by which it is asked for, such as `mlx5-6.12`.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// The family that it belongs to, such as `mlx5`.
+    pub family: String,
+    /// The kernel driver, as sysfs names it.
+    pub driver: String,
+    /// What a reader should know before trusting it.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// How the device presents itself.
+    pub identity: Identity,
+    /// What `ibv_query_device` answers.
+    pub published: Published,
+    /// Ports and their GID tables.
+    pub port: Port,
+    /// Queue pairs.
+    pub queue_pairs: QueuePairs,
+    /// Shared receive queues.
+    pub shared_receive_queues: SharedReceiveQueues,
+    /// Completion queues.
+    pub completion_queues: CompletionQueues,
+    /// Memory regions.
+    pub memory_regions: MemoryRegions,
+    /// What a call answers when the device has no more of an object.
+    pub exhausted: Exhausted,
+    /// How queue pairs come up and take work.
+    pub connection: Connection,
+    /// Which software it takes.
+    pub software: Software,
+}
+
+/// How the device presents itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// What its names begin with; a number follows.
+    pub device_prefix: String,
+    /// PCI vendor and device as `1ded:107f`, `*` for any device; none for software devices.
+    #[serde(default)]
+    pub pci: Vec<String>,
+    /// `vendor_id` of the device attributes.
+    pub vendor_id: Figure<u32>,
+    /// `vendor_part_id` of the device attributes.
+    pub vendor_part_id: Figure<u32>,
+    /// `fw_ver` of the device attributes.
+    pub firmware: Figure<String>,
+    /// `node_type`.
+    pub node_type: Figure<NodeType>,
+    /// `transport_type`.
+    pub transport: Figure<Transport>,
+    /// `link_layer` of its ports.
+    pub link_layer: Figure<LinkLayer>,
+}
+
+/// `enum ibv_node_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeType {
+    /// A channel adapter: InfiniBand and RoCE.
+    ChannelAdapter,
+    /// An iWARP adapter.
+    Rnic,
+    /// Neither, as EFA.
+    Unspecified,
+}
+
+impl NodeType {
+    /// The code of `enum ibv_node_type`.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::ChannelAdapter => 1,
+            Self::Rnic => 4,
+            Self::Unspecified => 7,
+        }
+    }
+}
+
+/// `enum ibv_transport_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// InfiniBand and RoCE.
+    Infiniband,
+    /// iWARP.
+    Iwarp,
+    /// Neither, as EFA.
+    Unspecified,
+}
+
+impl Transport {
+    /// The code of `enum ibv_transport_type`.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Infiniband => 0,
+            Self::Iwarp => 1,
+            Self::Unspecified => 4,
+        }
+    }
+}
+
+/// Link layer of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkLayer {
+    /// InfiniBand.
+    Infiniband,
+    /// Ethernet.
+    Ethernet,
+    /// Not told.
+    Unspecified,
+}
+
+impl LinkLayer {
+    /// The code of `IBV_LINK_LAYER_*`.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::Infiniband => 1,
+            Self::Ethernet => 2,
+        }
+    }
+}
+
+/// What `ibv_query_device` answers, under the names of `struct ibv_device_attr`. What is absent is published as 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names are those of ibv_query_device(3), which crate::verbs::DeviceAttributes explains")]
+pub struct Published {
+    pub max_mr_size_bytes: Figure<u64>,
+    pub page_size_cap: Figure<u64>,
+    pub max_qp: Figure<i32>,
+    pub max_qp_wr: Figure<i32>,
+    pub flags: Option<Figure<Vec<String>>>,
+    pub max_sge: Figure<i32>,
+    pub max_sge_rd: Figure<i32>,
+    pub max_cq: Figure<i32>,
+    pub max_cqe: Figure<i32>,
+    pub max_mr: Figure<i32>,
+    pub max_pd: Figure<i32>,
+    pub max_qp_rd_atom: Figure<i32>,
+    pub max_res_rd_atom: Option<Figure<i32>>,
+    pub max_qp_init_rd_atom: Figure<i32>,
+    pub atomic: Option<Figure<Atomic>>,
+    pub max_mw: Option<Figure<i32>>,
+    pub max_raw_ethy_qp: Option<Figure<i32>>,
+    pub max_mcast_grp: Option<Figure<i32>>,
+    pub max_mcast_qp_attach: Option<Figure<i32>>,
+    pub max_ah: Option<Figure<i32>>,
+    pub max_srq: Option<Figure<i32>>,
+    pub max_srq_wr: Option<Figure<i32>>,
+    pub max_srq_sge: Option<Figure<i32>>,
+    pub max_pkeys: Option<Figure<u16>>,
+    pub local_ca_ack_delay: Option<Figure<u8>>,
+    pub ports: Figure<u32>,
+}
+
+/// Atomic operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Atomic {
+    /// None.
+    None,
+    /// Atomic among queue pairs of the device.
+    Hca,
+    /// Atomic with the processor too.
+    Global,
+}
+
+impl Atomic {
+    /// As `crate::verbs::DeviceAttributes::atomic` says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Hca => "hca",
+            Self::Global => "global",
+        }
+    }
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Entries in the GID table.
+    pub gid_table_length: Figure<i32>,
+    /// What the entries are.
+    pub gids: Figure<GidShape>,
+    /// Entries in the P_Key table.
+    pub pkey_table_length: Figure<u16>,
+    /// Largest path MTU.
+    pub max_mtu_bytes: Figure<u32>,
+    /// Largest message.
+    pub max_message_bytes: Figure<u32>,
+}
+
+/// What stands in a GID table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GidShape {
+    /// One entry, made of the network interface's hardware address: iWARP.
+    HardwareAddress,
+    /// Each address of the network interface twice, as RoCE v1 and as RoCE v2.
+    RoceBoth,
+    /// Each address of the network interface once, as RoCE v2.
+    RoceV2,
+    /// Subnet prefix and GUID: InfiniBand.
+    Guid,
+    /// One link-local entry that the device gives: EFA.
+    Device,
+}
+
+/// Queue pairs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueuePairs {
+    /// The types that have a rule of their own.
+    pub types: Vec<TypeRule>,
+    /// What any other type answers.
+    pub other_types: Figure<Errno>,
+    /// In which order a request is checked. The first check that fails decides the errno.
+    pub order: Vec<Step>,
+    /// The errno of a limit that names none.
+    pub over_limit: Figure<Errno>,
+    /// Work requests on the send queue.
+    pub max_send_wr: Capacity,
+    /// Work requests on the receive queue.
+    pub max_recv_wr: Capacity,
+    /// Scatter-gather entries in a send request.
+    pub max_send_sge: Capacity,
+    /// Scatter-gather entries in a receive request.
+    pub max_recv_sge: Capacity,
+    /// Bytes inline in a send request.
+    pub max_inline_data: Capacity,
+    /// Limits that depend on one another.
+    #[serde(default)]
+    pub packing: Option<Packing>,
+    /// What becomes of a request with a shared receive queue.
+    pub with_srq: WithSrq,
+}
+
+/// A type of queue pair with a rule of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TypeRule {
+    /// The type.
+    #[serde(rename = "type")]
+    pub qp_type: QpType,
+    /// Absent where the type is granted.
+    #[serde(default)]
+    pub errno: Option<Errno>,
+    /// The provider's own call that makes it, such as `efadv_create_qp_ex`; `ibv_create_qp` then answers `other_types`.
+    #[serde(default)]
+    pub only_by: Option<String>,
+    /// Where this is from.
+    pub source: String,
+    /// Whether it is only reasoned.
+    #[serde(default)]
+    pub inferred: bool,
+}
+
+/// A check of a queue-pair request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Whether there are queue pairs of this type.
+    QpType,
+    /// Whether a shared receive queue can be attached.
+    Srq,
+    /// Work requests on the send queue.
+    MaxSendWr,
+    /// Work requests on the receive queue.
+    MaxRecvWr,
+    /// Scatter-gather entries in a send request.
+    MaxSendSge,
+    /// Scatter-gather entries in a receive request.
+    MaxRecvSge,
+    /// Bytes inline in a send request.
+    MaxInlineData,
+    /// Limits that depend on one another.
+    Packing,
+}
+
+/// One capacity of a queue pair.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    /// Largest value; absent where only packing limits it.
+    #[serde(default)]
+    pub limit: Option<Figure<u32>>,
+    /// What a larger one answers, where that differs from the model's `over_limit`.
+    #[serde(default)]
+    pub errno: Option<Figure<Errno>>,
+    /// Where it is said that a larger value is lowered to the limit, and not refused.
+    #[serde(default)]
+    pub lowered: Option<String>,
+    /// What becomes of 0; absent where it is taken as it is.
+    #[serde(default)]
+    pub zero: Option<Zero>,
+    /// Smaller values, except 0, are raised to this one.
+    #[serde(default)]
+    pub minimum: Option<Figure<u32>>,
+    /// How the value is written back; absent where it stays as asked.
+    #[serde(default)]
+    pub written_back: Option<Figure<Rounding>>,
+}
+
+/// What becomes of a capacity of 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Zero {
+    /// The rule.
+    pub rule: ZeroRule,
+    /// With which errno it is refused; EINVAL if absent.
+    #[serde(default)]
+    pub errno: Option<Errno>,
+    /// Where this is from.
+    pub source: String,
+    /// Whether it is only reasoned.
+    #[serde(default)]
+    pub inferred: bool,
+}
+
+/// What becomes of a capacity of 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroRule {
+    /// Refused.
+    Refused,
+    /// Refused, unless a shared receive queue is attached.
+    RefusedWithoutSrq,
+    /// Refused where the same queue is to take work requests.
+    RefusedWithRequests,
+    /// Raised to 1, unless a shared receive queue takes the queue's place.
+    RaisedToOne,
+    /// The provider divides by it and dies of SIGFPE.
+    DividesByZero,
+}
+
+/// How a capacity is written back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// Raised to a power of two.
+    PowerOfTwo,
+    /// Raised to a power of two less one, which holds as many requests.
+    PowerOfTwoLessOne,
+    /// Raised to one less than a power of two that is larger than it.
+    BelowPowerOfTwo,
+    /// Always the limit, whatever was asked.
+    Limit,
+    /// Entries and inline bytes share their space: each is written back as what the larger of both allows.
+    SharedWithInline,
+}
+
+/// What becomes of a queue pair with a shared receive queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WithSrq {
+    /// What attaching one answers; absent where it is granted.
+    #[serde(default)]
+    pub errno: Option<Figure<Errno>>,
+    /// Whether `max_recv_wr` is still checked.
+    pub checks_recv_wr: bool,
+    /// Whether `max_recv_sge` is still checked.
+    pub checks_recv_sge: bool,
+    /// What is written back for the receive queue.
+    #[serde(default)]
+    pub writes_back: SrqWriteBack,
+    /// Where this is from.
+    pub source: String,
+}
+
+/// What is written back for the receive queue that a shared one replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SrqWriteBack {
+    /// What was asked.
+    #[default]
+    Asked,
+    /// 0 and 0.
+    Zero,
+}
+
+/// Shared receive queues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedReceiveQueues {
+    /// What making one answers where there are none.
+    #[serde(default)]
+    pub errno: Option<Figure<Errno>>,
+    /// The errno of a limit that names none.
+    #[serde(default)]
+    pub over_limit: Option<Figure<Errno>>,
+    /// Work requests.
+    #[serde(default)]
+    pub max_wr: Capacity,
+    /// Scatter-gather entries in a request.
+    #[serde(default)]
+    pub max_sge: Capacity,
+}
+
+/// Completion queues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompletionQueues {
+    /// Entries. A negative number is refused like one over the limit.
+    pub entries: Capacity,
+    /// The errno of a depth over the limit.
+    pub over_limit: Figure<Errno>,
+}
+
+/// Memory regions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryRegions {
+    /// Longest, in bytes.
+    pub max_length_bytes: Figure<u64>,
+    /// The errno of a longer one.
+    pub over_limit: Figure<Errno>,
+    /// The errno of one of 0 bytes; absent where it is granted.
+    #[serde(default)]
+    pub zero_length: Option<Figure<Errno>>,
+    /// Access flags with an errno of their own.
+    #[serde(default)]
+    pub refused_access: Vec<AccessRule>,
+}
+
+/// An access flag that the device refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRule {
+    /// The flag.
+    pub flag: AccessFlag,
+    /// What it answers.
+    pub errno: Figure<Errno>,
+}
+
+/// An access flag, from `enum ibv_access_flags`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are those of ibv_reg_mr(3)")]
+pub enum AccessFlag {
+    LocalWrite,
+    RemoteWrite,
+    RemoteRead,
+    RemoteAtomic,
+    MwBind,
+    ZeroBased,
+    OnDemand,
+    HugeTlb,
+}
+
+impl AccessFlag {
+    /// The bit.
+    #[must_use]
+    pub fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// What a call answers when the device has no more of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exhausted {
+    /// Queue pairs.
+    pub queue_pairs: Figure<Errno>,
+    /// Completion queues.
+    pub completion_queues: Figure<Errno>,
+    /// Memory regions.
+    pub memory_regions: Figure<Errno>,
+    /// Protection domains.
+    pub protection_domains: Figure<Errno>,
+    /// Shared receive queues.
+    #[serde(default)]
+    pub shared_receive_queues: Option<Figure<Errno>>,
+}
+
+/// How queue pairs come up and take work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// The state machine.
+    pub state_machine: Figure<StateMachine>,
+    /// Whether rdma_cm connects.
+    pub rdma_cm: Figure<RdmaCm>,
+    /// What a failed post returns.
+    pub failed_post_returns: Figure<PostReturns>,
+}
+
+/// How `ibv_modify_qp` moves a queue pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StateMachine {
+    /// The table of the InfiniBand specification, with the attributes that each step needs.
+    Infiniband,
+    /// iWARP: steps to INIT and RTR do nothing, and the step to RTS needs a connection made by rdma_cm.
+    Iwarp,
+    /// Alibaba's compat mode: as InfiniBand, for IPv4-mapped RoCE addresses only.
+    ErdmaCompat,
+    /// EFA: no peer in the queue pair, so no attributes of one.
+    Srd,
+}
+
+/// Whether rdma_cm connects queue pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RdmaCm {
+    /// Nothing else does.
+    Mandatory,
+    /// It can.
+    Optional,
+    /// It cannot.
+    None,
+}
+
+/// What a failed post returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PostReturns {
+    /// An errno value, as ibv_post_send(3) promises.
+    Errno,
+    /// A negated errno value.
+    NegatedErrno,
+}
+
+/// Which software a device takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Software {
+    /// First kernel with the driver, such as `6.1`.
+    pub min_kernel: Figure<String>,
+    /// First rdma-core with the provider.
+    pub min_rdma_core: Figure<u32>,
+    /// Smallest and largest kernel ABI that the provider takes.
+    pub abi: Figure<[u32; 2]>,
+    /// `abi_version` of the kernel's driver.
+    pub kernel_abi: Figure<u32>,
+    /// Whether dma-buf regions can be registered, by kernel: the entry of the newest kernel that is not newer than the host's counts.
+    pub dma_buf: Vec<ByKernel>,
+    /// First rdma-core whose provider registers dma-buf regions.
+    #[serde(default)]
+    pub dma_buf_min_rdma_core: Option<Figure<u32>>,
+    /// Whether there is on-demand paging.
+    pub on_demand_paging: Figure<bool>,
+    /// Whether relaxed ordering has an effect, by kernel.
+    pub relaxed_ordering: Vec<ByKernel>,
+}
+
+/// Whether a kernel has something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ByKernel {
+    /// From this kernel on, such as `6.12`; `0` for any.
+    pub kernel: String,
+    /// Whether it has it.
+    pub supported: Figure<bool>,
+}
