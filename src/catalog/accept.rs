@@ -178,7 +178,7 @@ impl Capacity {
         let power = |value: u32| value.checked_next_power_of_two().unwrap_or(value);
         match rounding.value {
             Rounding::PowerOfTwo if value > 0 => power(value),
-            Rounding::PowerOfTwoLessOne if value > 0 => power(value.saturating_add(1)) - 1,
+            Rounding::PowerOfTwoLessOne if value > 0 => power(value) - 1,
             Rounding::BelowPowerOfTwo if value > 0 => power(value.saturating_add(1)) - 1,
             Rounding::Limit => self.limit.as_ref().map_or(value, |limit| limit.value),
             _ => value,
@@ -296,7 +296,7 @@ impl DeviceModel {
     #[must_use]
     pub fn standard_call_refuses(&self, qp_type: QpType) -> Option<Errno> {
         let rule = self.queue_pairs.types.iter().find(|rule| rule.qp_type == qp_type)?;
-        rule.only_by.as_ref().map(|_| self.queue_pairs.other_types.value)
+        rule.only_by.as_ref().map(|_| rule.standard_call.unwrap_or(self.queue_pairs.other_types.value))
     }
 
     /// What `ibv_create_cq` answers: the entries written back.

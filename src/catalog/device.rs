@@ -274,9 +274,12 @@ pub struct TypeRule {
     /// Absent where the type is granted.
     #[serde(default)]
     pub errno: Option<Errno>,
-    /// The provider's own call that makes it, such as `efadv_create_qp_ex`; `ibv_create_qp` then answers `other_types`.
+    /// The provider's own call that makes it, such as `efadv_create_qp_ex`, where `ibv_create_qp` does not.
     #[serde(default)]
     pub only_by: Option<String>,
+    /// What `ibv_create_qp` answers then; `other_types` if absent.
+    #[serde(default)]
+    pub standard_call: Option<Errno>,
     /// Where this is from.
     pub source: String,
     /// Whether it is only reasoned.
@@ -368,9 +371,9 @@ pub enum ZeroRule {
 pub enum Rounding {
     /// Raised to a power of two.
     PowerOfTwo,
-    /// Raised to a power of two less one, which holds as many requests.
+    /// Raised to a power of two, of which one less is told.
     PowerOfTwoLessOne,
-    /// Raised to one less than a power of two that is larger than it.
+    /// Raised to the next number that is one less than a power of two.
     BelowPowerOfTwo,
     /// Always the limit, whatever was asked.
     Limit,

@@ -194,7 +194,14 @@ impl DeviceModel {
                 max_message_bytes: Figure::new(1 << 30, GIVEN),
             },
             queue_pairs: QueuePairs {
-                types: vec![TypeRule { qp_type: QpType::RC, errno: None, only_by: None, source: GIVEN.to_owned(), inferred: false }],
+                types: vec![TypeRule {
+                    qp_type: QpType::RC,
+                    errno: None,
+                    only_by: None,
+                    standard_call: None,
+                    source: GIVEN.to_owned(),
+                    inferred: false,
+                }],
                 other_types: errno(Errno::EOPNOTSUPP),
                 order: Step::ALL.to_vec(),
                 over_limit: errno(Errno::EINVAL),
