@@ -1,6 +1,7 @@
 //! What else a model answers: its published attributes, its figures, and models made in code.
 
 use super::device::*;
+use super::rules::*;
 use super::{Certainty, Errno, Figure, Mlx5, Packing};
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
 use crate::worker::QpType;
