@@ -46,8 +46,7 @@ fn main() -> std::process::ExitCode {
         }
         // Booted by the first test that runs, and shared by all of the group.
         let guest = std::sync::Arc::new(std::sync::Mutex::new(None::<Guest>));
-        let left =
-            std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(group.tests.iter().filter(|(name, _)| wanted(group, name)).count()));
+        let left = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(group.tests.iter().filter(|(name, _)| wanted(group, name)).count()));
         for (name, test) in group.tests {
             let (guest, left) = (guest.clone(), left.clone());
             trials.push(Trial::test(format!("{}::{name}", group.name), move || {

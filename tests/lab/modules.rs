@@ -37,12 +37,7 @@ fn states(guest: &mut Guest) {
 }
 
 fn device<'a>(document: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
-    document["devices"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|device| device["name"] == name)
-        .unwrap_or_else(|| panic!("no {name} in {document:#}"))
+    document["devices"].as_array().unwrap().iter().find(|device| device["name"] == name).unwrap_or_else(|| panic!("no {name} in {document:#}"))
 }
 
 fn reasons(guest: &mut Guest) {
@@ -87,8 +82,7 @@ fn caps(guest: &mut Guest) {
         let listed = guest.sh(&format!("ibv_devinfo -v -d {name}")).out;
         let caps = document["devices"].as_array().unwrap().iter().find(|caps| caps["device"] == name).unwrap();
         for field in ["max_qp", "max_qp_wr", "max_sge", "max_cqe", "max_mr", "max_pd", "max_srq", "max_srq_wr", "max_srq_sge", "max_ah"] {
-            let line =
-                listed.lines().find(|line| line.trim().starts_with(&format!("{field}:"))).unwrap_or_else(|| panic!("{field}: {listed}"));
+            let line = listed.lines().find(|line| line.trim().starts_with(&format!("{field}:"))).unwrap_or_else(|| panic!("{field}: {listed}"));
             let theirs: i64 = line.split(':').nth(1).unwrap().trim().parse().unwrap();
             assert_eq!(caps["attributes"][field].as_i64(), Some(theirs), "{name} {field}");
         }

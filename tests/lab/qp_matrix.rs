@@ -58,13 +58,7 @@ fn inline(guest: &mut Guest) {
     let meta = asks(&document, "meta");
     let culprit = meta["culprits"].as_array().unwrap().iter().find(|culprit| culprit["parameter"] == "max_inline_data").unwrap();
     assert_eq!(*culprit, json!({"parameter": "max_inline_data", "asked": 256, "accepted": 96, "setting": null}));
-    assert!(
-        meta["remedies"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|remedy| *remedy == json!({"kind": "no_setting", "parameters": ["max_inline_data"]}))
-    );
+    assert!(meta["remedies"].as_array().unwrap().iter().any(|remedy| *remedy == json!({"kind": "no_setting", "parameters": ["max_inline_data"]})));
 }
 
 fn completion_queue(guest: &mut Guest) {
@@ -159,8 +153,7 @@ fn crash_and_hang(guest: &mut Guest) {
     assert_eq!(device["asks"][0]["attempts"][0]["outcome"]["signal"], "SIGSEGV");
     assert_eq!(device["asks"][0]["cause"]["class"], "driver");
     assert_eq!(device["asks"][1]["verdict"], "hung");
-    let cells: Vec<_> =
-        device["grid"]["cells"].as_array().unwrap().iter().map(|cell| cell["outcome"]["result"].as_str().unwrap()).collect();
+    let cells: Vec<_> = device["grid"]["cells"].as_array().unwrap().iter().map(|cell| cell["outcome"]["result"].as_str().unwrap()).collect();
     assert_eq!(cells, ["granted", "crashed", "hung", "refused", "granted"]);
     assert_eq!(guest.queue_pairs(), before);
     assert_eq!(guest.sh("ps -eo stat,comm | grep -c '^Z.*rdmadoctor'").out.trim(), "0");
