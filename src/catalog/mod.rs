@@ -1,11 +1,30 @@
 //! Device families and engines as data, read from `profiles/` (embedded in the program) and from a directory of the user's.
+//!
+//! Nothing here talks to a device: what a device model answers is computed from its figures alone, and each names its source.
 
+mod accept;
+pub mod device;
+#[cfg(test)]
+mod device_tests;
+mod embedded;
 pub mod engine;
+mod figure;
+mod model;
+mod packing;
+pub mod rules;
+mod state;
 
 use std::path::{Path, PathBuf};
 
+pub use accept::{Aspect, Grant, Refusal};
+pub use device::DeviceModel;
+pub use embedded::{DeviceError, load_directory};
 pub use engine::Engine;
 use engine::Release;
+pub use figure::{Certainty, Derivation, Errno, Figure};
+pub use model::ObjectKind;
+pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
+pub use state::{AttributeMask, Effect, ModifyRequest, QpState};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
