@@ -19,7 +19,8 @@ const RELEASE: &str = "0.0.2.post1";
 
 /// Runs the real engine: two endpoints on `device`, 64 KiB from one to the other.
 fn engine(guest: &mut Guest, device: &str, version: &str, settings: &str) -> Ran {
-    let install = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/engines/install")).args(["dlslime", version]).output().unwrap();
+    let install =
+        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/engines/install")).args(["dlslime", version]).output().unwrap();
     assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
     let path = String::from_utf8_lossy(&install.stdout).trim().to_owned();
     guest.sh(&format!("env PYTHONPATH={path} {settings} /usr/bin/python3 tests/lab/engines/dlslime_transfer.py {device}"))
@@ -71,7 +72,8 @@ fn inline_limit(guest: &mut Guest) {
     let limit = "/sys/module/rdmadoctor_limited/parameters/max_inline_data";
     for (value, code) in [(255, 139), (256, 0)] {
         guest.sh(&format!("echo {value} > {limit}"));
-        let refused = verdict(guest, "rxe1", "meta")["culprits"].as_array().unwrap().iter().any(|culprit| culprit["parameter"] == "max_inline_data");
+        let refused =
+            verdict(guest, "rxe1", "meta")["culprits"].as_array().unwrap().iter().any(|culprit| culprit["parameter"] == "max_inline_data");
         let ran = engine(guest, "rxe1", RELEASE, "SLIME_MAX_CQ_DEPTH=32767");
         guest.sh(&format!("echo 96 > {limit}"));
         assert_eq!(ran.code, code, "{ran:?}");
