@@ -13,7 +13,7 @@ use crate::facts::{self, Device, Devices};
 use crate::host;
 use crate::qp::{
     self, AskGroup, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix, Stop,
-    classify_connection, run_device,
+    ask_group, choose, classify_connection, run_device,
 };
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
 use crate::worker::{Failure, VerbsDevice, Worker};
