@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, QpRequest};
+use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
 /// Which implementation of verbs the child uses.
@@ -15,6 +16,8 @@ use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 pub enum Provider {
     /// libibverbs, found by the dynamic linker or at this path.
     Library(Option<PathBuf>),
+    /// Device models. Nothing of the real host is touched.
+    Simulated(SimConfig),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +50,9 @@ pub(super) enum Reply {
 pub struct Inventory {
     /// Why the library cannot be used; then there are no devices.
     pub library_error: Option<LoadError>,
+    /// Why the simulation that stands in for a library cannot be used; then there are no devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulation_error: Option<String>,
     /// Why the list of devices cannot be had.
     pub list_error: Option<CallError>,
     /// The devices that the library knows.
@@ -81,6 +87,9 @@ pub enum OpenDevice {
     /// The library cannot be used.
     #[error("{0}")]
     Library(LoadError),
+    /// The simulation cannot be installed.
+    #[error("{0}")]
+    Simulation(String),
     /// A call failed on the way.
     #[error("{0}")]
     Call(CallError),
