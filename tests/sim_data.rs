@@ -90,9 +90,7 @@ fn what_is_not_permitted_fails_with_the_status_of_its_cause() {
     let wrong_key = statuses(plain(), |_, own, _| Wr::send(1, vec![ibv_sge { lkey: own.lkey() + 1, ..own.sge(0, 8) }]));
     assert_eq!(wrong_key, (st::IBV_WC_LOC_PROT_ERR, None));
     assert_eq!(statuses(plain(), |_, own, _| Wr::send(1, vec![own.sge(60, 8)])), (st::IBV_WC_LOC_PROT_ERR, None));
-    let read_only = statuses(plain(), |host, _, peer| {
-        Wr::new(1, op::IBV_WR_RDMA_READ, vec![host.region(8, 0).sge(0, 8)]).to(peer, 0)
-    });
+    let read_only = statuses(plain(), |host, _, peer| Wr::new(1, op::IBV_WR_RDMA_READ, vec![host.region(8, 0).sge(0, 8)]).to(peer, 0));
     assert_eq!(read_only, (st::IBV_WC_LOC_PROT_ERR, None));
     let other_domain = statuses(plain(), |host, _, _| Wr::send(1, vec![Host::open(host.sim, 0).region(8, ALL_ACCESS).sge(0, 8)]));
     assert_eq!(other_domain, (st::IBV_WC_LOC_PROT_ERR, None));
