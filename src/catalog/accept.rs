@@ -5,7 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::device::{AccessFlag, Capacity, DeviceModel, Rounding, SrqWriteBack, Step, Zero, ZeroRule};
+use super::device::DeviceModel;
+use super::rules::{AccessFlag, Capacity, Rounding, SrqWriteBack, Step, Zero, ZeroRule};
 use super::{Certainty, Errno, Figure};
 use crate::verbs::QueuePairCaps;
 use crate::worker::{QpRequest, QpType, SrqRequest};
@@ -114,7 +115,21 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn rest_on(&mut self, parameter: Parameter, certainty: Certainty) {
+    /// A limit bears on the grant, unless what is asked is so small that no limit can be in question.
+    fn rest_on(&mut self, parameter: Parameter, certainty: Certainty, asked: u32, rule: &Capacity) {
+        let base = QpRequest::base(QpType::RC);
+        let modest = match parameter {
+            Parameter::MaxSendWr | Parameter::MaxRecvWr | Parameter::SrqMaxWr => base.max_send_wr,
+            Parameter::CqDepth => base.cq_depth,
+            Parameter::MaxInlineData => base.max_inline_data,
+            _ => base.max_send_sge,
+        };
+        if asked > rule.sure_up_to.as_ref().map_or(modest, |figure| figure.value.max(modest)) {
+            self.add(parameter, certainty);
+        }
+    }
+
+    fn add(&mut self, parameter: Parameter, certainty: Certainty) {
         if certainty > Certainty::Source && !self.unsure.contains(&parameter) {
             self.unsure.push(parameter);
         }
@@ -135,7 +150,7 @@ struct Checked<'a> {
 impl Checked<'_> {
     /// Holds `value` against limit and rule of zero, and gives the value with which the request goes on.
     fn check(&self, value: u32, evidence: &mut Evidence) -> Result<u32, Refusal> {
-        let mut value = value;
+        let (asked, mut value) = (value, value);
         if let Some(limit) = &self.rule.limit {
             if value > limit.value {
                 if self.rule.lowered.is_none() {
@@ -145,7 +160,7 @@ impl Checked<'_> {
                 }
                 value = limit.value;
             }
-            evidence.rest_on(self.parameter, limit.certainty);
+            evidence.rest_on(self.parameter, limit.certainty, asked, self.rule);
         }
         match &self.rule.zero {
             Some(zero) if value == 0 => self.zero(zero),
@@ -178,7 +193,7 @@ impl Capacity {
         let power = |value: u32| value.checked_next_power_of_two().unwrap_or(value);
         match rounding.value {
             Rounding::PowerOfTwo if value > 0 => power(value),
-            Rounding::PowerOfTwoLessOne if value > 0 => power(value.saturating_add(1)) - 1,
+            Rounding::PowerOfTwoLessOne if value > 0 => power(value) - 1,
             Rounding::BelowPowerOfTwo if value > 0 => power(value.saturating_add(1)) - 1,
             Rounding::Limit => self.limit.as_ref().map_or(value, |limit| limit.value),
             _ => value,
@@ -200,11 +215,10 @@ impl DeviceModel {
         for step in &rules.order {
             match step {
                 Step::QpType => self.check_type(qp_type, &mut evidence)?,
-                Step::Srq if srq => match &rules.with_srq.errno {
-                    Some(errno) => return Err(Refusal::of(errno, Parameter::Srq)),
-                    None => {}
+                Step::Srq => match &rules.with_srq.errno {
+                    Some(errno) if srq => return Err(Refusal::of(errno, Parameter::Srq)),
+                    _ => {}
                 },
-                Step::Srq => {}
                 Step::MaxSendWr => {
                     granted.max_send_wr = self.checked(*step, &caps, srq).check(granted.max_send_wr, &mut evidence)?;
                 }
@@ -225,7 +239,14 @@ impl DeviceModel {
                 Step::Packing => {
                     if let Some(packing) = &rules.packing {
                         for (parameter, certainty) in packing.certainties() {
-                            evidence.rest_on(parameter, certainty);
+                            let (asked, rule) = match parameter {
+                                Parameter::MaxRecvWr => (caps.max_recv_wr, &rules.max_recv_wr),
+                                Parameter::MaxSendSge => (caps.max_send_sge, &rules.max_send_sge),
+                                Parameter::MaxRecvSge => (caps.max_recv_sge, &rules.max_recv_sge),
+                                Parameter::MaxInlineData => (caps.max_inline_data, &rules.max_inline_data),
+                                _ => (caps.max_send_wr, &rules.max_send_wr),
+                            };
+                            evidence.rest_on(parameter, certainty, asked, rule);
                         }
                         granted = packing.pack(qp_type, granted, srq).map_err(|parameter| {
                             let certainty = packing.certainty_of(parameter).max(rules.over_limit.certainty);
@@ -270,7 +291,7 @@ impl DeviceModel {
         match rule.errno {
             Some(errno) => Err(Refusal::new(errno, Parameter::QpType, certainty, &rule.source)),
             None => {
-                evidence.rest_on(Parameter::QpType, certainty);
+                evidence.add(Parameter::QpType, certainty);
                 Ok(())
             }
         }
@@ -296,7 +317,7 @@ impl DeviceModel {
     #[must_use]
     pub fn standard_call_refuses(&self, qp_type: QpType) -> Option<Errno> {
         let rule = self.queue_pairs.types.iter().find(|rule| rule.qp_type == qp_type)?;
-        rule.only_by.as_ref().map(|_| self.queue_pairs.other_types.value)
+        rule.only_by.as_ref().map(|_| rule.standard_call.unwrap_or(self.queue_pairs.other_types.value))
     }
 
     /// What `ibv_create_cq` answers: the entries written back.
@@ -304,6 +325,10 @@ impl DeviceModel {
     /// # Errors
     /// The refusal.
     pub fn create_cq(&self, entries: i64) -> Result<u32, Refusal> {
+        self.check_cq(entries, &mut Evidence::default())
+    }
+
+    fn check_cq(&self, entries: i64, evidence: &mut Evidence) -> Result<u32, Refusal> {
         let rules = &self.completion_queues;
         let errno = rules.entries.errno.as_ref().unwrap_or(&rules.over_limit);
         // The call takes an int, and drivers compare it as an unsigned number or refuse what is not positive.
@@ -315,7 +340,7 @@ impl DeviceModel {
             with_srq: false,
             has_requests: true,
         };
-        let entries = checked.check(entries, &mut Evidence::default())?;
+        let entries = checked.check(entries, evidence)?;
         let raised = rules.entries.minimum.as_ref().map_or(entries, |minimum| entries.max(minimum.value));
         Ok(rules.entries.write_back(raised))
     }
@@ -325,14 +350,18 @@ impl DeviceModel {
     /// # Errors
     /// The refusal.
     pub fn create_srq(&self, max_wr: u32, max_sge: u32) -> Result<SrqRequest, Refusal> {
+        self.check_srq(max_wr, max_sge, &mut Evidence::default())
+    }
+
+    fn check_srq(&self, max_wr: u32, max_sge: u32, evidence: &mut Evidence) -> Result<SrqRequest, Refusal> {
         let rules = &self.shared_receive_queues;
         if let Some(errno) = &rules.errno {
             return Err(Refusal::of(errno, Parameter::Srq));
         }
         let over_limit = rules.over_limit.as_ref().unwrap_or(&self.queue_pairs.over_limit);
-        let check = |parameter, rule: &Capacity, value| {
+        let mut check = |parameter, rule: &Capacity, value| {
             Checked { parameter, rule, over_limit, with_srq: false, has_requests: true }
-                .check(value, &mut Evidence::default())
+                .check(value, evidence)
                 .map(|value| rule.write_back(value))
         };
         Ok(SrqRequest {
@@ -359,12 +388,12 @@ impl DeviceModel {
         if access & !KNOWN != 0 {
             return refuse(Errno::EINVAL);
         }
-        if has(AccessFlag::OnDemand) && !self.software.on_demand_paging.value {
-            return refuse(Errno::EOPNOTSUPP);
-        }
         let rules = &self.memory_regions;
         if let Some(rule) = rules.refused_access.iter().find(|rule| has(rule.flag)) {
             return Err(Refusal::of(&rule.errno, Parameter::Access));
+        }
+        if has(AccessFlag::OnDemand) && !self.software.on_demand_paging.value {
+            return refuse(Errno::EOPNOTSUPP);
         }
         match &rules.zero_length {
             Some(errno) if length == 0 => return Err(Refusal::of(errno, Parameter::Length)),
@@ -383,10 +412,14 @@ impl DeviceModel {
     /// # Errors
     /// The first refusal.
     pub fn answer(&self, request: &QpRequest) -> Result<(Grant, u32), Refusal> {
-        let entries = self.create_cq(i64::from(request.cq_depth))?;
+        let mut evidence = Evidence::default();
+        let entries = self.check_cq(i64::from(request.cq_depth), &mut evidence)?;
         if let Some(srq) = request.srq {
-            self.create_srq(srq.max_wr, srq.max_sge)?;
+            self.check_srq(srq.max_wr, srq.max_sge, &mut evidence)?;
         }
-        Ok((self.create_qp(request.qp_type, request.caps(), request.srq.is_some())?, entries))
+        let mut grant = self.create_qp(request.qp_type, request.caps(), request.srq.is_some())?;
+        grant.certainty = grant.certainty.max(evidence.certainty);
+        grant.unsure.extend(evidence.unsure);
+        Ok((grant, entries))
     }
 }

@@ -46,7 +46,30 @@ macro_rules! device_files {
 }
 
 /// Path in the repository, and contents.
-pub(super) const FILES: &[(&str, &str)] = device_files!["rxe-6.12", "rxe-6.1", "limited"];
+pub(super) const FILES: &[(&str, &str)] = device_files![
+    "erdma",
+    "erdma-compat",
+    "mlx5-6.12",
+    "mlx5-6.1",
+    "mlx4",
+    "bnxt_re-thor",
+    "bnxt_re-thor2",
+    "irdma-e810",
+    "irdma-x722",
+    "irdma-gen3",
+    "efa",
+    "mana",
+    "hns",
+    "qedr",
+    "cxgb4",
+    "ionic",
+    "vmw_pvrdma",
+    "ocrdma",
+    "rxe-6.12",
+    "rxe-6.1",
+    "siw",
+    "limited",
+];
 
 static MODELS: LazyLock<Vec<DeviceModel>> = LazyLock::new(|| {
     // A test parses every file, so nothing is dropped here.

@@ -147,6 +147,7 @@ const NAMES: &[(&str, i32)] = &[
     ("ENOSYS", libc::ENOSYS),
     ("EBADRQC", libc::EBADRQC),
     ("ENODATA", libc::ENODATA),
+    ("EOVERFLOW", libc::EOVERFLOW),
     ("EPROTONOSUPPORT", libc::EPROTONOSUPPORT),
     ("EOPNOTSUPP", libc::EOPNOTSUPP),
     ("ENETUNREACH", libc::ENETUNREACH),

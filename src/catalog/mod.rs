@@ -9,6 +9,7 @@ mod embedded;
 mod figure;
 mod model;
 mod packing;
+pub mod rules;
 mod state;
 #[cfg(test)]
 mod tests;

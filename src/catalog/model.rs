@@ -1,6 +1,7 @@
 //! What else a model answers: its published attributes, its figures, and models made in code.
 
 use super::device::*;
+use super::rules::*;
 use super::{Certainty, Errno, Figure, Mlx5, Packing};
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
 use crate::worker::QpType;
@@ -194,7 +195,14 @@ impl DeviceModel {
                 max_message_bytes: Figure::new(1 << 30, GIVEN),
             },
             queue_pairs: QueuePairs {
-                types: vec![TypeRule { qp_type: QpType::RC, errno: None, only_by: None, source: GIVEN.to_owned(), inferred: false }],
+                types: vec![TypeRule {
+                    qp_type: QpType::RC,
+                    errno: None,
+                    only_by: None,
+                    standard_call: None,
+                    source: GIVEN.to_owned(),
+                    inferred: false,
+                }],
                 other_types: errno(Errno::EOPNOTSUPP),
                 order: Step::ALL.to_vec(),
                 over_limit: errno(Errno::EINVAL),

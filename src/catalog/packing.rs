@@ -356,6 +356,8 @@ impl Hns {
         if caps.max_recv_wr > 0 {
             granted.max_recv_wr = depth(caps.max_recv_wr);
             granted.max_recv_sge = narrow(power(u64::from(caps.max_recv_sge) + u64::from(self.reserved_recv_sge.value)));
+        } else {
+            granted.max_recv_sge = 0;
         }
         if caps.max_inline_data > 0 {
             granted.max_inline_data = narrow(power(u64::from(caps.max_inline_data))).min(self.max_inline_bytes.value);

@@ -62,8 +62,9 @@ impl AttributeMask {
     pub const PATH_MIG_STATE: u32 = 1 << 18;
     pub const CAP: u32 = 1 << 19;
     pub const DEST_QPN: u32 = 1 << 20;
-    /// Every attribute of a standard call, with the rate limit.
-    pub const STANDARD: u32 = (1 << 21) - 1 | 1 << 25;
+    /// Every attribute of a standard call (the kernel's IB_QP_ATTR_STANDARD_BITS).
+    pub const STANDARD: u32 = (1 << 21) - 1;
+    pub const RATE_LIMIT: u32 = 1 << 25;
 }
 
 /// What decides the answer to a change of state.
@@ -133,7 +134,7 @@ fn step(qp_type: QpType, from: QpState, to: QpState) -> Option<(u32, u32)> {
     let migration = M::ALT_PATH | M::ACCESS_FLAGS;
     let running = M::CUR_STATE | migration | M::PATH_MIG_STATE;
     let rnr = if reliable { M::MIN_RNR_TIMER } else { 0 };
-    let rate = 1 << 25;
+    let rate = M::RATE_LIMIT;
     Some(match (from, to) {
         (Reset | Init | Rtr | Rts | Sqd | Sqe | Error, Reset) => (0, 0),
         (Init | Rtr | Rts | Sqd | Sqe | Error, Error) => (0, 0),
