@@ -194,6 +194,19 @@ fn a_peer_that_is_gone_exceeds_the_retries() {
 }
 
 #[test]
+fn a_connection_takes_nothing_from_a_stranger() {
+    let host = Host::of_model(MODEL);
+    let (_, b) = host.pair(Options::default());
+    let stranger = host.qp(Options::default());
+    host.connect(stranger, Options::default(), b.number(), host.gid(1));
+    let region = host.region(8, ALL_ACCESS);
+    b.recv(1, vec![]).unwrap();
+    stranger.send(Wr::new(1, op::IBV_WR_RDMA_WRITE, vec![region.sge(0, 8)]).to(&region, 0)).unwrap();
+    assert_eq!(stranger.status(), st::IBV_WC_RETRY_EXC_ERR);
+    assert!(b.poll().is_empty() && host.state(b) == ibv_qp_state::IBV_QPS_RTS);
+}
+
+#[test]
 fn a_peer_that_comes_up_within_the_retries_is_reached() {
     let host = Host::of_model(MODEL);
     let options = Options { retry_cnt: 7, timeout: 14, ..Options::default() };

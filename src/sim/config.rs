@@ -17,6 +17,9 @@ pub struct SimConfig {
     /// What goes wrong.
     #[serde(default)]
     pub faults: Vec<Fault>,
+    /// Release of the simulated kernel, such as `6.1`, for models that tell kernels apart; the newest if absent.
+    #[serde(default)]
+    pub kernel: Option<String>,
     /// Addresses of other simulated hosts, besides those of the devices: a connection to any other address fails.
     #[serde(default, with = "gid_texts")]
     pub peers: Vec<Gid>,

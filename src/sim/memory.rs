@@ -166,8 +166,7 @@ pub unsafe extern "C" fn reg_mr(pd: *mut ibv_pd, addr: *mut c_void, length: usiz
 pub unsafe extern "C" fn reg_dmabuf_mr(pd: *mut ibv_pd, offset: u64, length: usize, iova: u64, fd: c_int, access: c_int) -> *mut ibv_mr {
     // SAFETY: a domain.
     let (home, id) = unsafe { (Home::of((*pd).context), (*pd).handle) };
-    // As new a kernel as the model knows.
-    if !home.at().model.dma_buf("999").is_some_and(|figure| figure.value) {
+    if !home.at().model.dma_buf(&home.provider.kernel).is_some_and(|figure| figure.value) {
         return null(libc::EOPNOTSUPP);
     }
     let map = || {

@@ -20,6 +20,8 @@ use crate::verbs::Gid;
 /// An installed simulation. It lives as long as the process, because C objects point into it.
 pub struct Provider {
     pub devices: Vec<Device>,
+    /// The kernel's release, where a model tells kernels apart.
+    pub kernel: String,
     pub faults: Faults,
     peers: Vec<Gid>,
     pub network: Option<Network>,
@@ -88,6 +90,8 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
     };
     let provider: &'static Provider = Box::leak(Box::new(Provider {
         devices,
+        // As new a kernel as any model knows.
+        kernel: config.kernel.unwrap_or_else(|| "999".to_owned()),
         faults,
         peers: config.peers,
         network,
@@ -185,7 +189,7 @@ impl Locked {
         let at = &self.provider.devices[device];
         let (most, errno) = at.model.most(of.in_catalog());
         let most = self.provider.faults.limit(&at.name, of).map_or(most, |limit| most.min(u64::from(limit)));
-        if (self.count(device, of) as u64) < most { Ok(()) } else { Err(errno.0) }
+        if self.has_fewer(device, of, most) { Ok(()) } else { Err(errno.0) }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use rdma_sys::*;
 
+use super::ObjectKind;
 use crate::verbs::QueuePairCaps;
 
 /// Everything that exists. Addresses of C objects are kept as numbers: this side never follows them, it only hands them back.
@@ -291,16 +292,28 @@ impl World {
         self.devices.get(device).is_some_and(|state| state.is_removed || state.ports_down.get(usize::from(port)).copied().unwrap_or(false))
     }
 
-    /// Objects on a device that count towards a limit.
-    pub fn count(&self, device: usize, of: super::ObjectKind) -> usize {
+    /// Whether there are fewer objects of a kind on a device than that.
+    pub fn has_fewer(&self, device: usize, of: ObjectKind, than: u64) -> bool {
+        let everywhere = match of {
+            ObjectKind::Pd => self.pds.len(),
+            ObjectKind::Mr => self.mrs.len(),
+            ObjectKind::Cq => self.cqs.len(),
+            ObjectKind::Srq => self.srqs.len(),
+            ObjectKind::Qp => self.qps.len(),
+        };
+        // Counting is only worth its time near the limit.
+        (everywhere as u64) < than || (self.count(device, of) as u64) < than
+    }
+
+    fn count(&self, device: usize, of: ObjectKind) -> usize {
         let in_context = |context: &u32| self.contexts.get(context).is_some_and(|state| state.device == device);
         let in_pd = |pd: &u32| self.pds.get(pd).is_some_and(|pd| pd.device == device);
         match of {
-            super::ObjectKind::Pd => self.pds.values().filter(|pd| pd.device == device).count(),
-            super::ObjectKind::Mr => self.mrs.values().filter(|mr| in_pd(&mr.pd)).count(),
-            super::ObjectKind::Cq => self.cqs.values().filter(|cq| in_context(&cq.context)).count(),
-            super::ObjectKind::Srq => self.srqs.values().filter(|srq| in_context(&srq.context)).count(),
-            super::ObjectKind::Qp => self.qps.values().filter(|qp| qp.device == device).count(),
+            ObjectKind::Pd => self.pds.values().filter(|pd| pd.device == device).count(),
+            ObjectKind::Mr => self.mrs.values().filter(|mr| in_pd(&mr.pd)).count(),
+            ObjectKind::Cq => self.cqs.values().filter(|cq| in_context(&cq.context)).count(),
+            ObjectKind::Srq => self.srqs.values().filter(|srq| in_context(&srq.context)).count(),
+            ObjectKind::Qp => self.qps.values().filter(|qp| qp.device == device).count(),
         }
     }
 }
