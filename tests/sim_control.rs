@@ -4,14 +4,16 @@
 mod sim_support;
 
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use nix::errno::Errno;
+use proptest::prelude::*;
 use rdma_sys::*;
 use rdmadoctor::catalog::DeviceModel;
 use rdmadoctor::catalog::device::{GidShape, LinkLayer, StateMachine};
 use rdmadoctor::sim::{GidType, InstallError, LiveObjects, ModelSource, SimConfig, SimDevice, SimGid, SimPort, Simulation};
 use rdmadoctor::verbs::{CallError, Context, DeviceList, Gid, QueuePairCaps, QueuePairInit, StateChange, Verbs};
+use rdmadoctor::worker::QpType;
 use sim_support::{ALL_ACCESS, End, Host, Options, Region, Wr};
 
 const LIMITS: QueuePairCaps = QueuePairCaps { max_send_wr: 64, max_recv_wr: 64, max_send_sge: 6, max_recv_sge: 1, max_inline_data: 96 };
@@ -90,6 +92,59 @@ fn a_request_gets_the_models_answer_and_everything_is_freed() {
     assert_eq!(sim.live_objects(), LiveObjects { contexts: 1, pds: 1, cqs: 1, qps: 1, ..LiveObjects::default() });
     drop((granted, cq, pd, context));
     assert_eq!(sim.live_objects(), LiveObjects::default());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is asked of whatever model, the answer through the structures of verbs.h is the model's own, and nothing is left.
+    #[test]
+    fn any_request_gets_the_models_own_answer(
+        model in prop::sample::select(DeviceModel::embedded()),
+        kind in prop::sample::select(&QpType::ALL[..]),
+        wr in (magnitude(24), magnitude(24)),
+        sge in (magnitude(7), magnitude(7)),
+        max_inline_data in magnitude(11),
+        cq_depth in magnitude(24),
+        srq in prop::option::weighted(0.2, (magnitude(20), magnitude(7))),
+    ) {
+        static ALL: LazyLock<Simulation> =
+            LazyLock::new(|| Simulation::install(SimConfig::of_models(DeviceModel::names())).unwrap());
+        let caps = QueuePairCaps { max_send_wr: wr.0, max_recv_wr: wr.1, max_send_sge: sge.0, max_recv_sge: sge.1, max_inline_data };
+        let expected = model.create_qp(kind, caps, srq.is_some());
+        // Some providers die of some requests, and so would this process.
+        prop_assume!(expected.as_ref().err().is_none_or(|refusal| refusal.signal.is_none()));
+        let verbs = Arc::new(ALL.verbs());
+        let context = DeviceList::new(&verbs).unwrap().iter().find(|device| device.name() == model.name).unwrap().open().unwrap();
+        let cq = context.create_cq(cq_depth);
+        prop_assert_eq!(
+            cq.as_ref().map(|cq| cq.entries()).map_err(|error| error.errno.0),
+            model.create_cq(i64::from(cq_depth)).map_err(|refusal| refusal.errno)
+        );
+        let pd = context.alloc_pd().unwrap();
+        let srq = srq.map(|(max_wr, max_sge)| (pd.create_srq(max_wr, max_sge), model.create_srq(max_wr, max_sge)));
+        let srq = match srq {
+            Some((made, expected)) => {
+                prop_assert_eq!(made.as_ref().err().map(|error| error.errno.0), expected.err().map(|refusal| refusal.errno));
+                let Ok(made) = made else { return Ok(()) };
+                Some(made)
+            }
+            None => None,
+        };
+        let Ok(cq) = context.create_cq(64) else { return Ok(()) };
+        let qp = pd.create_qp(&QueuePairInit { qp_type: kind.code(), caps, cq: &cq, srq: srq.as_ref() });
+        let refused_by_call = model.standard_call_refuses(kind).map(|errno| errno.0);
+        let expected = match (expected, refused_by_call) {
+            (Ok(_), Some(errno)) => Err(errno),
+            (expected, _) => expected.map(|grant| grant.caps).map_err(|refusal| refusal.errno),
+        };
+        prop_assert_eq!(qp.map(|qp| qp.caps()).map_err(|error| error.errno.0), expected);
+    }
+}
+
+/// Numbers of any size up to so many bits, and their neighbours.
+fn magnitude(bits: u32) -> impl Strategy<Value = u32> {
+    (0..=bits, 0..3_u32).prop_map(|(bits, off)| (1_u32 << bits).saturating_add(off).saturating_sub(2))
 }
 
 #[test]

@@ -432,3 +432,44 @@ fn providers_that_negate_the_errno_of_a_post_do_so_here() {
     assert_eq!(a.send(Wr::send(1, vec![region.sge(0, 1); 5])), Err(-libc::EINVAL));
     assert_eq!(a.recv(1, vec![region.sge(0, 1); 5]), Err(-libc::EINVAL));
 }
+
+#[test]
+fn threads_share_a_device_without_losing_a_completion() {
+    const ROUNDS: u64 = 300;
+    let host = Host::of_model(MODEL);
+    let shared = host.cq(4096);
+    let options = Options::default();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (a, b) = (host.qp(options), host.qp_on(shared, options));
+            host.connect(a, options, b.number(), host.gid(1));
+            host.connect(b, options, a.number(), host.gid(1));
+            let (from, to) = (host.region(8, ALL_ACCESS), host.region(8, ALL_ACCESS));
+            // Numbers, so that they can go to another thread; all of it lives until the end of the test.
+            let (a, b) = ((a.qp as usize, a.cq as usize), (b.qp as usize, b.cq as usize));
+            let end = |(qp, cq): (usize, usize)| End { qp: qp as *mut ibv_qp, cq: cq as *mut ibv_cq };
+            let (to, from) = (to.sge(0, 8), from.sge(0, 8));
+            scope.spawn(move || {
+                // Places come free when anyone polls the shared queue; if there is none, there is something to poll.
+                let receive = |id| {
+                    while let Err(error) = end(b).recv(id, vec![to]) {
+                        assert_eq!(error, libc::ENOMEM);
+                        poll(end(b).cq, 64);
+                    }
+                };
+                for id in 0..ROUNDS {
+                    // The receiver is ready late every other time.
+                    if id % 2 == 0 {
+                        receive(id);
+                    }
+                    end(a).send(Wr::send(id, vec![from])).unwrap();
+                    if id % 2 == 1 {
+                        receive(id);
+                    }
+                    let wc = end(a).wait(1)[0];
+                    assert_eq!((wc.id, wc.status), (id, st::IBV_WC_SUCCESS));
+                }
+            });
+        }
+    });
+}

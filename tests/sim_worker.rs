@@ -98,7 +98,7 @@ fn granted_refused_crashed_and_hung() {
     assert_eq!(device.ports[0].link_layer, "ethernet");
     assert_eq!(inventory.connection_manager_error, None, "the real connection manager is not asked");
     let inventory = worker(SimConfig::of_models(["nothing"])).inventory().unwrap();
-    assert!(inventory.simulation_error.unwrap().contains("nothing"));
+    assert!(inventory.library_error.unwrap().to_string().contains("nothing"));
     drop((listing, counting));
     assert_no_zombies();
 }

@@ -13,7 +13,8 @@ use super::protocol::{Reply, Request};
 use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequest, VerbsDevice};
 use crate::sim;
 use crate::verbs::{
-    CallError, CompletionQueue, ConnectionManager, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs,
+    CallError, CompletionQueue, ConnectionManager, Context, DeviceList, Gid, LoadError, ProtectionDomain, QueuePair, QueuePairInit,
+    StateChange, Verbs,
 };
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
@@ -102,7 +103,9 @@ impl State {
         }
         let verbs = Arc::new(match provider {
             Provider::Library(path) => Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?,
-            Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| OpenDevice::Simulation(error.to_string()))?,
+            Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| {
+                OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
+            })?,
         });
         self.verbs = Some(verbs.clone());
         Ok(verbs)
@@ -125,7 +128,6 @@ impl State {
         let verbs = match self.verbs(provider) {
             Ok(verbs) => verbs,
             Err(OpenDevice::Library(error)) => return Inventory { library_error: Some(error), ..Inventory::default() },
-            Err(OpenDevice::Simulation(error)) => return Inventory { simulation_error: Some(error), ..Inventory::default() },
             Err(_) => return Inventory::default(),
         };
         let connection_manager_error = match provider {

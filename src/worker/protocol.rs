@@ -50,9 +50,6 @@ pub(super) enum Reply {
 pub struct Inventory {
     /// Why the library cannot be used; then there are no devices.
     pub library_error: Option<LoadError>,
-    /// Why the simulation that stands in for a library cannot be used; then there are no devices.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simulation_error: Option<String>,
     /// Why the list of devices cannot be had.
     pub list_error: Option<CallError>,
     /// The devices that the library knows.
@@ -87,9 +84,6 @@ pub enum OpenDevice {
     /// The library cannot be used.
     #[error("{0}")]
     Library(LoadError),
-    /// The simulation cannot be installed.
-    #[error("{0}")]
-    Simulation(String),
     /// A call failed on the way.
     #[error("{0}")]
     Call(CallError),
