@@ -180,6 +180,13 @@ fn regions_need_sensible_access_and_memory_that_is_there() {
     assert_eq!(register(addr, 8192, 2), Err(libc::EINVAL), "remote write without local write");
     assert_eq!(register(0x1000, 8192, 1), Err(libc::EFAULT));
     assert_eq!(register(usize::MAX - 10, 8192, 1), Err(libc::EFAULT));
+    for (memlock_bytes, errno) in [(0, libc::EPERM), (8192, libc::ENOMEM)] {
+        let config = SimConfig { memlock_bytes: Some(memlock_bytes), ..SimConfig::of_models(["rxe-6.12"]) };
+        let pd = open(Simulation::install(config).unwrap()).unwrap().alloc_pd().unwrap();
+        let first = pd.register(vec![0; 4096].into());
+        assert_eq!(self::errno(pd.register(vec![0; 8192].into())), errno);
+        assert_eq!(first.is_ok(), memlock_bytes > 0);
+    }
 }
 
 /// What the probe for dma-buf gets on a kernel.

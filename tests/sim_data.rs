@@ -6,6 +6,7 @@ mod sim_support;
 use std::ptr;
 
 use rdma_sys::*;
+use rdmadoctor::catalog::device::StateMachine;
 use rdmadoctor::sim::{ModelSource, SimConfig, SimDevice};
 use rdmadoctor::{catalog::DeviceModel, verbs::QueuePairCaps};
 use sim_support::*;
@@ -405,6 +406,34 @@ fn datagrams_carry_a_header_and_need_the_key() {
     let large = host.region(8192, ALL_ACCESS);
     a.send(Wr { ah, remote_qpn: b.number(), qkey: 0x1111, ..Wr::send(3, vec![large.sge(0, 8192)]) }).unwrap();
     assert_eq!(a.status(), st::IBV_WC_LOC_LEN_ERR);
+}
+
+#[test]
+fn every_model_that_needs_no_connection_manager_moves_data() {
+    let mut moved = Vec::new();
+    for model in DeviceModel::embedded() {
+        let caps = QueuePairCaps { max_send_wr: 16, max_recv_wr: 16, max_send_sge: 1, max_recv_sge: 1, max_inline_data: 0 };
+        let takes_rc = model.create_qp(rdmadoctor::worker::QpType::RC, caps, false).is_ok();
+        if !takes_rc || model.connection.state_machine.value == StateMachine::Iwarp {
+            continue;
+        }
+        let host = Host::of_model(&model.name);
+        // Where there are addresses of both kinds, the last one is an IPv4 address.
+        let last = (0..16).rev().find(|index| unsafe {
+            let mut gid = ibv_gid { raw: [0; 16] };
+            (host.verbs.ibv_query_gid)(host.context, 1, *index, &raw mut gid) == 0 && gid.raw != [0; 16]
+        });
+        let gid_index = last.unwrap() as u8;
+        let options = Options { sge: 1, inline: 0, rd_atomic: 1, dest_rd_atomic: 1, gid_index, ..Options::default() };
+        let (a, b) = host.pair(options);
+        let (own, peer) = (host.region(64, ALL_ACCESS), host.region(64, ALL_ACCESS));
+        own.fill(0, b"moved");
+        b.recv(1, vec![peer.sge(0, 64)]).unwrap();
+        a.send(Wr::send(1, vec![own.sge(0, 5)])).unwrap();
+        assert_eq!((a.status(), b.status(), peer.read(0, 5)), (0, 0, b"moved".to_vec()), "{}", model.name);
+        moved.push(model.name.as_str());
+    }
+    assert!(moved.contains(&"erdma-compat") && moved.contains(&"mlx5-6.12") && !moved.contains(&"erdma"), "{moved:?}");
 }
 
 #[test]

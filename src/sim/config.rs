@@ -20,6 +20,10 @@ pub struct SimConfig {
     /// Release of the simulated kernel, such as `6.1`, for models that tell kernels apart; the newest if absent.
     #[serde(default)]
     pub kernel: Option<String>,
+    /// How much memory can be registered in all, as RLIMIT_MEMLOCK of a process without CAP_IPC_LOCK; no limit if absent. Queues, which
+    /// count on a real device too, do not count here.
+    #[serde(default)]
+    pub memlock_bytes: Option<u64>,
     /// Addresses of other simulated hosts, besides those of the devices: a connection to any other address fails.
     #[serde(default, with = "gid_texts")]
     pub peers: Vec<Gid>,

@@ -131,6 +131,15 @@ fn register(
     let mut locked = home.enter(call, &parameters)?;
     home.at().model.reg_mr(length as u64, access).map_err(|refusal| super::queues::errno_of(&refusal))?;
     locked.has_room(home.device, ObjectKind::Mr)?;
+    if let Some(limit) = home.provider.memlock_bytes {
+        let locked_bytes = locked.mrs.values().fold(length as u64, |sum, mr| sum.saturating_add(mr.length));
+        // core/umem.c, ib_umem_get: EPERM where nothing can be locked at all.
+        match limit {
+            0 => return Err(libc::EPERM),
+            limit if locked_bytes > limit => return Err(libc::ENOMEM),
+            _ => {}
+        }
+    }
     let host = host()?;
     // Eight bits that change with every use of an index, as the keys of devices have (core/verbs.h, ib_inc_rkey).
     let key = locked.new_id() << 8 | 0x5a;
@@ -177,7 +186,7 @@ pub unsafe extern "C" fn reg_dmabuf_mr(pd: *mut ibv_pd, offset: u64, length: usi
             return Err(libc::EINVAL);
         }
         let skip = offset & 0xfff;
-        let bytes = NonZeroUsize::new(length + skip as usize).ok_or(libc::EINVAL)?;
+        let bytes = length.checked_add(skip as usize).and_then(NonZeroUsize::new).ok_or(libc::EINVAL)?;
         let start = libc::off_t::try_from(offset - skip).map_err(|_| libc::EINVAL)?;
         // SAFETY: a new mapping, whose memory is reached through registered regions only; the number is the caller's open file.
         let mapped = unsafe {

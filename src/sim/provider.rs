@@ -22,6 +22,7 @@ pub struct Provider {
     pub devices: Vec<Device>,
     /// The kernel's release, where a model tells kernels apart.
     pub kernel: String,
+    pub memlock_bytes: Option<u64>,
     pub faults: Faults,
     peers: Vec<Gid>,
     pub network: Option<Network>,
@@ -92,6 +93,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         devices,
         // As new a kernel as any model knows.
         kernel: config.kernel.unwrap_or_else(|| "999".to_owned()),
+        memlock_bytes: config.memlock_bytes,
         faults,
         peers: config.peers,
         network,
@@ -269,14 +271,16 @@ fn guid(device: usize, port: usize) -> u64 {
     0x0200_00ff_fe00_0000 | (device as u64 + 1) << 8 | port as u64
 }
 
-/// Addresses of a port's own, in the shape that the model has: 10.77.PORT.DEVICE, all on one network.
+/// Addresses of a port's own, in the shape that the model has: 10.77.0.1 for the first port of the first device, 10.77.0.2 for that of
+/// the second, 10.78.0.1 for the first device's second port.
 fn default_gids(shape: GidShape, device: usize, port: usize) -> Vec<SimGid> {
     let mut link_local = [0; 16];
     link_local[..2].copy_from_slice(&[0xfe, 0x80]);
     link_local[8..].copy_from_slice(&guid(device, port + 1).to_be_bytes());
     let mut hardware = [0; 16];
-    hardware[..6].copy_from_slice(&[2, 0, 0, 0, device as u8 + 1, port as u8 + 1]);
-    let address = std::net::Ipv4Addr::new(10, 77, port as u8, device as u8 + 1).to_ipv6_mapped().octets();
+    let [.., high, low] = (device + 1).to_be_bytes();
+    hardware[..6].copy_from_slice(&[2, 0, 0, port as u8, high, low]);
+    let address = std::net::Ipv4Addr::new(10, 77_u8.wrapping_add(port as u8), high, low).to_ipv6_mapped().octets();
     let entry = |gid: [u8; 16], kind| SimGid { gid: Gid(gid), kind };
     match shape {
         GidShape::HardwareAddress => vec![entry(hardware, GidType::Infiniband)],

@@ -45,6 +45,7 @@ pub struct Options {
     pub rd_atomic: u8,
     pub dest_rd_atomic: u8,
     pub access: u32,
+    pub gid_index: u8,
 }
 
 impl Default for Options {
@@ -64,6 +65,7 @@ impl Default for Options {
             rd_atomic: 4,
             dest_rd_atomic: 4,
             access: 0xf,
+            gid_index: 1,
         }
     }
 }
@@ -288,7 +290,7 @@ impl Host {
         attr.ah_attr.port_num = 1;
         attr.ah_attr.is_global = 1;
         attr.ah_attr.grh.dgid = ibv_gid { raw: remote_gid };
-        attr.ah_attr.grh.sgid_index = 1;
+        attr.ah_attr.grh.sgid_index = options.gid_index;
         let mask = match options.qp_type {
             ibv_qp_type::IBV_QPT_UD => 1,
             ibv_qp_type::IBV_QPT_UC => 1 | 1 << 7 | 1 << 8 | 1 << 20 | 1 << 12,
@@ -322,8 +324,8 @@ impl Host {
 
     pub fn pair_of(&self, one: Options, other: Options) -> (End, End) {
         let (a, b) = (self.qp(one), self.qp(other));
-        self.connect(a, one, b.number(), self.gid(1));
-        self.connect(b, other, a.number(), self.gid(1));
+        self.connect(a, one, b.number(), self.gid(i32::from(other.gid_index)));
+        self.connect(b, other, a.number(), self.gid(i32::from(one.gid_index)));
         (a, b)
     }
 }
