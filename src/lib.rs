@@ -1,6 +1,12 @@
 //! Says why RDMA does not work on a host, and what would.
 
 pub mod catalog;
+pub mod cli;
+pub mod facts;
+pub mod host;
+pub mod qp;
+pub mod report;
+pub mod request;
 pub mod sim;
 pub mod verbs;
 pub mod worker;

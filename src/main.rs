@@ -1,11 +1,5 @@
-//! The program: parse, dispatch, exit code.
+//! The program; everything is in the library.
 
 fn main() -> std::process::ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(rdmadoctor::worker::SUBCOMMAND) {
-        return match rdmadoctor::worker::serve() {
-            Ok(()) => std::process::ExitCode::SUCCESS,
-            Err(_) => std::process::ExitCode::from(3),
-        };
-    }
-    std::process::ExitCode::SUCCESS
+    rdmadoctor::cli::run()
 }

@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::device::DeviceModel;
 use super::rules::{AccessFlag, Capacity, Rounding, SrqWriteBack, Step, Zero, ZeroRule};
 use super::{Certainty, Errno, Figure};
+use crate::request::{Parameter, QpRequest, QpType, SrqRequest};
 use crate::verbs::QueuePairCaps;
-use crate::worker::{QpRequest, QpType, SrqRequest};
 
 /// What of a request a model refused, by the names that verbs and reports use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Parameter {
+pub enum Aspect {
     /// Type of the queue pair.
     QpType,
     /// The shared receive queue.
     Srq,
-    /// Work requests on the send queue, or in a shared receive queue.
+    /// Work requests on the send queue.
     MaxSendWr,
     /// Work requests on the receive queue.
     MaxRecvWr,
@@ -43,7 +43,7 @@ pub enum Parameter {
     State,
 }
 
-impl Parameter {
+impl Aspect {
     /// The name, such as `max_recv_sge`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -65,7 +65,25 @@ impl Parameter {
     }
 }
 
-impl fmt::Display for Parameter {
+impl Aspect {
+    /// The parameter of the matrix that it belongs to, if there is one.
+    #[must_use]
+    pub fn parameter(self) -> Option<Parameter> {
+        Some(match self {
+            Self::QpType => Parameter::QpType,
+            Self::Srq | Self::SrqMaxWr | Self::SrqMaxSge => Parameter::Srq,
+            Self::MaxSendWr => Parameter::MaxSendWr,
+            Self::MaxRecvWr => Parameter::MaxRecvWr,
+            Self::MaxSendSge => Parameter::MaxSendSge,
+            Self::MaxRecvSge => Parameter::MaxRecvSge,
+            Self::MaxInlineData => Parameter::MaxInlineData,
+            Self::CqDepth => Parameter::CqDepth,
+            Self::Length | Self::Access | Self::State => return None,
+        })
+    }
+}
+
+impl fmt::Display for Aspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -79,7 +97,7 @@ pub struct Grant {
     /// How sure the grant is: as sure as the least sure limit that the request was held against.
     pub certainty: Certainty,
     /// The parameters whose limit is not from source.
-    pub unsure: Vec<Parameter>,
+    pub unsure: Vec<Aspect>,
 }
 
 /// A refused request.
@@ -90,7 +108,7 @@ pub struct Refusal {
     /// The signal that the provider dies of instead.
     pub signal: Option<i32>,
     /// What was refused.
-    pub parameter: Option<Parameter>,
+    pub parameter: Option<Aspect>,
     /// How sure that is.
     pub certainty: Certainty,
     /// Where it is from.
@@ -98,11 +116,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(errno: Errno, parameter: Parameter, certainty: Certainty, source: &str) -> Self {
+    pub(super) fn new(errno: Errno, parameter: Aspect, certainty: Certainty, source: &str) -> Self {
         Self { errno: errno.0, signal: None, parameter: Some(parameter), certainty, source: source.to_owned() }
     }
 
-    pub(super) fn of(errno: &Figure<Errno>, parameter: Parameter) -> Self {
+    pub(super) fn of(errno: &Figure<Errno>, parameter: Aspect) -> Self {
         Self::new(errno.value, parameter, errno.certainty, &errno.source)
     }
 }
@@ -111,17 +129,17 @@ impl Refusal {
 #[derive(Default)]
 struct Evidence {
     certainty: Certainty,
-    unsure: Vec<Parameter>,
+    unsure: Vec<Aspect>,
 }
 
 impl Evidence {
     /// A limit bears on the grant, unless what is asked is so small that no limit can be in question.
-    fn rest_on(&mut self, parameter: Parameter, certainty: Certainty, asked: u32, rule: &Capacity) {
+    fn rest_on(&mut self, parameter: Aspect, certainty: Certainty, asked: u32, rule: &Capacity) {
         let base = QpRequest::base(QpType::RC);
         let modest = match parameter {
-            Parameter::MaxSendWr | Parameter::MaxRecvWr | Parameter::SrqMaxWr => base.max_send_wr,
-            Parameter::CqDepth => base.cq_depth,
-            Parameter::MaxInlineData => base.max_inline_data,
+            Aspect::MaxSendWr | Aspect::MaxRecvWr | Aspect::SrqMaxWr => base.max_send_wr,
+            Aspect::CqDepth => base.cq_depth,
+            Aspect::MaxInlineData => base.max_inline_data,
             _ => base.max_send_sge,
         };
         if asked > rule.sure_up_to.as_ref().map_or(modest, |figure| figure.value.max(modest)) {
@@ -129,7 +147,7 @@ impl Evidence {
         }
     }
 
-    fn add(&mut self, parameter: Parameter, certainty: Certainty) {
+    fn add(&mut self, parameter: Aspect, certainty: Certainty) {
         if certainty > Certainty::Source && !self.unsure.contains(&parameter) {
             self.unsure.push(parameter);
         }
@@ -139,7 +157,7 @@ impl Evidence {
 
 /// One capacity under check.
 struct Checked<'a> {
-    parameter: Parameter,
+    parameter: Aspect,
     rule: &'a Capacity,
     over_limit: &'a Figure<Errno>,
     with_srq: bool,
@@ -216,7 +234,7 @@ impl DeviceModel {
             match step {
                 Step::QpType => self.check_type(qp_type, &mut evidence)?,
                 Step::Srq => match &rules.with_srq.errno {
-                    Some(errno) if srq => return Err(Refusal::of(errno, Parameter::Srq)),
+                    Some(errno) if srq => return Err(Refusal::of(errno, Aspect::Srq)),
                     _ => {}
                 },
                 Step::MaxSendWr => {
@@ -240,10 +258,10 @@ impl DeviceModel {
                     if let Some(packing) = &rules.packing {
                         for (parameter, certainty) in packing.certainties() {
                             let (asked, rule) = match parameter {
-                                Parameter::MaxRecvWr => (caps.max_recv_wr, &rules.max_recv_wr),
-                                Parameter::MaxSendSge => (caps.max_send_sge, &rules.max_send_sge),
-                                Parameter::MaxRecvSge => (caps.max_recv_sge, &rules.max_recv_sge),
-                                Parameter::MaxInlineData => (caps.max_inline_data, &rules.max_inline_data),
+                                Aspect::MaxRecvWr => (caps.max_recv_wr, &rules.max_recv_wr),
+                                Aspect::MaxSendSge => (caps.max_send_sge, &rules.max_send_sge),
+                                Aspect::MaxRecvSge => (caps.max_recv_sge, &rules.max_recv_sge),
+                                Aspect::MaxInlineData => (caps.max_inline_data, &rules.max_inline_data),
                                 _ => (caps.max_send_wr, &rules.max_send_wr),
                             };
                             evidence.rest_on(parameter, certainty, asked, rule);
@@ -273,11 +291,11 @@ impl DeviceModel {
     fn checked(&self, step: Step, caps: &QueuePairCaps, with_srq: bool) -> Checked<'_> {
         let rules = &self.queue_pairs;
         let (parameter, rule) = match step {
-            Step::MaxRecvWr => (Parameter::MaxRecvWr, &rules.max_recv_wr),
-            Step::MaxSendSge => (Parameter::MaxSendSge, &rules.max_send_sge),
-            Step::MaxRecvSge => (Parameter::MaxRecvSge, &rules.max_recv_sge),
-            Step::MaxInlineData => (Parameter::MaxInlineData, &rules.max_inline_data),
-            _ => (Parameter::MaxSendWr, &rules.max_send_wr),
+            Step::MaxRecvWr => (Aspect::MaxRecvWr, &rules.max_recv_wr),
+            Step::MaxSendSge => (Aspect::MaxSendSge, &rules.max_send_sge),
+            Step::MaxRecvSge => (Aspect::MaxRecvSge, &rules.max_recv_sge),
+            Step::MaxInlineData => (Aspect::MaxInlineData, &rules.max_inline_data),
+            _ => (Aspect::MaxSendWr, &rules.max_send_wr),
         };
         let has_requests = if step == Step::MaxRecvSge { caps.max_recv_wr > 0 } else { caps.max_send_wr > 0 };
         Checked { parameter, rule, over_limit: &rules.over_limit, with_srq, has_requests }
@@ -285,13 +303,13 @@ impl DeviceModel {
 
     fn check_type(&self, qp_type: QpType, evidence: &mut Evidence) -> Result<(), Refusal> {
         let Some(rule) = self.queue_pairs.types.iter().find(|rule| rule.qp_type == qp_type) else {
-            return Err(Refusal::of(&self.queue_pairs.other_types, Parameter::QpType));
+            return Err(Refusal::of(&self.queue_pairs.other_types, Aspect::QpType));
         };
         let certainty = if rule.inferred { Certainty::Inferred } else { Certainty::Source };
         match rule.errno {
-            Some(errno) => Err(Refusal::new(errno, Parameter::QpType, certainty, &rule.source)),
+            Some(errno) => Err(Refusal::new(errno, Aspect::QpType, certainty, &rule.source)),
             None => {
-                evidence.add(Parameter::QpType, certainty);
+                evidence.add(Aspect::QpType, certainty);
                 Ok(())
             }
         }
@@ -332,9 +350,9 @@ impl DeviceModel {
         let rules = &self.completion_queues;
         let errno = rules.entries.errno.as_ref().unwrap_or(&rules.over_limit);
         // The call takes an int, and drivers compare it as an unsigned number or refuse what is not positive.
-        let Ok(entries) = u32::try_from(entries) else { return Err(Refusal::of(errno, Parameter::CqDepth)) };
+        let Ok(entries) = u32::try_from(entries) else { return Err(Refusal::of(errno, Aspect::CqDepth)) };
         let checked = Checked {
-            parameter: Parameter::CqDepth,
+            parameter: Aspect::CqDepth,
             rule: &rules.entries,
             over_limit: &rules.over_limit,
             with_srq: false,
@@ -356,7 +374,7 @@ impl DeviceModel {
     fn check_srq(&self, max_wr: u32, max_sge: u32, evidence: &mut Evidence) -> Result<SrqRequest, Refusal> {
         let rules = &self.shared_receive_queues;
         if let Some(errno) = &rules.errno {
-            return Err(Refusal::of(errno, Parameter::Srq));
+            return Err(Refusal::of(errno, Aspect::Srq));
         }
         let over_limit = rules.over_limit.as_ref().unwrap_or(&self.queue_pairs.over_limit);
         let mut check = |parameter, rule: &Capacity, value| {
@@ -365,8 +383,8 @@ impl DeviceModel {
                 .map(|value| rule.write_back(value))
         };
         Ok(SrqRequest {
-            max_wr: check(Parameter::SrqMaxWr, &rules.max_wr, max_wr)?,
-            max_sge: check(Parameter::SrqMaxSge, &rules.max_sge, max_sge)?,
+            max_wr: check(Aspect::SrqMaxWr, &rules.max_wr, max_wr)?,
+            max_sge: check(Aspect::SrqMaxSge, &rules.max_sge, max_sge)?,
         })
     }
 
@@ -381,7 +399,7 @@ impl DeviceModel {
         const CORE: &str = "include/rdma/ib_verbs.h, ib_check_mr_access";
         let access = access & !OPTIONAL;
         let has = |flag: AccessFlag| access & flag.bit() != 0;
-        let refuse = |errno| Err(Refusal::new(errno, Parameter::Access, Certainty::Source, CORE));
+        let refuse = |errno| Err(Refusal::new(errno, Aspect::Access, Certainty::Source, CORE));
         if (has(AccessFlag::RemoteWrite) || has(AccessFlag::RemoteAtomic)) && !has(AccessFlag::LocalWrite) {
             return refuse(Errno::EINVAL);
         }
@@ -390,18 +408,18 @@ impl DeviceModel {
         }
         let rules = &self.memory_regions;
         if let Some(rule) = rules.refused_access.iter().find(|rule| has(rule.flag)) {
-            return Err(Refusal::of(&rule.errno, Parameter::Access));
+            return Err(Refusal::of(&rule.errno, Aspect::Access));
         }
         if has(AccessFlag::OnDemand) && !self.software.on_demand_paging.value {
             return refuse(Errno::EOPNOTSUPP);
         }
         match &rules.zero_length {
-            Some(errno) if length == 0 => return Err(Refusal::of(errno, Parameter::Length)),
+            Some(errno) if length == 0 => return Err(Refusal::of(errno, Aspect::Length)),
             _ => {}
         }
         if length > rules.max_length_bytes.value {
             let certainty = rules.max_length_bytes.certainty.max(rules.over_limit.certainty);
-            return Err(Refusal::new(rules.over_limit.value, Parameter::Length, certainty, &rules.max_length_bytes.source));
+            return Err(Refusal::new(rules.over_limit.value, Aspect::Length, certainty, &rules.max_length_bytes.source));
         }
         Ok(())
     }

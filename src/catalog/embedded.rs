@@ -7,7 +7,7 @@ use super::device::{DeviceModel, SCHEMA};
 
 /// A device file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CatalogError {
+pub enum DeviceError {
     /// It cannot be read.
     #[error("{path}: {why}", path = .path.display())]
     Read {
@@ -99,8 +99,8 @@ impl DeviceModel {
     ///
     /// # Errors
     /// When it cannot be read or is not one; line and column are told.
-    pub fn load(path: &Path) -> Result<Self, CatalogError> {
-        let text = std::fs::read_to_string(path).map_err(|error| CatalogError::Read { path: path.to_owned(), why: error.to_string() })?;
+    pub fn load(path: &Path) -> Result<Self, DeviceError> {
+        let text = std::fs::read_to_string(path).map_err(|error| DeviceError::Read { path: path.to_owned(), why: error.to_string() })?;
         Self::parse(path, &text)
     }
 
@@ -108,16 +108,16 @@ impl DeviceModel {
     ///
     /// # Errors
     /// When it is not one; line and column are told.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, CatalogError> {
+    pub fn parse(path: &Path, text: &str) -> Result<Self, DeviceError> {
         let model: Self = serde_yaml::from_str(text).map_err(|error| {
             let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
             // serde_yaml ends its message with the place, which stands before it here.
             let full = error.to_string();
             let why = full.split(" at line ").next().unwrap_or(&full).to_owned();
-            CatalogError::Parse { path: path.to_owned(), line, column, why }
+            DeviceError::Parse { path: path.to_owned(), line, column, why }
         })?;
         match model.inconsistency() {
-            Some(why) => Err(CatalogError::Inconsistent { path: path.to_owned(), why }),
+            Some(why) => Err(DeviceError::Inconsistent { path: path.to_owned(), why }),
             None => Ok(model),
         }
     }
@@ -135,8 +135,8 @@ impl DeviceModel {
 ///
 /// # Errors
 /// The first file that cannot be used.
-pub fn load_directory(directory: &Path) -> Result<Vec<DeviceModel>, CatalogError> {
-    let read = |error: std::io::Error| CatalogError::Read { path: directory.to_owned(), why: error.to_string() };
+pub fn load_directory(directory: &Path) -> Result<Vec<DeviceModel>, DeviceError> {
+    let read = |error: std::io::Error| DeviceError::Read { path: directory.to_owned(), why: error.to_string() };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(read)? {
         let path = entry.map_err(read)?.path();

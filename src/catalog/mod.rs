@@ -1,23 +1,183 @@
-//! What is known beforehand of device families: limits, order of checks, error numbers, and where each figure comes from.
+//! Device families and engines as data, read from `profiles/` (embedded in the program) and from a directory of the user's.
 //!
-//! Read from `profiles/devices/*.yaml`, which are part of the binary; more can be loaded from a directory. Nothing here talks to a
-//! device, and every answer is computed from the figures alone.
+//! Nothing here talks to a device: what a device model answers is computed from its figures alone, and each names its source.
 
 mod accept;
 pub mod device;
+#[cfg(test)]
+mod device_tests;
 mod embedded;
+pub mod engine;
 mod figure;
 mod model;
 mod packing;
 pub mod rules;
 mod state;
-#[cfg(test)]
-mod tests;
 
-pub use accept::{Grant, Parameter, Refusal};
+use std::path::{Path, PathBuf};
+
+pub use accept::{Aspect, Grant, Refusal};
 pub use device::DeviceModel;
-pub use embedded::{CatalogError, load_directory};
+pub use embedded::{DeviceError, load_directory};
+pub use engine::Engine;
+use engine::Release;
 pub use figure::{Certainty, Derivation, Errno, Figure};
 pub use model::ObjectKind;
 pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
 pub use state::{AttributeMask, Effect, ModifyRequest, QpState};
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// Why the catalog cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A file or directory cannot be read.
+    #[error("cannot read {}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is damaged.
+    #[error("{}: {message}", file.display())]
+    Invalid {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// No engine has this name.
+    #[error("unknown engine `{name}`; known are {}", known.join(", "))]
+    UnknownEngine {
+        /// What was asked for.
+        name: String,
+        /// All names.
+        known: Vec<String>,
+    },
+    /// No release covers this version.
+    #[error("the catalog has no {engine} {version}; known are {}", known.join(", "))]
+    UnknownVersion {
+        /// The engine.
+        engine: String,
+        /// What was asked for.
+        version: String,
+        /// All releases.
+        known: Vec<String>,
+    },
+}
+
+/// All engines that are known.
+pub struct Catalog {
+    engines: Vec<Engine>,
+}
+
+impl Catalog {
+    /// The embedded engines, and those of `directory/engines` (or `directory` itself): a file there replaces an embedded engine of the same name.
+    ///
+    /// # Errors
+    /// A file cannot be read or is damaged.
+    pub fn load(directory: Option<&Path>) -> Result<Self, CatalogError> {
+        let mut engines = ENGINES.iter().map(|(name, text)| Engine::parse(Path::new(name), text)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(directory) = directory {
+            let nested = directory.join("engines");
+            let directory = if nested.is_dir() { nested } else { directory.to_owned() };
+            for (path, text) in yaml_files(&directory)? {
+                let engine = Engine::parse(&path, &text)?;
+                engines.retain(|known| known.name != engine.name);
+                engines.push(engine);
+            }
+        }
+        engines.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(Self { engines })
+    }
+
+    /// Every engine, by name.
+    #[must_use]
+    pub fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    /// Finds an engine and its release by `NAME` or `NAME@VERSION`.
+    ///
+    /// # Errors
+    /// The engine or the version is not known; the message lists what is.
+    pub fn find(&self, wanted: &str) -> Result<(&Engine, &Release), CatalogError> {
+        let (name, version) = wanted.split_once('@').map_or((wanted, None), |(name, version)| (name, Some(version)));
+        let engine = self
+            .engines
+            .iter()
+            .find(|engine| engine.name.eq_ignore_ascii_case(name) || engine.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
+            .ok_or_else(|| CatalogError::UnknownEngine {
+                name: name.to_owned(),
+                known: self.engines.iter().map(|engine| engine.name.clone()).collect(),
+            })?;
+        Ok((engine, engine.release(version)?))
+    }
+
+    /// The release whose queue pairs `release` makes: itself, or the one that it uses.
+    ///
+    /// # Errors
+    /// The release uses one that the catalog lacks.
+    pub fn queues_of<'a>(&'a self, engine: &'a Engine, release: &'a Release) -> Result<(&'a Engine, &'a Release), CatalogError> {
+        match &release.uses {
+            // One step only: a chain of engines would hide who asks.
+            Some(uses) => self.find(&format!("{}@{}", uses.engine, uses.version)),
+            None => Ok((engine, release)),
+        }
+    }
+}
+
+/// The YAML files of a directory with their texts, by name.
+fn yaml_files(directory: &Path) -> Result<Vec<(PathBuf, String)>, CatalogError> {
+    let unreadable = |file: &Path| {
+        let file = file.to_owned();
+        move |source| CatalogError::Unreadable { file, source }
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(unreadable(directory))? {
+        let path = entry.map_err(unreadable(directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+            files.push((path, text));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_catalog_is_valid() {
+        let catalog = Catalog::load(None).unwrap();
+        assert!(!catalog.engines().is_empty());
+        for engine in catalog.engines() {
+            for release in &engine.releases {
+                catalog.queues_of(engine, release).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_list_the_known_ones() {
+        let catalog = Catalog::load(None).unwrap();
+        assert!(catalog.find("nonsense").err().unwrap().to_string().contains("dlslime"));
+        assert!(catalog.find("dlslime@newest").err().unwrap().to_string().contains("0.0.1.post7"));
+    }
+
+    #[test]
+    fn a_directory_adds_engines_and_a_damaged_one_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, text) = ENGINES.iter().find(|(name, _)| name.ends_with("dlslime.yaml")).unwrap();
+        std::fs::write(directory.path().join("mine.yaml"), text.replace("name: dlslime", "name: mine")).unwrap();
+        let catalog = Catalog::load(Some(directory.path())).unwrap();
+        assert!(catalog.find("mine@0.0.1.post7").is_ok() && catalog.find("dlslime").is_ok());
+        std::fs::write(directory.path().join("bad.yaml"), "schema: 5\nname").unwrap();
+        let error = Catalog::load(Some(directory.path())).err().unwrap().to_string();
+        assert!(error.contains("bad.yaml") && error.contains("line"), "{error}");
+        assert!(Catalog::load(Some(Path::new("/nowhere"))).err().unwrap().to_string().contains("/nowhere"));
+    }
+}

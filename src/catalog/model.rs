@@ -3,8 +3,8 @@
 use super::device::*;
 use super::rules::*;
 use super::{Certainty, Errno, Figure, Mlx5, Packing};
+use crate::request::QpType;
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
-use crate::worker::QpType;
 
 /// A kind of object that a device has only so many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

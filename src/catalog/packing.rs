@@ -4,9 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Certainty, Figure, Parameter};
+use super::{Aspect, Certainty, Figure};
+use crate::request::QpType;
 use crate::verbs::QueuePairCaps;
-use crate::worker::QpType;
 
 /// Which arithmetic; exactly one is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -118,7 +118,7 @@ fn narrow(value: u64) -> u32 {
 
 impl Packing {
     /// The capacities written back, or what does not fit.
-    pub(super) fn pack(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Parameter> {
+    pub(super) fn pack(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Aspect> {
         let mut caps = caps;
         if let Some(rule) = &self.mlx5 {
             caps = rule.pack(qp_type, caps, srq)?;
@@ -162,18 +162,18 @@ impl Packing {
     }
 
     /// The parameters that the constants bear on, and how sure these are.
-    pub(super) fn certainties(&self) -> Vec<(Parameter, Certainty)> {
-        let send = |figure: &Figure<u32>| (Parameter::MaxSendWr, figure.certainty);
-        let recv = |figure: &Figure<u32>| (Parameter::MaxRecvWr, figure.certainty);
+    pub(super) fn certainties(&self) -> Vec<(Aspect, Certainty)> {
+        let send = |figure: &Figure<u32>| (Aspect::MaxSendWr, figure.certainty);
+        let recv = |figure: &Figure<u32>| (Aspect::MaxRecvWr, figure.certainty);
         let mut all = Vec::new();
         if let Some(rule) = &self.mlx5 {
-            let entry = (Parameter::MaxSendSge, rule.max_send_entry_bytes.certainty);
-            let inline = (Parameter::MaxInlineData, rule.max_send_entry_bytes.certainty);
-            let recv_entry = (Parameter::MaxRecvSge, rule.max_recv_entry_bytes.certainty);
+            let entry = (Aspect::MaxSendSge, rule.max_send_entry_bytes.certainty);
+            let inline = (Aspect::MaxInlineData, rule.max_send_entry_bytes.certainty);
+            let recv_entry = (Aspect::MaxRecvSge, rule.max_recv_entry_bytes.certainty);
             all.extend([entry, inline, recv_entry, send(&rule.max_send_blocks), recv(&rule.max_recv_wr)]);
         }
         if let Some(rule) = &self.mlx4 {
-            let inline = (Parameter::MaxInlineData, rule.max_send_entry_bytes.certainty);
+            let inline = (Aspect::MaxInlineData, rule.max_send_entry_bytes.certainty);
             all.extend([inline, send(&rule.max_entries), recv(&rule.max_entries)]);
         }
         if let Some(rule) = &self.irdma {
@@ -183,13 +183,13 @@ impl Packing {
             all.extend([send(&rule.send_memory_bytes), recv(&rule.max_recv_buffers)]);
         }
         if let Some(rule) = &self.hns {
-            let inline = (Parameter::MaxInlineData, rule.max_inline_bytes.certainty);
+            let inline = (Aspect::MaxInlineData, rule.max_inline_bytes.certainty);
             all.extend([inline, send(&rule.max_wr), recv(&rule.max_wr)]);
         }
         all
     }
 
-    pub(super) fn certainty_of(&self, parameter: Parameter) -> Certainty {
+    pub(super) fn certainty_of(&self, parameter: Aspect) -> Certainty {
         self.certainties().into_iter().filter(|(of, _)| *of == parameter).map(|(_, certainty)| certainty).max().unwrap_or_default()
     }
 }
@@ -208,7 +208,7 @@ impl Mlx5 {
         }
     }
 
-    fn pack(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Parameter> {
+    fn pack(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Aspect> {
         const BLOCK: u64 = 64;
         const INLINE_HEADER: u64 = 4;
         let mut granted = caps;
@@ -222,29 +222,30 @@ impl Mlx5 {
                 bytes => overhead + align(INLINE_HEADER + u64::from(bytes), 16),
             };
             if entries > max_entry {
-                return Err(Parameter::MaxSendSge);
+                return Err(Aspect::MaxSendSge);
             }
             let entry = align(entries.max(inline), BLOCK);
             if inline > max_entry || entry > max_entry {
-                return Err(Parameter::MaxInlineData);
+                return Err(Aspect::MaxInlineData);
             }
             let queue = power(u64::from(caps.max_send_wr) * entry);
             if queue / BLOCK > u64::from(self.max_send_blocks.value) {
-                return Err(Parameter::MaxSendWr);
+                return Err(Aspect::MaxSendWr);
             }
             granted.max_send_wr = narrow(queue / entry);
-            granted.max_inline_data = narrow(entry - overhead - INLINE_HEADER);
+            // Where an entry has nothing but its overhead this is -4, kept in an int and written back as 4294967292.
+            granted.max_inline_data = narrow(entry - overhead).wrapping_sub(INLINE_HEADER as u32);
         }
         // The depth is checked even where a shared receive queue takes the place (mlx5_calc_rq_size).
         granted.max_recv_sge = if caps.max_recv_wr == 0 { 0 } else { caps.max_recv_sge };
         if caps.max_recv_wr > 0 {
             if caps.max_recv_wr > self.max_recv_wr.value {
-                return Err(Parameter::MaxRecvWr);
+                return Err(Aspect::MaxRecvWr);
             }
             if !srq {
                 let bytes = 16 * u64::from(caps.max_recv_sge.max(1));
                 if bytes > u64::from(self.max_recv_entry_bytes.value) {
-                    return Err(Parameter::MaxRecvSge);
+                    return Err(Aspect::MaxRecvSge);
                 }
                 let entry = power(bytes);
                 let queue = (power(u64::from(caps.max_recv_wr)) * entry).max(BLOCK);
@@ -257,7 +258,7 @@ impl Mlx5 {
 }
 
 impl Mlx4 {
-    fn pack(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Parameter> {
+    fn pack(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Aspect> {
         const INLINE_CHUNK: u64 = 64;
         const INLINE_HEADER: u64 = 4;
         const CONTROL: u64 = 16;
@@ -276,12 +277,12 @@ impl Mlx4 {
         let size = (entries * 16 + address).max(smallest).max(32) + CONTROL;
         let entry = size.next_power_of_two().max(64);
         if entry > u64::from(self.max_send_entry_bytes.value) {
-            return Err(if inline > 16 * u64::from(caps.max_send_sge) { Parameter::MaxInlineData } else { Parameter::MaxSendSge });
+            return Err(if inline > 16 * u64::from(caps.max_send_sge) { Aspect::MaxInlineData } else { Aspect::MaxSendSge });
         }
         let spare = 2048 / entry + 1;
         let count = power(u64::from(caps.max_send_wr) + spare);
         if count > u64::from(self.max_entries.value) {
-            return Err(Parameter::MaxSendWr);
+            return Err(Aspect::MaxSendWr);
         }
         let data = entry - CONTROL - address;
         let mut granted = caps;
@@ -313,15 +314,15 @@ impl Irdma {
         (depth <= u64::from(most)).then_some(depth)
     }
 
-    fn pack(&self, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Parameter> {
+    fn pack(&self, caps: QueuePairCaps, srq: bool) -> Result<QueuePairCaps, Aspect> {
         // From the second generation on, a send entry has room for immediate data.
         let immediate = u64::from(!self.first_generation);
         let send_shift = self.shift(u64::from(caps.max_send_sge) + immediate, caps.max_inline_data);
         let recv_shift = if self.first_generation { 2 } else { self.shift(u64::from(caps.max_recv_sge), 0) };
         let reserved = (self.reserved_send_quanta.value, self.reserved_recv_quanta.value);
-        let send = self.depth(caps.max_send_wr, send_shift, reserved.0, self.max_send_quanta.value).ok_or(Parameter::MaxSendWr)?;
+        let send = self.depth(caps.max_send_wr, send_shift, reserved.0, self.max_send_quanta.value).ok_or(Aspect::MaxSendWr)?;
         let recv_wr = if srq { 1 } else { caps.max_recv_wr };
-        let recv = self.depth(recv_wr, recv_shift, reserved.1, self.max_recv_quanta.value).ok_or(Parameter::MaxRecvWr)?;
+        let recv = self.depth(recv_wr, recv_shift, reserved.1, self.max_recv_quanta.value).ok_or(Aspect::MaxRecvWr)?;
         let mut granted = caps;
         granted.max_send_wr = narrow(send.saturating_sub(u64::from(reserved.0)) >> send_shift);
         granted.max_recv_wr = narrow(recv.saturating_sub(u64::from(reserved.1)) >> recv_shift);
@@ -330,15 +331,15 @@ impl Irdma {
 }
 
 impl Efa {
-    fn pack(&self, caps: QueuePairCaps) -> Result<QueuePairCaps, Parameter> {
+    fn pack(&self, caps: QueuePairCaps) -> Result<QueuePairCaps, Aspect> {
         let entry = if caps.max_inline_data > self.small_inline_bytes.value { &self.wide_entry_bytes } else { &self.entry_bytes };
         let fit = self.send_memory_bytes.value / entry.value.max(1);
         let depth = fit.checked_ilog2().map_or(0, |log| 1 << log);
         if caps.max_send_wr > depth {
-            return Err(Parameter::MaxSendWr);
+            return Err(Aspect::MaxSendWr);
         }
         if caps.max_recv_wr > self.max_recv_buffers.value / caps.max_recv_sge.max(1) {
-            return Err(Parameter::MaxRecvWr);
+            return Err(Aspect::MaxRecvWr);
         }
         let mut granted = caps;
         granted.max_send_wr = narrow(power(u64::from(caps.max_send_wr.max(self.min_send_wr.value).max(1))));

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Errno, Figure, Packing};
-use crate::worker::QpType;
+use crate::request::QpType;
 
 /// Queue pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

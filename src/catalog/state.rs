@@ -1,8 +1,8 @@
 //! How `ibv_modify_qp` moves a queue pair of each kind of device.
 
 use super::device::{DeviceModel, LinkLayer, StateMachine};
-use super::{Certainty, Errno, Parameter, Refusal};
-use crate::worker::QpType;
+use super::{Aspect, Certainty, Errno, Refusal};
+use crate::request::QpType;
 
 /// State of a queue pair, as `enum ibv_qp_state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,7 +166,7 @@ impl DeviceModel {
     pub fn modify(&self, request: &ModifyRequest) -> Result<Effect, Refusal> {
         let machine = &self.connection.state_machine;
         let refuse =
-            |certainty: Certainty| Err(Refusal::new(Errno::EINVAL, Parameter::State, certainty.max(machine.certainty), &machine.source));
+            |certainty: Certainty| Err(Refusal::new(Errno::EINVAL, Aspect::State, certainty.max(machine.certainty), &machine.source));
         let Some(allowed) = (match machine.value {
             StateMachine::Infiniband | StateMachine::Srd => Self::follows_table(request),
             StateMachine::Iwarp => return self.modify_iwarp(request),
@@ -204,7 +204,7 @@ impl DeviceModel {
     fn modify_iwarp(&self, request: &ModifyRequest) -> Result<Effect, Refusal> {
         let machine = &self.connection.state_machine;
         if request.attributes.is_some_and(|AttributeMask(given)| given & !AttributeMask::STANDARD != 0) {
-            return Err(Refusal::new(Errno::EOPNOTSUPP, Parameter::State, machine.certainty, &machine.source));
+            return Err(Refusal::new(Errno::EOPNOTSUPP, Aspect::State, machine.certainty, &machine.source));
         }
         match (request.from, request.to) {
             (QpState::ReadyToSend, QpState::Error | QpState::SendQueueDrained | QpState::SendQueueError) => {
@@ -213,7 +213,7 @@ impl DeviceModel {
             (QpState::ReadyToSend, _) => Ok(Effect::Nothing),
             (QpState::Error, _) => Ok(Effect::Nothing),
             (_, QpState::ReadyToSend) if !request.has_cm_connection => {
-                Err(Refusal::new(Errno::EINVAL, Parameter::State, machine.certainty, &machine.source))
+                Err(Refusal::new(Errno::EINVAL, Aspect::State, machine.certainty, &machine.source))
             }
             (_, QpState::ReadyToSend | QpState::Error) => Ok(Effect::Moved(request.to)),
             _ => Ok(Effect::Nothing),

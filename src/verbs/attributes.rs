@@ -202,7 +202,7 @@ impl DeviceAttributes {
             max_pkeys: base.max_pkeys,
             local_ca_ack_delay: base.local_ca_ack_delay,
             ports: if is_extended && raw.phys_port_cnt_ex > 0 { raw.phys_port_cnt_ex } else { u32::from(base.phys_port_cnt) },
-            extended: is_extended.then(|| ExtendedAttributes {
+            extended: is_extended.then_some(ExtendedAttributes {
                 on_demand_paging: OnDemandPaging {
                     supported: raw.odp_caps.general_caps & 1 != 0,
                     implicit: raw.odp_caps.general_caps & 2 != 0,

@@ -4,12 +4,11 @@
 //! child of its own does, answers questions one after another, and is replaced when it dies or passes its deadline. The kernel frees
 //! what a dead child held, and a child dies with its parent.
 
-mod attempt;
 mod child;
 mod parent;
 mod protocol;
 
-pub use attempt::{Outcome, QpRequest, QpType, SrqRequest};
+pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;
 pub use parent::{Failure, Worker, WorkerOptions};
 pub use protocol::{Connected, Counted, Inventory, OpenDevice, Provider, VerbsDevice};

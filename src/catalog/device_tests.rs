@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::device::{RdmaCm, StateMachine};
 use super::*;
+use crate::request::{QpRequest, QpType, SrqRequest};
 use crate::verbs::QueuePairCaps;
-use crate::worker::{QpRequest, QpType, SrqRequest};
 
 fn model(name: &str) -> &'static DeviceModel {
     DeviceModel::find(name).unwrap_or_else(|| panic!("no model {name}"))
@@ -26,7 +26,7 @@ fn ask(name: &str, qp_type: QpType, caps: QueuePairCaps) -> Result<QueuePairCaps
     model(name)
         .create_qp(qp_type, caps, false)
         .map(|grant| grant.caps)
-        .map_err(|refusal| (refusal.errno, refusal.parameter.map_or("", Parameter::name)))
+        .map_err(|refusal| (refusal.errno, refusal.parameter.map_or("", Aspect::name)))
 }
 
 /// The largest depth of the send queue with these entries and inline bytes.
@@ -127,9 +127,9 @@ fn a_bound_set_by_firmware_is_told() {
     let grant = model("erdma").create_qp(QpType::RC, caps(8192, 8192, 1, 1, 0), false).unwrap();
     assert_eq!((grant.certainty, grant.unsure), (Certainty::Source, vec![]));
     let grant = model("mana").create_qp(QpType::RC, caps(17, 16, 1, 1, 0), false).unwrap();
-    assert_eq!((grant.certainty, grant.unsure), (Certainty::Inferred, vec![Parameter::QpType, Parameter::MaxSendWr]));
+    assert_eq!((grant.certainty, grant.unsure), (Certainty::Inferred, vec![Aspect::QpType, Aspect::MaxSendWr]));
     let (grant, entries) = model("erdma").answer(&QpRequest { cq_depth: 1 << 17, ..QpRequest::base(QpType::RC) }).unwrap();
-    assert_eq!((grant.certainty, grant.unsure, entries), (Certainty::Firmware, vec![Parameter::CqDepth], 1 << 17));
+    assert_eq!((grant.certainty, grant.unsure, entries), (Certainty::Firmware, vec![Aspect::CqDepth], 1 << 17));
     let grant = model("rxe").create_qp(QpType::RC, caps(1, 1, 1, 1, 0), false).unwrap();
     assert_eq!((grant.certainty, grant.unsure), (Certainty::Source, vec![]));
 }
@@ -152,7 +152,7 @@ fn mlx5_depth_falls_with_entries_and_inline_bytes() {
     assert_eq!(rc("mlx5", caps(128, 100, 5, 3, 0)), Ok(caps(204, 128, 5, 4, 124)));
     assert_eq!(rc("mlx5", caps(16, 16, 1, 1, 0)).unwrap().max_inline_data, 60);
     let srq = model("mlx5").create_qp(QpType::RC, caps(16, 32769, 1, 1, 0), true).unwrap_err();
-    assert_eq!((srq.errno, srq.parameter), (22, Some(Parameter::MaxRecvWr)), "checked with a shared receive queue too");
+    assert_eq!((srq.errno, srq.parameter), (22, Some(Aspect::MaxRecvWr)), "checked with a shared receive queue too");
     assert_eq!(model("mlx5").standard_call_refuses(QpType::Driver), Some(Errno(0)));
 }
 
@@ -348,7 +348,7 @@ fn an_unknown_key_is_named_with_line_and_column() {
     let broken = text.replacen("port:\n", "port:\n  gid_colour: 1\n", 1);
     let line = broken.lines().position(|line| line.contains("gid_colour")).unwrap() + 1;
     match DeviceModel::parse(Path::new(path), &broken).unwrap_err() {
-        CatalogError::Parse { line: at, column, why, .. } => {
+        DeviceError::Parse { line: at, column, why, .. } => {
             assert_eq!((at, column), (line, 3), "{why}");
             assert!(why.contains("gid_colour"), "{why}");
         }
@@ -369,12 +369,12 @@ fn a_figure_without_source_is_refused_where_it_stands() {
         assert_ne!(broken, text);
         let line = broken.lines().zip(text.lines()).position(|(new, old)| new != old).unwrap() + 1;
         match DeviceModel::parse(Path::new(path), &broken).unwrap_err() {
-            CatalogError::Parse { line: at, why, .. } => assert_eq!(at, line, "{why}"),
+            DeviceError::Parse { line: at, why, .. } => assert_eq!(at, line, "{why}"),
             other => panic!("{other}"),
         }
     }
     let order = text.replacen("qp_type, srq]", "qp_type]", 1);
-    assert!(matches!(DeviceModel::parse(Path::new(path), &order), Err(CatalogError::Inconsistent { .. })));
+    assert!(matches!(DeviceModel::parse(Path::new(path), &order), Err(DeviceError::Inconsistent { .. })));
 }
 
 #[test]

@@ -130,11 +130,13 @@ impl QpRequest {
     /// number up to a power of two (rxe does, drivers/infiniband/sw/rxe/rxe_queue.c; others need less).
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let queue = |entries: u32, entry: u64| (u64::from(entries) + 1).next_power_of_two() * entry.next_power_of_two();
+        let queue = |entries: u32, entry: u64| (u64::from(entries) + 1).next_power_of_two().saturating_mul(entry.next_power_of_two());
         let send = 128 + (16 * u64::from(self.max_send_sge)).max(u64::from(self.max_inline_data));
         let receive = 48 + 16 * u64::from(self.max_recv_sge);
         let shared = self.srq.map_or(0, |srq| queue(srq.max_wr, 48 + 16 * u64::from(srq.max_sge)));
-        queue(self.max_send_wr, send) + queue(self.max_recv_wr, receive) + queue(self.cq_depth, 64) + shared
+        [queue(self.max_recv_wr, receive), queue(self.cq_depth, 64), shared]
+            .into_iter()
+            .fold(queue(self.max_send_wr, send), u64::saturating_add)
     }
 }
 

@@ -1,0 +1,45 @@
+//! `rdmadoctor caps`.
+
+use clap::Args;
+
+use super::exit;
+use super::session::Session;
+use crate::facts::{self, Caps, DeviceCaps, Problem};
+use crate::host;
+
+/// Arguments of `caps`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this device.
+    #[arg(value_name = "DEV")]
+    device: Option<String>,
+}
+
+/// Shows what devices publish.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.only_this_host("caps")?;
+    let sysfs = host::rdma::read(&session.root());
+    let inventory = session.worker()?.inventory();
+    let found = facts::collect(&sysfs, Some(&inventory));
+    let mut caps = Caps { schema: "rdmadoctor/caps/1".to_owned(), devices: Vec::new(), problems: found.problems };
+    let known: Vec<String> = found.devices.iter().map(|device| device.name.clone()).collect();
+    if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
+        return Err(super::unknown_device(wanted, &known).into());
+    }
+    for device in found.devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
+        let seen = inventory.as_ref().ok().and_then(|inventory| inventory.devices.iter().find(|seen| seen.name == device.name));
+        match seen.and_then(|seen| seen.attributes.clone().map(|attributes| (attributes, seen.ports.clone()))) {
+            Some((attributes, ports)) => {
+                caps.devices.push(DeviceCaps::new(&device.name, device.family.as_deref(), attributes, ports));
+            }
+            None => {
+                caps.problems.extend(device.problem.as_ref().map(|problem| Problem {
+                    summary: format!("{}: {}", device.name, problem.summary),
+                    next_step: problem.next_step.clone(),
+                }))
+            }
+        }
+    }
+    session.print(&caps)?;
+    Ok(if caps.problems.is_empty() { exit::OK } else { exit::FAILED })
+}

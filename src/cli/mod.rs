@@ -1,0 +1,127 @@
+//! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
+
+mod caps;
+mod devices;
+mod modules;
+mod progress;
+mod qp_matrix;
+mod session;
+mod values;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+use crate::report::Format;
+use session::Session;
+
+/// Exit codes, a contract with scripts.
+pub mod exit {
+    /// Nothing failed.
+    pub const OK: u8 = 0;
+    /// Something that was examined failed.
+    pub const FAILED: u8 = 1;
+    /// The command line is wrong: an unknown name, a value that is no value, a damaged input file.
+    pub const USAGE: u8 = 2;
+    /// rdmadoctor itself could not do its work.
+    pub const BROKEN: u8 = 3;
+    /// The user interrupted; what was known is printed.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// A mistake of the caller's: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Says why RDMA does not work on this host, and what would.
+#[derive(Debug, Parser)]
+#[command(name = "rdmadoctor", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+struct Global {
+    /// Output for people or for programs.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// Read sysfs, procfs and configuration below this directory instead of /.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Use this verbs library instead of the one that the dynamic linker finds.
+    #[arg(long, global = true, value_name = "PATH")]
+    libibverbs: Option<PathBuf>,
+    /// Longest wait for one answer of the verbs library.
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
+    answer_within: Duration,
+    /// Colour the output.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+    /// Show all evidence.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Show no progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// RDMA devices, ports, addresses, driver, PCI, NUMA.
+    Devices(devices::Arguments),
+    /// Every published capability, decoded, with what it limits.
+    Caps(caps::Arguments),
+    /// Kernel modules: loaded, built in, on disk, wrong version, blocked.
+    Modules(modules::Arguments),
+    /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
+    QpMatrix(qp_matrix::Arguments),
+}
+
+/// Runs the program with the process's arguments and gives its exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::worker::SUBCOMMAND) {
+        return ExitCode::from(if crate::worker::serve().is_ok() { exit::OK } else { exit::BROKEN });
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors. A reader that has gone away is none either.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let result = Session::new(cli.global).and_then(|session| match cli.command {
+        Command::Devices(arguments) => devices::run(&session, &arguments),
+        Command::Caps(arguments) => caps::run(&session, &arguments),
+        Command::Modules(arguments) => modules::run(&session, &arguments),
+        Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+    });
+    ExitCode::from(result.unwrap_or_else(|error| {
+        progress::say(&format!("rdmadoctor: {error:#}"));
+        if error.is::<UsageError>() || error.is::<crate::catalog::CatalogError>() { exit::USAGE } else { exit::BROKEN }
+    }))
+}
+
+/// A device that is not there, with those that are.
+fn unknown_device(wanted: &str, known: &[String]) -> UsageError {
+    let known = if known.is_empty() { "this host has no RDMA devices".to_owned() } else { format!("known are {}", known.join(", ")) };
+    UsageError(format!("unknown device `{wanted}`; {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_definitions_are_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

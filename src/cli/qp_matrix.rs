@@ -1,0 +1,225 @@
+//! `rdmadoctor qp-matrix`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::session::Session;
+use super::{UsageError, exit, values};
+use crate::catalog::{Catalog, CatalogError, engine};
+use crate::facts::{self, Device, Devices};
+use crate::host;
+use crate::qp::{
+    self, AskGroup, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix, Stop,
+    classify_connection, run_device,
+};
+use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
+use crate::verbs::DeviceAttributes;
+use crate::worker::{Failure, VerbsDevice, Worker};
+
+/// Arguments of `qp-matrix`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this device; all of them otherwise.
+    #[arg(value_name = "DEV")]
+    device: Option<String>,
+    /// Is this engine's request granted? May be repeated; `all` takes every engine's newest known release.
+    #[arg(long, value_name = "NAME[@VERSION]")]
+    engine: Vec<String>,
+    /// Is this request granted? Parameters that are not named stay small.
+    #[arg(long, value_name = "PARAMETER=VALUE,…", value_parser = parse_ask)]
+    ask: Vec<QpRequest>,
+    /// Try every combination of these values.
+    #[arg(long, value_name = "PARAMETER=VALUE,VALUE,…", value_parser = parse_grid, num_args = 1..)]
+    grid: Vec<(Parameter, Vec<Value>)>,
+    /// Find bounds and joint limits as well as answering --engine, --ask or --grid; without those they are always found.
+    #[arg(long)]
+    bounds: bool,
+    /// How many queue pairs can exist at once, up to N, in the shape of --ask or of the smallest request.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+    /// More engine files, or replacements for those that are built in.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+    /// Try no request whose queues take more.
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = values::size)]
+    max_memory: u64,
+    /// Attempts at most on each device.
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    budget: u64,
+    /// Time at most for everything.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = values::duration)]
+    deadline: Duration,
+}
+
+/// Most combinations of a grid; more would be a mistake of the caller's.
+const MOST_CELLS: usize = 1 << 20;
+
+/// Tries queue pairs and reports.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.only_this_host("qp-matrix")?;
+    let catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let engines = chosen_engines(&catalog, &arguments.engine)?;
+    let cells = arguments.grid.iter().try_fold(1usize, |cells, (_, values)| cells.checked_mul(values.len()));
+    if cells.is_none_or(|cells| cells > MOST_CELLS) {
+        return Err(UsageError(format!("--grid has more than {MOST_CELLS} combinations")).into());
+    }
+    for (index, (parameter, _)) in arguments.grid.iter().enumerate() {
+        if arguments.grid[..index].iter().any(|(other, _)| other == parameter) {
+            return Err(UsageError(format!("--grid names {parameter} twice")).into());
+        }
+    }
+
+    let mut worker = session.worker()?;
+    let sysfs = host::rdma::read(&session.root());
+    let inventory = worker.inventory();
+    let Devices { devices, problems, .. } = facts::collect(&sysfs, Some(&inventory));
+    let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
+    if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
+        return Err(super::unknown_device(wanted, &known).into());
+    }
+    let seen = inventory.map(|inventory| inventory.devices).unwrap_or_default();
+    let deadline = Instant::now() + arguments.deadline;
+    let mut matrix = QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems };
+    for device in devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
+        let verbs = seen.iter().find(|seen| seen.name == device.name);
+        match (verbs, &device.problem) {
+            (Some(verbs), None) => {
+                matrix.devices.push(examine(session, arguments, &catalog, &engines, &mut worker, device, verbs, deadline))
+            }
+            (_, problem) => matrix.problems.extend(problem.iter().map(|problem| facts::Problem {
+                summary: format!("{}: {}", device.name, problem.summary),
+                next_step: problem.next_step.clone(),
+            })),
+        }
+    }
+    drop(worker);
+    session.print(&matrix)?;
+    Ok(match () {
+        () if session.interrupted() => exit::INTERRUPTED,
+        () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,
+        () => exit::OK,
+    })
+}
+
+type Chosen<'a> = (&'a engine::Engine, &'a engine::Release);
+
+fn chosen_engines<'a>(catalog: &'a Catalog, wanted: &[String]) -> Result<Vec<Chosen<'a>>, CatalogError> {
+    let mut chosen = Vec::new();
+    for name in wanted {
+        if name == "all" {
+            for engine in catalog.engines() {
+                chosen.push((engine, engine.release(None)?));
+            }
+        } else {
+            chosen.push(catalog.find(name)?);
+        }
+    }
+    Ok(chosen)
+}
+
+/// Whether a report says that something does not work: what was asked, or, where nothing was, the device itself.
+fn has_failed(report: &DeviceReport) -> bool {
+    let is_broken = |outcome: &Outcome| matches!(outcome, Outcome::Crashed { .. } | Outcome::Hung { .. });
+    report.asks.iter().any(|ask| !ask.optional && ask.verdict != "granted")
+        || report.base.as_ref().is_some_and(|base| !base.outcome.is_granted())
+        || report.bounds.iter().any(|bound| matches!(&bound.ending, qp::Ending::Broken { outcome } if is_broken(outcome)))
+        || report.support.iter().any(|support| is_broken(&support.outcome))
+        || report.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
+        || report.connection.as_ref().is_some_and(|connection| connection.refused.is_some() && !report.asks.is_empty())
+}
+
+#[allow(clippy::too_many_arguments, reason = "one device's share of the command; a struct of these would be used once")]
+fn examine(
+    session: &Session,
+    arguments: &Arguments,
+    catalog: &Catalog,
+    engines: &[Chosen<'_>],
+    worker: &mut Worker,
+    device: &Device,
+    verbs: &VerbsDevice,
+    deadline: Instant,
+) -> DeviceReport {
+    let attributes = verbs.attributes.as_ref();
+    let mut asks: Vec<AskGroup> = engines.iter().filter_map(|chosen| group(catalog, *chosen, attributes).ok()).collect();
+    asks.extend(arguments.ask.iter().map(|request| AskGroup {
+        asks: vec![Ask {
+            origin: AskOrigin::User,
+            queue: "asked".to_owned(),
+            request: request.clone(),
+            probed: Vec::new(),
+            clamped: Vec::new(),
+            settings: Vec::new(),
+            optional: false,
+        }],
+        on_refusal: None,
+        others: Vec::new(),
+    }));
+    let options = MatrixOptions {
+        bounds: arguments.bounds || (asks.is_empty() && arguments.grid.is_empty() && arguments.count.is_none()),
+        asks,
+        grid: arguments.grid.clone(),
+        limits: facts::limits(),
+        stop: Stop { budget: arguments.budget, deadline: Some(deadline), max_memory_bytes: arguments.max_memory },
+    };
+    let mut progress = Progress::new(&device.name, session.quiet());
+    let mut attempter = DeviceAttempter { worker, device: &device.name };
+    let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
+        progress.at(&format!("{attempts} attempts"));
+    });
+    if let Some(ceiling) = arguments.count
+        && !session.interrupted()
+    {
+        progress.at("counting queue pairs");
+        let request = arguments.ask.first().cloned().or_else(|| report.base.as_ref().map(|base| base.request.clone()));
+        if let Some(request) = request {
+            match worker.count(&device.name, &request, ceiling) {
+                Ok(counted) => report.count = Some(CountReport { request, ceiling, counted }),
+                Err(failure) => report.stopped = Some(format!("queue pairs were not counted: {failure}")),
+            }
+        }
+    }
+    let is_rc = report.base.as_ref().is_some_and(|base| base.outcome.is_granted() && base.request.qp_type == QpType::RC);
+    if is_rc && !session.interrupted() {
+        report.connection = connection(worker, device, verbs);
+    }
+    report
+}
+
+/// All queue pairs of a release, with what other releases of the same engine ask.
+fn group(catalog: &Catalog, (engine, release): Chosen<'_>, attributes: Option<&DeviceAttributes>) -> Result<AskGroup, CatalogError> {
+    let asks_of = |release: &engine::Release| -> Result<(Vec<Ask>, String), CatalogError> {
+        let (maker, made) = catalog.queues_of(engine, release)?;
+        let asks = made.queues.iter().map(|queue| queue.ask(engine::origin(engine, release), attributes)).collect();
+        Ok((asks, made.on_refusal.as_ref().unwrap_or(&maker.on_refusal).summary.clone()))
+    };
+    let (asks, on_refusal) = asks_of(release)?;
+    let others = engine
+        .releases
+        .iter()
+        .filter(|other| other.version != release.version)
+        .map(|other| asks_of(other).map(|(asks, _)| (other.version.clone(), asks)))
+        .collect::<Result<_, _>>()?;
+    Ok(AskGroup { asks, on_refusal: Some(on_refusal), others })
+}
+
+/// Connects a queue pair with itself on the first active port, or on the first one where none is active.
+fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Option<ConnectionReport> {
+    let port = verbs.ports.iter().find(|port| port.state == "active").or_else(|| verbs.ports.first())?;
+    // verbs.h: node type 4 is an iWARP adapter.
+    let is_iwarp = verbs.node_type == 4;
+    match worker.connect(&device.name, port.port, &QpRequest::base(QpType::RC)) {
+        Ok(connected) => Some(ConnectionReport {
+            port: port.port,
+            cause: classify_connection(&connected, is_iwarp, device.family.as_deref(), &port.state),
+            refused: connected.refused.as_ref().map(ToString::to_string),
+            reached: connected.reached,
+        }),
+        Err(Failure::Interrupted) => None,
+        Err(failure) => {
+            Some(ConnectionReport { port: port.port, reached: "unknown".to_owned(), refused: Some(failure.to_string()), cause: None })
+        }
+    }
+}

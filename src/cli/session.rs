@@ -1,0 +1,92 @@
+//! What every command has: the options of all commands, the child process, the way to print.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use clap::ColorChoice;
+use serde::Serialize;
+
+use super::{Global, UsageError};
+use crate::host::Root;
+use crate::report::{self, Style, Table};
+use crate::worker::{Provider, Worker, WorkerOptions};
+
+/// One run of the program.
+pub struct Session {
+    global: Global,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Checks the options of all commands and listens for Ctrl-C.
+    pub fn new(global: Global) -> anyhow::Result<Self> {
+        if !global.root.is_dir() {
+            return Err(UsageError(format!("--root {} is no directory", global.root.display())).into());
+        }
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // The first one asks for a report of what is known; the second one is obeyed at once.
+            signal_hook::flag::register_conditional_shutdown(signal, super::exit::INTERRUPTED.into(), interrupted.clone())?;
+            signal_hook::flag::register(signal, interrupted.clone())?;
+        }
+        Ok(Self { global, interrupted })
+    }
+
+    /// Whether the user has asked to stop.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Where the host's files are.
+    pub fn root(&self) -> Root {
+        Root::dir(&self.global.root)
+    }
+
+    /// Whether files and devices belong to the same host: not so for a host that is mounted elsewhere.
+    pub fn is_this_host(&self) -> bool {
+        self.global.root == std::path::Path::new("/")
+    }
+
+    /// Refuses a command that needs the devices themselves for a host that is mounted elsewhere.
+    pub fn only_this_host(&self, command: &str) -> Result<(), UsageError> {
+        if self.is_this_host() {
+            return Ok(());
+        }
+        Err(UsageError(format!("`{command}` asks the devices themselves, and --root shows only files; leave --root out")))
+    }
+
+    /// Whether to show no progress.
+    pub fn quiet(&self) -> bool {
+        self.global.quiet
+    }
+
+    /// A child process that serves verbs, not yet started.
+    pub fn worker(&self) -> anyhow::Result<Worker> {
+        Ok(Worker::new(WorkerOptions {
+            program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
+            provider: Provider::Library(self.global.libibverbs.clone()),
+            deadline: self.global.answer_within,
+            interrupted: self.interrupted.clone(),
+        }))
+    }
+
+    /// Prints a document in the format that was asked for.
+    pub fn print<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<()> {
+        let color = match self.global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            // https://no-color.org: any value but an empty one.
+            ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        let style = Style { color, width: width(), verbose: self.global.verbose };
+        report::print(document, self.global.format, &style).context("cannot write to standard output")
+    }
+}
+
+/// Columns of the terminal; 100 where output is piped, which suits both logs and people.
+fn width() -> usize {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    asked.or_else(|| console::Term::stdout().size_checked().map(|(_, columns)| columns.into())).unwrap_or(100)
+}

@@ -1,0 +1,405 @@
+//! RDMA devices as two witnesses see them: the kernel through sysfs, and the verbs library. Where one lacks a device, it says why.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
+use crate::verbs::{self, PortAttributes};
+use crate::worker::{Failure, Inventory, VerbsDevice};
+
+/// The document of `devices`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Devices {
+    /// `rdmadoctor/devices/1`.
+    pub schema: String,
+    /// By name.
+    pub devices: Vec<Device>,
+    /// What stands in the way of seeing or using devices.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is missing, with the step that mends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// What, with its evidence.
+    pub summary: String,
+    /// What to do.
+    pub next_step: Option<String>,
+}
+
+/// An RDMA device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// Such as `mlx5_0`.
+    pub name: String,
+    /// Such as `mlx5`, `erdma`, `rxe`.
+    pub family: Option<String>,
+    /// Whether nothing but the name tells the family.
+    pub family_is_guess: bool,
+    /// Kernel driver of the function that it is on; for software devices the family's module.
+    pub driver: Option<String>,
+    /// `RoCE`, `InfiniBand`, `iWARP`, or `unspecified` (EFA).
+    pub transport: String,
+    /// `CA`, `RNIC` and so on, as the kernel names it.
+    pub node_type: Option<String>,
+    /// Firmware version.
+    pub firmware: Option<String>,
+    /// PCI address; absent for software devices.
+    pub pci: Option<String>,
+    /// NUMA node; absent where the platform does not say.
+    pub numa_node: Option<u32>,
+    /// Network interfaces that belong to it.
+    pub netdevs: Vec<String>,
+    /// The node that libibverbs opens.
+    pub uverbs: Option<String>,
+    /// Whether sysfs and libibverbs both show it.
+    pub seen_by: Views,
+    /// Why one of them does not, or why the device cannot be opened.
+    pub problem: Option<Problem>,
+    /// By number.
+    pub ports: Vec<Port>,
+}
+
+/// Who shows a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Views {
+    /// The kernel.
+    pub sysfs: bool,
+    /// libibverbs; absent where it was not asked (a host mounted elsewhere).
+    pub verbs: Option<bool>,
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Port {
+    /// From 1.
+    pub port: u32,
+    /// `down`, `init`, `armed`, `active`.
+    pub state: Option<String>,
+    /// Such as `LinkUp`, `Disabled`, `Polling`.
+    pub physical_state: Option<String>,
+    /// `Ethernet`, `InfiniBand` or `Unspecified`.
+    pub link_layer: Option<String>,
+    /// Path MTU in force, in bytes; only libibverbs tells it.
+    pub active_mtu_bytes: Option<u32>,
+    /// Nominal rate.
+    pub rate_bits_per_second: Option<u64>,
+    /// Local identifier, on InfiniBand.
+    pub lid: Option<u32>,
+    /// Entries of the GID table that hold something.
+    pub gids: Vec<Gid>,
+}
+
+/// An entry of a GID table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gid {
+    /// Its index, which differs from host to host.
+    pub index: u32,
+    /// The identifier.
+    pub gid: String,
+    /// `RoCE v2`, `IB/RoCE v1`; absent where the driver keeps no types.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Network interface that it belongs to.
+    pub netdev: Option<String>,
+    /// `ipv4`, `global` or `link_local`.
+    pub scope: String,
+    /// The IPv4 address, where it is one.
+    pub ipv4: Option<String>,
+}
+
+/// Brings both views together. `inventory` is absent where libibverbs was not asked.
+#[must_use]
+pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>) -> Devices {
+    let mut problems = Vec::new();
+    let verbs = match inventory {
+        Some(Ok(inventory)) => {
+            if let Some(error) = &inventory.library_error {
+                problems.push(Problem { summary: error.to_string(), next_step: Some(error.next_step().to_owned()) });
+            }
+            Some(inventory)
+        }
+        Some(Err(failure)) => {
+            problems.push(Problem { summary: failure.to_string(), next_step: failure_step(failure) });
+            None
+        }
+        None => None,
+    };
+    let listed = sysfs.devices.as_deref().unwrap_or_default();
+    let was_asked = inventory.is_some();
+    let mut devices: Vec<Device> = listed
+        .iter()
+        .map(|device| {
+            let seen = verbs.and_then(|verbs| verbs.devices.iter().find(|other| other.name == device.name));
+            let problem = match (seen, verbs) {
+                (Some(seen), _) => seen.error.as_ref().map(|error| cannot_open(device, error)),
+                (None, Some(verbs)) => Some(not_in_verbs(device, verbs)),
+                (None, None) => None,
+            };
+            merged(device, seen, was_asked, problem)
+        })
+        .collect();
+    if let Some(verbs) = verbs {
+        let unknown = verbs.devices.iter().filter(|device| listed.iter().all(|other| other.name != device.name));
+        devices.extend(unknown.map(only_in_verbs));
+    }
+    devices.sort_by(|left, right| left.name.cmp(&right.name));
+    if devices.is_empty() {
+        problems.push(no_devices(sysfs, verbs));
+    }
+    problems.extend(sysfs.problems.iter().map(|error| Problem { summary: error.to_string(), next_step: None }));
+    Devices { schema: "rdmadoctor/devices/1".to_owned(), devices, problems }
+}
+
+fn failure_step(failure: &Failure) -> Option<String> {
+    match failure {
+        Failure::Crashed { .. } => Some(
+            "a provider library (/etc/libibverbs.d, libibverbs/) is broken or of another generation; reinstall rdma-core or the vendor's package"
+                .to_owned(),
+        ),
+        Failure::Hung { .. } => Some("a device may not answer: look at `dmesg`; --answer-within TIME waits longer".to_owned()),
+        _ => None,
+    }
+}
+
+fn no_devices(sysfs: &RdmaFacts, verbs: Option<&Inventory>) -> Problem {
+    let mut summary = match &sysfs.devices {
+        None => "no RDMA devices: there is no /sys/class/infiniband, so the kernel has no RDMA core (ib_core)".to_owned(),
+        Some(_) => "no RDMA devices: /sys/class/infiniband is empty, so no driver has registered one that this network namespace may see"
+            .to_owned(),
+    };
+    if let Some(error) = verbs.and_then(|verbs| verbs.list_error.as_ref()) {
+        summary += &format!("; {error}");
+    }
+    let next = "see `rdmadoctor modules` for the drivers; a container needs the host's devices (--device=/dev/infiniband); without hardware, \
+                `rdma link add rxe0 type rxe netdev eth0` makes a software one";
+    Problem { summary, next_step: Some(next.to_owned()) }
+}
+
+fn cannot_open(device: &SysfsDevice, error: &verbs::CallError) -> Problem {
+    let node = device.uverbs.as_ref().map_or("its device node", |uverbs| &uverbs.node.path);
+    let next_step = match error.errno.0 {
+        libc::EACCES => Some(format!("give this user access to {node} (udev's rdma rules make it 0666)")),
+        libc::EPERM => Some(format!(
+            "{node} is not permitted here: in a container pass --device={node}; with `rdma system` netns exclusive, move the device here"
+        )),
+        libc::ENOENT => Some(format!("{node} is missing: load ib_uverbs, or pass the node to the container (--device={node})")),
+        libc::EIO | libc::ENXIO | libc::ENODEV => Some("the device was reset or removed: look at `dmesg`".to_owned()),
+        libc::ENOMEM => Some("locked memory is short: raise RLIMIT_MEMLOCK (`ulimit -l unlimited`)".to_owned()),
+        _ => None,
+    };
+    Problem { summary: error.to_string(), next_step }
+}
+
+/// Why libibverbs does not list a device that sysfs shows.
+fn not_in_verbs(device: &SysfsDevice, verbs: &Inventory) -> Problem {
+    let step = |text: &str| Some(text.to_owned());
+    if let Some(error) = &verbs.library_error {
+        return Problem { summary: error.to_string(), next_step: step(error.next_step()) };
+    }
+    let Some(uverbs) = &device.uverbs else {
+        return Problem {
+            summary: "libibverbs does not list it: it has no entry in /sys/class/infiniband_verbs, so ib_uverbs is not loaded".to_owned(),
+            next_step: step("modprobe ib_uverbs"),
+        };
+    };
+    if !uverbs.node.is_right_device {
+        return Problem {
+            summary: format!("libibverbs does not list it: {} is missing or is another device", uverbs.node.path),
+            next_step: Some(format!("pass the node to the container (--device={}), or let udev make it", uverbs.node.path)),
+        };
+    }
+    // libibverbs words its warnings so: "couldn't load driver 'libmlx5-rdmav34.so': …", "no userspace device-specific driver found for
+    // /sys/class/infiniband_verbs/uverbs0", "Driver bnxt_re does not support the kernel ABI of 6 (supports 1 to 1) for device …".
+    let said = |word: &str| verbs.printed.iter().find(|line| line.contains(word));
+    if let Some(line) = said("does not support the kernel ABI") {
+        return Problem {
+            summary: format!("libibverbs does not list it: provider and kernel driver do not fit: {line}"),
+            next_step: step("install the provider that belongs to the kernel driver: both from the vendor, or both from the distribution"),
+        };
+    }
+    if let Some(line) = said("couldn't load driver") {
+        return Problem {
+            summary: format!("libibverbs does not list it: its provider cannot be loaded: {line}"),
+            next_step: step("reinstall ibverbs-providers (rdma-core) in the generation of libibverbs, or the vendor's package"),
+        };
+    }
+    let family = device.family.as_ref().map_or("this device", |guess| &guess.family);
+    Problem {
+        summary: said(&uverbs.name).map_or_else(
+            || format!("libibverbs does not list it and gave no reason; {} is there", uverbs.node.path),
+            |line| format!("libibverbs does not list it: no provider for {family}: {line}"),
+        ),
+        next_step: step("install the provider (Debian: ibverbs-providers; or the vendor's package) and look for it in /etc/libibverbs.d"),
+    }
+}
+
+fn merged(device: &SysfsDevice, seen: Option<&VerbsDevice>, was_asked: bool, problem: Option<Problem>) -> Device {
+    let node_code = device.node_type.as_ref().map(|node| node.code);
+    Device {
+        name: device.name.clone(),
+        family: device.family.as_ref().map(|guess| guess.family.clone()),
+        family_is_guess: device.family.as_ref().is_some_and(|guess| guess.basis == crate::host::family::FamilyBasis::NameOnly),
+        driver: device.driver.clone().or_else(|| {
+            let soft = device.family.as_ref().filter(|_| device.is_virtual);
+            soft.map(|guess| if guess.family == "rxe" { "rdma_rxe".to_owned() } else { guess.family.clone() })
+        }),
+        transport: transport(node_code, device.ports.first().and_then(|port| port.link_layer.as_deref())).to_owned(),
+        node_type: device.node_type.as_ref().map(|node| node.name.clone()),
+        firmware: device.firmware.clone().filter(|version| !version.is_empty()),
+        pci: device.pci.as_ref().map(|pci| pci.address.clone()),
+        numa_node: device.pci.as_ref().and_then(|pci| pci.numa_node),
+        netdevs: device.netdevs.clone(),
+        uverbs: device.uverbs.as_ref().map(|uverbs| uverbs.node.path.clone()),
+        seen_by: Views { sysfs: true, verbs: was_asked.then_some(seen.is_some()) },
+        problem,
+        ports: device
+            .ports
+            .iter()
+            .map(|port| port_of(port, seen.and_then(|seen| seen.ports.iter().find(|other| u32::from(other.port) == port.port))))
+            .collect(),
+    }
+}
+
+fn only_in_verbs(device: &VerbsDevice) -> Device {
+    let link_layer = device.ports.first().map(|port| port.link_layer.as_str());
+    Device {
+        name: device.name.clone(),
+        family: None,
+        family_is_guess: false,
+        driver: None,
+        transport: transport(u32::try_from(device.node_type).ok(), link_layer).to_owned(),
+        node_type: None,
+        firmware: device.attributes.as_ref().map(|attributes| attributes.firmware.clone()).filter(|version| !version.is_empty()),
+        pci: None,
+        numa_node: None,
+        netdevs: Vec::new(),
+        uverbs: None,
+        seen_by: Views { sysfs: false, verbs: Some(true) },
+        problem: Some(Problem {
+            summary: "libibverbs lists it, /sys/class/infiniband does not: another sysfs is mounted here, or the library is not the host's"
+                .to_owned(),
+            next_step: None,
+        }),
+        ports: device.ports.iter().map(verbs_port).collect(),
+    }
+}
+
+/// What the device speaks, from the node type's code (4 is an iWARP adapter) and the link layer.
+fn transport(node_type: Option<u32>, link_layer: Option<&str>) -> &'static str {
+    match (node_type, link_layer.map(str::to_ascii_lowercase).as_deref()) {
+        (Some(4), _) => "iWARP",
+        (Some(1), Some("ethernet")) => "RoCE",
+        (Some(1), Some("infiniband")) => "InfiniBand",
+        _ => "unspecified",
+    }
+}
+
+fn port_of(port: &SysfsPort, seen: Option<&PortAttributes>) -> Port {
+    Port {
+        port: port.port,
+        state: port.state.as_ref().map(|state| state.name.to_ascii_lowercase()),
+        physical_state: port.phys_state.as_ref().map(|state| state.name.clone()),
+        link_layer: port.link_layer.clone(),
+        active_mtu_bytes: seen.map(|seen| seen.active_mtu_bytes).filter(|mtu| *mtu > 0),
+        rate_bits_per_second: port.rate_bits_per_second,
+        lid: port.lid.filter(|lid| *lid > 0),
+        gids: port
+            .gids
+            .iter()
+            .map(|entry| {
+                let gid: Option<verbs::Gid> = entry.gid.parse().ok();
+                Gid {
+                    index: entry.index,
+                    gid: entry.gid.clone(),
+                    kind: entry.gid_type.clone(),
+                    netdev: entry.netdev.clone(),
+                    scope: gid.map_or("unknown", verbs::Gid::scope).to_owned(),
+                    ipv4: gid.and_then(verbs::Gid::ipv4).map(|address| address.to_string()),
+                }
+            })
+            .collect(),
+    }
+}
+
+fn verbs_port(port: &PortAttributes) -> Port {
+    Port {
+        port: port.port.into(),
+        state: Some(port.state.clone()),
+        physical_state: None,
+        link_layer: Some(port.link_layer.clone()),
+        active_mtu_bytes: Some(port.active_mtu_bytes).filter(|mtu| *mtu > 0),
+        rate_bits_per_second: None,
+        lid: Some(u32::from(port.lid)).filter(|lid| *lid > 0),
+        gids: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::host::{Node, Root};
+    use crate::verbs::LoadError;
+
+    /// sysfs of one rxe device, without its node in /dev.
+    fn host() -> RdmaFacts {
+        let class = "/sys/class/infiniband/rxe0";
+        let files = [
+            (format!("{class}/node_type"), "1: CA"),
+            (format!("{class}/parent"), "eth0"),
+            (format!("{class}/ports/1/state"), "4: ACTIVE"),
+            (format!("{class}/ports/1/link_layer"), "Ethernet"),
+            (format!("{class}/ports/1/gids/0"), "0000:0000:0000:0000:0000:ffff:0a4d:0001"),
+            (format!("{class}/ports/1/gid_attrs/types/0"), "RoCE v2"),
+            ("/sys/class/infiniband_verbs/uverbs0/ibdev".to_owned(), "rxe0"),
+            ("/sys/class/infiniband_verbs/uverbs0/dev".to_owned(), "231:192"),
+        ];
+        let tree: BTreeMap<PathBuf, Node> =
+            files.into_iter().map(|(path, text)| (PathBuf::from(path), Node::File(text.as_bytes().to_vec()))).collect();
+        crate::host::rdma::read(&Root::tree(tree))
+    }
+
+    #[test]
+    fn a_missing_node_is_the_reason() {
+        let found = collect(&host(), Some(&Ok(Inventory::default())));
+        let problem = found.devices[0].problem.as_ref().unwrap();
+        assert!(problem.summary.contains("/dev/infiniband/uverbs0"), "{problem:?}");
+        assert_eq!(found.devices[0].transport, "RoCE");
+        assert_eq!(found.devices[0].ports[0].gids[0].ipv4.as_deref(), Some("10.77.0.1"));
+    }
+
+    #[test]
+    fn a_missing_library_is_the_reason() {
+        let error = LoadError::LibraryMissing { library: "libibverbs.so.1".into() };
+        let found = collect(&host(), Some(&Ok(Inventory { library_error: Some(error), ..Inventory::default() })));
+        assert!(found.problems[0].next_step.as_ref().unwrap().contains("apt-get install"));
+        assert!(found.devices[0].problem.as_ref().unwrap().summary.contains("libibverbs.so.1"));
+    }
+
+    #[test]
+    fn a_device_that_only_libibverbs_lists_is_listed() {
+        let device =
+            VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, attributes: None, ports: vec![] };
+        let found = collect(&host(), Some(&Ok(Inventory { devices: vec![device], ..Inventory::default() })));
+        let names: Vec<_> = found.devices.iter().map(|device| (device.name.as_str(), device.seen_by.sysfs)).collect();
+        assert_eq!(names, [("mlx5_0", false), ("rxe0", true)]);
+    }
+
+    #[test]
+    fn a_host_without_devices_says_what_to_do() {
+        let found = collect(&RdmaFacts::default(), Some(&Ok(Inventory::default())));
+        assert!(found.problems[0].summary.contains("ib_core") && found.problems[0].next_step.is_some());
+        assert!(collect(&RdmaFacts::default(), None).devices.is_empty());
+    }
+
+    #[test]
+    fn a_crash_of_the_library_loses_nothing_that_sysfs_tells() {
+        let failure = Failure::Crashed { signal: "SIGSEGV".to_owned(), printed: vec![] };
+        let found = collect(&host(), Some(&Err(failure)));
+        assert_eq!(found.devices.len(), 1);
+        assert!(found.problems[0].summary.contains("SIGSEGV"));
+    }
+}

@@ -1,0 +1,11 @@
+//! What is known of a host: what sysfs says and what the verbs library says, brought together.
+
+mod caps;
+mod devices;
+mod limits;
+mod modules;
+
+pub use caps::{Caps, DeviceCaps, Remark};
+pub use devices::{Device, Devices, Gid, Port, Problem, Views, collect};
+pub use limits::{HostLimits, read as limits};
+pub use modules::Modules;

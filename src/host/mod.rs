@@ -1,0 +1,19 @@
+//! Readers of /sys, /proc, /dev, /etc and /lib/modules under a root, so that `/` can be a host mounted elsewhere or a model.
+//!
+//! Readers only read: they run no program and change nothing. What is absent is `None`; what is there and cannot be read or understood
+//! is a [`ReadError`] among the facts' problems, beside everything else that was read.
+
+mod entry;
+mod error;
+pub mod family;
+pub mod modules;
+pub mod pci;
+pub mod rdma;
+mod reader;
+mod root;
+mod tree;
+
+pub use entry::{Kind, Metadata, Source};
+pub use error::{ReadError, ReadFailure};
+pub use root::{Root, TEXT_LIMIT_BYTES};
+pub use tree::Node;

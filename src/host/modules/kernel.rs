@@ -1,0 +1,167 @@
+//! What the running kernel says of its modules: /sys/module, /proc/modules and, as the last resort, /proc/kallsyms.
+//!
+//! None of the three is always there. A kernel without loadable modules has no /proc/modules; a module that is built in has a
+//! directory in /sys/module only if it has parameters, a version or a driver; kallsyms can be compiled out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{known, normal};
+use crate::host::Source;
+use crate::host::reader::Reader;
+
+/// Function of an ib_core that takes peer-memory clients: MLNX_OFED's and DOCA's do, the kernel's own does not.
+const PEER_MEMORY: &str = "ib_register_peer_memory_client";
+
+/// Longest list of symbols that is read: a kernel has some 10 to 20 MB of them.
+const SYMBOLS_LIMIT_BYTES: u64 = 256 << 20;
+
+/// Whether the kernel has a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "presence", rename_all = "snake_case")]
+pub enum SymbolPresence {
+    /// It has.
+    Present {
+        /// Module that it is in; absent where it is built in.
+        module: Option<String>,
+    },
+    /// It has not.
+    Absent,
+    /// The list of symbols cannot be read.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
+}
+
+/// How the kernel has a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    Loaded,
+    BuiltIn,
+}
+
+/// What was read once, for all modules.
+pub(super) struct Kernel {
+    /// Modules of /proc/modules.
+    listed: BTreeSet<String>,
+    symbols: Result<Symbols, String>,
+}
+
+/// What kallsyms says of the symbols and modules that matter here.
+#[derive(Default)]
+struct Symbols {
+    /// Where each known symbol was seen: modules, or the kernel itself.
+    owners: BTreeMap<String, Vec<Option<String>>>,
+    /// Modules that have any symbol.
+    modules: BTreeSet<String>,
+}
+
+impl Kernel {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let listed = reader.text("/proc/modules").unwrap_or_default();
+        let listed = listed.lines().filter_map(|line| line.split_whitespace().next()).map(normal).collect();
+        Self { listed, symbols: symbols(reader) }
+    }
+
+    /// How the running kernel has a module, and what shows it. `None` where nothing does.
+    pub(super) fn running(&self, reader: &Reader<'_>, module: &str) -> Option<(Running, String)> {
+        let dir = format!("/sys/module/{module}");
+        // Written for loadable modules only (kernel/module/sysfs.c).
+        for attribute in ["initstate", "coresize"] {
+            let path = format!("{dir}/{attribute}");
+            if reader.root.exists(&path) {
+                return Some((Running::Loaded, path));
+            }
+        }
+        if self.listed.contains(module) {
+            return Some((Running::Loaded, "/proc/modules".to_owned()));
+        }
+        let symbols = self.symbols.as_ref().ok();
+        if symbols.is_some_and(|symbols| symbols.modules.contains(module)) {
+            return Some((Running::Loaded, format!("/proc/kallsyms: [{module}]")));
+        }
+        if reader.root.exists(&dir) {
+            return Some((Running::BuiltIn, dir));
+        }
+        let symbol = known::find(module).map(|known| known.symbol).filter(|symbol| !symbol.is_empty())?;
+        let owners = symbols?.owners.get(symbol)?;
+        owners.contains(&None).then(|| (Running::BuiltIn, format!("/proc/kallsyms: {symbol}")))
+    }
+
+    /// Whether the symbols tell that a module is not built in.
+    pub(super) fn excludes_built_in(&self, module: &str) -> bool {
+        match known::find(module) {
+            // Never part of a kernel's own sources.
+            Some(known) if known.symbol.is_empty() => true,
+            Some(known) => self.symbols.as_ref().is_ok_and(|symbols| !symbols.owners.contains_key(known.symbol)),
+            None => false,
+        }
+    }
+
+    /// Whether ib_core takes peer-memory clients.
+    pub(super) fn peer_memory(&self) -> SymbolPresence {
+        match &self.symbols {
+            Err(why) => SymbolPresence::Unreadable { why: why.clone() },
+            Ok(symbols) => match symbols.owners.get(PEER_MEMORY).and_then(|owners| owners.first()) {
+                Some(module) => SymbolPresence::Present { module: module.clone() },
+                None => SymbolPresence::Absent,
+            },
+        }
+    }
+}
+
+/// Reads kallsyms line by line: it is long, and little of it is wanted.
+fn symbols(reader: &mut Reader<'_>) -> Result<Symbols, String> {
+    const PATH: &str = "/proc/kallsyms";
+    let source = match reader.root.open(PATH) {
+        Ok(Some(source)) => source,
+        Ok(None) => return Err(format!("{PATH} is absent")),
+        Err(error) => {
+            reader.problems.push(error.clone());
+            return Err(error.to_string());
+        }
+    };
+    scan(source).map_err(|why| format!("{PATH}: {why}"))
+}
+
+fn scan(source: Source) -> Result<Symbols, String> {
+    let wanted: BTreeSet<&str> = known::ALWAYS
+        .iter()
+        .chain(known::DRIVERS)
+        .map(|known| known.symbol)
+        .filter(|symbol| !symbol.is_empty())
+        .chain([PEER_MEMORY])
+        .collect();
+    let mut found = Symbols::default();
+    let mut input = BufReader::with_capacity(1 << 16, source.take(SYMBOLS_LIMIT_BYTES));
+    let mut line = Vec::new();
+    let mut functions = 0_u64;
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line).map_err(|error| error.to_string())? == 0 {
+            break;
+        }
+        // Address, type, name and, for a module's, its name in brackets.
+        let Ok(text) = std::str::from_utf8(&line) else { continue };
+        let mut fields = text.split_ascii_whitespace().skip(1);
+        let (Some(_), Some(name)) = (fields.next(), fields.next()) else { continue };
+        functions += 1;
+        let module = fields.next().and_then(|field| field.strip_prefix('[')?.strip_suffix(']')).map(normal);
+        // The compiler adds `.cold`, `.isra.0` and the like.
+        let name = name.split('.').next().unwrap_or(name);
+        if wanted.contains(name) {
+            let owners = found.owners.entry(name.to_owned()).or_default();
+            if !owners.contains(&module) {
+                owners.push(module.clone());
+            }
+        }
+        if let Some(module) = module.filter(|module| !found.modules.contains(module)) {
+            found.modules.insert(module);
+        }
+    }
+    if functions == 0 { Err("lists no symbol".to_owned()) } else { Ok(found) }
+}

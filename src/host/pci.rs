@@ -1,0 +1,92 @@
+//! PCI functions: which devices a host has, whether or not a driver took them.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::reader::{Reader, number};
+
+/// One function of /sys/bus/pci/devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PciFunction {
+    /// Such as `0000:03:00.0`.
+    pub address: String,
+    /// The vendor's number.
+    pub vendor_id: Option<u16>,
+    /// The vendor's number of this part.
+    pub device_id: Option<u16>,
+    /// Class, subclass and programming interface: 0x02xxxx is a network controller.
+    pub class: Option<u32>,
+    /// The driver that is bound to it.
+    pub driver: Option<String>,
+    /// The NUMA node that it is attached to; absent where the firmware names none (sysfs says -1).
+    pub numa_node: Option<u32>,
+    /// Whether it is a virtual function of SR-IOV.
+    pub is_virtual_function: bool,
+}
+
+impl PciFunction {
+    /// Whether it is a network controller.
+    #[must_use]
+    pub fn is_network(&self) -> bool {
+        self.class.is_some_and(|class| class >> 16 == 0x02)
+    }
+}
+
+/// Every function, in the order of their addresses.
+pub(super) fn functions(reader: &mut Reader<'_>) -> Vec<PciFunction> {
+    let dir = Path::new("/sys/bus/pci/devices");
+    reader.names(dir).iter().map(|address| function(reader, &dir.join(address), address)).collect()
+}
+
+/// The function at a directory of sysfs.
+pub(super) fn function(reader: &mut Reader<'_>, dir: &Path, address: &str) -> PciFunction {
+    let id = |text: &str| number(text).and_then(|id| u16::try_from(id).ok());
+    PciFunction {
+        address: address.to_owned(),
+        vendor_id: reader.parsed(dir.join("vendor"), "a PCI number", id),
+        device_id: reader.parsed(dir.join("device"), "a PCI number", id),
+        class: reader.parsed(dir.join("class"), "a PCI class", |text| number(text).and_then(|class| u32::try_from(class).ok())),
+        driver: reader.link_name(dir.join("driver")),
+        numa_node: reader
+            .parsed(dir.join("numa_node"), "a node number or -1", |text| text.parse::<i32>().ok())
+            .and_then(|node| u32::try_from(node).ok()),
+        is_virtual_function: reader.root.link(dir.join("physfn")).is_ok_and(|target| target.is_some()),
+    }
+}
+
+/// The PCI function that a device's canonical path runs through: the last one, as the ones before are bridges.
+pub(super) fn function_in(path: &Path) -> Option<(PathBuf, String)> {
+    path.ancestors().find_map(|dir| {
+        let name = dir.file_name()?.to_str()?;
+        is_address(name).then(|| (dir.to_owned(), name.to_owned()))
+    })
+}
+
+/// Whether a name is `domain:bus:device.function` in hexadecimal; domains of virtual machines have more than four digits.
+fn is_address(name: &str) -> bool {
+    let hexadecimal = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let Some((bus, function)) = name.rsplit_once('.') else { return false };
+    let parts: Vec<&str> = bus.split(':').collect();
+    matches!(parts[..], [domain, bus, device]
+        if hexadecimal(domain, 4..=8) && hexadecimal(bus, 2..=2) && hexadecimal(device, 2..=2) && hexadecimal(function, 1..=1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_address_of_a_path_is_the_function() {
+        let found = |path: &str| function_in(Path::new(path)).map(|(_, address)| address);
+        assert_eq!(found("/sys/devices/pci0000:00/0000:00:01.0/0000:03:00.1/infiniband/mlx5_1").unwrap(), "0000:03:00.1");
+        assert_eq!(found("/sys/devices/LNXSYSTM:00/pci10e3f:00/10e3f:00:02.0").unwrap(), "10e3f:00:02.0");
+        assert_eq!(found("/sys/devices/virtual/infiniband/rxe0"), None);
+        for name in ["0000:03:00", "0000:03:00.10", "pci0000:00", "0000.03:00:1", "0000:g3:00.1", ""] {
+            assert!(!is_address(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A file system in memory, for models of hosts and for tests.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::{Kind, Metadata};
+
+/// One path of a tree in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file with its content.
+    File(Vec<u8>),
+    /// A symbolic link with its target.
+    Link(PathBuf),
+    /// A directory; those above a path need not be named.
+    Dir,
+    /// What nobody may read.
+    Denied,
+    /// What answers every read with this errno, as attributes of sysfs do that have nothing to say.
+    Fails(i32),
+    /// A character device.
+    CharDevice {
+        /// Its driver's number.
+        major: u64,
+        /// Its number within the driver.
+        minor: u64,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+impl Node {
+    /// A file with this text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::File(text.as_bytes().to_vec())
+    }
+
+    /// What the kernel would say of it. All in a model is root's.
+    pub(super) fn metadata(&self) -> Metadata {
+        let (kind, mode) = match self {
+            Self::File(_) | Self::Fails(_) => (Kind::File, 0o644),
+            Self::Denied => (Kind::File, 0),
+            Self::Dir => (Kind::Dir, 0o755),
+            Self::Link(_) => (Kind::Link, 0o777),
+            Self::CharDevice { major, minor, mode } => (Kind::CharDevice { major: *major, minor: *minor }, *mode),
+        };
+        Metadata { kind, mode, uid: 0, gid: 0 }
+    }
+
+    /// The content, or what a read answers.
+    pub(super) fn content(&self) -> Result<&[u8], Errno> {
+        match self {
+            Self::File(bytes) => Ok(bytes),
+            Self::Denied => Err(Errno::EACCES),
+            Self::Fails(errno) => Err(Errno::from_raw(*errno)),
+            Self::Dir => Err(Errno::EISDIR),
+            Self::Link(_) | Self::CharDevice { .. } => Err(Errno::EINVAL),
+        }
+    }
+}
+
+/// Gives every path its plain absolute form, and adds the directories above it.
+pub(super) fn complete(nodes: BTreeMap<PathBuf, Node>) -> BTreeMap<PathBuf, Node> {
+    let mut complete = BTreeMap::from([(PathBuf::from("/"), Node::Dir)]);
+    for (path, node) in nodes {
+        let path = plain(&path);
+        for above in path.ancestors().skip(1) {
+            complete.entry(above.to_owned()).or_insert(Node::Dir);
+        }
+        complete.insert(path, node);
+    }
+    complete
+}
+
+/// An absolute path without `.` and `..`; links are not looked at.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    plain
+}
+
+/// The names directly below a directory.
+pub(super) fn names_below(nodes: &BTreeMap<PathBuf, Node>, dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = nodes
+        .range::<Path, _>((std::ops::Bound::Excluded(dir), std::ops::Bound::Unbounded))
+        .take_while(|(path, _)| path.starts_with(dir))
+        .filter(|(path, _)| path.parent() == Some(dir))
+        .filter_map(|(path, _)| path.file_name())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

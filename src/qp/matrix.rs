@@ -1,0 +1,492 @@
+//! The whole of `qp-matrix` on one device: what is asked first, then types, bounds and joint limits.
+
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cause::{Cause, classify};
+use super::culprits::{Culprit, CulpritSet, culprits};
+use super::{
+    Ask, Attempter, Bound, Frontier, Outcome, Parameter, Prober, QpRequest, QpType, Setting, SrqRequest, Stop, Value, bound, frontier,
+};
+use crate::facts::{HostLimits, Problem};
+use crate::request::AskOrigin;
+use crate::verbs::DeviceAttributes;
+use crate::worker::Counted;
+
+/// What to find out.
+#[derive(Debug, Clone)]
+pub struct MatrixOptions {
+    /// Requests that must be judged.
+    pub asks: Vec<AskGroup>,
+    /// Values to try in every combination.
+    pub grid: Vec<(Parameter, Vec<Value>)>,
+    /// Whether to find types, bounds and joint limits.
+    pub bounds: bool,
+    /// Limits of this process.
+    pub limits: HostLimits,
+    /// When to stop.
+    pub stop: Stop,
+}
+
+/// All queue pairs of one engine's release, or the user's own request, and what other releases would ask.
+#[derive(Debug, Clone)]
+pub struct AskGroup {
+    /// What is asked.
+    pub asks: Vec<Ask>,
+    /// What a user of the engine sees when it is refused.
+    pub on_refusal: Option<String>,
+    /// Other releases, oldest first, by version.
+    pub others: Vec<(String, Vec<Ask>)>,
+}
+
+/// The document of `qp-matrix`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct QpMatrix {
+    /// `rdmadoctor/qp-matrix/1`.
+    pub schema: String,
+    /// One entry a device.
+    pub devices: Vec<DeviceReport>,
+    /// What stands in the way of examining devices.
+    pub problems: Vec<Problem>,
+}
+
+/// What a device publishes, beside what is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reported {
+    /// The smaller of the send and the receive limit.
+    pub max_sge: i32,
+    /// Work requests on any one queue.
+    pub max_qp_wr: i32,
+    /// Entries of a completion queue.
+    pub max_cqe: i32,
+    /// Queue pairs.
+    pub max_qp: i32,
+    /// Shared receive queues.
+    pub max_srq: i32,
+}
+
+impl From<&DeviceAttributes> for Reported {
+    fn from(attributes: &DeviceAttributes) -> Self {
+        let DeviceAttributes { max_sge, max_qp_wr, max_cqe, max_qp, max_srq, .. } = *attributes;
+        Self { max_sge, max_qp_wr, max_cqe, max_qp, max_srq }
+    }
+}
+
+impl Reported {
+    /// What is published for a parameter; inline data never is.
+    #[must_use]
+    pub fn of(&self, parameter: Parameter) -> Option<i64> {
+        match parameter {
+            Parameter::MaxSendWr | Parameter::MaxRecvWr => Some(self.max_qp_wr.into()),
+            Parameter::MaxSendSge | Parameter::MaxRecvSge => Some(self.max_sge.into()),
+            Parameter::CqDepth => Some(self.max_cqe.into()),
+            Parameter::MaxInlineData | Parameter::QpType | Parameter::Srq => None,
+        }
+    }
+}
+
+/// A request and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptReport {
+    /// What was tried.
+    pub request: QpRequest,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Whether a type of queue pair, or a shared receive queue, works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Support {
+    /// `RC`, `UD`, …, or `srq`.
+    pub name: String,
+    /// What came of a modest request with it.
+    pub outcome: Outcome,
+}
+
+/// A culprit with the setting that changes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CulpritReport {
+    /// Which.
+    pub parameter: Parameter,
+    /// The refused value.
+    pub asked: Value,
+    /// The nearest value that was granted.
+    pub accepted: Value,
+    /// The engine's setting for it.
+    pub setting: Option<String>,
+}
+
+/// A way to make the request pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Remedy {
+    /// Settings of the engine, each with its value; together they were granted.
+    Settings {
+        /// `NAME=VALUE`.
+        settings: Vec<String>,
+    },
+    /// Releases of the engine whose queue pairs were all granted.
+    Versions {
+        /// Their versions, oldest first.
+        versions: Vec<String>,
+    },
+    /// Nothing that a user can set changes these parameters: the engine must be changed.
+    NoSetting {
+        /// Which.
+        parameters: Vec<Parameter>,
+    },
+    /// The user's own request must change so.
+    Request {
+        /// `PARAMETER=VALUE`.
+        changes: Vec<String>,
+    },
+}
+
+/// The verdict on one asked queue pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AskReport {
+    /// The engine; absent for the user's own request.
+    pub engine: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// The engine's name for the queue pair.
+    pub queue: String,
+    /// What is asked, after what the engine lowers by itself.
+    pub request: QpRequest,
+    /// `granted`, `refused`, `crashed`, `hung` or `not_run`.
+    pub verdict: String,
+    /// Whether the engine goes on without it.
+    pub optional: bool,
+    /// What the engine lowered by itself, in words.
+    pub lowered: Vec<String>,
+    /// The attempt itself, then those that prove the culprits.
+    pub attempts: Vec<AttemptReport>,
+    /// The smallest change that makes it pass.
+    pub culprits: Vec<CulpritReport>,
+    /// Other changes as small.
+    pub alternatives: Vec<Vec<CulpritReport>>,
+    /// Why it was refused.
+    pub cause: Option<Cause>,
+    /// What makes it pass.
+    pub remedies: Vec<Remedy>,
+    /// What a user of the engine sees.
+    pub on_refusal: Option<String>,
+}
+
+/// One combination of a grid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GridCell {
+    /// The values, in the order of the grid's parameters.
+    pub values: Vec<Value>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// All combinations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Grid {
+    /// The parameters that vary.
+    pub parameters: Vec<Parameter>,
+    /// Every combination; the last parameter varies fastest.
+    pub cells: Vec<GridCell>,
+}
+
+/// Everything found of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceReport {
+    /// Its name.
+    pub device: String,
+    /// Its family, such as `erdma`; absent where it is not known.
+    pub family: Option<String>,
+    /// What it publishes.
+    pub reported: Option<Reported>,
+    /// The modest request that everything is compared with.
+    pub base: Option<AttemptReport>,
+    /// Which types work, and whether a shared receive queue does.
+    pub support: Vec<Support>,
+    /// Bounds of single parameters.
+    pub bounds: Vec<Bound>,
+    /// Joint limits.
+    pub joint: Vec<Frontier>,
+    /// Verdicts on what was asked.
+    pub asks: Vec<AskReport>,
+    /// The grid, where one was asked.
+    pub grid: Option<Grid>,
+    /// How many queue pairs existed at once, where that was asked.
+    pub count: Option<CountReport>,
+    /// How far a queue pair comes when it is connected with itself.
+    pub connection: Option<ConnectionReport>,
+    /// Attempts made.
+    pub attempts_total: u64,
+    /// Time taken, in microseconds.
+    pub elapsed_us: u64,
+    /// Why it ended early.
+    pub stopped: Option<String>,
+}
+
+/// Queue pairs that existed at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CountReport {
+    /// Their shape.
+    pub request: QpRequest,
+    /// How many were wanted at most.
+    pub ceiling: u32,
+    /// How many there were, and what ended it.
+    pub counted: Counted,
+}
+
+/// The walk of a queue pair through its states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionReport {
+    /// The port used.
+    pub port: u8,
+    /// The last state reached.
+    pub reached: String,
+    /// The refusal, in words.
+    pub refused: Option<String>,
+    /// Why.
+    pub cause: Option<Cause>,
+}
+
+/// Finds out what `options` ask of one device. Connection and count are left to the caller, who has the child process.
+pub fn run_device(
+    device: &str,
+    family: Option<String>,
+    attributes: Option<&DeviceAttributes>,
+    attempter: &mut dyn Attempter,
+    options: &MatrixOptions,
+    progress: &mut dyn FnMut(u64),
+) -> DeviceReport {
+    let started = Instant::now();
+    let mut prober = Prober::new(attempter, options.stop, progress);
+    let reported = attributes.map(Reported::from);
+    let base = find_base(&mut prober);
+    let mut run = Run { prober, base, reported, bounds: Vec::new(), limits: options.limits };
+    let asks = options.asks.iter().flat_map(|group| run.group(group)).collect();
+    let grid = (!options.grid.is_empty()).then(|| run.grid(&options.grid));
+    let (mut support, mut joint) = (Vec::new(), Vec::new());
+    if options.bounds {
+        support = run.support();
+        if run.base.outcome.is_granted() {
+            run.all_bounds();
+            joint = run.joint();
+        }
+    }
+    DeviceReport {
+        device: device.to_owned(),
+        family,
+        reported: run.reported,
+        base: Some(run.base),
+        support,
+        bounds: if options.bounds { run.bounds } else { Vec::new() },
+        joint,
+        asks,
+        grid,
+        count: None,
+        connection: None,
+        attempts_total: run.prober.attempts(),
+        elapsed_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        stopped: run.prober.stopped().map(str::to_owned),
+    }
+}
+
+/// The first type that a modest request gets: RC where there is RC.
+fn find_base(prober: &mut Prober<'_>) -> AttemptReport {
+    let mut first = None;
+    for qp_type in [QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket] {
+        let request = QpRequest::base(qp_type);
+        let outcome = prober.attempt(&request);
+        let is_over = outcome.is_granted() || prober.stopped().is_some();
+        let report = AttemptReport { request, outcome };
+        if is_over {
+            return report;
+        }
+        first.get_or_insert(report);
+    }
+    first.unwrap_or_else(|| AttemptReport {
+        request: QpRequest::base(QpType::RC),
+        outcome: Outcome::NotRun { why: "nothing was tried".to_owned() },
+    })
+}
+
+struct Run<'a> {
+    prober: Prober<'a>,
+    base: AttemptReport,
+    reported: Option<Reported>,
+    bounds: Vec<Bound>,
+    limits: HostLimits,
+}
+
+impl Run<'_> {
+    /// The bound of a parameter, searched for once.
+    fn bound(&mut self, parameter: Parameter) -> Bound {
+        if let Some(known) = self.bounds.iter().find(|bound| bound.parameter == parameter) {
+            return known.clone();
+        }
+        let reported = self.reported.as_ref().and_then(|reported| reported.of(parameter));
+        let found = bound(&mut self.prober, &self.base.request, parameter, reported);
+        self.bounds.push(found.clone());
+        found
+    }
+
+    fn all_bounds(&mut self) {
+        for parameter in Parameter::NUMERIC {
+            self.bound(parameter);
+        }
+        self.bounds.sort_by_key(|bound| Parameter::NUMERIC.iter().position(|parameter| *parameter == bound.parameter));
+    }
+
+    fn support(&mut self) -> Vec<Support> {
+        let mut support: Vec<Support> = QpType::ALL
+            .into_iter()
+            .filter(|kind| *kind != QpType::Driver)
+            .map(|kind| Support { name: kind.name().to_owned(), outcome: self.prober.attempt(&QpRequest::base(kind)) })
+            .collect();
+        let with_srq = QpRequest { srq: Some(SrqRequest { max_wr: 16, max_sge: 1 }), ..self.base.request.clone() };
+        support.push(Support { name: Parameter::Srq.name().to_owned(), outcome: self.prober.attempt(&with_srq) });
+        support
+    }
+
+    fn joint(&mut self) -> Vec<Frontier> {
+        let pairs = [
+            (Parameter::MaxSendWr, Parameter::MaxSendSge),
+            (Parameter::MaxSendWr, Parameter::MaxInlineData),
+            (Parameter::MaxRecvWr, Parameter::MaxRecvSge),
+        ];
+        let mut found = Vec::new();
+        for (depth, over) in pairs {
+            let (Some(depth_bound), Some(over_bound)) = (self.bound(depth).accepted, self.bound(over).accepted) else { continue };
+            if self.prober.stopped().is_none() {
+                found.push(frontier(&mut self.prober, &self.base.request, (depth, depth_bound), (over, over_bound)));
+            }
+        }
+        found
+    }
+
+    fn grid(&mut self, dimensions: &[(Parameter, Vec<Value>)]) -> Grid {
+        let mut combinations: Vec<Vec<Value>> = vec![Vec::new()];
+        for (_, values) in dimensions {
+            combinations = combinations
+                .iter()
+                .flat_map(|head| values.iter().map(move |value| head.iter().copied().chain([*value]).collect()))
+                .collect();
+        }
+        let parameters: Vec<Parameter> = dimensions.iter().map(|(parameter, _)| *parameter).collect();
+        let requests: Vec<QpRequest> = combinations
+            .iter()
+            .map(|values| {
+                parameters
+                    .iter()
+                    .zip(values)
+                    .fold(self.base.request.clone(), |request, (parameter, value)| parameter.with(&request, *value))
+            })
+            .collect();
+        let outcomes = self.prober.attempt_all(&requests);
+        Grid { parameters, cells: combinations.into_iter().zip(outcomes).map(|(values, outcome)| GridCell { values, outcome }).collect() }
+    }
+
+    fn group(&mut self, group: &AskGroup) -> Vec<AskReport> {
+        let mut reports: Vec<AskReport> = group.asks.iter().map(|ask| self.ask(ask, group)).collect();
+        if reports.iter().any(|report| report.verdict == "refused" && !report.optional) {
+            let versions: Vec<String> =
+                group.others.iter().filter(|(_, asks)| self.all_granted(asks)).map(|(version, _)| version.clone()).collect();
+            if !versions.is_empty() {
+                for report in reports.iter_mut().filter(|report| report.verdict == "refused") {
+                    report.remedies.push(Remedy::Versions { versions: versions.clone() });
+                }
+            }
+        }
+        reports
+    }
+
+    fn all_granted(&mut self, asks: &[Ask]) -> bool {
+        asks.iter().filter(|ask| !ask.optional).all(|ask| {
+            let request = self.lowered(ask).0;
+            self.prober.attempt(&request).is_granted()
+        })
+    }
+
+    /// The request after what the engine lowers by trying.
+    fn lowered(&mut self, ask: &Ask) -> (QpRequest, Vec<String>) {
+        let mut request = ask.request.clone();
+        let mut words = ask.clamped.clone();
+        if !ask.probed.is_empty() && self.base.outcome.is_granted() && !self.prober.attempt(&request).is_granted() {
+            for parameter in &ask.probed {
+                let (Some(asked), Some(accepted)) = (parameter.get(&request).number(), self.bound(*parameter).accepted) else { continue };
+                if accepted < asked {
+                    words.push(format!("the engine lowers {parameter} from {asked} to {accepted} by trying"));
+                    request = parameter.with(&request, Value::Number(accepted));
+                }
+            }
+        }
+        (request, words)
+    }
+
+    fn ask(&mut self, ask: &Ask, group: &AskGroup) -> AskReport {
+        let (request, lowered) = self.lowered(ask);
+        let outcome = self.prober.attempt(&request);
+        let mut attempts = vec![AttemptReport { request: request.clone(), outcome: outcome.clone() }];
+        let base_granted = self.base.outcome.is_granted();
+        let mut sets = Vec::new();
+        if !outcome.is_granted() && base_granted && !matches!(outcome, Outcome::NotRun { .. }) {
+            sets = culprits(&mut self.prober, &request, &self.base.request, &self.bounds);
+            // Where there are alternatives, the one that a user can set comes first.
+            sets.sort_by_key(|set| set.culprits.iter().filter(|culprit| setting_of(ask, culprit).is_none()).count());
+        }
+        for set in &sets {
+            attempts.push(AttemptReport { request: set.granted.clone(), outcome: self.prober.attempt(&set.granted) });
+        }
+        let cause = classify(&request, &outcome, &sets, base_granted, self.limits);
+        let (engine, version) = match &ask.origin {
+            AskOrigin::User => (None, None),
+            AskOrigin::Engine { name, version } => (Some(name.clone()), Some(version.clone())),
+        };
+        let mut told = sets.iter().map(|set| set.culprits.iter().map(|culprit| report(ask, culprit)).collect::<Vec<_>>());
+        AskReport {
+            engine,
+            version,
+            queue: ask.queue.clone(),
+            request,
+            verdict: outcome.verdict().to_owned(),
+            optional: ask.optional,
+            lowered,
+            attempts,
+            culprits: told.next().unwrap_or_default(),
+            alternatives: told.collect(),
+            cause,
+            remedies: sets.first().map(|set| remedies(ask, set)).unwrap_or_default(),
+            on_refusal: if outcome.is_granted() { None } else { group.on_refusal.clone() },
+        }
+    }
+}
+
+fn setting_of<'a>(ask: &'a Ask, culprit: &Culprit) -> Option<&'a Setting> {
+    ask.settings.iter().find(|setting| setting.parameter == culprit.parameter)
+}
+
+fn report(ask: &Ask, culprit: &Culprit) -> CulpritReport {
+    CulpritReport {
+        parameter: culprit.parameter,
+        asked: culprit.asked,
+        accepted: culprit.accepted,
+        setting: setting_of(ask, culprit).map(|setting| setting.name.clone()),
+    }
+}
+
+fn remedies(ask: &Ask, set: &CulpritSet) -> Vec<Remedy> {
+    if ask.origin == AskOrigin::User {
+        return vec![Remedy::Request {
+            changes: set.culprits.iter().map(|culprit| format!("{}={}", culprit.parameter, culprit.accepted)).collect(),
+        }];
+    }
+    let without: Vec<Parameter> =
+        set.culprits.iter().filter(|culprit| setting_of(ask, culprit).is_none()).map(|culprit| culprit.parameter).collect();
+    if !without.is_empty() {
+        return vec![Remedy::NoSetting { parameters: without }];
+    }
+    let settings =
+        set.culprits.iter().filter_map(|culprit| setting_of(ask, culprit).map(|setting| format!("{}={}", setting.name, culprit.accepted)));
+    vec![Remedy::Settings { settings: settings.collect() }]
+}

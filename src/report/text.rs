@@ -1,0 +1,143 @@
+//! Words and colours that tables share.
+
+use std::fmt::Display;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+/// How text is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// Whether to use colour.
+    pub color: bool,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether to show all evidence.
+    pub verbose: bool,
+}
+
+impl Style {
+    fn paint(self, code: &str, text: impl Display) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    }
+
+    /// Emphasis.
+    #[must_use]
+    pub fn bold(self, text: impl Display) -> String {
+        self.paint("1", text)
+    }
+
+    /// What is of less interest.
+    #[must_use]
+    pub fn dim(self, text: impl Display) -> String {
+        self.paint("2", text)
+    }
+
+    /// What is well.
+    #[must_use]
+    pub fn good(self, text: impl Display) -> String {
+        self.paint("32", text)
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn bad(self, text: impl Display) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// What deserves a look.
+    #[must_use]
+    pub fn warn(self, text: impl Display) -> String {
+        self.paint("33", text)
+    }
+
+    /// A name and a text that is broken at spaces, with the following lines under the first.
+    #[must_use]
+    pub fn entry(self, name: &str, text: &str) -> String {
+        const NAME: usize = 12;
+        let room = self.width.saturating_sub(NAME + 2).max(30);
+        let mut out = String::new();
+        for (index, line) in wrap(text, room).iter().enumerate() {
+            let head = if index == 0 { name } else { "" };
+            // Padded before it is painted, so that colour codes do not count as columns.
+            let head = format!("{head:<width$}", width = NAME - 2);
+            out += &format!("  {} {line}\n", self.dim(head));
+        }
+        out
+    }
+
+    /// A table of plain columns, two spaces apart, the header dimmed; columns whose cells are all numbers are aligned right.
+    #[must_use]
+    pub fn columns(self, header: &[&str], rows: &[Vec<String>]) -> String {
+        let mut out = String::new();
+        for (index, line) in lay_out(Some(header), rows, 2).iter().enumerate() {
+            out += &if index == 0 { self.dim(line) } else { line.clone() };
+            out.push('\n');
+        }
+        out
+    }
+
+    /// As [`Style::columns`], without header and indented by `indent` columns.
+    #[must_use]
+    pub fn columns_plain(self, rows: &[Vec<String>], indent: u16) -> String {
+        lay_out(None, rows, indent).into_iter().map(|line| line + "\n").collect()
+    }
+}
+
+/// The lines of a table without rules.
+fn lay_out(header: Option<&[&str]>, rows: &[Vec<String>], indent: u16) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(header) = header {
+        table.set_header(header.iter().map(Cell::new));
+    }
+    for row in rows {
+        table.add_row(row.iter().map(Cell::new));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if index == 0 { indent } else { 2 }, 0));
+        let is_number = |cell: &String| cell.is_empty() || cell == "-" || cell.chars().all(|c| c.is_ascii_digit());
+        if index > 0 && rows.iter().filter_map(|row| row.get(index)).all(is_number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Breaks at spaces so that no line is longer than `room` columns, except for a single longer word.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { break };
+        let length = line.chars().count() + word.chars().count() + usize::from(!line.is_empty());
+        if line.is_empty() {
+            line.push_str(word);
+        } else if length <= room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Style = Style { color: false, width: 60, verbose: false };
+
+    #[test]
+    fn entries_break_at_spaces() {
+        let text = PLAIN.entry("remedy", "use another release of the engine, or a device that takes what it asks");
+        assert!(text.lines().all(|line| line.len() <= 60), "{text}");
+        assert!(text.starts_with("  remedy     use"), "{text}");
+        assert_eq!(text.lines().nth(1).unwrap().find(|c| c != ' '), Some(13));
+    }
+
+    #[test]
+    fn numbers_are_aligned_right() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["b".to_owned(), "1000".to_owned()]];
+        assert_eq!(PLAIN.columns(&["name", "value"], &rows), "  name  value\n  a         1\n  b      1000\n");
+    }
+}

@@ -1,0 +1,9 @@
+//! A request for a queue pair, its parameters, who asks for it, and what came of it: the words that all other modules share.
+
+mod ask;
+mod attempt;
+mod parameter;
+
+pub use ask::{Ask, AskOrigin, Setting, parse_ask, parse_grid};
+pub use attempt::{Outcome, QpRequest, QpType, SrqRequest};
+pub use parameter::{Parameter, Value};
