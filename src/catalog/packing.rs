@@ -233,7 +233,8 @@ impl Mlx5 {
                 return Err(Aspect::MaxSendWr);
             }
             granted.max_send_wr = narrow(queue / entry);
-            granted.max_inline_data = narrow(entry - overhead - INLINE_HEADER);
+            // Where an entry has nothing but its overhead this is -4, kept in an int and written back as 4294967292.
+            granted.max_inline_data = narrow(entry - overhead).wrapping_sub(INLINE_HEADER as u32);
         }
         // The depth is checked even where a shared receive queue takes the place (mlx5_calc_rq_size).
         granted.max_recv_sge = if caps.max_recv_wr == 0 { 0 } else { caps.max_recv_sge };
