@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod compat;
 pub mod facts;
 pub mod host;
 pub mod qp;

@@ -92,6 +92,19 @@ impl Catalog {
         Ok(Self { engines })
     }
 
+    /// Adds one file, in place of an engine of the same name, and gives its name.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub fn add(&mut self, file: &Path) -> Result<String, CatalogError> {
+        let text = std::fs::read_to_string(file).map_err(|source| CatalogError::Unreadable { file: file.to_owned(), source })?;
+        let engine = Engine::parse(file, &text)?;
+        let name = engine.name.clone();
+        self.engines.retain(|known| known.name != name);
+        self.engines.push(engine);
+        Ok(name)
+    }
+
     /// Every engine, by name.
     #[must_use]
     pub fn engines(&self) -> &[Engine] {

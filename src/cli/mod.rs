@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
 mod caps;
+mod compat;
 mod devices;
 mod modules;
 mod progress;
@@ -82,6 +83,8 @@ enum Command {
     Modules(modules::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
+    /// Engines against device families, offline, from models.
+    Compat(compat::Arguments),
 }
 
 /// Runs the program with the process's arguments and gives its exit code.
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Caps(arguments) => caps::run(&session, &arguments),
         Command::Modules(arguments) => modules::run(&session, &arguments),
         Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+        Command::Compat(arguments) => compat::run(&session, &arguments),
     });
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));

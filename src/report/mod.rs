@@ -1,6 +1,7 @@
 //! Draws documents: one file a kind of output. Nothing here finds anything out.
 
 mod caps;
+mod compat;
 mod devices;
 mod modules;
 mod qp_matrix;

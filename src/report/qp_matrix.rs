@@ -80,7 +80,7 @@ fn duration(us: u64) -> String {
 }
 
 /// The request in one line, without what is at its plainest.
-fn describe(request: &crate::qp::QpRequest) -> String {
+pub(super) fn describe(request: &crate::qp::QpRequest) -> String {
     let mut words = vec![request.qp_type.to_string()];
     words.extend(Parameter::NUMERIC.iter().map(|parameter| format!("{parameter} {}", parameter.get(request))));
     words.extend(request.srq.map(|srq| format!("shared receive queue of {} with {} entries each", srq.max_wr, srq.max_sge)));
@@ -178,7 +178,7 @@ fn outcome_with_caps(outcome: &Outcome) -> String {
     }
 }
 
-fn describe_culprit(culprit: &CulpritReport, is_engine: bool) -> String {
+pub(super) fn describe_culprit(culprit: &CulpritReport, is_engine: bool) -> String {
     let asked = match culprit.parameter {
         Parameter::Srq if culprit.accepted == Value::Number(0) => "a shared receive queue is asked, the device has none".to_owned(),
         _ => format!("asked {}, the device accepts {}", culprit.asked, culprit.accepted),
@@ -208,13 +208,13 @@ fn draw_cause(cause: &Cause, style: Style) -> String {
     out
 }
 
-fn describe_remedy(remedy: &Remedy, engine: &str) -> String {
+pub(super) fn describe_remedy(remedy: &Remedy, engine: &str) -> String {
     match remedy {
         Remedy::Settings { settings } => format!("start {engine} with {} (granted here)", settings.join(" ")),
         Remedy::Versions { versions } => format!("{engine} {}: all its queue pairs are granted here", versions.join(" or ")),
         Remedy::NoSetting { parameters } => {
             let names: Vec<_> = parameters.iter().map(|parameter| parameter.name()).collect();
-            format!("no setting of {engine} lowers {}; it takes another version or a patch", names.join(" or "))
+            format!("no setting of {engine} changes {}; it takes another version or a patch", names.join(" or "))
         }
         Remedy::Request { changes } => format!("ask {} (granted here)", changes.join(" and ")),
     }

@@ -10,12 +10,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::protocol::{Reply, Request};
-use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequest, VerbsDevice};
+use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
 use crate::sim;
-use crate::verbs::{
-    CallError, CompletionQueue, ConnectionManager, Context, DeviceList, Gid, LoadError, ProtectionDomain, QueuePair, QueuePairInit,
-    StateChange, Verbs,
-};
+use crate::verbs::{ConnectionManager, Context, DeviceList, LoadError, Verbs};
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
 ///
@@ -86,14 +83,7 @@ impl Replies {
 #[derive(Default)]
 struct State {
     verbs: Option<Arc<Verbs>>,
-    open: Option<Open>,
-}
-
-/// An open device with what attempts share.
-struct Open {
-    pd: ProtectionDomain,
-    /// The last completion queue, used again while the depth stays the same.
-    cq: Option<(u32, CompletionQueue)>,
+    open: Option<Bench>,
 }
 
 impl State {
@@ -111,15 +101,12 @@ impl State {
         Ok(verbs)
     }
 
-    fn device(&mut self, provider: &Provider, name: &str) -> Result<&mut Open, OpenDevice> {
-        if self.open.as_ref().is_none_or(|open| open.pd.context().name() != name) {
+    fn device(&mut self, provider: &Provider, name: &str) -> Result<&mut Bench, OpenDevice> {
+        if self.open.as_ref().is_none_or(|open| open.device() != name) {
             // Closed before the next one is opened.
             self.open = None;
             let verbs = self.verbs(provider)?;
-            let list = DeviceList::new(&verbs).map_err(OpenDevice::Call)?;
-            let handle = list.iter().find(|device| device.name() == name).ok_or_else(|| OpenDevice::Unknown(name.to_owned()))?;
-            let pd = handle.open().and_then(|context| context.alloc_pd()).map_err(OpenDevice::Call)?;
-            self.open = Some(Open { pd, cq: None });
+            self.open = Some(Bench::open(&verbs, name)?);
         }
         self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
     }
@@ -178,86 +165,4 @@ impl VerbsDevice {
             Err(error) => self.error = Some(error),
         }
     }
-}
-
-impl Open {
-    fn cq(&mut self, depth: u32) -> Result<CompletionQueue, CallError> {
-        if let Some((at, cq)) = &self.cq
-            && *at == depth
-        {
-            return Ok(cq.clone());
-        }
-        self.cq = None;
-        let cq = self.pd.context().create_cq(depth)?;
-        self.cq = Some((depth, cq.clone()));
-        Ok(cq)
-    }
-
-    fn create(&mut self, request: &QpRequest) -> Result<(QueuePair, CompletionQueue), CallError> {
-        let cq = self.cq(request.cq_depth)?;
-        let srq = request.srq.map(|srq| self.pd.create_srq(srq.max_wr, srq.max_sge)).transpose()?;
-        let init = QueuePairInit { qp_type: request.qp_type.code(), caps: request.caps(), cq: &cq, srq: srq.as_ref() };
-        Ok((self.pd.create_qp(&init)?, cq))
-    }
-
-    fn attempt(&mut self, request: &QpRequest) -> Outcome {
-        match self.create(request) {
-            Ok((queue_pair, cq)) => Outcome::Granted { caps: queue_pair.caps(), cq_depth: cq.entries() },
-            Err(error) => Outcome::Refused { error },
-        }
-    }
-
-    fn count(&mut self, request: &QpRequest, ceiling: u32) -> Counted {
-        let mut alive = Vec::new();
-        for granted in 0..ceiling {
-            match self.create(request) {
-                Ok((queue_pair, _)) => alive.push(queue_pair),
-                Err(error) => return Counted { granted, refused: Some(error) },
-            }
-        }
-        Counted { granted: ceiling, refused: None }
-    }
-
-    /// Walks a reliable connection through its states with itself as the other side: what an engine that exchanges addresses by
-    /// itself will do. Nothing is sent.
-    fn connect_to_itself(&mut self, port: u8, request: &QpRequest) -> Connected {
-        let mut result = Connected { reached: "RESET".to_owned(), gid_index: None, refused: None };
-        result.refused = self.walk(port, request, &mut result).err();
-        result
-    }
-
-    fn walk(&mut self, port: u8, request: &QpRequest, result: &mut Connected) -> Result<(), CallError> {
-        let (mut queue_pair, _cq) = self.create(request)?;
-        let context = self.pd.context();
-        let attributes = context.query_port(port)?;
-        let is_ethernet = attributes.link_layer == "ethernet";
-        let gid = usable_gid(context, port, attributes.gid_table_length.unsigned_abs());
-        result.gid_index = gid.map(|(index, _)| index);
-        let (gid_index, remote_gid) = gid.unwrap_or((0, Gid([0; 16])));
-        for change in [
-            StateChange::Init { port },
-            StateChange::ReadyToReceive {
-                port,
-                remote_qp_num: queue_pair.number(),
-                remote_gid,
-                gid_index: u8::try_from(gid_index).unwrap_or(0),
-                remote_lid: attributes.lid,
-                is_global: is_ethernet,
-                mtu_bytes: attributes.active_mtu_bytes,
-            },
-            StateChange::ReadyToSend,
-        ] {
-            queue_pair.modify(change)?;
-            change.target().clone_into(&mut result.reached);
-        }
-        Ok(())
-    }
-}
-
-/// The GID that a connection with itself can use: an IPv4-mapped one before a global, a global before a link-local one.
-fn usable_gid(context: &Context, port: u8, length: u32) -> Option<(u32, Gid)> {
-    // A table is short in practice (256 on mlx5); the limit keeps a senseless length from costing minutes.
-    (0..length.min(1024)).filter_map(|index| Some((index, context.query_gid(port, index).ok().filter(|gid| !gid.is_empty())?))).min_by_key(
-        |(index, gid)| (["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope()), std::cmp::Reverse(*index)),
-    )
 }

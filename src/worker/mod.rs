@@ -5,11 +5,13 @@
 //! what a dead child held, and a child dies with its parent.
 
 mod child;
+mod local;
 mod parent;
 mod protocol;
 
 pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;
+pub use local::Bench;
 pub use parent::{Failure, Worker, WorkerOptions};
 pub use protocol::{Connected, Counted, Inventory, OpenDevice, Provider, VerbsDevice};
 

@@ -1,0 +1,132 @@
+//! `compat` for people: an engine to a block, families gathered by what becomes of it.
+
+use std::fmt::Write as _;
+
+use super::{Style, Table};
+use crate::compat::{Cell, Compat, Verdict};
+use crate::request::Outcome;
+
+impl Table for Compat {
+    fn table(&self, style: &Style) -> String {
+        let style = *style;
+        let mut out = String::new();
+        for cells in self.cells.chunk_by(|left, right| (&left.engine, &left.version) == (&right.engine, &right.version)) {
+            if self.cells.len() == 1 {
+                out += &explain(&cells[0], style);
+            } else {
+                out += &engine(cells, style);
+            }
+        }
+        let _ = writeln!(
+            out,
+            "{}",
+            style.dim(format!(
+                "{} verdicts from models, {} attempts in {} ms",
+                self.cells.len(),
+                self.attempts_total,
+                self.elapsed_us.div_ceil(1000)
+            ))
+        );
+        out
+    }
+}
+
+fn engine(cells: &[Cell], style: Style) -> String {
+    let mut out = format!("{}\n", style.bold(format!("{} {}", cells[0].engine, cells[0].version)));
+    let of = |verdict: Verdict| cells.iter().filter(move |cell| cell.verdict == verdict);
+    let granted: Vec<&str> = of(Verdict::Granted).map(|cell| cell.family.as_str()).collect();
+    if !granted.is_empty() {
+        out += &style.entry("granted", &granted.join(", "));
+    }
+    // Families that refuse for the same reason stand together.
+    let mut refused: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+    for cell in of(Verdict::Refused) {
+        let why = cell.refusals();
+        match refused.iter_mut().find(|(other, _)| *other == why) {
+            Some((_, families)) => families.push(&cell.family),
+            None => refused.push((why, vec![&cell.family])),
+        }
+    }
+    for (why, families) in refused {
+        out += &style.entry("REFUSED", &format!("{}: {}", families.join(", "), why.join("; ")));
+    }
+    let mut unknown: Vec<(String, Vec<&str>)> = Vec::new();
+    for cell in of(Verdict::Unknown) {
+        let why = uncertainty(cell);
+        match unknown.iter_mut().find(|(other, _)| *other == why) {
+            Some((_, families)) => families.push(&cell.family),
+            None => unknown.push((why, vec![&cell.family])),
+        }
+    }
+    for (why, families) in unknown {
+        out += &style.entry("unknown", &format!("{}: {why}", families.join(", ")));
+    }
+    let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for cell in cells {
+        for note in &cell.notes {
+            match notes.iter_mut().find(|(other, _)| *other == note) {
+                Some((_, families)) => families.push(&cell.family),
+                None => notes.push((note, vec![&cell.family])),
+            }
+        }
+    }
+    for (note, families) in notes {
+        let who = if families.len() == cells.len() { String::new() } else { format!("{}: ", families.join(", ")) };
+        out += &style.entry("note", &format!("{who}{note}"));
+    }
+    out.push('\n');
+    out
+}
+
+/// What an unknown verdict rests on.
+fn uncertainty(cell: &Cell) -> String {
+    let queues = cell.queues.iter().filter(|queue| queue.rests_on != "source");
+    let mut unsure: Vec<String> = Vec::new();
+    let mut rests_on = "firmware";
+    let mut is_granted = true;
+    for queue in queues {
+        unsure.extend(queue.unsure.iter().filter(|name| !unsure.contains(name)).cloned().collect::<Vec<_>>());
+        is_granted &= queue.outcome.is_granted();
+        if queue.rests_on == "inferred" {
+            rests_on = "inferred";
+        }
+    }
+    let likely = if is_granted { "granted" } else { "refused" };
+    let basis = if rests_on == "firmware" { "set by firmware" } else { "only inferred" };
+    format!("likely {likely}; the limit of {} is {basis}", unsure.join(", "))
+}
+
+/// One cell, whole.
+fn explain(cell: &Cell, style: Style) -> String {
+    let verdict = match cell.verdict {
+        Verdict::Granted => style.good("granted"),
+        Verdict::Unknown => style.warn(format!("unknown: {}", uncertainty(cell))),
+        Verdict::Refused => style.bad("REFUSED"),
+    };
+    let mut out = format!("{} on {}: {verdict}\n", style.bold(format!("{} {}", cell.engine, cell.version)), cell.family);
+    for queue in &cell.queues {
+        out += &style.entry(&queue.queue, &super::qp_matrix::describe(&queue.request));
+        if let Outcome::Granted { caps, cq_depth } = &queue.outcome {
+            let written = format!(
+                "granted; written back: max_send_wr {}, max_recv_wr {}, max_send_sge {}, max_recv_sge {}, max_inline_data {}, cq_depth {cq_depth}",
+                caps.max_send_wr, caps.max_recv_wr, caps.max_send_sge, caps.max_recv_sge, caps.max_inline_data
+            );
+            out += &style.entry("", &written);
+        } else {
+            out += &style.entry("", &queue.outcome.to_string());
+        }
+        for culprit in &queue.culprits {
+            out += &style.entry("culprit", &super::qp_matrix::describe_culprit(culprit, true));
+        }
+        for remedy in &queue.remedies {
+            out += &style.entry("remedy", &super::qp_matrix::describe_remedy(remedy, &cell.engine));
+        }
+        if queue.rests_on != "source" {
+            out += &style.entry("doubt", &format!("rests on a figure that is {}: {}", queue.rests_on, queue.unsure.join(", ")));
+        }
+    }
+    for note in &cell.notes {
+        out += &style.entry("note", note);
+    }
+    out
+}

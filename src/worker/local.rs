@@ -1,0 +1,114 @@
+//! Attempts in this very process. The child does these; so may a caller whose verbs cannot crash, which the simulated provider's do not.
+
+use std::sync::Arc;
+
+use super::{Connected, Counted, OpenDevice, Outcome, QpRequest};
+use crate::verbs::{CallError, CompletionQueue, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs};
+
+/// An open device with what attempts share. At most one attempt's objects are alive at a time.
+pub struct Bench {
+    pd: ProtectionDomain,
+    /// The last completion queue, used again while the depth stays the same.
+    cq: Option<(u32, CompletionQueue)>,
+}
+
+impl Bench {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// There is no such device, or it cannot be opened.
+    pub fn open(verbs: &Arc<Verbs>, name: &str) -> Result<Self, OpenDevice> {
+        let list = DeviceList::new(verbs).map_err(OpenDevice::Call)?;
+        let handle = list.iter().find(|device| device.name() == name).ok_or_else(|| OpenDevice::Unknown(name.to_owned()))?;
+        let pd = handle.open().and_then(|context| context.alloc_pd()).map_err(OpenDevice::Call)?;
+        Ok(Self { pd, cq: None })
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        self.pd.context().name()
+    }
+
+    fn cq(&mut self, depth: u32) -> Result<CompletionQueue, CallError> {
+        if let Some((at, cq)) = &self.cq
+            && *at == depth
+        {
+            return Ok(cq.clone());
+        }
+        self.cq = None;
+        let cq = self.pd.context().create_cq(depth)?;
+        self.cq = Some((depth, cq.clone()));
+        Ok(cq)
+    }
+
+    fn create(&mut self, request: &QpRequest) -> Result<(QueuePair, CompletionQueue), CallError> {
+        let cq = self.cq(request.cq_depth)?;
+        let srq = request.srq.map(|srq| self.pd.create_srq(srq.max_wr, srq.max_sge)).transpose()?;
+        let init = QueuePairInit { qp_type: request.qp_type.code(), caps: request.caps(), cq: &cq, srq: srq.as_ref() };
+        Ok((self.pd.create_qp(&init)?, cq))
+    }
+
+    /// Makes a queue pair and destroys it again.
+    pub fn attempt(&mut self, request: &QpRequest) -> Outcome {
+        match self.create(request) {
+            Ok((queue_pair, cq)) => Outcome::Granted { caps: queue_pair.caps(), cq_depth: cq.entries() },
+            Err(error) => Outcome::Refused { error },
+        }
+    }
+
+    /// Makes up to `ceiling` queue pairs that exist together, then destroys them.
+    pub fn count(&mut self, request: &QpRequest, ceiling: u32) -> Counted {
+        let mut alive = Vec::new();
+        for granted in 0..ceiling {
+            match self.create(request) {
+                Ok((queue_pair, _)) => alive.push(queue_pair),
+                Err(error) => return Counted { granted, refused: Some(error) },
+            }
+        }
+        Counted { granted: ceiling, refused: None }
+    }
+
+    /// Walks a reliable connection through its states with itself as the other side: what an engine that exchanges addresses by
+    /// itself will do. Nothing is sent.
+    pub fn connect_to_itself(&mut self, port: u8, request: &QpRequest) -> Connected {
+        let mut result = Connected { reached: "RESET".to_owned(), gid_index: None, refused: None };
+        result.refused = self.walk(port, request, &mut result).err();
+        result
+    }
+
+    fn walk(&mut self, port: u8, request: &QpRequest, result: &mut Connected) -> Result<(), CallError> {
+        let (mut queue_pair, _cq) = self.create(request)?;
+        let context = self.pd.context();
+        let attributes = context.query_port(port)?;
+        let is_ethernet = attributes.link_layer == "ethernet";
+        let gid = usable_gid(context, port, attributes.gid_table_length.unsigned_abs());
+        result.gid_index = gid.map(|(index, _)| index);
+        let (gid_index, remote_gid) = gid.unwrap_or((0, Gid([0; 16])));
+        for change in [
+            StateChange::Init { port },
+            StateChange::ReadyToReceive {
+                port,
+                remote_qp_num: queue_pair.number(),
+                remote_gid,
+                gid_index: u8::try_from(gid_index).unwrap_or(0),
+                remote_lid: attributes.lid,
+                is_global: is_ethernet,
+                mtu_bytes: attributes.active_mtu_bytes,
+            },
+            StateChange::ReadyToSend,
+        ] {
+            queue_pair.modify(change)?;
+            change.target().clone_into(&mut result.reached);
+        }
+        Ok(())
+    }
+}
+
+/// The GID that a connection with itself can use: an IPv4-mapped one before a global, a global before a link-local one.
+fn usable_gid(context: &Context, port: u8, length: u32) -> Option<(u32, Gid)> {
+    // A table is short in practice (256 on mlx5); the limit keeps a senseless length from costing minutes.
+    (0..length.min(1024)).filter_map(|index| Some((index, context.query_gid(port, index).ok().filter(|gid| !gid.is_empty())?))).min_by_key(
+        |(index, gid)| (["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope()), std::cmp::Reverse(*index)),
+    )
+}
