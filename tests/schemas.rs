@@ -22,9 +22,12 @@ fn documents() {
     check::<rdmadoctor::facts::Caps>("caps-1");
     check::<rdmadoctor::facts::Modules>("modules-1");
     check::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");
+    check::<rdmadoctor::compat::Compat>("compat-1");
+    check::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
 }
 
 #[test]
 fn catalog_files() {
     check::<rdmadoctor::catalog::Engine>("engine-1");
+    check::<rdmadoctor::catalog::DeviceModel>("device-1");
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
 mod caps;
+mod catalog;
 mod compat;
 mod devices;
 mod modules;
@@ -8,6 +9,8 @@ mod progress;
 mod qp_matrix;
 mod session;
 mod values;
+
+pub use catalog::CatalogCheck;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +88,8 @@ enum Command {
     QpMatrix(qp_matrix::Arguments),
     /// Engines against device families, offline, from models.
     Compat(compat::Arguments),
+    /// Device, engine and host files.
+    Catalog(catalog::Arguments),
 }
 
 /// Runs the program with the process's arguments and gives its exit code.
@@ -107,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Modules(arguments) => modules::run(&session, &arguments),
         Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
         Command::Compat(arguments) => compat::run(&session, &arguments),
+        Command::Catalog(arguments) => catalog::run(&session, &arguments),
     });
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));

@@ -153,7 +153,7 @@ fn crash_and_hang(guest: &mut Guest) {
     assert_eq!(made.code, 0, "{made:?}");
     let before = guest.queue_pairs();
     let (document, code) =
-        guest.json("--libibverbs /tmp/shims.so --answer-within 1s qp-matrix rxe0 --ask max_recv_sge=4 --ask max_recv_sge=5 --grid max_recv_sge=1,4,5,2,1");
+        guest.json("--libibverbs /tmp/shims.so --answer-within 3s qp-matrix rxe0 --ask max_recv_sge=4 --ask max_recv_sge=5 --grid max_recv_sge=1,4,5,2,1");
     assert_eq!(code, 1);
     let device = &document["devices"][0];
     assert_eq!(device["asks"][0]["verdict"], "crashed");
@@ -169,7 +169,7 @@ fn crash_and_hang(guest: &mut Guest) {
 
 fn kernel_hang(guest: &mut Guest) {
     set(guest, "hang_on_recv_sge", 1);
-    let (document, code) = guest.json("--answer-within 1s qp-matrix rxe0");
+    let (document, code) = guest.json("--answer-within 3s qp-matrix rxe0");
     set(guest, "hang_on_recv_sge", 0);
     assert_eq!(code, 1);
     let device = &document["devices"][0];
