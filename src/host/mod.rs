@@ -8,9 +8,11 @@ mod error;
 pub mod family;
 pub mod modules;
 pub mod pci;
+pub mod pcie;
 pub mod rdma;
 mod reader;
 mod root;
+pub mod topo;
 mod tree;
 
 pub use entry::{Kind, Metadata, Source};
