@@ -6,10 +6,13 @@
 mod entry;
 mod error;
 pub mod family;
+pub mod limits;
 pub mod modules;
+pub mod net;
 pub mod pci;
 pub mod pcie;
 pub mod rdma;
+pub mod rdma_counters;
 mod reader;
 mod root;
 pub mod topo;
