@@ -15,8 +15,10 @@ pub mod rdma;
 pub mod rdma_counters;
 mod reader;
 mod root;
+pub mod system;
 pub mod topo;
 mod tree;
+pub mod verbs_files;
 
 pub use entry::{Kind, Metadata, Source};
 pub use error::{ReadError, ReadFailure};
