@@ -7,6 +7,7 @@ mod entry;
 mod error;
 pub mod family;
 pub mod limits;
+pub mod log;
 pub mod modules;
 pub mod net;
 pub mod pci;

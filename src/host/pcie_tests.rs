@@ -83,7 +83,7 @@ const SERVER: &[Placed] = &[
 
 /// A server with two sockets: behind the first root port a switch with a GPU and a NIC that got 8 of its 16 lanes, behind the second a
 /// NIC, behind one of the other socket a GPU. `config_bytes` is how much of the configuration spaces the kernel shows.
-pub(in crate::host) fn server(config_bytes: usize) -> Tree {
+pub(crate) fn server(config_bytes: usize) -> Tree {
     let mut nodes = Tree::new();
     for placed in SERVER {
         let dir = format!("/sys/devices/{}", placed.path);

@@ -277,4 +277,4 @@ fn errors(reader: &mut Reader<'_>, dir: &Path) -> Option<AerCounts> {
 
 #[cfg(test)]
 #[path = "../pcie_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;
