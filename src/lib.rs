@@ -7,5 +7,6 @@ pub mod host;
 pub mod qp;
 pub mod report;
 pub mod request;
+pub mod sim;
 pub mod verbs;
 pub mod worker;

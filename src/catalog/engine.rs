@@ -259,7 +259,9 @@ impl Engine {
 
 impl Release {
     fn covers(&self, version: &str) -> bool {
-        (self.from.is_some() || self.before.is_some())
+        // What does not begin with a number is no version, and so before or after none.
+        version.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit())
+            && (self.from.is_some() || self.before.is_some())
             && self.from.as_deref().is_none_or(|from| compare_versions(version, from) != Ordering::Less)
             && self.before.as_deref().is_none_or(|before| compare_versions(version, before) == Ordering::Less)
     }

@@ -8,15 +8,14 @@ use clap::Args;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit, values};
-use crate::catalog::{Catalog, CatalogError, engine};
+use crate::catalog::Catalog;
 use crate::facts::{self, Device, Devices};
 use crate::host;
 use crate::qp::{
-    self, AskGroup, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix, Stop,
-    classify_connection, run_device,
+    self, AskGroup, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix, Stop,
+    ask_group, choose, classify_connection, run_device,
 };
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
-use crate::verbs::DeviceAttributes;
 use crate::worker::{Failure, VerbsDevice, Worker};
 
 /// Arguments of `qp-matrix`.
@@ -61,7 +60,7 @@ const MOST_CELLS: usize = 1 << 20;
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("qp-matrix")?;
     let catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let engines = chosen_engines(&catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &arguments.engine)?;
     let cells = arguments.grid.iter().try_fold(1usize, |cells, (_, values)| cells.checked_mul(values.len()));
     if cells.is_none_or(|cells| cells > MOST_CELLS) {
         return Err(UsageError(format!("--grid has more than {MOST_CELLS} combinations")).into());
@@ -104,22 +103,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     })
 }
 
-type Chosen<'a> = (&'a engine::Engine, &'a engine::Release);
-
-fn chosen_engines<'a>(catalog: &'a Catalog, wanted: &[String]) -> Result<Vec<Chosen<'a>>, CatalogError> {
-    let mut chosen = Vec::new();
-    for name in wanted {
-        if name == "all" {
-            for engine in catalog.engines() {
-                chosen.push((engine, engine.release(None)?));
-            }
-        } else {
-            chosen.push(catalog.find(name)?);
-        }
-    }
-    Ok(chosen)
-}
-
 /// Whether a report says that something does not work: what was asked, or, where nothing was, the device itself.
 fn has_failed(report: &DeviceReport) -> bool {
     let is_broken = |outcome: &Outcome| matches!(outcome, Outcome::Crashed { .. } | Outcome::Hung { .. });
@@ -143,7 +126,7 @@ fn examine(
     deadline: Instant,
 ) -> DeviceReport {
     let attributes = verbs.attributes.as_ref();
-    let mut asks: Vec<AskGroup> = engines.iter().filter_map(|chosen| group(catalog, *chosen, attributes).ok()).collect();
+    let mut asks: Vec<AskGroup> = engines.iter().filter_map(|chosen| ask_group(catalog, *chosen, attributes).ok()).collect();
     asks.extend(arguments.ask.iter().map(|request| AskGroup {
         asks: vec![Ask {
             origin: AskOrigin::User,
@@ -186,23 +169,6 @@ fn examine(
         report.connection = connection(worker, device, verbs);
     }
     report
-}
-
-/// All queue pairs of a release, with what other releases of the same engine ask.
-fn group(catalog: &Catalog, (engine, release): Chosen<'_>, attributes: Option<&DeviceAttributes>) -> Result<AskGroup, CatalogError> {
-    let asks_of = |release: &engine::Release| -> Result<(Vec<Ask>, String), CatalogError> {
-        let (maker, made) = catalog.queues_of(engine, release)?;
-        let asks = made.queues.iter().map(|queue| queue.ask(engine::origin(engine, release), attributes)).collect();
-        Ok((asks, made.on_refusal.as_ref().unwrap_or(&maker.on_refusal).summary.clone()))
-    };
-    let (asks, on_refusal) = asks_of(release)?;
-    let others = engine
-        .releases
-        .iter()
-        .filter(|other| other.version != release.version)
-        .map(|other| asks_of(other).map(|(asks, _)| (other.version.clone(), asks)))
-        .collect::<Result<_, _>>()?;
-    Ok(AskGroup { asks, on_refusal: Some(on_refusal), others })
 }
 
 /// Connects a queue pair with itself on the first active port, or on the first one where none is active.

@@ -104,7 +104,7 @@ fn bytes(value: u64) -> String {
     }
     let mut unit = 0;
     let mut rest = value;
-    while rest >= 1024 && rest % 1024 == 0 && unit + 1 < UNITS.len() {
+    while rest >= 1024 && rest.is_multiple_of(1024) && unit + 1 < UNITS.len() {
         rest /= 1024;
         unit += 1;
     }

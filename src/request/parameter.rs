@@ -105,18 +105,18 @@ impl Parameter {
                 _ => {}
             }
         }
-        let (digits, factor) = match text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic()).len() {
-            end => match &text[end..].to_ascii_lowercase()[..] {
-                "" => (&text[..end], 1),
-                "k" | "kib" => (&text[..end], 1 << 10),
-                "m" | "mib" => (&text[..end], 1 << 20),
-                _ => (text, 1),
-            },
+        let (digits, unit) = text.split_at(text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic()).len());
+        let factor = match unit.to_ascii_lowercase().as_str() {
+            "" => Some(1),
+            "k" | "kib" => Some(1 << 10),
+            "m" | "mib" => Some(1 << 20),
+            _ => None,
         };
         digits
             .parse::<u32>()
             .ok()
-            .and_then(|number| number.checked_mul(factor))
+            .zip(factor)
+            .and_then(|(number, factor)| number.checked_mul(factor))
             .map(Value::Number)
             .ok_or_else(|| format!("`{text}` is no value for {self}: expected a number from 0 to {}, such as 4096 or 4k", u32::MAX))
     }

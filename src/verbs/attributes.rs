@@ -202,7 +202,7 @@ impl DeviceAttributes {
             max_pkeys: base.max_pkeys,
             local_ca_ack_delay: base.local_ca_ack_delay,
             ports: if is_extended && raw.phys_port_cnt_ex > 0 { raw.phys_port_cnt_ex } else { u32::from(base.phys_port_cnt) },
-            extended: is_extended.then(|| ExtendedAttributes {
+            extended: is_extended.then_some(ExtendedAttributes {
                 on_demand_paging: OnDemandPaging {
                     supported: raw.odp_caps.general_caps & 1 != 0,
                     implicit: raw.odp_caps.general_caps & 2 != 0,
@@ -221,6 +221,76 @@ impl DeviceAttributes {
                 rate_limit_kbit_per_second: [raw.packet_pacing_caps.qp_rate_limit_min, raw.packet_pacing_caps.qp_rate_limit_max],
             }),
         }
+    }
+}
+
+impl DeviceAttributes {
+    /// The structure that a provider fills, for the simulated one: the way back of what `query_device` reads. Extended attributes are
+    /// zero where they are absent.
+    pub(crate) fn to_raw(&self) -> ibv_device_attr_ex {
+        // SAFETY: all-zero is a valid value of this structure of numbers.
+        let mut raw: ibv_device_attr_ex = unsafe { std::mem::zeroed() };
+        let flags = FLAGS.iter().filter(|(_, name)| self.flags.iter().any(|flag| flag == name)).fold(0_u64, |all, (bit, _)| all | 1 << bit);
+        let from_guid = |text: &str| u64::from_str_radix(&text.replace(':', ""), 16).unwrap_or(0).to_be();
+        let base = &mut raw.orig_attr;
+        // The last byte stays zero, so the string is terminated.
+        for (to, from) in base.fw_ver.iter_mut().take(63).zip(self.firmware.bytes()) {
+            *to = from as std::ffi::c_char;
+        }
+        base.node_guid = from_guid(&self.node_guid);
+        base.sys_image_guid = from_guid(&self.sys_image_guid);
+        base.vendor_id = self.vendor_id;
+        base.vendor_part_id = self.vendor_part_id;
+        base.hw_ver = self.hw_ver;
+        base.max_mr_size = self.max_mr_size_bytes;
+        base.page_size_cap = self.page_size_cap;
+        base.max_qp = self.max_qp;
+        base.max_qp_wr = self.max_qp_wr;
+        base.device_cap_flags = flags as u32;
+        base.max_sge = self.max_sge;
+        base.max_sge_rd = self.max_sge_rd;
+        base.max_cq = self.max_cq;
+        base.max_cqe = self.max_cqe;
+        base.max_mr = self.max_mr;
+        base.max_pd = self.max_pd;
+        base.max_qp_rd_atom = self.max_qp_rd_atom;
+        base.max_res_rd_atom = self.max_res_rd_atom;
+        base.max_qp_init_rd_atom = self.max_qp_init_rd_atom;
+        base.atomic_cap = match self.atomic.as_str() {
+            "hca" => ibv_atomic_cap::IBV_ATOMIC_HCA,
+            "global" => ibv_atomic_cap::IBV_ATOMIC_GLOB,
+            _ => ibv_atomic_cap::IBV_ATOMIC_NONE,
+        };
+        base.max_mw = self.max_mw;
+        base.max_raw_ethy_qp = self.max_raw_ethy_qp;
+        base.max_mcast_grp = self.max_mcast_grp;
+        base.max_mcast_qp_attach = self.max_mcast_qp_attach;
+        base.max_ah = self.max_ah;
+        base.max_srq = self.max_srq;
+        base.max_srq_wr = self.max_srq_wr;
+        base.max_srq_sge = self.max_srq_sge;
+        base.max_pkeys = self.max_pkeys;
+        base.local_ca_ack_delay = self.local_ca_ack_delay;
+        base.phys_port_cnt = u8::try_from(self.ports).unwrap_or(u8::MAX);
+        raw.device_cap_flags_ex = flags;
+        raw.phys_port_cnt_ex = self.ports;
+        if let Some(extended) = &self.extended {
+            let paging = &extended.on_demand_paging;
+            raw.odp_caps.general_caps = u64::from(paging.supported) | u64::from(paging.implicit) << 1;
+            raw.odp_caps.per_transport_caps.rc_odp_caps = paging.rc;
+            raw.odp_caps.per_transport_caps.uc_odp_caps = paging.uc;
+            raw.odp_caps.per_transport_caps.ud_odp_caps = paging.ud;
+            raw.completion_timestamp_mask = extended.completion_timestamp_mask;
+            raw.hca_core_clock = extended.hca_core_clock_khz;
+            raw.tso_caps.max_tso = extended.max_tso_bytes;
+            raw.max_wq_type_rq = extended.max_wq_type_rq;
+            raw.max_dm_size = extended.max_dm_size_bytes;
+            raw.cq_mod_caps.max_cq_count = extended.max_cq_moderation_count;
+            raw.cq_mod_caps.max_cq_period = extended.max_cq_moderation_period_us;
+            raw.tm_caps.max_num_tags = extended.max_tag_matching_tags;
+            [raw.packet_pacing_caps.qp_rate_limit_min, raw.packet_pacing_caps.qp_rate_limit_max] = extended.rate_limit_kbit_per_second;
+        }
+        raw
     }
 }
 
@@ -350,6 +420,28 @@ impl FromStr for Gid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_survive_the_structure() {
+        let attributes = DeviceAttributes {
+            firmware: "20.40.1000".to_owned(),
+            node_guid: "0123:4567:89ab:cdef".to_owned(),
+            sys_image_guid: "0123:4567:89ab:cdee".to_owned(),
+            max_qp: 7,
+            max_sge: 30,
+            flags: vec!["xrc".to_owned(), "pci_write_end_padding".to_owned()],
+            atomic: "hca".to_owned(),
+            ports: 2,
+            extended: Some(ExtendedAttributes {
+                on_demand_paging: OnDemandPaging { supported: true, implicit: false, rc: 0x3f, uc: 0, ud: 1 },
+                max_dm_size_bytes: 128 << 10,
+                rate_limit_kbit_per_second: [1, 100],
+                ..ExtendedAttributes::default()
+            }),
+            ..DeviceAttributes::default()
+        };
+        assert_eq!(DeviceAttributes::from_raw(&attributes.to_raw(), true), attributes);
+    }
 
     #[test]
     fn gids_read_back_and_know_their_scope() {

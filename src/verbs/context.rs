@@ -97,6 +97,11 @@ pub(super) struct ContextInner {
     pub name: String,
 }
 
+// SAFETY: libibverbs and its providers lock what threads share; the manual pages of the calls used here name no exception.
+unsafe impl Send for ContextInner {}
+// SAFETY: as above.
+unsafe impl Sync for ContextInner {}
+
 impl Drop for ContextInner {
     fn drop(&mut self) {
         // SAFETY: closed once; all objects made from it hold this and are therefore gone.

@@ -22,6 +22,11 @@ struct PdInner {
     raw: *mut ibv_pd,
 }
 
+// SAFETY: as for the context that it belongs to.
+unsafe impl Send for PdInner {}
+// SAFETY: as above.
+unsafe impl Sync for PdInner {}
+
 impl Drop for PdInner {
     fn drop(&mut self) {
         // SAFETY: freed once; what was made in it holds this and is gone.
@@ -38,6 +43,11 @@ struct CqInner {
     raw: *mut ibv_cq,
 }
 
+// SAFETY: as for the context that it belongs to.
+unsafe impl Send for CqInner {}
+// SAFETY: as above.
+unsafe impl Sync for CqInner {}
+
 impl Drop for CqInner {
     fn drop(&mut self) {
         // SAFETY: freed once; queue pairs that use it hold this and are gone.
@@ -53,6 +63,11 @@ struct SrqInner {
     pd: ProtectionDomain,
     raw: *mut ibv_srq,
 }
+
+// SAFETY: as for the context that it belongs to.
+unsafe impl Send for SrqInner {}
+// SAFETY: as above.
+unsafe impl Sync for SrqInner {}
 
 impl Drop for SrqInner {
     fn drop(&mut self) {

@@ -11,8 +11,10 @@ use nix::sys::signal::Signal;
 
 use super::protocol::{Reply, Request};
 use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequest, VerbsDevice};
+use crate::sim;
 use crate::verbs::{
-    CallError, CompletionQueue, ConnectionManager, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs,
+    CallError, CompletionQueue, ConnectionManager, Context, DeviceList, Gid, LoadError, ProtectionDomain, QueuePair, QueuePairInit,
+    StateChange, Verbs,
 };
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
@@ -99,8 +101,12 @@ impl State {
         if let Some(verbs) = &self.verbs {
             return Ok(verbs.clone());
         }
-        let Provider::Library(path) = provider;
-        let verbs = Arc::new(Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?);
+        let verbs = Arc::new(match provider {
+            Provider::Library(path) => Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?,
+            Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| {
+                OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
+            })?,
+        });
         self.verbs = Some(verbs.clone());
         Ok(verbs)
     }
@@ -124,9 +130,15 @@ impl State {
             Err(OpenDevice::Library(error)) => return Inventory { library_error: Some(error), ..Inventory::default() },
             Err(_) => return Inventory::default(),
         };
-        let connection_manager_error = match ConnectionManager::load() {
-            Ok(manager) => manager.probe().err().map(|errno| format!("rdma_create_event_channel: {}", crate::verbs::ErrorNumber(errno))),
-            Err(error) => Some(error.to_string()),
+        let connection_manager_error = match provider {
+            // The real one knows nothing of simulated devices, and must not be touched.
+            Provider::Simulated(_) => None,
+            Provider::Library(_) => match ConnectionManager::load() {
+                Ok(manager) => {
+                    manager.probe().err().map(|errno| format!("rdma_create_event_channel: {}", crate::verbs::ErrorNumber(errno)))
+                }
+                Err(error) => Some(error.to_string()),
+            },
         };
         let list = match DeviceList::new(&verbs) {
             Ok(list) => list,

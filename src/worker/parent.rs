@@ -19,6 +19,9 @@ use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequ
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
+/// From how many outstanding answers on they are collected in portions, and how long a portion gathers.
+const BATCH: usize = 32;
+const BATCH_PAUSE: Duration = Duration::from_millis(2);
 /// How long a killed child may take to go away. One that the kernel holds uninterruptibly does not; it is left to init then.
 const REAP: Duration = Duration::from_secs(2);
 /// How much of what a child printed is kept.
@@ -88,6 +91,8 @@ struct Running {
     child: Child,
     socket: UnixStream,
     received: Vec<u8>,
+    /// How much of `received` was handed out already.
+    consumed: usize,
     /// Takes standard output and error of the child: libraries print there.
     printed: File,
 }
@@ -111,7 +116,7 @@ impl Worker {
     /// The library crashed or hung; a library that is missing is part of the answer instead.
     pub fn inventory(&mut self) -> Result<Inventory, Failure> {
         self.send(&Request::Inventory { provider: self.options.provider.clone() })?;
-        let Reply::Inventory(mut inventory) = self.receive()? else { return Err(unexpected()) };
+        let Reply::Inventory(mut inventory) = self.receive(false)? else { return Err(unexpected()) };
         inventory.printed = self.running.as_mut().map(Running::printed).unwrap_or_default();
         Ok(inventory)
     }
@@ -127,7 +132,7 @@ impl Worker {
             };
             let mut failure = self.send(&ask).err();
             while failure.is_none() && next < requests.len() {
-                match self.receive() {
+                match self.receive(requests.len() - next >= BATCH) {
                     Ok(Reply::Attempt(outcome)) => {
                         next += 1;
                         if !each(next - 1, outcome) {
@@ -165,7 +170,7 @@ impl Worker {
     pub fn count(&mut self, device: &str, request: &QpRequest, ceiling: u32) -> Result<Counted, Failure> {
         let ask = Request::Count { provider: self.options.provider.clone(), device: device.to_owned(), request: request.clone(), ceiling };
         self.send(&ask)?;
-        match self.receive()? {
+        match self.receive(false)? {
             Reply::Counted(counted) => Ok(counted),
             Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
             _ => Err(unexpected()),
@@ -179,7 +184,7 @@ impl Worker {
     pub fn connect(&mut self, device: &str, port: u8, request: &QpRequest) -> Result<Connected, Failure> {
         let ask = Request::Connect { provider: self.options.provider.clone(), device: device.to_owned(), port, request: request.clone() };
         self.send(&ask)?;
-        match self.receive()? {
+        match self.receive(false)? {
             Reply::Connected(connected) => Ok(connected),
             Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
             _ => Err(unexpected()),
@@ -203,15 +208,22 @@ impl Worker {
         }
     }
 
-    fn receive(&mut self) -> Result<Reply, Failure> {
+    fn receive(&mut self, is_batch: bool) -> Result<Reply, Failure> {
         let started = Instant::now();
         loop {
             let Some(running) = self.running.as_mut() else { return Err(unexpected()) };
-            if let Some(end) = running.received.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = running.received.drain(..=end).collect();
-                return serde_json::from_slice(&line).map_err(|error| Failure::Broken(error.to_string()));
+            if let Some(length) = running.received[running.consumed..].iter().position(|byte| *byte == b'\n') {
+                let line = running.consumed..running.consumed + length;
+                running.consumed = line.end + 1;
+                return serde_json::from_slice(&running.received[line]).map_err(|error| Failure::Broken(error.to_string()));
             }
-            let mut chunk = [0; 16 * 1024];
+            running.received.drain(..running.consumed);
+            running.consumed = 0;
+            if is_batch {
+                // Nobody waits on the socket meanwhile, so the child goes on without a switch to this process after each answer.
+                std::thread::sleep(BATCH_PAUSE);
+            }
+            let mut chunk = [0; 64 * 1024];
             match running.socket.read(&mut chunk) {
                 Ok(0) => return Err(self.lost()),
                 Ok(length) => running.received.extend_from_slice(&chunk[..length]),
@@ -276,7 +288,7 @@ impl Running {
             // Ctrl-C is for the parent, which then ends the child in an orderly way.
             .process_group(0)
             .spawn()?;
-        Ok(Self { child, socket, received: Vec::new(), printed })
+        Ok(Self { child, socket, received: Vec::new(), consumed: 0, printed })
     }
 
     /// Kills the child and waits for it, but not for ever.

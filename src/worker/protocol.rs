@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, QpRequest};
+use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
 /// Which implementation of verbs the child uses.
@@ -15,6 +16,8 @@ use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 pub enum Provider {
     /// libibverbs, found by the dynamic linker or at this path.
     Library(Option<PathBuf>),
+    /// Device models. Nothing of the real host is touched.
+    Simulated(SimConfig),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,0 +1,36 @@
+# Everything a person or CI needs; each target does its own set-up.
+
+.PHONY: setup build demo demo-lab test lint bench schemas clean
+
+PROGRAM := target/release/rdmadoctor
+
+setup:
+	@tools/setup
+
+build: setup
+	cargo build --release
+
+# The incident's answer on a real kernel: a Soft-RoCE device with eRDMA's limits, in a virtual machine.
+demo-lab: build
+	tests/lab/run --devices limited -- $(PROGRAM) qp-matrix --engine dlslime@0.0.1.post7 || [ $$? = 1 ]
+
+demo: demo-lab
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
+
+test: lint build
+	tools/check-linking $(PROGRAM)
+	cargo test
+
+bench: build
+	tests/lab/bench/run $(PROGRAM)
+
+# Writes the published JSON Schemas anew; a test fails when they differ from the program.
+schemas:
+	RDMADOCTOR_WRITE_SCHEMAS=1 cargo test --quiet --test schemas
+
+clean:
+	cargo clean

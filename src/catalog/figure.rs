@@ -1,0 +1,191 @@
+//! A figure with its source, and how sure it is.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How sure a figure is, or what rests on it. The order is from sure to unsure, so the largest of several is the one that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// A driver's or a provider's source says it.
+    #[default]
+    Source,
+    /// Firmware sets it; the figure is one that somebody saw, and another card may have another.
+    Firmware,
+    /// Neither: reasoned from something near.
+    Inferred,
+}
+
+impl Certainty {
+    /// The word for it, as files and reports write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Firmware => "firmware",
+            Self::Inferred => "inferred",
+        }
+    }
+}
+
+/// How a published figure follows from others of the same model. The figure is written out all the same; a test compares the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Derivation {
+    /// The smaller of the send and the receive limit.
+    SmallerOfSendAndReceive,
+    /// The larger of the send and the receive limit.
+    LargerOfSendAndReceive,
+    /// The depth with the smallest entries, which deeper requests with larger entries do not get.
+    BestCase,
+    /// The depth with the largest entries, which smaller ones exceed.
+    WorstCase,
+}
+
+/// A value with its source. In a file it stands under the key that says how sure it is: `value` (source says it), `observed` (firmware
+/// sets it, and this was seen) or `inferred`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawFigure<T>", into = "RawFigure<T>")]
+#[serde(bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>"))]
+pub struct Figure<T> {
+    /// The value.
+    pub value: T,
+    /// Where it is from.
+    pub source: String,
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// How it follows from others.
+    pub derived: Option<Derivation>,
+}
+
+impl<T> Figure<T> {
+    /// A value that source code states.
+    pub fn new(value: T, source: &str) -> Self {
+        Self { value, source: source.to_owned(), certainty: Certainty::Source, derived: None }
+    }
+}
+
+/// serde's own `default` would ask for `T: Default`.
+fn none<T>() -> Option<T> {
+    None
+}
+
+/// A figure as files write it.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Figure_{T}")]
+pub(super) struct RawFigure<T> {
+    /// The value, stated by source code.
+    #[serde(default = "none::<T>")]
+    value: Option<T>,
+    /// A value that firmware set on some card.
+    #[serde(default = "none::<T>")]
+    observed: Option<T>,
+    /// A value that is reasoned, not read.
+    #[serde(default = "none::<T>")]
+    inferred: Option<T>,
+    /// Where it is from.
+    source: String,
+    /// How it follows from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    derived: Option<Derivation>,
+}
+
+impl<T> TryFrom<RawFigure<T>> for Figure<T> {
+    type Error = &'static str;
+
+    fn try_from(raw: RawFigure<T>) -> Result<Self, Self::Error> {
+        let (value, certainty) = match (raw.value, raw.observed, raw.inferred) {
+            (Some(value), None, None) => (value, Certainty::Source),
+            (None, Some(value), None) => (value, Certainty::Firmware),
+            (None, None, Some(value)) => (value, Certainty::Inferred),
+            _ => return Err("a figure has exactly one of `value`, `observed` and `inferred`"),
+        };
+        if raw.source.trim().is_empty() {
+            return Err("a figure needs a source");
+        }
+        Ok(Self { value, source: raw.source, certainty, derived: raw.derived })
+    }
+}
+
+impl<T> From<Figure<T>> for RawFigure<T> {
+    fn from(figure: Figure<T>) -> Self {
+        let mut raw = Self { value: None, observed: None, inferred: None, source: figure.source, derived: figure.derived };
+        *match figure.certainty {
+            Certainty::Source => &mut raw.value,
+            Certainty::Firmware => &mut raw.observed,
+            Certainty::Inferred => &mut raw.inferred,
+        } = Some(figure.value);
+        raw
+    }
+}
+
+/// An error number, by its symbolic name in files. `none` is 0: the call fails and sets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Errno(pub i32);
+
+/// The names that models use.
+const NAMES: &[(&str, i32)] = &[
+    ("none", 0),
+    ("EPERM", libc::EPERM),
+    ("ENOENT", libc::ENOENT),
+    ("EIO", libc::EIO),
+    ("ENXIO", libc::ENXIO),
+    ("E2BIG", libc::E2BIG),
+    ("EAGAIN", libc::EAGAIN),
+    ("ENOMEM", libc::ENOMEM),
+    ("EACCES", libc::EACCES),
+    ("EFAULT", libc::EFAULT),
+    ("EBUSY", libc::EBUSY),
+    ("ENODEV", libc::ENODEV),
+    ("EINVAL", libc::EINVAL),
+    ("ENOSPC", libc::ENOSPC),
+    ("ERANGE", libc::ERANGE),
+    ("ENOSYS", libc::ENOSYS),
+    ("EBADRQC", libc::EBADRQC),
+    ("ENODATA", libc::ENODATA),
+    ("EOVERFLOW", libc::EOVERFLOW),
+    ("EPROTONOSUPPORT", libc::EPROTONOSUPPORT),
+    ("EOPNOTSUPP", libc::EOPNOTSUPP),
+    ("ENETUNREACH", libc::ENETUNREACH),
+    ("ENOTCONN", libc::ENOTCONN),
+    ("ETIMEDOUT", libc::ETIMEDOUT),
+];
+
+impl Errno {
+    /// Invalid argument: the usual answer to a request over a limit.
+    pub const EINVAL: Self = Self(libc::EINVAL);
+    /// Operation not supported.
+    pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
+    /// Out of memory, or of objects.
+    pub const ENOMEM: Self = Self(libc::ENOMEM);
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => f.pad(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl TryFrom<String> for Errno {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        NAMES.iter().find(|(name, _)| *name == text).map(|(_, number)| Self(*number)).ok_or_else(|| {
+            let valid: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+            format!("`{text}` is no error number that models use; valid are {}", valid.join(", "))
+        })
+    }
+}
+
+impl From<Errno> for String {
+    fn from(errno: Errno) -> Self {
+        errno.to_string()
+    }
+}

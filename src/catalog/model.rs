@@ -1,0 +1,303 @@
+//! What else a model answers: its published attributes, its figures, and models made in code.
+
+use super::device::*;
+use super::rules::*;
+use super::{Certainty, Errno, Figure, Mlx5, Packing};
+use crate::request::QpType;
+use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
+
+/// A kind of object that a device has only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// Queue pairs.
+    QueuePair,
+    /// Completion queues.
+    CompletionQueue,
+    /// Memory regions.
+    MemoryRegion,
+    /// Protection domains.
+    ProtectionDomain,
+    /// Shared receive queues.
+    SharedReceiveQueue,
+}
+
+impl DeviceModel {
+    /// What `ibv_query_device` answers.
+    #[must_use]
+    pub fn attributes(&self) -> DeviceAttributes {
+        let published = &self.published;
+        let or_zero = |figure: &Option<Figure<i32>>| figure.as_ref().map_or(0, |figure| figure.value);
+        let guid = "0200:00ff:fe00:0001".to_owned();
+        let paging = self.software.on_demand_paging.value;
+        // Send, receive, write, read and atomics (enum ibv_odp_transport_cap_bits), which ConnectX-5 and later have.
+        let on_demand_paging =
+            if paging { OnDemandPaging { supported: true, implicit: true, rc: 0x3f, uc: 0, ud: 1 } } else { OnDemandPaging::default() };
+        DeviceAttributes {
+            firmware: self.identity.firmware.value.clone(),
+            node_guid: guid.clone(),
+            sys_image_guid: guid,
+            vendor_id: self.identity.vendor_id.value,
+            vendor_part_id: self.identity.vendor_part_id.value,
+            hw_ver: 0,
+            max_mr_size_bytes: published.max_mr_size_bytes.value,
+            page_size_cap: published.page_size_cap.value,
+            max_qp: published.max_qp.value,
+            max_qp_wr: published.max_qp_wr.value,
+            flags: published.flags.as_ref().map_or_else(Vec::new, |flags| flags.value.clone()),
+            max_sge: published.max_sge.value,
+            max_sge_rd: published.max_sge_rd.value,
+            max_cq: published.max_cq.value,
+            max_cqe: published.max_cqe.value,
+            max_mr: published.max_mr.value,
+            max_pd: published.max_pd.value,
+            max_qp_rd_atom: published.max_qp_rd_atom.value,
+            max_res_rd_atom: or_zero(&published.max_res_rd_atom),
+            max_qp_init_rd_atom: published.max_qp_init_rd_atom.value,
+            atomic: published.atomic.as_ref().map_or(Atomic::None, |figure| figure.value).name().to_owned(),
+            max_mw: or_zero(&published.max_mw),
+            max_raw_ethy_qp: or_zero(&published.max_raw_ethy_qp),
+            max_mcast_grp: or_zero(&published.max_mcast_grp),
+            max_mcast_qp_attach: or_zero(&published.max_mcast_qp_attach),
+            max_ah: or_zero(&published.max_ah),
+            max_srq: or_zero(&published.max_srq),
+            max_srq_wr: or_zero(&published.max_srq_wr),
+            max_srq_sge: or_zero(&published.max_srq_sge),
+            max_pkeys: published.max_pkeys.as_ref().map_or(0, |figure| figure.value),
+            local_ca_ack_delay: published.local_ca_ack_delay.as_ref().map_or(0, |figure| figure.value),
+            ports: published.ports.value,
+            extended: Some(ExtendedAttributes { on_demand_paging, ..ExtendedAttributes::default() }),
+        }
+    }
+
+    /// How many objects of a kind there can be, and what making one more answers.
+    #[must_use]
+    pub fn most(&self, kind: ObjectKind) -> (u64, Errno) {
+        let published = &self.published;
+        let (count, errno) = match kind {
+            ObjectKind::QueuePair => (published.max_qp.value, self.exhausted.queue_pairs.value),
+            ObjectKind::CompletionQueue => (published.max_cq.value, self.exhausted.completion_queues.value),
+            ObjectKind::MemoryRegion => (published.max_mr.value, self.exhausted.memory_regions.value),
+            ObjectKind::ProtectionDomain => (published.max_pd.value, self.exhausted.protection_domains.value),
+            ObjectKind::SharedReceiveQueue => (
+                published.max_srq.as_ref().map_or(0, |figure| figure.value),
+                self.exhausted.shared_receive_queues.as_ref().map_or(Errno::ENOMEM, |figure| figure.value),
+            ),
+        };
+        (u64::try_from(count).unwrap_or(0), errno)
+    }
+
+    /// Whether a kernel, such as `6.12`, can register dma-buf regions on it.
+    #[must_use]
+    pub fn dma_buf(&self, kernel: &str) -> Option<&Figure<bool>> {
+        by_kernel(&self.software.dma_buf, kernel)
+    }
+
+    /// Whether relaxed ordering has an effect with a kernel.
+    #[must_use]
+    pub fn relaxed_ordering(&self, kernel: &str) -> Option<&Figure<bool>> {
+        by_kernel(&self.software.relaxed_ordering, kernel)
+    }
+
+    /// A model with plain limits and reliable connections only, for tests: every figure says that it is given.
+    #[must_use]
+    pub fn plain(name: &str, limits: QueuePairCaps) -> Self {
+        let mut model = Self::blank(name);
+        let capacity = |limit: u32| Capacity { limit: Some(Figure::new(limit, GIVEN)), ..Capacity::default() };
+        let rules = &mut model.queue_pairs;
+        rules.max_send_wr = capacity(limits.max_send_wr);
+        rules.max_recv_wr = capacity(limits.max_recv_wr);
+        rules.max_send_sge = capacity(limits.max_send_sge);
+        rules.max_recv_sge = capacity(limits.max_recv_sge);
+        rules.max_inline_data = capacity(limits.max_inline_data);
+        let smaller = |one: u32, other: u32| i32::try_from(one.min(other)).unwrap_or(i32::MAX);
+        model.published.max_sge.value = smaller(limits.max_send_sge, limits.max_recv_sge);
+        model.published.max_qp_wr.value = smaller(limits.max_send_wr, limits.max_recv_wr);
+        model
+    }
+
+    /// A model that packs its queues by some arithmetic, for tests; without plain limits.
+    #[must_use]
+    pub fn packed(name: &str, packing: Packing) -> Self {
+        let mut model = Self::blank(name);
+        model.queue_pairs.packing = Some(packing);
+        model
+    }
+
+    /// The arithmetic of mlx5 with constants of one's own: bytes of the largest send and receive entries, blocks of 64 bytes in a send
+    /// queue, and work requests in a receive queue.
+    #[must_use]
+    pub fn packed_blocks(name: &str, send_entry_bytes: u32, recv_entry_bytes: u32, send_blocks: u32, recv_wr: u32) -> Self {
+        let given = |value| Figure::new(value, GIVEN);
+        let mlx5 = Mlx5 {
+            max_send_entry_bytes: given(send_entry_bytes),
+            max_recv_entry_bytes: given(recv_entry_bytes),
+            max_send_blocks: given(send_blocks),
+            max_recv_wr: given(recv_wr),
+        };
+        Self::packed(name, Packing { mlx5: Some(mlx5), ..Packing::default() })
+    }
+
+    /// A device without limits of its own.
+    fn blank(name: &str) -> Self {
+        let errno = |errno| Figure::new(errno, GIVEN);
+        let many = || Figure::new(1 << 20, GIVEN);
+        let capacity = Capacity::default;
+        Self {
+            schema: SCHEMA.to_owned(),
+            name: name.to_owned(),
+            title: name.to_owned(),
+            family: name.to_owned(),
+            driver: name.to_owned(),
+            notes: Vec::new(),
+            identity: Identity {
+                device_prefix: format!("{name}_"),
+                pci: Vec::new(),
+                vendor_id: Figure::new(0, GIVEN),
+                vendor_part_id: Figure::new(0, GIVEN),
+                firmware: Figure::new(String::new(), GIVEN),
+                node_type: Figure::new(NodeType::ChannelAdapter, GIVEN),
+                transport: Figure::new(Transport::Infiniband, GIVEN),
+                link_layer: Figure::new(LinkLayer::Ethernet, GIVEN),
+            },
+            published: Published {
+                max_mr_size_bytes: Figure::new(u64::MAX, GIVEN),
+                page_size_cap: Figure::new(0xffff_f000, GIVEN),
+                max_qp: many(),
+                max_qp_wr: many(),
+                flags: None,
+                max_sge: many(),
+                max_sge_rd: many(),
+                max_cq: many(),
+                max_cqe: many(),
+                max_mr: many(),
+                max_pd: many(),
+                max_qp_rd_atom: many(),
+                max_res_rd_atom: None,
+                max_qp_init_rd_atom: many(),
+                atomic: None,
+                max_mw: None,
+                max_raw_ethy_qp: None,
+                max_mcast_grp: None,
+                max_mcast_qp_attach: None,
+                max_ah: None,
+                max_srq: None,
+                max_srq_wr: None,
+                max_srq_sge: None,
+                max_pkeys: None,
+                local_ca_ack_delay: None,
+                ports: Figure::new(1, GIVEN),
+            },
+            port: Port {
+                gid_table_length: Figure::new(16, GIVEN),
+                gids: Figure::new(GidShape::RoceV2, GIVEN),
+                pkey_table_length: Figure::new(1, GIVEN),
+                max_mtu_bytes: Figure::new(4096, GIVEN),
+                max_message_bytes: Figure::new(1 << 30, GIVEN),
+            },
+            queue_pairs: QueuePairs {
+                types: vec![TypeRule {
+                    qp_type: QpType::RC,
+                    errno: None,
+                    only_by: None,
+                    standard_call: None,
+                    source: GIVEN.to_owned(),
+                    inferred: false,
+                }],
+                other_types: errno(Errno::EOPNOTSUPP),
+                order: Step::ALL.to_vec(),
+                over_limit: errno(Errno::EINVAL),
+                max_send_wr: capacity(),
+                max_recv_wr: capacity(),
+                max_send_sge: capacity(),
+                max_recv_sge: capacity(),
+                max_inline_data: capacity(),
+                packing: None,
+                with_srq: WithSrq {
+                    errno: Some(errno(Errno::EOPNOTSUPP)),
+                    checks_recv_wr: true,
+                    checks_recv_sge: true,
+                    writes_back: SrqWriteBack::Asked,
+                    source: GIVEN.to_owned(),
+                },
+            },
+            shared_receive_queues: SharedReceiveQueues {
+                errno: Some(errno(Errno::EOPNOTSUPP)),
+                over_limit: None,
+                max_wr: capacity(),
+                max_sge: capacity(),
+            },
+            completion_queues: CompletionQueues { entries: capacity(), over_limit: errno(Errno::EINVAL) },
+            memory_regions: MemoryRegions {
+                max_length_bytes: Figure::new(u64::MAX, GIVEN),
+                over_limit: errno(Errno::EINVAL),
+                zero_length: None,
+                refused_access: Vec::new(),
+            },
+            exhausted: Exhausted {
+                queue_pairs: errno(Errno::ENOMEM),
+                completion_queues: errno(Errno::ENOMEM),
+                memory_regions: errno(Errno::ENOMEM),
+                protection_domains: errno(Errno::ENOMEM),
+                shared_receive_queues: None,
+            },
+            connection: Connection {
+                state_machine: Figure::new(StateMachine::Infiniband, GIVEN),
+                rdma_cm: Figure::new(RdmaCm::Optional, GIVEN),
+                failed_post_returns: Figure::new(PostReturns::Errno, GIVEN),
+            },
+            software: Software {
+                min_kernel: Figure::new("0".to_owned(), GIVEN),
+                min_rdma_core: Figure::new(0, GIVEN),
+                abi: Figure::new([0, u32::MAX], GIVEN),
+                kernel_abi: Figure::new(1, GIVEN),
+                dma_buf: Vec::new(),
+                dma_buf_min_rdma_core: None,
+                on_demand_paging: Figure::new(false, GIVEN),
+                relaxed_ordering: Vec::new(),
+            },
+        }
+    }
+}
+
+/// Source of the figures of a model that was made in code.
+const GIVEN: &str = "given";
+
+/// Numbers of a kernel release that order it: `6.12.0-rc1` is 6 and 12.
+fn release(text: &str) -> (u32, u32) {
+    let mut numbers = text.split(['.', '-', '+']).map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn by_kernel<'a>(entries: &'a [ByKernel], kernel: &str) -> Option<&'a Figure<bool>> {
+    let host = release(kernel);
+    entries.iter().filter(|entry| release(&entry.kernel) <= host).max_by_key(|entry| release(&entry.kernel)).map(|entry| &entry.supported)
+}
+
+impl Step {
+    /// Every step, in the order of most drivers.
+    pub const ALL: [Self; 8] =
+        [Self::QpType, Self::Srq, Self::MaxSendWr, Self::MaxRecvWr, Self::MaxSendSge, Self::MaxRecvSge, Self::MaxInlineData, Self::Packing];
+}
+
+impl QueuePairs {
+    /// What does not fit together, if anything.
+    pub(super) fn inconsistency(&self) -> Option<String> {
+        let packed = self.packing.is_some();
+        for step in Step::ALL {
+            let times = self.order.iter().filter(|given| **given == step).count();
+            let wanted = usize::from(step != Step::Packing || packed);
+            if times != wanted {
+                return Some(format!("queue_pairs.order has {step:?} {times} times, not {wanted}"));
+            }
+        }
+        match &self.packing {
+            Some(packing) if packing.kinds() != 1 => Some("queue_pairs.packing needs exactly one arithmetic".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Certainty {
+    /// Every one, from sure to unsure.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Firmware, Self::Inferred];
+}

@@ -1,0 +1,219 @@
+//! Messages between processes, over Unix sockets in a common directory.
+//!
+//! Each process (more precisely: each installation) takes one of 256 places in the directory: a socket named after the place's number,
+//! which makes the upper part of its queue-pair numbers. So a number alone tells where its queue pair is. A process asks over
+//! connections of its own and answers over those of others, each with its own threads, so nobody ever waits for a socket while it
+//! holds the lock.
+//!
+//! A frame is the length of its head (4 bytes), the length of its payload (8 bytes), the head as JSON, and the payload.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::provider::Provider;
+use super::responder::{Answer, Message};
+
+/// The smallest queue-pair number: 0 and 1 are the management queue pairs, and devices give none near them.
+pub const FIRST_QPN: u32 = 0x11;
+
+const PLACES: u32 = 256;
+/// Queue-pair numbers have 24 bits, of which the upper 8 are the place.
+const PER_PLACE: u32 = 1 << 16;
+
+/// The part of a network that this process has.
+pub struct Network {
+    directory: PathBuf,
+    place: u32,
+    listener: UnixListener,
+    links: Mutex<HashMap<u32, Arc<Link>>>,
+}
+
+/// A connection on which this process asks.
+struct Link {
+    frames: mpsc::Sender<Vec<u8>>,
+    waiting: Mutex<WaitingFor>,
+}
+
+/// Who waits for an answer, by the token of the question.
+#[derive(Default)]
+struct WaitingFor {
+    is_closed: bool,
+    askers: HashMap<u64, u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Question {
+    token: u64,
+    message: Message,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Reply {
+    token: u64,
+    answer: Answer,
+}
+
+impl Network {
+    /// Takes a place in a directory, which is made if it is not there.
+    pub fn join(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock"))?;
+        // Held until the place is taken, so that two processes do not both find one free.
+        let _lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io::Error::from(error))?;
+        for place in 0..PLACES {
+            let path = path_of(directory, place);
+            match UnixStream::connect(&path) {
+                Ok(_) => continue,
+                // Its process is dead.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(&path)?,
+                Err(_) => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            return Ok(Self { directory: directory.to_owned(), place, listener, links: Mutex::default() });
+        }
+        Err(io::Error::other(format!("all {PLACES} places of {} are taken", directory.display())))
+    }
+
+    /// The numbers that this process gives to its queue pairs.
+    pub fn qpns(&self) -> Range<u32> {
+        let first = self.place * PER_PLACE;
+        first.max(FIRST_QPN)..first + PER_PLACE
+    }
+
+    /// The number to begin with.
+    pub fn first_qpn(&self) -> u32 {
+        self.qpns().start
+    }
+
+    /// Begins to answer others.
+    pub fn serve(&'static self, provider: &'static Provider) -> io::Result<()> {
+        let accept = move || {
+            for connection in self.listener.incoming().map_while(Result::ok) {
+                // Without a thread for it, the other side sees the connection close.
+                let _ = thread::Builder::new().name("sim-answer".to_owned()).spawn(move || answer(provider, connection));
+            }
+        };
+        thread::Builder::new().name("sim-listen".to_owned()).spawn(accept).map(|_| ())
+    }
+
+    /// Sends a message of a queue pair to the process of its destination; the answer comes back to the queue pair, if it waits for one.
+    pub fn send(&'static self, provider: &'static Provider, qpn: u32, token: u64, mut message: Message) -> io::Result<()> {
+        let link = self.link(provider, message.dst_qpn / PER_PLACE)?;
+        let payload = std::mem::take(&mut message.payload);
+        let frame = frame(&Question { token, message }, &payload)?;
+        {
+            let mut waiting = lock(&link.waiting);
+            if waiting.is_closed {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            waiting.askers.insert(token, qpn);
+        }
+        link.frames.send(frame).map_err(|_| ErrorKind::BrokenPipe.into())
+    }
+
+    fn link(&'static self, provider: &'static Provider, place: u32) -> io::Result<Arc<Link>> {
+        let mut links = lock(&self.links);
+        if let Some(link) = links.get(&place) {
+            return Ok(link.clone());
+        }
+        let mut writer = UnixStream::connect(path_of(&self.directory, place))?;
+        let reader = writer.try_clone()?;
+        let (frames, queue) = mpsc::channel::<Vec<u8>>();
+        let link = Arc::new(Link { frames, waiting: Mutex::default() });
+        let write = move || {
+            for frame in queue {
+                if writer.write_all(&frame).is_err() {
+                    // The reader sees it too, and ends the link.
+                    return;
+                }
+            }
+        };
+        let read = {
+            let link = link.clone();
+            move || {
+                take_answers(provider, &link, reader);
+                lock(&self.links).remove(&place);
+                let askers = {
+                    let mut waiting = lock(&link.waiting);
+                    waiting.is_closed = true;
+                    std::mem::take(&mut waiting.askers)
+                };
+                for (token, qpn) in askers {
+                    provider.lock().take_late_answer(qpn, token, Answer::Silence);
+                }
+            }
+        };
+        thread::Builder::new().name("sim-write".to_owned()).spawn(write)?;
+        thread::Builder::new().name("sim-read".to_owned()).spawn(read)?;
+        links.insert(place, link.clone());
+        Ok(link)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn path_of(directory: &Path, place: u32) -> PathBuf {
+    directory.join(format!("{place}.sock"))
+}
+
+/// Answers one other process until it goes away.
+fn answer(provider: &'static Provider, connection: UnixStream) {
+    let Ok(mut writer) = connection.try_clone() else { return };
+    let mut reader = BufReader::new(connection);
+    while let Ok((Question { token, mut message }, payload)) = read_frame::<Question>(&mut reader) {
+        message.payload = payload;
+        let mut answer = provider.lock().respond(message);
+        let payload = if let Answer::Done(bytes) = &mut answer { std::mem::take(bytes) } else { Vec::new() };
+        let Ok(frame) = frame(&Reply { token, answer }, &payload) else { return };
+        if writer.write_all(&frame).is_err() {
+            return;
+        }
+    }
+}
+
+fn take_answers(provider: &'static Provider, link: &Link, connection: UnixStream) {
+    let mut reader = BufReader::new(connection);
+    while let Ok((Reply { token, mut answer }, payload)) = read_frame::<Reply>(&mut reader) {
+        if let Answer::Done(bytes) = &mut answer {
+            *bytes = payload;
+        }
+        let asker = lock(&link.waiting).askers.remove(&token);
+        if let Some(qpn) = asker {
+            provider.lock().take_late_answer(qpn, token, answer);
+        }
+    }
+}
+
+fn frame(head: &impl Serialize, payload: &[u8]) -> io::Result<Vec<u8>> {
+    let head = serde_json::to_vec(head)?;
+    let mut frame = Vec::with_capacity(12 + head.len() + payload.len());
+    frame.extend_from_slice(&u32::try_from(head.len()).map_err(io::Error::other)?.to_ne_bytes());
+    frame.extend_from_slice(&(payload.len() as u64).to_ne_bytes());
+    frame.extend_from_slice(&head);
+    frame.extend_from_slice(payload);
+    Ok(frame)
+}
+
+fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<(T, Vec<u8>)> {
+    let (mut head, mut payload) = ([0; 4], [0; 8]);
+    from.read_exact(&mut head)?;
+    from.read_exact(&mut payload)?;
+    let mut head = vec![0; u32::from_ne_bytes(head) as usize];
+    from.read_exact(&mut head)?;
+    let mut payload = vec![0; usize::try_from(u64::from_ne_bytes(payload)).map_err(io::Error::other)?];
+    from.read_exact(&mut payload)?;
+    Ok((serde_json::from_slice(&head)?, payload))
+}
