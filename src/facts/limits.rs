@@ -1,5 +1,8 @@
 //! Limits of this very process, as procfs shows them.
 
+use crate::host::limits::process::ProcessFacts;
+use crate::host::{self, Root};
+
 /// Limits of this process on locked memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HostLimits {
@@ -17,42 +20,47 @@ impl HostLimits {
     }
 }
 
-/// CAP_IPC_LOCK, capabilities(7).
-const CAP_IPC_LOCK: u32 = 14;
-
 /// Reads RLIMIT_MEMLOCK and CAP_IPC_LOCK of this process. What cannot be read counts as no limit: no blame without evidence.
 #[must_use]
 pub fn read() -> HostLimits {
-    let file = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-    parse(&file("limits"), &file("status"))
+    HostLimits::from_process(&host::limits::read_own(&Root::default()))
 }
 
-fn parse(limits: &str, status: &str) -> HostLimits {
-    let memlock_soft_bytes = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max locked memory"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|soft| soft.parse().ok());
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hexadecimal| u64::from_str_radix(hexadecimal.trim(), 16).ok());
-    // Without evidence that the capability is missing, the limit is not blamed.
-    HostLimits { memlock_soft_bytes, ipc_lock: effective.is_none_or(|bits| bits >> CAP_IPC_LOCK & 1 == 1) }
+impl HostLimits {
+    fn from_process(process: &ProcessFacts) -> Self {
+        Self {
+            memlock_soft_bytes: process.memlock().and_then(|limit| limit.soft.value()),
+            // Without evidence that the capability is missing, the limit is not blamed.
+            ipc_lock: process.has_ipc_lock().unwrap_or(true),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::host::Node;
+
+    fn limits(soft: &str, effective: Option<&str>) -> HostLimits {
+        let limits = format!(
+            "Limit  Soft Limit  Hard Limit  Units\nMax locked memory         {soft}                unlimited            bytes     \n"
+        );
+        let mut nodes = BTreeMap::from([("/proc/self/limits".into(), Node::text(&limits))]);
+        if let Some(effective) = effective {
+            let status: String = ["Eff", "Prm", "Inh", "Bnd"].map(|set| format!("Cap{set}:\t{effective}\n")).concat();
+            nodes.insert("/proc/self/status".into(), Node::text(&status));
+        }
+        HostLimits::from_process(&host::limits::read_own(&Root::tree(nodes)))
+    }
 
     #[test]
-    fn limits_are_read_as_procfs_writes_them() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \nMax locked memory         65536                unlimited            bytes     \n";
-        let root = parse(limits, "CapEff:\t000001ffffffffff\n");
-        assert_eq!((root.memlock_soft_bytes, root.ipc_lock), (Some(65536), true));
-        let user = parse(limits, "CapEff:\t0000000000000000\n");
-        assert_eq!(user.memlock_bytes(), Some(65536));
-        assert_eq!(parse(&limits.replace("65536", "unlimited"), "CapEff:\t0\n").memlock_bytes(), None);
-        assert_eq!(parse("", "").memlock_bytes(), None);
+    fn the_limit_in_force_is_told() {
+        let root = limits("65536", Some("000001ffffffffff"));
+        assert_eq!((root.memlock_soft_bytes, root.ipc_lock, root.memlock_bytes()), (Some(65536), true, None));
+        assert_eq!(limits("65536", Some("0000000000000000")).memlock_bytes(), Some(65536));
+        assert_eq!(limits("unlimited", Some("0")).memlock_bytes(), None);
+        assert_eq!(limits("65536", None).memlock_bytes(), None);
     }
 }

@@ -2,6 +2,7 @@
 
 mod caps;
 mod devices;
+pub mod host;
 mod limits;
 mod modules;
 

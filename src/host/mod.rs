@@ -6,12 +6,20 @@
 mod entry;
 mod error;
 pub mod family;
+pub mod limits;
+pub mod log;
 pub mod modules;
+pub mod net;
 pub mod pci;
+pub mod pcie;
 pub mod rdma;
+pub mod rdma_counters;
 mod reader;
 mod root;
+pub mod system;
+pub mod topo;
 mod tree;
+pub mod verbs_files;
 
 pub use entry::{Kind, Metadata, Source};
 pub use error::{ReadError, ReadFailure};

@@ -65,7 +65,7 @@ pub(super) fn function_in(path: &Path) -> Option<(PathBuf, String)> {
 }
 
 /// Whether a name is `domain:bus:device.function` in hexadecimal; domains of virtual machines have more than four digits.
-fn is_address(name: &str) -> bool {
+pub(super) fn is_address(name: &str) -> bool {
     let hexadecimal = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     };

@@ -1,10 +1,11 @@
 //! Reads that note what went wrong and go on: one unreadable file must not lose the rest.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::{Metadata, ReadError, Root};
+use super::{Metadata, ReadError, ReadFailure, Root};
 
 /// A root with the problems met so far.
 pub(super) struct Reader<'a> {
@@ -29,6 +30,17 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, path: impl AsRef<Path>) -> Option<String> {
         let read = self.root.text(path);
         self.keep(read)
+    }
+
+    /// The first bytes of a file as text, where the whole is long.
+    pub(super) fn head(&mut self, path: impl AsRef<Path>, limit_bytes: u64) -> Option<String> {
+        let path = path.as_ref();
+        let opened = self.root.open(path);
+        let source = self.keep(opened)?;
+        let mut bytes = Vec::new();
+        let read = source.take(limit_bytes).read_to_end(&mut bytes);
+        let read = read.map(|_| Some(bytes)).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
+        self.keep(read).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The text of an attribute of sysfs, without spaces around it. A driver that has nothing to say there answers EINVAL, ENODATA or

@@ -186,7 +186,7 @@ impl Root {
     }
 
     /// Whether this is the real root, from which no link leads out.
-    fn is_host(&self) -> bool {
+    pub(super) fn is_host(&self) -> bool {
         matches!(&self.0, Backing::Dir(dir) if dir == Path::new("/"))
     }
 

@@ -1,0 +1,178 @@
+//! Tests of limits on modelled hosts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::host::Node;
+
+type Tree = BTreeMap<PathBuf, Node>;
+
+const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
+Max cpu time              unlimited            unlimited            seconds   \n\
+Max locked memory         65536                unlimited            bytes     \n\
+Max open files            1024                 1048576              files     \n\
+Max nice priority         0                    0                    \n";
+
+fn status(effective: &str) -> String {
+    format!(
+        "Name:\tpython\nUid:\t1000\t1000\t1000\t1000\nVmLck:\t      64 kB\nVmPin:\t    2048 kB\nCapInh:\t0000000000000000\nCapPrm:\t{effective}\nCapEff:\t{effective}\n\
+         CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\nCpus_allowed_list:\t0-127\nMems_allowed_list:\t0-1\n"
+    )
+}
+
+/// A GPU host with containerd, a pod's process and the doctor in a shell.
+fn host() -> Tree {
+    let pod = "/kubepods.slice/kubepods-pod1.slice/cri-containerd-abc.scope";
+    let mut nodes: Tree = [
+        ("/proc/self/limits", LIMITS.to_owned()),
+        ("/proc/self/status", status("0000000000000000")),
+        ("/proc/self/cgroup", "0::/user.slice/session-1.scope\n".to_owned()),
+        (
+            "/proc/self/mountinfo",
+            "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n31 23 0:27 / /dev/shm rw - tmpfs shm rw,size=65536k\n".to_owned(),
+        ),
+        ("/proc/1/cgroup", "0::/init.scope\n".to_owned()),
+        ("/proc/4242/limits", LIMITS.replace("65536 ", "8388608 ")),
+        ("/proc/4242/status", status("00000000a80465fb")),
+        ("/proc/4242/cgroup", format!("0::{pod}\n")),
+        ("/proc/77/status", status("0000000000004000")),
+        ("/proc/77/cgroup", "0::/system.slice/vllm.service\n".to_owned()),
+        (
+            "/sys/fs/cgroup/kubepods.slice/rdma.max",
+            "mlx5_0 hca_handle=2 hca_object=2000\nmlx5_1 hca_handle=max hca_object=max\n".to_owned(),
+        ),
+        ("/sys/fs/cgroup/kubepods.slice/memory.max", "max\n".to_owned()),
+        ("/usr/lib/systemd/system/containerd.service", "[Unit]\nLimitMEMLOCK=1\n[Service]\nLimitNOFILE=infinity\n".to_owned()),
+        ("/usr/lib/systemd/system/slurmd.service", "[Service]\nLimitMEMLOCK=infinity\n".to_owned()),
+        ("/etc/systemd/system/slurmd.service.d/10-less.conf", "[Service]\n# LimitMEMLOCK=infinity\nLimitMEMLOCK=8M:64M\n".to_owned()),
+        ("/usr/lib/systemd/system/slurmd.service.d/10-less.conf", "[Service]\nLimitMEMLOCK=1K\n".to_owned()),
+        ("/usr/lib/systemd/system/vllm.service", "[Service]\nExecStart=/usr/bin/vllm\n".to_owned()),
+        ("/usr/lib/systemd/system/cron.service", "[Service]\nLimitNOFILE=10\n".to_owned()),
+        ("/etc/systemd/system.conf.d/memlock.conf", "[Manager]\nDefaultLimitMEMLOCK=64K\n".to_owned()),
+        ("/etc/security/limits.d/rdma.conf", "# all\n* soft memlock unlimited\n@gpu - memlock 64 # KiB\nroot hard nofile 9\n".to_owned()),
+    ]
+    .into_iter()
+    .map(|(path, text)| (PathBuf::from(path), Node::text(&text)))
+    .collect();
+    nodes.insert(format!("/sys/fs/cgroup{pod}/memory.max").into(), Node::text("1073741824\n"));
+    nodes.insert(format!("/sys/fs/cgroup{pod}/rdma.current").into(), Node::text("mlx5_0 hca_handle=1 hca_object=20\n"));
+    for (path, target) in [
+        ("/proc/self/ns/user", "user:[4026531837]"),
+        ("/proc/self/ns/pid", "pid:[4026531836]"),
+        ("/proc/self/ns/net", "net:[4026531840]"),
+        ("/proc/1/ns/net", "net:[4026531840]"),
+        ("/proc/4242/ns/user", "user:[4026532999]"),
+        ("/etc/systemd/system/masked.service", "/dev/null"),
+    ] {
+        nodes.insert(path.into(), Node::Link(target.into()));
+    }
+    nodes
+}
+
+#[test]
+fn this_process_and_another_are_read() {
+    let facts = read(&Root::tree(host()), Some(4242));
+    assert_eq!(facts.problems, []);
+    let memlock = facts.own.memlock().unwrap();
+    assert_eq!((memlock.soft, memlock.hard, memlock.unit.as_deref()), (LimitValue::Value(65536), LimitValue::Unlimited, Some("bytes")));
+    assert_eq!(facts.own.limits.len(), 4);
+    assert_eq!((facts.own.has_ipc_lock(), facts.own.effective_uid), (Some(false), Some(1000)));
+    assert_eq!((facts.own.locked_bytes, facts.own.pinned_bytes), (Some(65536), Some(2 << 20)));
+    // In the bounding set only: it gives nothing.
+    assert!(Capabilities::has_ipc_lock(facts.own.capabilities.unwrap().bounding));
+    let process = facts.process.unwrap();
+    assert!(process.exists);
+    assert_eq!(process.memlock().unwrap().soft, LimitValue::Value(8 << 20));
+    let cgroup = facts.process_cgroup.unwrap();
+    assert_eq!(cgroup.memory_bytes(), Some(1 << 30));
+    assert_eq!(cgroup.rdma_limits[0].objects, Some(LimitValue::Value(2000)));
+    assert_eq!(cgroup.rdma_limits[1].handles, Some(LimitValue::Unlimited));
+    assert_eq!(cgroup.rdma_usage[0].objects, Some(LimitValue::Value(20)));
+    assert!(!facts.container.is_container, "{:?}", facts.container);
+    assert_eq!((facts.container.shares_network_with_init, facts.container.dev_shm_bytes), (Some(true), Some(64 << 20)));
+}
+
+#[test]
+fn a_capability_of_another_user_namespace_is_inert() {
+    let mut nodes = host();
+    nodes.insert("/proc/4242/status".into(), Node::text(&status("000001ffffffffff")));
+    let process = read(&Root::tree(nodes.clone()), Some(4242)).process.unwrap();
+    assert_eq!((process.in_first_user_namespace, process.has_ipc_lock()), (Some(false), Some(false)));
+    nodes.remove(std::path::Path::new("/proc/4242/ns/user"));
+    for (map, first) in [("         0          0 4294967295\n", true), ("0 1000 1\n1 100000 65536\n", false)] {
+        nodes.insert("/proc/4242/uid_map".into(), Node::text(map));
+        assert_eq!(read(&Root::tree(nodes.clone()), Some(4242)).process.unwrap().in_first_user_namespace, Some(first));
+    }
+}
+
+#[test]
+fn services_get_what_their_files_say() {
+    let services = read(&Root::tree(host()), Some(77)).services;
+    let names: Vec<_> = services.units.iter().map(|unit| unit.name.as_str()).collect();
+    assert_eq!(names, ["containerd.service", "slurmd.service", "vllm.service"]);
+    assert_eq!(services.units[0].limit("LimitMEMLOCK"), None);
+    assert_eq!(services.units[0].limit("LimitNOFILE").unwrap().soft, LimitValue::Unlimited);
+    let slurmd = services.units[1].limit("LimitMEMLOCK").unwrap();
+    assert_eq!((slurmd.soft, slurmd.hard), (LimitValue::Value(8 << 20), LimitValue::Value(64 << 20)));
+    assert_eq!((slurmd.file.as_str(), slurmd.line), ("/etc/systemd/system/slurmd.service.d/10-less.conf", 3));
+    assert_eq!(services.defaults[0].soft, LimitValue::Value(64 << 10));
+    let logins: Vec<_> = services.logins.iter().map(|login| (login.domain.as_str(), login.limit, login.line)).collect();
+    assert_eq!(logins, [("*", LimitValue::Unlimited, 2), ("@gpu", LimitValue::Value(64 << 10), 3)]);
+}
+
+#[test]
+fn containers_show_themselves() {
+    let found = |files: &[(&str, &str)]| {
+        let nodes = files.iter().map(|(path, text)| (PathBuf::from(path), Node::text(text))).collect();
+        let container = read(&Root::tree(nodes), None).container;
+        (container.is_container, container.runtime)
+    };
+    let runtime = |name: &str| (true, Some(name.to_owned()));
+    assert_eq!(found(&[]), (false, None));
+    assert_eq!(found(&[("/.dockerenv", "")]), runtime("docker"));
+    assert_eq!(found(&[("/run/.containerenv", "engine=\"podman\"")]), runtime("podman"));
+    assert_eq!(found(&[("/proc/1/environ", "PATH=/bin\0container=lxc\0")]), runtime("lxc"));
+    assert_eq!(found(&[("/proc/1/cgroup", "0::/kubepods/burstable/pod1/abc")]), runtime("kubernetes"));
+    let overlay = "1 0 0:1 / / rw - overlay overlay rw,lowerdir=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/1";
+    assert_eq!(found(&[("/proc/self/mountinfo", overlay)]), runtime("containerd"));
+}
+
+#[test]
+fn version_1_groups_are_read() {
+    let nodes: Tree = [
+        ("/proc/self/cgroup", "5:rdma:/a\n4:memory:/a/b\n1:name=systemd:/\n"),
+        ("/proc/self/mountinfo", "1 0 0:1 / /cg/memory rw - cgroup cgroup rw,memory\n2 0 0:2 /a /cg/rdma rw - cgroup cgroup rw,rdma\n"),
+        ("/cg/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("/cg/memory/a/memory.limit_in_bytes", "4096\n"),
+        ("/cg/rdma/rdma.max", "erdma_0 hca_object=7\n"),
+    ]
+    .into_iter()
+    .map(|(path, text)| (PathBuf::from(path), Node::text(text)))
+    .collect();
+    let facts = read(&Root::tree(nodes), None);
+    assert_eq!(facts.own_cgroup.memory_bytes(), Some(4096));
+    assert_eq!(facts.own_cgroup.rdma_limits[0].objects, Some(LimitValue::Value(7)));
+    assert_eq!(facts.own_cgroup.memberships[1].directory.as_deref(), Some("/cg/memory/a/b"));
+}
+
+#[test]
+fn a_process_that_is_gone_is_told() {
+    assert!(!read(&Root::tree(host()), Some(1)).process.unwrap().limits.iter().any(|_| true));
+    assert!(!read(&Root::tree(host()), Some(99999)).process.unwrap().exists);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn garbage_is_a_problem_and_not_a_panic(garbage in proptest::collection::vec((any::<prop::sample::Index>(), "\\PC{0,40}(\n[A-Za-z]{1,9}[:= ]\\PC{0,20}){0,4}"), 1..12)) {
+        let mut nodes = host();
+        let paths: Vec<PathBuf> = nodes.keys().cloned().collect();
+        for (index, text) in garbage {
+            nodes.insert(index.get(&paths).clone(), Node::text(&text));
+        }
+        prop_assert!(serde_json::to_string(&read(&Root::tree(nodes), Some(4242))).is_ok());
+    }
+}
