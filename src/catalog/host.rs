@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CatalogError, DeviceModel, HOSTS};
+use super::{CatalogError, DeviceModel, Doubts, HOSTS};
 use crate::host::Root;
 use crate::sim::{Fault, ModelSource, PortState, SimConfig, SimDevice, SimPort};
 
@@ -306,6 +306,14 @@ impl HostModel {
     #[must_use]
     pub fn root(&self) -> Root {
         Root::tree(super::host_tree::build(self))
+    }
+
+    /// Figures of its devices that are not from source, a model at a time.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubts> {
+        let mut names: Vec<&str> = self.nics.iter().map(|nic| nic.model.as_str()).collect();
+        names.dedup();
+        names.into_iter().filter_map(DeviceModel::find).map(DeviceModel::doubts).collect()
     }
 
     /// The host's verbs: the devices whose node and provider are there, as libibverbs would list them.

@@ -6,6 +6,7 @@ mod accept;
 pub mod device;
 #[cfg(test)]
 mod device_tests;
+mod doubt;
 mod embedded;
 pub mod engine;
 mod figure;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use accept::{Aspect, Grant, Refusal};
 pub use device::DeviceModel;
+pub use doubt::Doubts;
 pub use embedded::{DeviceError, load_directory};
 pub use engine::Engine;
 use engine::Release;

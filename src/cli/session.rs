@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Global, UsageError};
 use crate::catalog::HostModel;
 use crate::host::Root;
-use crate::report::{self, Style, Table};
+use crate::report::{self, Modelled, Style, Table};
 use crate::worker::{Provider, Worker, WorkerOptions};
 
 /// One run of the program.
@@ -90,7 +90,8 @@ impl Session {
             ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
-        report::print(document, self.global.format, &style, self.model.as_ref().map(|model| model.name.as_str()))
+        let model = self.model.as_ref().map(|model| Modelled { name: model.name.clone(), doubts: model.doubts() });
+        report::print(document, self.global.format, &style, model.as_ref())
             .context("cannot write to standard output")
     }
 }

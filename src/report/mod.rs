@@ -11,6 +11,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::catalog::Doubts;
+
 pub use text::Style;
 
 /// A document that people can read in a terminal.
@@ -29,21 +31,44 @@ pub enum Format {
     Json,
 }
 
-/// Writes a document to standard output. `model` is the name of the modelled host that it is about, if it is about one: then the document
-/// says so. A reader that has gone away is no error.
+/// What a document about a modelled host says of that.
+#[derive(Debug, Clone, Serialize)]
+pub struct Modelled {
+    /// The host's name.
+    pub name: String,
+    /// Figures of its devices that are not from source.
+    pub doubts: Vec<Doubts>,
+}
+
+impl Modelled {
+    /// Lines before and after the document.
+    fn marks(&self, style: &Style) -> (String, String) {
+        let before = style.warn(format!("This is the modelled host {}, not this machine.", self.name)) + "\n";
+        let mut after = String::new();
+        for doubts in &self.doubts {
+            let kinds = [("set by firmware on a real device, one that was seen is used", &doubts.set_by_firmware), ("only inferred", &doubts.inferred)];
+            for (what, paths) in kinds.into_iter().filter(|(_, paths)| !paths.is_empty()) {
+                after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+            }
+        }
+        (before, after)
+    }
+}
+
+/// Writes a document to standard output. `model` is the modelled host that it is about, if it is about one: then the document says so. A reader that has gone away is no error.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, model: Option<&str>) -> io::Result<()> {
+pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, model: Option<&Modelled>) -> io::Result<()> {
     let text = match format {
         Format::Table => {
-            let mark = model.map(|model| style.warn(format!("This is the modelled host {model}, not this machine.")) + "\n");
-            mark.unwrap_or_default() + &document.table(style)
+            let (before, after) = model.map(|model| model.marks(style)).unwrap_or_default();
+            before + &document.table(style) + &after
         }
         Format::Json => {
             let mut value = serde_json::to_value(document).map_err(io::Error::other)?;
             if let (Some(object), Some(model)) = (value.as_object_mut(), model) {
-                object.insert("host_model".to_owned(), model.into());
+                object.insert("host_model".to_owned(), serde_json::to_value(model).map_err(io::Error::other)?);
             }
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }

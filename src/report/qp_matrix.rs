@@ -10,9 +10,25 @@ use crate::qp::{
 
 impl Table for QpMatrix {
     fn table(&self, style: &Style) -> String {
-        let devices: Vec<String> = self.devices.iter().map(|device| draw_device(device, *style)).collect();
+        let mut devices: Vec<String> = Vec::new();
+        // Hosts have many devices of a kind; what is the same of all is told once.
+        for (index, device) in self.devices.iter().enumerate() {
+            match self.devices[..index].iter().find(|other| is_same(other, device)) {
+                Some(other) => devices.push(format!("{}  in every respect the same as {}\n", style.bold(&device.device), other.device)),
+                None => devices.push(draw_device(device, *style)),
+            }
+        }
         devices.join("\n") + &super::devices::problems(&self.problems, *style)
     }
+}
+
+/// Whether two devices' reports differ in nothing but the name and the time taken.
+fn is_same(left: &DeviceReport, right: &DeviceReport) -> bool {
+    let plain = |report: &DeviceReport| {
+        let timeless = DeviceReport { elapsed_us: 0, ..report.clone() };
+        serde_json::to_string(&timeless).map(|text| text.replace(&report.device, "")).ok()
+    };
+    plain(left) == plain(right)
 }
 
 fn draw_device(device: &DeviceReport, style: Style) -> String {
