@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit, values};
 use crate::catalog::Catalog;
+use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
 use crate::host;
 use crate::qp::{
@@ -111,7 +112,10 @@ fn has_failed(report: &DeviceReport) -> bool {
         || report.bounds.iter().any(|bound| matches!(&bound.ending, qp::Ending::Broken { outcome } if is_broken(outcome)))
         || report.support.iter().any(|support| is_broken(&support.outcome))
         || report.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
-        || report.connection.as_ref().is_some_and(|connection| connection.refused.is_some() && !report.asks.is_empty())
+        || report
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.refused.is_some() && report.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
 }
 
 #[allow(clippy::too_many_arguments, reason = "one device's share of the command; a struct of these would be used once")]
@@ -138,6 +142,7 @@ fn examine(
             optional: false,
         }],
         on_refusal: None,
+        connect: None,
         others: Vec::new(),
     }));
     let options = MatrixOptions {

@@ -91,8 +91,7 @@ impl Session {
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
         let model = self.model.as_ref().map(|model| Modelled { name: model.name.clone(), doubts: model.doubts() });
-        report::print(document, self.global.format, &style, model.as_ref())
-            .context("cannot write to standard output")
+        report::print(document, self.global.format, &style, model.as_ref()).context("cannot write to standard output")
     }
 }
 

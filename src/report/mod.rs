@@ -19,6 +19,11 @@ pub use text::Style;
 pub trait Table {
     /// Draws it, with a final newline.
     fn table(&self, style: &Style) -> String;
+
+    /// Which figures of a device model it shows, by the beginnings of their paths: doubts about others are of no interest to its reader.
+    fn shown_figures(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// The kinds of output that every document has.
@@ -41,14 +46,21 @@ pub struct Modelled {
 }
 
 impl Modelled {
-    /// Lines before and after the document.
-    fn marks(&self, style: &Style) -> (String, String) {
+    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
+    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
         let before = style.warn(format!("This is the modelled host {}, not this machine.", self.name)) + "\n";
         let mut after = String::new();
         for doubts in &self.doubts {
-            let kinds = [("set by firmware on a real device, one that was seen is used", &doubts.set_by_firmware), ("only inferred", &doubts.inferred)];
-            for (what, paths) in kinds.into_iter().filter(|(_, paths)| !paths.is_empty()) {
-                after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+            let kinds = [
+                ("set by firmware on a real device, one that was seen is used", &doubts.set_by_firmware),
+                ("only inferred", &doubts.inferred),
+            ];
+            for (what, paths) in kinds {
+                let is_shown = |path: &&str| shown.iter().any(|prefix| path.starts_with(prefix)) && !path.ends_with("sure_up_to");
+                let paths: Vec<&str> = paths.iter().map(String::as_str).filter(is_shown).collect();
+                if !paths.is_empty() {
+                    after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+                }
             }
         }
         (before, after)
@@ -62,7 +74,7 @@ impl Modelled {
 pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, model: Option<&Modelled>) -> io::Result<()> {
     let text = match format {
         Format::Table => {
-            let (before, after) = model.map(|model| model.marks(style)).unwrap_or_default();
+            let (before, after) = model.map(|model| model.marks(style, document.shown_figures())).unwrap_or_default();
             before + &document.table(style) + &after
         }
         Format::Json => {

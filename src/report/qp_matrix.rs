@@ -9,6 +9,10 @@ use crate::qp::{
 };
 
 impl Table for QpMatrix {
+    fn shown_figures(&self) -> &'static [&'static str] {
+        &["queue_pairs.", "completion_queues.", "shared_receive_queues.", "published.max_sge", "published.max_qp_wr", "published.max_cqe"]
+    }
+
     fn table(&self, style: &Style) -> String {
         let mut devices: Vec<String> = Vec::new();
         // Hosts have many devices of a kind; what is the same of all is told once.
