@@ -143,6 +143,9 @@ fn modules(tree: &mut Tree, host: &HostModel) {
     for module in &host.modules.loaded {
         let _ = writeln!(listed, "{} 16384 0 - Live 0x0000000000000000", module.name);
         let _ = writeln!(index, "extra/{}.ko:", module.name);
+        let version = module.version.as_ref().map(|version| format!("version={version}\0")).unwrap_or_default();
+        let info = format!("{version}vermagic={} SMP mod_unload \0", host.kernel);
+        tree.file(directory.join(format!("extra/{}.ko", module.name)), Node::File(module_file(info.as_bytes())));
         let place = PathBuf::from(format!("/sys/module/{}", module.name));
         tree.text(place.join("initstate"), "live");
         tree.text(place.join("coresize"), "16384");
@@ -155,17 +158,42 @@ fn modules(tree: &mut Tree, host: &HostModel) {
     }
     for name in &host.modules.on_disk {
         let _ = writeln!(index, "extra/{name}.ko:");
+        let info = format!("vermagic={} SMP mod_unload \0", host.kernel);
+        tree.file(directory.join(format!("extra/{name}.ko")), Node::File(module_file(info.as_bytes())));
     }
     let built_in: String = host.modules.built_in.iter().fold(String::new(), |all, name| all + "kernel/drivers/" + name + ".ko\n");
     tree.file("/proc/modules", Node::text(&listed));
     tree.file(directory.join("modules.dep"), Node::text(&index));
     tree.file(directory.join("modules.builtin"), Node::text(&built_in));
     // Enough of the kernel's symbols to tell whether peer-memory clients can register.
-    let mut symbols = "ffffffff81000000 T _text\nffffffff81000010 T ib_register_device\t[ib_core]\n".to_owned();
+    let mut symbols = "ffffffff81000000 T _text\n".to_owned();
     if host.modules.peer_memory_api {
         symbols += "ffffffffc0000010 T ib_register_peer_memory_client\t[ib_core]\n";
     }
     tree.file("/proc/kallsyms", Node::text(&symbols));
+}
+
+/// The smallest ELF file that has a `.modinfo`.
+pub(crate) fn module_file(info: &[u8]) -> Vec<u8> {
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let names_at = 64 + info.len();
+    let sections_at = (names_at + names.len()).next_multiple_of(8);
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    for (value, size) in
+        [(1, 2), (62, 2), (1, 4), (0, 8), (0, 8), (sections_at, 8), (0, 4), (64, 2), (0, 2), (0, 2), (64, 2), (3, 2), (2, 2)]
+    {
+        file.extend(&value.to_le_bytes()[..size]);
+    }
+    file.extend(info);
+    file.extend(names);
+    file.resize(sections_at, 0);
+    for (name, kind, at, length) in [(0, 0, 0, 0), (1, 1, 64, info.len()), (10, 3, names_at, names.len())] {
+        for (value, size) in [(name, 4), (kind, 4), (0, 8), (0, 8), (at, 8), (length, 8), (0, 8), (1, 8), (0, 8)] {
+            file.extend(&value.to_le_bytes()[..size]);
+        }
+    }
+    file
 }
 
 fn limits(tree: &mut Tree, host: &HostModel) {
