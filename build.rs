@@ -13,7 +13,7 @@ fn main() {
 /// Lists the files of `profiles/` in constants of (name, text), so that a new file needs no line of code.
 fn embed_profiles() {
     let mut constants = String::new();
-    for (constant, directory) in [("ENGINES", "profiles/engines")] {
+    for (constant, directory) in [("ENGINES", "profiles/engines"), ("HOSTS", "profiles/hosts")] {
         println!("cargo::rerun-if-changed={directory}");
         let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
         let mut files: Vec<_> = std::fs::read_dir(Path::new(&root).join(directory))

@@ -30,4 +30,5 @@ fn documents() {
 fn catalog_files() {
     check::<rdmadoctor::catalog::Engine>("engine-1");
     check::<rdmadoctor::catalog::DeviceModel>("device-1");
+    check::<rdmadoctor::catalog::HostModel>("host-1");
 }

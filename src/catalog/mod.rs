@@ -9,6 +9,8 @@ mod device_tests;
 mod embedded;
 pub mod engine;
 mod figure;
+pub mod host;
+mod host_tree;
 mod model;
 mod packing;
 pub mod rules;
@@ -22,6 +24,7 @@ pub use embedded::{DeviceError, load_directory};
 pub use engine::Engine;
 use engine::Release;
 pub use figure::{Certainty, Derivation, Errno, Figure};
+pub use host::HostModel;
 pub use model::ObjectKind;
 pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
 pub use state::{AttributeMask, Effect, ModifyRequest, QpState};
@@ -50,6 +53,14 @@ pub enum CatalogError {
     /// No engine has this name.
     #[error("unknown engine `{name}`; known are {}", known.join(", "))]
     UnknownEngine {
+        /// What was asked for.
+        name: String,
+        /// All names.
+        known: Vec<String>,
+    },
+    /// No modelled host has this name.
+    #[error("unknown modelled host `{name}`; known are {}, or give a file", known.join(", "))]
+    UnknownHost {
         /// What was asked for.
         name: String,
         /// All names.

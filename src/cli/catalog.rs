@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::{DeviceModel, Engine, device, engine};
+use crate::catalog::{DeviceModel, Engine, HostModel, device, engine, host};
 use crate::report::{Style, Table};
 
 /// Arguments of `catalog`.
@@ -73,7 +73,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 
 /// What a file says that it is, and what is wrong with it.
 fn check(file: &Path, text: &str) -> (Option<String>, Option<String>) {
-    let known = [engine::ENGINE_SCHEMA, device::SCHEMA];
+    let known = [engine::ENGINE_SCHEMA, device::SCHEMA, host::HOST_SCHEMA];
     let value: serde_yaml::Value = match serde_yaml::from_str(text) {
         Ok(value) => value,
         Err(error) => return (None, Some(format!("{}: {error}", file.display()))),
@@ -82,6 +82,7 @@ fn check(file: &Path, text: &str) -> (Option<String>, Option<String>) {
     let problem = match declares.as_deref() {
         Some(engine::ENGINE_SCHEMA) => Engine::parse(file, text).err().map(|error| error.to_string()),
         Some(device::SCHEMA) => DeviceModel::parse(file, text).err().map(|error| error.to_string()),
+        Some(host::HOST_SCHEMA) => HostModel::parse(file, text).err().map(|error| error.to_string()),
         other => Some(format!(
             "{}: its schema is {}; valid are {}",
             file.display(),
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_repository_is_valid_and_damage_is_placed() {
-        for directory in ["profiles/engines", "profiles/devices"] {
+        for directory in ["profiles/engines", "profiles/devices", "profiles/hosts"] {
             let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
             for entry in std::fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();

@@ -56,6 +56,12 @@ struct Global {
     /// Output for people or for programs.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
+    /// Examine a modelled host instead of this one, by name or file; nothing of this host is read or touched.
+    #[arg(long, global = true, value_name = "NAME|FILE", conflicts_with_all = ["root", "libibverbs"])]
+    host_model: Option<String>,
+    /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
+    #[arg(long, global = true, value_name = "FAULT", requires = "host_model", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
+    fault: Vec<crate::sim::Fault>,
     /// Read sysfs, procfs and configuration below this directory instead of /.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     root: PathBuf,

@@ -144,7 +144,7 @@ fn examine(
         bounds: arguments.bounds || (asks.is_empty() && arguments.grid.is_empty() && arguments.count.is_none()),
         asks,
         grid: arguments.grid.clone(),
-        limits: facts::limits(),
+        limits: facts::limits(&session.root()),
         stop: Stop { budget: arguments.budget, deadline: Some(deadline), max_memory_bytes: arguments.max_memory },
     };
     let mut progress = Progress::new(&device.name, session.quiet());

@@ -9,6 +9,7 @@ use clap::ColorChoice;
 use serde::Serialize;
 
 use super::{Global, UsageError};
+use crate::catalog::HostModel;
 use crate::host::Root;
 use crate::report::{self, Style, Table};
 use crate::worker::{Provider, Worker, WorkerOptions};
@@ -16,12 +17,17 @@ use crate::worker::{Provider, Worker, WorkerOptions};
 /// One run of the program.
 pub struct Session {
     global: Global,
+    model: Option<HostModel>,
     interrupted: Arc<AtomicBool>,
 }
 
 impl Session {
     /// Checks the options of all commands and listens for Ctrl-C.
     pub fn new(global: Global) -> anyhow::Result<Self> {
+        let model = global.host_model.as_deref().map(HostModel::find).transpose()?.map(|mut model| {
+            model.faults.extend(global.fault.iter().cloned());
+            model
+        });
         if !global.root.is_dir() {
             return Err(UsageError(format!("--root {} is no directory", global.root.display())).into());
         }
@@ -31,7 +37,7 @@ impl Session {
             signal_hook::flag::register_conditional_shutdown(signal, super::exit::INTERRUPTED.into(), interrupted.clone())?;
             signal_hook::flag::register(signal, interrupted.clone())?;
         }
-        Ok(Self { global, interrupted })
+        Ok(Self { global, model, interrupted })
     }
 
     /// Whether the user has asked to stop.
@@ -41,7 +47,7 @@ impl Session {
 
     /// Where the host's files are.
     pub fn root(&self) -> Root {
-        Root::dir(&self.global.root)
+        self.model.as_ref().map_or_else(|| Root::dir(&self.global.root), HostModel::root)
     }
 
     /// Whether files and devices belong to the same host: not so for a host that is mounted elsewhere.
@@ -66,7 +72,10 @@ impl Session {
     pub fn worker(&self) -> anyhow::Result<Worker> {
         Ok(Worker::new(WorkerOptions {
             program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
-            provider: Provider::Library(self.global.libibverbs.clone()),
+            provider: match &self.model {
+                Some(model) => Provider::Simulated(model.simulation()),
+                None => Provider::Library(self.global.libibverbs.clone()),
+            },
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
         }))
@@ -81,7 +90,8 @@ impl Session {
             ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
-        report::print(document, self.global.format, &style).context("cannot write to standard output")
+        report::print(document, self.global.format, &style, self.model.as_ref().map(|model| model.name.as_str()))
+            .context("cannot write to standard output")
     }
 }
 

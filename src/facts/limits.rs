@@ -20,10 +20,11 @@ impl HostLimits {
     }
 }
 
-/// Reads RLIMIT_MEMLOCK and CAP_IPC_LOCK of this process. What cannot be read counts as no limit: no blame without evidence.
+/// Reads RLIMIT_MEMLOCK and CAP_IPC_LOCK of this process, of a modelled host as well. What cannot be read counts as no limit: no blame
+/// without evidence.
 #[must_use]
-pub fn read() -> HostLimits {
-    HostLimits::from_process(&host::limits::read_own(&Root::default()))
+pub fn read(root: &Root) -> HostLimits {
+    HostLimits::from_process(&host::limits::read_own(root))
 }
 
 impl HostLimits {
