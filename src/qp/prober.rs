@@ -219,8 +219,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_device_that_does_not_answer_is_left_alone() {
-        let mut progress = |_| {};
-        let mut prober = Prober::new(&mut Silent, ENDLESS, &mut progress);
+        let (mut silent, mut progress) = (Silent, |_| {});
+        let mut prober = Prober::new(&mut silent, ENDLESS, &mut progress);
         let requests: Vec<_> = (1..10).map(|sge| QpRequest { max_send_sge: sge, ..QpRequest::base(QpType::RC) }).collect();
         let verdicts: Vec<_> = prober.attempt_all(&requests).iter().map(Outcome::verdict).collect();
         assert_eq!(verdicts[..4], ["hung", "hung", "hung", "not_run"]);
