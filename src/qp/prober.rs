@@ -127,7 +127,8 @@ impl<'a> Prober<'a> {
                 if matches!(outcome, Outcome::Hung { .. }) {
                     *hung += 1;
                     if *hung >= MOST_HUNG {
-                        stopped.get_or_insert_with(|| format!("{MOST_HUNG} attempts did not come back; more would only keep the device busy"));
+                        stopped
+                            .get_or_insert_with(|| format!("{MOST_HUNG} attempts did not come back; more would only keep the device busy"));
                     }
                 }
                 known.insert(to_try[index].clone(), outcome);
