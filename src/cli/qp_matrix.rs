@@ -87,9 +87,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     for device in devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
         let verbs = seen.iter().find(|seen| seen.name == device.name);
         match (verbs, &device.problem) {
-            (Some(verbs), None) => {
-                matrix.devices.push(examine(session, arguments, &catalog, &engines, &mut worker, device, verbs, deadline))
-            }
+            (Some(verbs), None) => matrix.devices.push(examination.run(&mut worker, device, verbs)),
             (_, problem) => matrix.problems.extend(problem.iter().map(|problem| facts::Problem {
                 summary: format!("{}: {}", device.name, problem.summary),
                 next_step: problem.next_step.clone(),
