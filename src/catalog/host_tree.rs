@@ -126,9 +126,9 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// A number that differs from name to name and is always the same for one: FNV-1a.
+/// A number that differs from name to name and is always the same for one: the steps of FNV-1a.
 fn number_of(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    text.bytes().fold(0x0002_c903, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn user_space(tree: &mut Tree, host: &HostModel) {
