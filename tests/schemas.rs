@@ -23,6 +23,7 @@ fn documents() {
     check::<rdmadoctor::facts::Modules>("modules-1");
     check::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");
     check::<rdmadoctor::compat::Compat>("compat-1");
+    check::<rdmadoctor::facts::Topo>("topo-1");
     check::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
 }
 

@@ -14,6 +14,8 @@ use super::DeviceModel;
 use super::host::HostModel;
 use crate::host::Node;
 
+#[cfg(test)]
+pub(crate) use module::module_file;
 pub(super) use rdma::{gids, guid};
 
 /// Where a distribution for this processor keeps libraries.

@@ -8,6 +8,7 @@ mod modules;
 mod progress;
 mod qp_matrix;
 mod session;
+mod topo;
 mod values;
 
 pub use catalog::CatalogCheck;
@@ -52,6 +53,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// Output for people or for programs.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
@@ -90,6 +92,8 @@ enum Command {
     Caps(caps::Arguments),
     /// Kernel modules: loaded, built in, on disk, wrong version, blocked.
     Modules(modules::Arguments),
+    /// How near GPUs and NICs are to each other, from the PCIe tree.
+    Topo,
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
     /// Engines against device families, offline, from models.
@@ -116,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::Devices(arguments) => devices::run(&session, &arguments),
         Command::Caps(arguments) => caps::run(&session, &arguments),
         Command::Modules(arguments) => modules::run(&session, &arguments),
+        Command::Topo => topo::run(&session),
         Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
         Command::Compat(arguments) => compat::run(&session, &arguments),
         Command::Catalog(arguments) => catalog::run(&session, &arguments),

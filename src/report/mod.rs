@@ -6,6 +6,7 @@ mod devices;
 mod modules;
 mod qp_matrix;
 mod text;
+mod topo;
 
 use std::io::{self, Write};
 

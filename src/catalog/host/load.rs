@@ -1,5 +1,7 @@
 //! Finding and reading host files, each with those that it extends.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
@@ -9,6 +11,9 @@ use crate::catalog::{CatalogError, HOSTS};
 
 /// Files in a chain of extensions; more is a mistake.
 const LONGEST_CHAIN: usize = 8;
+
+/// Longest host file.
+const LONGEST_BYTES: u64 = 1 << 20;
 
 impl HostModel {
     /// Names of the embedded hosts.
@@ -65,8 +70,15 @@ fn embedded(name: &str) -> Option<(&'static str, &'static str)> {
     HOSTS.iter().find(|(path, _)| Path::new(*path).file_stem().is_some_and(|stem| stem == name)).copied()
 }
 
+/// The text of a file, or of a pipe that a shell made; never more than a host file has.
 fn read(path: &Path) -> Result<String, CatalogError> {
-    std::fs::read_to_string(path).map_err(|source| CatalogError::Unreadable { file: path.to_owned(), source })
+    let unreadable = |source| CatalogError::Unreadable { file: path.to_owned(), source };
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(LONGEST_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
+    if text.len() as u64 > LONGEST_BYTES {
+        return Err(invalid(path, format!("longer than {LONGEST_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
 fn invalid(file: &Path, message: String) -> CatalogError {
@@ -89,7 +101,8 @@ fn merged(file: &Path, text: &str, depth: usize) -> Result<Value, CatalogError> 
             Some((path, text)) => merged(Path::new(path), text, depth + 1)?,
             None => {
                 let path = file.parent().unwrap_or(Path::new("")).join(name);
-                if !path.exists() {
+                // No device or pipe: a file that came from elsewhere could name one that never ends.
+                if !path.is_file() {
                     let known = HostModel::names().collect::<Vec<_>>().join(", ");
                     let why = format!("it extends `{name}`, which is no file and none of {known}{}", place(text, name));
                     return Err(invalid(file, why));

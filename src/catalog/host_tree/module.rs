@@ -75,11 +75,15 @@ fn srcversion(name: &str, version: Option<&str>) -> String {
     format!("{number:016X}{:08X}", number >> 32)[..23].to_owned()
 }
 
-/// The smallest ELF file that says of itself what modinfo(8) shows: a section `.modinfo` and the names of sections.
+/// A module's file, with what modinfo(8) shows of it.
 fn object_file(name: &str, version: Option<&str>, kernel: &str) -> Vec<u8> {
-    let version_field = version.map_or(String::new(), |version| format!("version={version}\0"));
-    let info =
-        format!("{version_field}srcversion={}\0name={name}\0vermagic={kernel} SMP mod_unload modversions \0", srcversion(name, version));
+    let stated = version.map_or(String::new(), |version| format!("version={version}\0"));
+    let source = srcversion(name, version);
+    module_file(format!("{stated}srcversion={source}\0name={name}\0vermagic={kernel} SMP mod_unload modversions \0").as_bytes())
+}
+
+/// The smallest ELF file that has a `.modinfo`.
+pub(crate) fn module_file(info: &[u8]) -> Vec<u8> {
     let names = b"\0.modinfo\0.shstrtab\0";
     let names_at = 64 + info.len();
     let sections_at = (names_at + names.len()).next_multiple_of(8);
@@ -91,7 +95,7 @@ fn object_file(name: &str, version: Option<&str>, kernel: &str) -> Vec<u8> {
     for (value, size) in header {
         file.extend(&value.to_le_bytes()[..size]);
     }
-    file.extend(info.as_bytes());
+    file.extend(info);
     file.extend(names);
     file.resize(sections_at, 0);
     // Name, kind, place and length of the empty section, of .modinfo (SHT_PROGBITS) and of .shstrtab (SHT_STRTAB).
