@@ -4,7 +4,9 @@ mod caps;
 mod catalog;
 mod compat;
 mod devices;
+mod explain;
 mod modules;
+mod probe;
 mod progress;
 mod qp_matrix;
 mod session;
@@ -32,6 +34,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// rdmadoctor itself could not do its work.
     pub const BROKEN: u8 = 3;
+    /// Nothing failed, and under `--strict` there were warnings.
+    pub const WARNED: u8 = 4;
     /// The user interrupted; what was known is printed.
     pub const INTERRUPTED: u8 = 130;
 }
@@ -94,6 +98,10 @@ enum Command {
     Modules(modules::Arguments),
     /// How near GPUs and NICs are to each other, from the PCIe tree.
     Topo,
+    /// All checks: the cause, the evidence, the command that mends it.
+    Probe(probe::Arguments),
+    /// What a check means, offline.
+    Explain(explain::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
     /// Engines against device families, offline, from models.
@@ -116,11 +124,15 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
         }
     };
-    let result = Session::new(cli.global).and_then(|session| match cli.command {
+    // Told before the work is done, not after.
+    let basic_only = !matches!(cli.command, Command::Probe(_));
+    let result = Session::new(cli.global, basic_only).and_then(|session| match cli.command {
         Command::Devices(arguments) => devices::run(&session, &arguments),
         Command::Caps(arguments) => caps::run(&session, &arguments),
         Command::Modules(arguments) => modules::run(&session, &arguments),
         Command::Topo => topo::run(&session),
+        Command::Probe(arguments) => probe::run(&session, &arguments),
+        Command::Explain(arguments) => explain::run(&session, &arguments),
         Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
         Command::Compat(arguments) => compat::run(&session, &arguments),
         Command::Catalog(arguments) => catalog::run(&session, &arguments),

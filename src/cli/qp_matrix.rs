@@ -170,12 +170,17 @@ impl Examination<'_> {
                 }
             }
         }
-        let is_rc = report.base.as_ref().is_some_and(|base| base.outcome.is_granted() && base.request.qp_type == QpType::RC);
-        if is_rc && !session.interrupted() {
-            report.connection = connection(worker, device, verbs);
+        if !session.interrupted() {
+            report.connection = connection_of(worker, device, verbs, &report);
         }
         report
     }
+}
+
+/// How far a queue pair comes on a device that grants one of type RC.
+pub(super) fn connection_of(worker: &mut Worker, device: &Device, verbs: &VerbsDevice, report: &DeviceReport) -> Option<ConnectionReport> {
+    let is_rc = report.base.as_ref().is_some_and(|base| base.outcome.is_granted() && base.request.qp_type == QpType::RC);
+    if is_rc { connection(worker, device, verbs) } else { None }
 }
 
 /// Connects a queue pair with itself on the first active port, or on the first one where none is active.

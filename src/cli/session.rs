@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Global, UsageError};
 use crate::catalog::HostModel;
 use crate::host::Root;
-use crate::report::{self, Modelled, Style, Table};
+use crate::report::{self, Format, Modelled, Style, Table};
 use crate::worker::{Provider, Worker, WorkerOptions};
 
 /// One run of the program.
@@ -23,7 +23,10 @@ pub struct Session {
 
 impl Session {
     /// Checks the options of all commands and listens for Ctrl-C.
-    pub fn new(global: Global) -> anyhow::Result<Self> {
+    pub fn new(global: Global, basic_only: bool) -> anyhow::Result<Self> {
+        if basic_only && !matches!(global.format, Format::Table | Format::Json) {
+            return Err(UsageError("this command has the formats table and json only; `probe` has the others".to_owned()).into());
+        }
         let model = global.host_model.as_deref().map(HostModel::find).transpose()?.map(|mut model| {
             model.faults.extend(global.fault.iter().cloned());
             model

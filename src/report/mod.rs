@@ -3,7 +3,9 @@
 mod caps;
 mod compat;
 mod devices;
+mod explain;
 mod modules;
+mod probe;
 mod qp_matrix;
 mod text;
 mod topo;
@@ -14,6 +16,7 @@ use serde::Serialize;
 
 use crate::catalog::Doubts;
 
+pub use probe::checks_markdown;
 pub use text::Style;
 
 /// A document that people can read in a terminal.
@@ -25,9 +28,14 @@ pub trait Table {
     fn shown_figures(&self) -> &'static [&'static str] {
         &[]
     }
+
+    /// The document in a format that not every document has.
+    fn other(&self, _format: Format) -> Option<String> {
+        None
+    }
 }
 
-/// The kinds of output that every document has.
+/// The kinds of output. Every document has the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -35,6 +43,14 @@ pub enum Format {
     Table,
     /// For programs; its schema is published.
     Json,
+    /// XML that CI systems read; of `probe` only.
+    Junit,
+    /// Annotations of GitHub Actions; of `probe` only.
+    Github,
+    /// Metrics in the text format of Prometheus; of `probe` only.
+    Prometheus,
+    /// For issues and pull requests; of `probe` only.
+    Markdown,
 }
 
 /// What a document about a modelled host says of that.
@@ -85,6 +101,7 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             }
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }
+        other => document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?,
     };
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

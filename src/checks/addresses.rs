@@ -1,0 +1,479 @@
+//! 04: addresses, partitions and MTU.
+
+use std::net::IpAddr;
+
+use super::devices::port_name;
+use super::facts::{is_active, is_infiniband, is_roce};
+use super::{Action, Category, Check, Facts, Finding, Level};
+use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};
+use crate::verbs::Gid;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "RD-0401",
+        title: "active ports have a GID",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "A RoCE queue pair needs a GID of its port to be connected; an empty table means that the interface has no address at all, or is in another network namespace.",
+        confirm: "rdma link show; ls /sys/class/infiniband/DEV/ports/1/gids; show_gids",
+        mend: "Give the interface an address.",
+        sources: &["Linux, drivers/infiniband/core/roce_gid_mgmt.c"],
+        depends_on: &["RD-0307", "RD-0308", "RD-0905"],
+        run: gids_are_there,
+    },
+    Check {
+        id: "RD-0402",
+        title: "RoCE ports have a RoCE v2 GID",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Engines choose RoCE v2, which is routed; a port with RoCE v1 only is not taken, or fails at the peer.",
+        confirm: "grep . /sys/class/infiniband/*/ports/*/gid_attrs/types/* 2>/dev/null",
+        mend: "Switch the device to RoCE v2 (vendor's tool, or configfs for rdma_cm).",
+        sources: &["Linux, Documentation/ABI/testing/configfs-rdma_cm", "NVIDIA/nccl issue 769"],
+        depends_on: &["RD-0401"],
+        run: version_two,
+    },
+    Check {
+        id: "RD-0403",
+        title: "RoCE ports have a routable RoCE v2 GID",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "A link-local GID reaches its own segment only: elsewhere connecting ends with `Connection timed out` or `Network is unreachable` at the step to RTR.",
+        confirm: "show_gids; ip -br address",
+        mend: "Give the interface an IPv4 or a global IPv6 address.",
+        sources: &["sgl-project/sglang issue 6548", "NVIDIA/nccl issues 426, 1131", "uccl-project/uccl pull request 803"],
+        depends_on: &["RD-0401", "RD-0402", "RD-0307"],
+        run: routable,
+    },
+    Check {
+        id: "RD-0404",
+        title: "RoCE ports have an IPv4 RoCE v2 GID",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Several engines look for IPv4-mapped GIDs only and find none on a port with IPv6 addresses alone.",
+        confirm: "show_gids | grep -i v2",
+        mend: "Give the interface an IPv4 address, or use an engine that takes IPv6 GIDs and set its GID index by hand.",
+        sources: &["uccl-project/uccl pull request 803"],
+        depends_on: &["RD-0403", "RD-0402", "RD-0401"],
+        run: ipv4,
+    },
+    Check {
+        id: "RD-0405",
+        title: "the best GID has one index on all ports",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Settings such as NCCL_IB_GID_INDEX and MC_GID_INDEX are one number for all devices. Where the best GID has another index on some, those use a wrong one.",
+        confirm: "show_gids",
+        mend: "Leave the index to the engine, or order the addresses alike on all interfaces.",
+        sources: &["NVIDIA/nccl issues 718, 890, 1573", "kvcache-ai/Mooncake issues 1026, 2259"],
+        depends_on: &["RD-0403"],
+        run: one_index,
+    },
+    Check {
+        id: "RD-0406",
+        title: "no address is there twice",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Two ports with one address answer for each other: packets arrive at the wrong NIC, and some connections time out.",
+        confirm: "ip -br address; ip address show | grep dadfailed; arping -D -I DEV ADDRESS",
+        mend: "Give each interface an address of its own.",
+        sources: &["Linux, include/uapi/linux/if_addr.h, IFA_F_DADFAILED"],
+        depends_on: &[],
+        run: no_duplicates,
+    },
+    Check {
+        id: "RD-0407",
+        title: "the path MTU is what the interface's MTU allows",
+        category: Category::Addresses,
+        level: Level::Standard,
+        why: "RoCE's path MTU is the largest of 256 to 4096 that fits into the interface's MTU. A smaller one in force costs speed, and the peer's may differ.",
+        confirm: "ibv_devinfo | grep mtu; ip link show DEV",
+        mend: "Set the interface down and up again after its MTU was changed, or set the same MTU on both ends and on the switch.",
+        sources: &["Linux, include/rdma/ib_addr.h, iboe_get_mtu", "NVIDIA/nccl pull request 2135", "kvcache-ai/Mooncake pull request 3878"],
+        depends_on: &["RD-0307"],
+        run: path_mtu,
+    },
+    Check {
+        id: "RD-0408",
+        title: "RDMA interfaces have one MTU",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Engines pair any NIC with any NIC; with different MTUs some pairs fail at the step to RTR or drop large packets.",
+        confirm: "ip -br link; cat /sys/class/net/*/mtu",
+        mend: "Set one MTU on all RDMA interfaces and their switch ports.",
+        sources: &["kvcache-ai/Mooncake issue 3868"],
+        depends_on: &[],
+        run: one_mtu,
+    },
+    Check {
+        id: "RD-0409",
+        title: "InfiniBand ports are full members of a partition",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Two limited members (highest bit of the P_Key clear) cannot talk to each other, and a port without P_Key can talk to nobody.",
+        confirm: "grep . /sys/class/infiniband/*/ports/*/pkeys/* | grep -v 0x0000",
+        mend: "Ask for full membership at the subnet manager.",
+        sources: &["InfiniBand Architecture Specification, volume 1, section 10.9", "Linux, drivers/infiniband/core/cache.c"],
+        depends_on: &["RD-0307"],
+        run: partitions,
+    },
+    Check {
+        id: "RD-0410",
+        title: "InfiniBand ports have a subnet manager",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "Without one, a port with a signal stays in INIT and has no local identifier.",
+        confirm: "sminfo; cat /sys/class/infiniband/*/ports/*/sm_lid",
+        mend: "Start a subnet manager (opensm), or ask who runs the fabric.",
+        sources: &["InfiniBand Architecture Specification, volume 1, chapter 14"],
+        depends_on: &[],
+        run: subnet_manager,
+    },
+    Check {
+        id: "RD-0411",
+        title: "there is a route out of each RDMA interface",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "The kernel resolves the peer's GID through the routing table; without a route the step to RTR ends with `Network is unreachable`.",
+        confirm: "ip route show dev DEV; ip route get PEER oif DEV",
+        mend: "Add a route to the peers' networks by this interface.",
+        sources: &["NVIDIA/nccl-tests issue 185", "Linux, drivers/infiniband/core/addr.c"],
+        depends_on: &["RD-0308", "RD-0403"],
+        run: routes,
+    },
+    Check {
+        id: "RD-0412",
+        title: "IPv4 GIDs are addresses of this host",
+        category: Category::Addresses,
+        level: Level::Quick,
+        why: "A GID of an address that the interface no longer has, or that is in another network namespace, cannot be answered for.",
+        confirm: "show_gids; ip -br address",
+        mend: "Set the address again, or the interface down and up.",
+        sources: &["Linux, drivers/infiniband/core/roce_gid_mgmt.c"],
+        depends_on: &["RD-0905"],
+        run: gids_are_own,
+    },
+];
+
+/// A GID of the table.
+fn parsed(gid: &SysfsGid) -> Option<Gid> {
+    gid.gid.parse().ok()
+}
+
+fn is_version_two(gid: &SysfsGid) -> bool {
+    gid.gid_type.as_deref() == Some("RoCE v2")
+}
+
+/// The GID to use: IPv4 before global IPv6, the lowest index of each.
+fn best(port: &SysfsPort) -> Option<&SysfsGid> {
+    let of = |scope: &str| port.gids.iter().find(|gid| is_version_two(gid) && parsed(gid).is_some_and(|gid| gid.scope() == scope));
+    of("ipv4").or_else(|| of("global"))
+}
+
+/// Active RoCE ports whose driver keeps types of GIDs.
+fn roce_ports(facts: &Facts) -> impl Iterator<Item = (&SysfsDevice, &SysfsPort)> {
+    facts.ports().filter(|(device, port)| is_roce(device, port) && is_active(port) && port.gids.iter().any(|gid| gid.gid_type.is_some()))
+}
+
+fn table(device: &SysfsDevice, port: &SysfsPort) -> String {
+    format!("/sys/class/infiniband/{}/ports/{}/gids", device.name, port.port)
+}
+
+fn shown(port: &SysfsPort) -> String {
+    let gids =
+        port.gids.iter().map(|gid| format!("{}: {} {}", gid.index, gid.gid, gid.gid_type.as_deref().unwrap_or("")).trim().to_owned());
+    gids.collect::<Vec<_>>().join("; ")
+}
+
+fn interface_of(device: &SysfsDevice, port: &SysfsPort) -> String {
+    port.gids.iter().find_map(|gid| gid.netdev.clone()).or_else(|| device.netdevs.first().cloned()).unwrap_or_else(|| "DEV".to_owned())
+}
+
+fn gids_are_there(facts: &Facts) -> Vec<Finding> {
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        if !port.gids.is_empty() {
+            return Finding::pass(name, format!("{} GIDs", port.gids.len()));
+        }
+        if !is_active(port) {
+            return Finding::skip(name, "it is not active, so its GID table says nothing");
+        }
+        Finding::fail(name, "its GID table is empty").saw_not(table(device, port), "empty", "a GID").mend(
+            Action::Tune,
+            "give its interface an address",
+            &[&format!("ip address add ADDRESS/24 dev {}", interface_of(device, port))],
+        )
+    };
+    facts.ports().map(judge).collect()
+}
+
+/// Whether some RoCE port is as wanted, so that one that is not is no total loss.
+fn some(facts: &Facts, is_well: impl Fn(&SysfsPort) -> bool) -> bool {
+    roce_ports(facts).any(|(_, port)| is_well(port))
+}
+
+fn version_two(facts: &Facts) -> Vec<Finding> {
+    let has = |port: &SysfsPort| port.gids.iter().any(is_version_two);
+    let some_work = some(facts, has);
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        if has(port) {
+            return Finding::pass(name, "it has RoCE v2 GIDs");
+        }
+        Finding::graded(!some_work, name, "none of its GIDs is of RoCE v2")
+            .saw_not(table(device, port), shown(port), "a GID of type RoCE v2")
+            .mend(Action::Tune, "switch the device to RoCE v2", &["cma_roce_mode -d DEV -p 1 -m 2"])
+    };
+    roce_ports(facts).map(judge).collect()
+}
+
+fn routable(facts: &Facts) -> Vec<Finding> {
+    let has = |port: &SysfsPort| best(port).is_some();
+    let some_work = some(facts, has);
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        match best(port) {
+            Some(gid) => Finding::pass(name, format!("GID {} is routable", gid.index)).saw(table(device, port), &gid.gid),
+            None => Finding::graded(!some_work, name, "none of its RoCE v2 GIDs is routable").saw_not(
+                table(device, port),
+                shown(port),
+                "an IPv4 or global IPv6 address of type RoCE v2",
+            ),
+        }
+        .mend(
+            Action::Tune,
+            "give its interface an address",
+            &[&format!("ip address add ADDRESS/24 dev {}", interface_of(device, port))],
+        )
+    };
+    roce_ports(facts).map(judge).map(without_needless_remedy).collect()
+}
+
+/// What is well needs no remedy.
+fn without_needless_remedy(mut finding: Finding) -> Finding {
+    if !finding.status.is_bad() {
+        finding.remedy = super::Remedy::default();
+    }
+    finding
+}
+
+fn ipv4(facts: &Facts) -> Vec<Finding> {
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        match best(port).and_then(|gid| Some((gid, parsed(gid)?))) {
+            None => Finding::skip(name, "it has no routable RoCE v2 GID at all"),
+            Some((gid, parsed)) if parsed.ipv4().is_some() => Finding::pass(name, format!("GID {} is an IPv4 address", gid.index)),
+            Some((gid, _)) => Finding::warn(name, "its routable GIDs are IPv6 only, which several engines do not look for")
+                .saw_not(table(device, port), format!("{}: {}", gid.index, gid.gid), "an IPv4 address")
+                .mend(
+                    Action::Tune,
+                    "give its interface an IPv4 address, or set the engine's GID index",
+                    &[&format!("ip address add ADDRESS/24 dev {}", interface_of(device, port))],
+                ),
+        }
+    };
+    roce_ports(facts).map(judge).collect()
+}
+
+fn one_index(facts: &Facts) -> Vec<Finding> {
+    let indices: Vec<(String, u32)> =
+        roce_ports(facts).filter_map(|(device, port)| Some((port_name(device, port), best(port)?.index))).collect();
+    let Some((_, first)) = indices.first() else { return Vec::new() };
+    let all = indices.iter().map(|(name, index)| format!("{name}: {index}")).collect::<Vec<_>>().join(", ");
+    if indices.iter().all(|(_, index)| index == first) {
+        return vec![Finding::pass("host", format!("the GID to use has index {first} on all RoCE ports")).saw("GID tables", all)];
+    }
+    vec![
+        Finding::warn("host", "the GID to use has different indices on the RoCE ports, so one setting for all is wrong")
+            .saw_not("GID tables", all, "one index")
+            .mend(Action::Tune, "leave the index to the engine, or set it for each device", &[]),
+    ]
+}
+
+fn no_duplicates(facts: &Facts) -> Vec<Finding> {
+    let net = &facts.host.net;
+    let mut findings = Vec::new();
+    let is_rdma = |netdev: &str| facts.rdma_devices().iter().any(|device| device.netdevs.iter().any(|own| own == netdev));
+    for address in net.addresses.iter().filter(|address| address.is_duplicate) {
+        let netdev = address.netdev.clone().unwrap_or_default();
+        if is_rdma(&netdev) {
+            findings.push(
+                Finding::fail(&netdev, format!("another host has the address {} too, so it is not used", address.address))
+                    .saw_not(&address.source, "duplicate", "unique")
+                    .mend(Action::Tune, "give one of the two another address", &[]),
+            );
+        }
+    }
+    let ports: Vec<(&SysfsDevice, &SysfsPort)> = roce_ports(facts).collect();
+    for (index, (device, port)) in ports.iter().enumerate() {
+        for gid in port.gids.iter().filter(|gid| is_version_two(gid)) {
+            let same = |other: &&(&SysfsDevice, &SysfsPort)| {
+                // Two devices on one interface share its addresses as they should.
+                other.1.gids.iter().any(|theirs| theirs.gid == gid.gid && is_version_two(theirs) && theirs.netdev != gid.netdev)
+            };
+            if let Some((other, their_port)) = ports[..index].iter().find(same) {
+                findings.push(
+                    Finding::fail(port_name(device, port), format!("it has the same GID as {}", port_name(other, their_port)))
+                        .about(port_name(other, their_port))
+                        .saw_not(table(device, port), &gid.gid, "an address of its own")
+                        .mend(Action::Tune, "give each interface an address of its own", &[]),
+                );
+            }
+        }
+    }
+    if findings.is_empty() && !ports.is_empty() {
+        findings.push(Finding::pass("host", "no address of an RDMA interface is there twice"));
+    }
+    findings
+}
+
+/// The path MTU that fits into an interface's MTU.
+fn fitting_mtu(mtu: u32) -> u32 {
+    // Headers of GRH, UDP, BTH, the longest extensions and the checksum: 40 + 8 + 12 + 4 + 28 + 4.
+    let room = mtu.saturating_sub(96);
+    [4096, 2048, 1024, 512, 256].into_iter().find(|size| *size <= room).unwrap_or(0)
+}
+
+fn path_mtu(facts: &Facts) -> Vec<Finding> {
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        let seen = facts.verbs_device(&device.name).and_then(|seen| seen.ports.iter().find(|seen| u32::from(seen.port) == port.port));
+        let interface = facts.interfaces(device, port).into_iter().next();
+        let Some((seen, interface, mtu)) = seen.and_then(|seen| Some((seen, interface?, interface?.mtu_bytes?))) else {
+            return Finding::skip(name, "its path MTU, or its interface's MTU, is not known");
+        };
+        let fitting = fitting_mtu(mtu).min(seen.max_mtu_bytes);
+        if seen.active_mtu_bytes >= fitting {
+            return Finding::pass(name, format!("path MTU {}, interface's MTU {mtu}", seen.active_mtu_bytes));
+        }
+        Finding::warn(name, format!("the path MTU is {}, and {fitting} would fit", seen.active_mtu_bytes))
+            .saw_not("ibv_query_port, active_mtu", seen.active_mtu_bytes.to_string(), fitting.to_string())
+            .saw(format!("/sys/class/net/{}/mtu", interface.name), mtu.to_string())
+            .mend(
+                Action::Tune,
+                "set the interface down and up again",
+                &[&format!("ip link set {0} down; ip link set {0} up", interface.name)],
+            )
+    };
+    roce_ports(facts).map(judge).collect()
+}
+
+fn one_mtu(facts: &Facts) -> Vec<Finding> {
+    let mut mtus: Vec<(String, u32)> = Vec::new();
+    for (device, port) in facts.ports().filter(|(device, port)| is_roce(device, port) && is_active(port)) {
+        for interface in facts.interfaces(device, port).into_iter().filter(|interface| !interface.is_virtual) {
+            mtus.extend(interface.mtu_bytes.map(|mtu| (interface.name.clone(), mtu)));
+        }
+    }
+    let Some((_, first)) = mtus.first() else { return Vec::new() };
+    let all = mtus.iter().map(|(name, mtu)| format!("{name}: {mtu}")).collect::<Vec<_>>().join(", ");
+    vec![if mtus.iter().all(|(_, mtu)| mtu == first) {
+        Finding::pass("host", format!("all RDMA interfaces have MTU {first}"))
+    } else {
+        Finding::warn("host", "RDMA interfaces have different MTUs").saw_not("/sys/class/net/*/mtu", all, "one MTU").mend(
+            Action::Tune,
+            "set one MTU on all of them and on their switch ports",
+            &["ip link set DEV mtu 9000"],
+        )
+    }]
+}
+
+fn partitions(facts: &Facts) -> Vec<Finding> {
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        let path = format!("/sys/class/infiniband/{}/ports/{}/pkeys", device.name, port.port);
+        let keys = port.pkeys.iter().map(|key| format!("{:#06x}", key.pkey)).collect::<Vec<_>>().join(", ");
+        let is_full = |pkey: u16| pkey & 0x8000 != 0;
+        if port.pkeys.is_empty() {
+            return Finding::graded(is_active(port), name, "it is in no partition").saw_not(path, "empty", "a P_Key").mend(
+                Action::AskFabric,
+                "ask the subnet manager's administrator for membership",
+                &[],
+            );
+        }
+        if port.pkeys.iter().any(|key| is_full(key.pkey)) {
+            return Finding::pass(name, "it is a full member of a partition").saw(path, keys);
+        }
+        Finding::warn(name, "it is a limited member only: it cannot talk to other limited members")
+            .saw_not(path, keys, "a P_Key with its highest bit set, such as 0xffff")
+            .mend(Action::AskFabric, "ask the subnet manager's administrator for full membership", &[])
+    };
+    facts.ports().filter(|(_, port)| is_infiniband(port)).map(judge).collect()
+}
+
+fn subnet_manager(facts: &Facts) -> Vec<Finding> {
+    let some_work = super::devices::some_port_is_active(facts);
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        // Physical state 5 is LinkUp; state 2 is INIT.
+        let has_signal = port.phys_state.as_ref().is_some_and(|state| state.code == 5);
+        let waits = port.state.as_ref().is_some_and(|state| state.code == 2);
+        if has_signal && waits {
+            return Finding::graded(!some_work, name, "it has a signal, and no subnet manager has brought it up")
+                .saw_not(format!("/sys/class/infiniband/{}/ports/{}/state", device.name, port.port), "INIT", "ACTIVE")
+                .mend(Action::AskFabric, "start a subnet manager, or ask who runs the fabric", &["systemctl start opensm"]);
+        }
+        match port.sm_lid {
+            Some(lid) if lid != 0 => Finding::pass(name, format!("its subnet manager is at {lid}")),
+            _ if is_active(port) => Finding::pass(name, "it is active, so a subnet manager has brought it up"),
+            _ => Finding::skip(name, "it has no signal, so nothing can be said of a subnet manager"),
+        }
+    };
+    facts.ports().filter(|(_, port)| is_infiniband(port)).map(judge).collect()
+}
+
+fn routes(facts: &Facts) -> Vec<Finding> {
+    let net = &facts.host.net;
+    if net.routes.is_empty() {
+        return vec![Finding::skip("host", "no routes can be read here")];
+    }
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let gid = best(port)?;
+        let address: IpAddr = parsed(gid)?.ipv4()?.into();
+        let netdev = gid.netdev.as_deref()?;
+        let name = port_name(device, port);
+        Some(if net.routes.iter().any(|route| route.netdev == netdev && !route.is_reject) {
+            Finding::pass(name, format!("there is a route by {netdev}"))
+        } else {
+            Finding::warn(name, format!("no route of the main table leads out of {netdev}"))
+                .saw_not("/proc/net/route", format!("none by {netdev}, which has {address}"), format!("a route by {netdev}"))
+                .mend(Action::Tune, "add one to the peers' network", &[&format!("ip route add NETWORK dev {netdev}")])
+        })
+    };
+    roce_ports(facts).filter_map(judge).collect()
+}
+
+fn gids_are_own(facts: &Facts) -> Vec<Finding> {
+    let net = &facts.host.net;
+    if !net.addresses.iter().any(|address| address.address.is_ipv4()) {
+        return vec![Finding::skip("host", "no IPv4 addresses can be read here")];
+    }
+    let mut findings = Vec::new();
+    for (device, port) in roce_ports(facts) {
+        let name = port_name(device, port);
+        let addresses = port.gids.iter().filter(|gid| is_version_two(gid)).filter_map(|gid| Some((gid, parsed(gid)?.ipv4()?)));
+        for (gid, address) in addresses {
+            let netdev = gid.netdev.as_deref().unwrap_or_default();
+            findings.push(if net.addresses.iter().any(|own| own.address == IpAddr::from(address)) {
+                Finding::pass(&name, format!("GID {} is an address of this host", gid.index))
+            } else if net.interface(netdev).is_none() {
+                Finding::skip(&name, format!("GID {} is of {netdev}, which is not in this network namespace", gid.index))
+            } else {
+                Finding::warn(&name, format!("GID {} is {address}, which no interface here has", gid.index))
+                    .saw_not(table(device, port), address.to_string(), format!("an address of {netdev}"))
+                    .mend(Action::Tune, "set the address again, or the interface down and up", &[&format!("ip address show {netdev}")])
+            });
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting_mtu;
+
+    #[test]
+    fn path_mtus_are_those_of_the_kernel() {
+        assert_eq!([1500, 2200, 4200, 4191, 9000, 100].map(fitting_mtu), [1024, 2048, 4096, 2048, 4096, 0]);
+    }
+}

@@ -1,0 +1,539 @@
+//! 03: devices and ports.
+
+use super::facts::{family_of, is_active, is_infiniband, is_iwarp};
+use super::{Action, Category, Check, Facts, Finding, Level, modules};
+use crate::host::rdma::{SysfsDevice, SysfsPort};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "RD-0301",
+        title: "there is an RDMA device",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "Without a device in /sys/class/infiniband nothing can use RDMA; engines fall back to TCP, often without saying so.",
+        confirm: "ls /sys/class/infiniband; rdma link",
+        mend: "Follow the finding that this one follows from. Without hardware, `rdma link add rxe0 type rxe netdev eth0` makes a software device.",
+        sources: &["Linux, drivers/infiniband/core/device.c", "llm-d issue 2370"],
+        depends_on: &["RD-0201", "RD-0204", "RD-0205", "RD-0209", "RD-0211", "RD-0213", "RD-0903"],
+        run: there_is_a_device,
+    },
+    Check {
+        id: "RD-0302",
+        title: "each RDMA-capable PCI function is an RDMA device",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "A NIC whose driver found its function and made no RDMA device carries TCP only.",
+        confirm: "lspci -nnk -d 15b3:; ls -d /sys/bus/pci/devices/*/infiniband",
+        mend: "Load the RDMA part of its driver; the kernel's log says why a driver gave up on a function.",
+        sources: &["Linux, drivers/infiniband/hw"],
+        depends_on: &["RD-0204", "RD-0201", "RD-0211", "RD-0213", "RD-0809", "RD-1110"],
+        run: functions_are_devices,
+    },
+    Check {
+        id: "RD-0303",
+        title: "each device has a uverbs entry",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "ib_uverbs gives each device an entry in /sys/class/infiniband_verbs; libibverbs lists nothing else.",
+        confirm: "ls /sys/class/infiniband_verbs",
+        mend: "modprobe ib_uverbs",
+        sources: &["Linux, drivers/infiniband/core/uverbs_main.c", "rdma-core, libibverbs/ibdev_nl.c"],
+        depends_on: &["RD-0202"],
+        run: uverbs_entries,
+    },
+    Check {
+        id: "RD-0304",
+        title: "each device's node is in /dev/infiniband",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "libibverbs leaves a device out whose node is missing or belongs to another device. In containers sysfs shows all devices of the host, and /dev only those passed in.",
+        confirm: "cat /sys/class/infiniband_verbs/uverbs0/dev; ls -l /dev/infiniband",
+        mend: "On the host let udev make the node (udevadm trigger). To a container pass --device=/dev/infiniband/uverbsN.",
+        sources: &["linux-rdma/rdma-core pull request 1060", "Mellanox/k8s-rdma-shared-dev-plugin issues 93, 169"],
+        depends_on: &["RD-0901", "RD-0303"],
+        run: nodes_are_there,
+    },
+    Check {
+        id: "RD-0305",
+        title: "this user may open each device's node",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "Engines mostly run without privileges; rdma-core's udev rules give everybody access (0666).",
+        confirm: "ls -l /dev/infiniband; id",
+        mend: "chmod 0666 the node now, and install rdma-core's udev rules to keep it.",
+        sources: &["rdma-core, kernel-boot/rdma-umad.rules.in", "Linux, drivers/infiniband/core/uverbs_main.c, uverbs_devnode (0666)"],
+        depends_on: &["RD-0304"],
+        run: nodes_are_permitted,
+    },
+    Check {
+        id: "RD-0306",
+        title: "libibverbs lists and opens each device",
+        category: Category::Devices,
+        level: Level::Standard,
+        why: "What the kernel shows and what programs can open are two things; engines see only the second.",
+        confirm: "IBV_SHOW_WARNINGS=1 ibv_devinfo",
+        mend: "The finding says which part is missing: library, provider, node or permission.",
+        sources: &["rdma-core, libibverbs/init.c", "sgl-project/sglang pull request 33374"],
+        depends_on: &[
+            "RD-0101", "RD-0103", "RD-0104", "RD-0105", "RD-0106", "RD-0108", "RD-0109", "RD-0303", "RD-0304", "RD-0305", "RD-0213",
+        ],
+        run: verbs_sees_them,
+    },
+    Check {
+        id: "RD-0307",
+        title: "ports are active",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "Queue pairs of a port that is not active cannot send. Engines that take NICs in turn meet the dead one on some ranks only.",
+        confirm: "rdma link; cat /sys/class/infiniband/*/ports/*/state",
+        mend: "Bring the interface up; check cable, module and switch port; on InfiniBand a subnet manager must run.",
+        sources: &["Linux, include/rdma/ib_verbs.h, ib_port_state", "sgl-project/sglang pull request 29127"],
+        depends_on: &["RD-0308", "RD-0309", "RD-0410", "RD-0302"],
+        run: ports_are_active,
+    },
+    Check {
+        id: "RD-0308",
+        title: "the ports' interfaces are up",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "A RoCE port is active only while its network interface was set up by the administrator.",
+        confirm: "ip -br link",
+        mend: "ip link set DEV up, and configure it so that it is up after the next start.",
+        sources: &["Linux, drivers/infiniband/core/roce_gid_mgmt.c"],
+        depends_on: &[],
+        run: interfaces_are_up,
+    },
+    Check {
+        id: "RD-0309",
+        title: "the ports' interfaces have a signal",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "No carrier means no cable, a dead module, or a switch port that is off.",
+        confirm: "cat /sys/class/net/DEV/carrier; ethtool DEV; ethtool -m DEV",
+        mend: "Check cable, module and switch port.",
+        sources: &["Linux, Documentation/ABI/testing/sysfs-class-net, carrier"],
+        depends_on: &["RD-0308", "RD-1113"],
+        run: interfaces_have_carrier,
+    },
+    Check {
+        id: "RD-0310",
+        title: "rdma_cm can be used where devices need it",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "iWARP queue pairs are connected through /dev/infiniband/rdma_cm only.",
+        confirm: "ls -l /dev/infiniband/rdma_cm; rping -s -C1 & rping -c -a ADDRESS -C1",
+        mend: "modprobe rdma_ucm; pass --device=/dev/infiniband/rdma_cm to a container.",
+        sources: &["Linux, drivers/infiniband/core/ucma.c"],
+        depends_on: &["RD-0203", "RD-0901"],
+        run: connection_manager_node,
+    },
+    Check {
+        id: "RD-0311",
+        title: "bonds are of a kind that RoCE follows",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "mlx5 joins two ports into one RDMA device under a bond only in modes 1, 2 and 4 (active-backup, balance-xor, 802.3ad). In other modes RDMA ignores the bond.",
+        confirm: "cat /proc/net/bonding/*; rdma link",
+        mend: "Use mode 802.3ad or active-backup, or keep RDMA ports out of bonds.",
+        sources: &["Linux, drivers/net/ethernet/mellanox/mlx5/core/lag/lag.c, mlx5_lag_is_bond_supported"],
+        depends_on: &[],
+        run: bonds_are_followed,
+    },
+    Check {
+        id: "RD-0312",
+        title: "virtual functions are told apart",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "Limits of a virtual function are set by its host: the figures of the physical function do not hold for it.",
+        confirm: "ls -l /sys/class/infiniband/*/device/physfn",
+        mend: "Nothing to mend; find the real limits with `rdmadoctor qp-matrix`.",
+        sources: &["Linux, Documentation/PCI/pci-iov-howto.rst"],
+        depends_on: &[],
+        run: virtual_functions,
+    },
+    Check {
+        id: "RD-0313",
+        title: "the devices and families that the policy requires are there",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "The policy says that this host needs them.",
+        confirm: "rdmadoctor devices",
+        mend: "Follow the finding that this one follows from.",
+        sources: &["the policy file"],
+        depends_on: &["RD-0301", "RD-0302", "RD-0307", "RD-0204"],
+        run: required_devices,
+    },
+    Check {
+        id: "RD-0314",
+        title: "ports run at the rate of their kind on this host",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "A port that came up slower than its siblings is mostly a cable, a module or a switch port; the slowest rail sets the pace of all.",
+        confirm: "cat /sys/class/infiniband/*/ports/*/rate; ethtool DEV | grep Speed",
+        mend: "Check cable, module, switch port and forward error correction of the slow port.",
+        sources: &["scitix/sichek pull request 122: compare with this host, not with a product table"],
+        depends_on: &["RD-1101", "RD-1113"],
+        run: rates_agree,
+    },
+    Check {
+        id: "RD-0315",
+        title: "devices of one board have one firmware",
+        category: Category::Devices,
+        level: Level::Quick,
+        why: "Devices of one kind with different firmware differ in limits and faults, which shows as trouble on some ranks only.",
+        confirm: "cat /sys/class/infiniband/*/fw_ver /sys/class/infiniband/*/board_id",
+        mend: "Bring all to one version with the vendor's tool, and reset or start anew.",
+        sources: &["ROCm/mori, tools/env_check.sh"],
+        depends_on: &[],
+        run: firmware_agrees,
+    },
+];
+
+pub(super) fn port_name(device: &SysfsDevice, port: &SysfsPort) -> String {
+    format!("{}/{}", device.name, port.port)
+}
+
+/// Whether some port works, so that one that does not is no total loss.
+pub(super) fn some_port_is_active(facts: &Facts) -> bool {
+    facts.ports().any(|(_, port)| is_active(port))
+}
+
+fn there_is_a_device(facts: &Facts) -> Vec<Finding> {
+    let devices = facts.rdma_devices();
+    if devices.is_empty() {
+        let state = if facts.host.rdma.devices.is_none() { "absent" } else { "empty" };
+        let mut finding = Finding::fail("host", "there is no RDMA device").saw_not("/sys/class/infiniband", state, "a device");
+        if modules::functions(facts).next().is_none() && facts.host.pcie.functions.is_some() {
+            finding = finding.saw("/sys/bus/pci/devices", "no function of a known RDMA family");
+        }
+        return vec![finding.mend(
+            Action::None,
+            "see the kernel's modules; a container needs the host's devices; without hardware make a software device",
+            &["rdmadoctor modules", "rdma link add rxe0 type rxe netdev eth0"],
+        )];
+    }
+    let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+    vec![Finding::pass("host", format!("RDMA devices: {}", names.join(", "))).saw("/sys/class/infiniband", names.join(" "))]
+}
+
+fn functions_are_devices(facts: &Facts) -> Vec<Finding> {
+    let has_devices = !facts.rdma_devices().is_empty();
+    let judge = |(family, function): (&'static str, &crate::host::pcie::PcieFunction)| {
+        let address = function.address();
+        let device = facts.rdma_devices().iter().find(|device| device.pci.as_ref().is_some_and(|pci| pci.address == address));
+        match device {
+            Some(device) => Finding::pass(address, format!("it is {}", device.name)),
+            // mlx5 makes one RDMA device of the ports of a bond, and representors have none.
+            None if facts.rdma_devices().iter().any(|device| family_of(device) == Some(family) && device.name.contains("bond")) => {
+                Finding::skip(address, "a bonded device of this family is there, which may be this function's")
+            }
+            None => Finding::graded(!has_devices, address, format!("this {family} function is no RDMA device"))
+                .saw("driver", function.function.driver.clone().unwrap_or_else(|| "none is bound".to_owned()))
+                .saw_not(format!("/sys/bus/pci/devices/{address}/infiniband"), "absent", "a device")
+                .about(family)
+                .mend(
+                    Action::Reload,
+                    "load the RDMA part of its driver; the kernel's log says why a driver gave up",
+                    &["rdmadoctor modules", &format!("dmesg | grep {address}")],
+                ),
+        }
+    };
+    modules::functions(facts).map(judge).collect()
+}
+
+fn uverbs_entries(facts: &Facts) -> Vec<Finding> {
+    let judge = |device: &SysfsDevice| match &device.uverbs {
+        Some(uverbs) => Finding::pass(&device.name, format!("it is {}", uverbs.name)),
+        None => Finding::fail(&device.name, "it has no entry in /sys/class/infiniband_verbs")
+            .saw_not("/sys/class/infiniband_verbs", "no entry for it", "uverbsN")
+            .mend(Action::Reload, "load ib_uverbs", &["modprobe ib_uverbs"]),
+    };
+    facts.rdma_devices().iter().map(judge).collect()
+}
+
+/// Whether a container was given some devices and not others, on purpose as it seems.
+fn is_partial_container(facts: &Facts) -> bool {
+    let has_node = |device: &SysfsDevice| device.uverbs.as_ref().is_some_and(|uverbs| uverbs.node.is_right_device);
+    facts.is_container() && facts.rdma_devices().iter().any(has_node)
+}
+
+fn nodes_are_there(facts: &Facts) -> Vec<Finding> {
+    let is_partial = is_partial_container(facts);
+    let judge = |device: &SysfsDevice| {
+        let Some(uverbs) = &device.uverbs else {
+            return Finding::skip(&device.name, "it has no uverbs entry, so no node");
+        };
+        let node = &uverbs.node;
+        let expected = node.expected.clone().unwrap_or_else(|| "a character device".to_owned());
+        match (node.is_right_device, &node.found) {
+            (true, _) => Finding::pass(&device.name, format!("{} is there", node.path)),
+            (false, None) if is_partial => {
+                Finding::skip(&device.name, format!("{} was not given to this container, while others were", node.path))
+            }
+            (false, found) => {
+                let state = if found.is_some() { "is another device" } else { "is missing" };
+                Finding::fail(&device.name, format!("{} {state}", node.path)).saw_not(&node.path, state, format!("device {expected}")).mend(
+                    Action::Tune,
+                    if facts.is_container() { "pass the node to the container" } else { "let udev make it" },
+                    if facts.is_container() {
+                        &["docker run --device=/dev/infiniband …"]
+                    } else {
+                        &["udevadm trigger --subsystem-match=infiniband_verbs --action=add", "udevadm settle"]
+                    },
+                )
+            }
+        }
+    };
+    facts.rdma_devices().iter().map(judge).collect()
+}
+
+fn nodes_are_permitted(facts: &Facts) -> Vec<Finding> {
+    let uid = facts.host.limits.own.effective_uid;
+    let judge = |device: &SysfsDevice| {
+        let node = device.uverbs.as_ref().map(|uverbs| &uverbs.node).filter(|node| node.is_right_device);
+        let Some((node, found)) = node.and_then(|node| Some((node, node.found?))) else {
+            return Finding::skip(&device.name, "its node is not there");
+        };
+        let mode = format!("mode {:04o}, owner {}, group {}", found.mode, found.uid, found.gid);
+        if found.mode & 0o006 == 0o006 {
+            return Finding::pass(&device.name, "everybody may open its node").saw(&node.path, mode);
+        }
+        match uid {
+            Some(0) => Finding::pass(&device.name, "root may open its node").saw(&node.path, mode),
+            Some(uid) if uid == found.uid && found.mode & 0o600 == 0o600 => {
+                Finding::pass(&device.name, "its node is this user's").saw(&node.path, mode)
+            }
+            _ if found.mode & 0o060 == 0o060 => {
+                Finding::skip(&device.name, "its node is for a group, and this user's groups are not known")
+            }
+            None => Finding::skip(&device.name, "which user this is cannot be seen"),
+            Some(_) => Finding::fail(&device.name, "this user may not open its node").saw_not(&node.path, mode, "mode 0666").mend(
+                Action::Tune,
+                "give everybody access, as rdma-core's udev rules do",
+                &[&format!("chmod 0666 {}", node.path)],
+            ),
+        }
+    };
+    facts.rdma_devices().iter().map(judge).collect()
+}
+
+fn verbs_sees_them(facts: &Facts) -> Vec<Finding> {
+    if facts.verbs.is_none() {
+        return vec![Finding::skip("host", "the verbs library was not asked")];
+    }
+    let is_partial = is_partial_container(facts);
+    let judge = |device: &crate::facts::Device| match (&device.problem, device.seen_by.verbs) {
+        (None, Some(true)) => Finding::pass(&device.name, "libibverbs opens it"),
+        (Some(_), Some(false)) if is_partial => Finding::skip(&device.name, "it was not given to this container"),
+        (Some(problem), _) => Finding::fail(&device.name, "programs cannot use it").saw("libibverbs", &problem.summary).mend(
+            Action::Tune,
+            problem.next_step.clone().unwrap_or_default(),
+            &[],
+        ),
+        (None, _) => Finding::skip(&device.name, "the verbs library gave no answer about it"),
+    };
+    facts.devices.devices.iter().map(judge).collect()
+}
+
+fn ports_are_active(facts: &Facts) -> Vec<Finding> {
+    let some_work = some_port_is_active(facts);
+    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
+        let name = port_name(device, port);
+        let Some(state) = &port.state else {
+            return Finding::skip(name, "its state cannot be read");
+        };
+        let path = format!("/sys/class/infiniband/{}/ports/{}/state", device.name, port.port);
+        if is_active(port) {
+            return Finding::pass(name, "it is active");
+        }
+        let physical = port.phys_state.as_ref().map_or_else(|| "unknown".to_owned(), |state| state.name.clone());
+        let advice = if is_infiniband(port) && state.code == 2 {
+            "a subnet manager must bring it up"
+        } else {
+            "bring its interface up; check cable, module and switch port"
+        };
+        Finding::graded(!some_work, name, format!("it is {} (link {physical})", state.name)).saw_not(path, &state.name, "ACTIVE").mend(
+            Action::AskFabric,
+            advice,
+            &["rdma link", "ip -br link"],
+        )
+    };
+    facts.ports().map(judge).collect()
+}
+
+fn interfaces_are_up(facts: &Facts) -> Vec<Finding> {
+    let some_work = some_port_is_active(facts);
+    let mut findings = Vec::new();
+    for (device, port) in facts.ports() {
+        for interface in facts.interfaces(device, port) {
+            let name = &interface.name;
+            findings.push(match interface.is_up {
+                // An interface with a signal and traffic need not say that it is up.
+                None => Finding::skip(port_name(device, port), format!("whether {name} is up cannot be read")),
+                Some(true) => Finding::pass(port_name(device, port), format!("{name} is up")),
+                Some(false) => Finding::graded(!some_work, port_name(device, port), format!("{name} is down"))
+                    .saw_not(format!("/sys/class/net/{name}/flags"), "not up", "up")
+                    .mend(Action::Tune, "set it up", &[&format!("ip link set {name} up")]),
+            });
+        }
+    }
+    findings
+}
+
+fn interfaces_have_carrier(facts: &Facts) -> Vec<Finding> {
+    let some_work = some_port_is_active(facts);
+    let mut findings = Vec::new();
+    for (device, port) in facts.ports() {
+        for interface in facts.interfaces(device, port) {
+            let (name, subject) = (&interface.name, port_name(device, port));
+            findings.push(match (interface.is_up, interface.has_carrier) {
+                (Some(false), _) => Finding::skip(subject, format!("{name} is down, so its signal is not known")),
+                (_, None) => Finding::skip(subject, format!("whether {name} has a signal cannot be read")),
+                (_, Some(true)) => Finding::pass(subject, format!("{name} has a signal")),
+                (_, Some(false)) => Finding::graded(!some_work, subject, format!("{name} has no signal"))
+                    .saw_not(format!("/sys/class/net/{name}/carrier"), "0", "1")
+                    .mend(
+                        Action::AskFabric,
+                        "check cable, module and switch port",
+                        &[&format!("ethtool {name}"), &format!("ethtool -m {name}")],
+                    ),
+            });
+        }
+    }
+    findings
+}
+
+fn connection_manager_node(facts: &Facts) -> Vec<Finding> {
+    let node = &facts.host.rdma.connection_manager;
+    if node.is_right_device {
+        return vec![Finding::pass("host", "/dev/infiniband/rdma_cm is there")];
+    }
+    let iwarp: Vec<&SysfsDevice> = facts.rdma_devices().iter().filter(|device| is_iwarp(device)).collect();
+    if iwarp.is_empty() {
+        return vec![Finding::skip("host", "/dev/infiniband/rdma_cm is not there, and no device here needs it")];
+    }
+    let judge = |device: &SysfsDevice| {
+        Finding::fail(&device.name, "it is an iWARP device, and /dev/infiniband/rdma_cm, which connects such, is not there")
+            .saw_not(&node.path, "missing", "a character device")
+            .mend(
+                Action::Reload,
+                "load rdma_ucm; pass the node to a container",
+                &["modprobe rdma_ucm", "docker run --device=/dev/infiniband/rdma_cm …"],
+            )
+    };
+    iwarp.into_iter().map(judge).collect()
+}
+
+fn bonds_are_followed(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for device in facts.rdma_devices() {
+        for netdev in device.netdevs.iter().filter_map(|name| facts.host.net.interface(name)) {
+            let master = netdev.master.as_ref().and_then(|name| facts.host.net.interface(name));
+            let bond = std::iter::once(netdev).chain(master).find_map(|interface| Some((interface, interface.bond.as_ref()?)));
+            let Some((interface, mode)) = bond.and_then(|(interface, bond)| Some((interface, bond.mode.as_ref()?))) else { continue };
+            let number = mode.split_whitespace().nth(1).unwrap_or_default();
+            findings.push(match (family_of(device), number) {
+                (Some("mlx5"), "1" | "2" | "4") => Finding::pass(&device.name, format!("RoCE follows the bond {}", interface.name)),
+                (Some("mlx5"), _) => Finding::warn(&device.name, format!("RoCE does not follow the bond {} in this mode", interface.name))
+                    .saw_not(format!("/sys/class/net/{}/bonding/mode", interface.name), mode, "active-backup 1, balance-xor 2 or 802.3ad 4")
+                    .mend(Action::Tune, "use one of these modes, or keep RDMA ports out of the bond", &[]),
+                _ => Finding::skip(&device.name, format!("how its family treats the bond {} is not known here", interface.name)),
+            });
+        }
+    }
+    findings
+}
+
+fn virtual_functions(facts: &Facts) -> Vec<Finding> {
+    let judge = |device: &SysfsDevice| {
+        let is_virtual = device.pci.as_ref()?.is_virtual_function;
+        Some(if is_virtual {
+            Finding::skip(&device.name, "a virtual function: its limits are set by its host; `rdmadoctor qp-matrix` finds them")
+        } else {
+            Finding::pass(&device.name, "a physical function, as this host sees it")
+        })
+    };
+    facts.rdma_devices().iter().filter_map(judge).collect()
+}
+
+fn required_devices(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let devices = facts.rdma_devices();
+    for name in &facts.wanted.devices {
+        findings.push(match devices.iter().find(|device| device.name == *name) {
+            None => Finding::fail(name, format!("the policy requires {name}, and there is no such device")).saw_not(
+                "/sys/class/infiniband",
+                devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" "),
+                name,
+            ),
+            Some(device) if device.ports.iter().any(is_active) => Finding::pass(name, format!("{name} is there, as the policy requires")),
+            Some(_) => Finding::fail(name, format!("the policy requires {name}, and none of its ports is active"))
+                .about(format!("{name}/1"))
+                .saw_not(format!("/sys/class/infiniband/{name}/ports"), "none active", "an active one"),
+        });
+    }
+    for family in &facts.wanted.families {
+        findings.push(match devices.iter().find(|device| family_of(device) == Some(family)) {
+            Some(device) => Finding::pass(family, format!("{} is of the family {family}, as the policy requires", device.name)),
+            None => Finding::fail(family, format!("the policy requires a device of the family {family}, and there is none")).saw_not(
+                "/sys/class/infiniband",
+                "none of this family",
+                family,
+            ),
+        });
+    }
+    findings
+}
+
+fn rates_agree(facts: &Facts) -> Vec<Finding> {
+    // Devices of one kind: the same part on the same PCI numbers.
+    let kind = |device: &SysfsDevice| device.pci.as_ref().and_then(|pci| Some((pci.vendor_id?, pci.device_id?, device.hca_type.clone())));
+    type Kind = Option<(u16, u16, Option<String>)>;
+    let rates: Vec<(&SysfsDevice, &SysfsPort, Kind, u64)> = facts
+        .ports()
+        .filter(|(_, port)| is_active(port))
+        .filter_map(|(device, port)| Some((device, port, kind(device), port.rate_bits_per_second?)))
+        .collect();
+    let judge = |(device, port, own, rate): &(&SysfsDevice, &SysfsPort, Kind, u64)| {
+        let name = port_name(device, port);
+        if let Some(least) = facts.wanted.port_bits_per_second.filter(|least| rate < least) {
+            return Finding::fail(name, "it is slower than the policy requires").saw_not("rate", gigabits(*rate), gigabits(least));
+        }
+        let best = rates.iter().filter(|(_, _, kind, _)| own.is_some() && kind == own).map(|(_, _, _, rate)| *rate).max().unwrap_or(*rate);
+        if *rate >= best {
+            return Finding::pass(name, format!("it runs at {}", gigabits(*rate)));
+        }
+        Finding::warn(name, format!("it runs at {}, others of its kind here at {}", gigabits(*rate), gigabits(best)))
+            .saw_not(format!("/sys/class/infiniband/{}/ports/{}/rate", device.name, port.port), gigabits(*rate), gigabits(best))
+            .mend(Action::AskFabric, "check cable, module, switch port and forward error correction", &[])
+    };
+    rates.iter().map(judge).collect()
+}
+
+fn gigabits(bits: u64) -> String {
+    format!("{} Gb/s", bits / 1_000_000_000)
+}
+
+fn firmware_agrees(facts: &Facts) -> Vec<Finding> {
+    let board = |device: &SysfsDevice| {
+        let pci = device.pci.as_ref()?;
+        Some((pci.vendor_id?, pci.device_id?, device.board_id.clone()?))
+    };
+    let judge = |device: &SysfsDevice| {
+        let (own, firmware) = (board(device)?, device.firmware.as_ref()?);
+        let others = facts.rdma_devices().iter().filter(|other| board(other).as_ref() == Some(&own));
+        let mut versions: Vec<&String> = others.filter_map(|other| other.firmware.as_ref()).collect();
+        versions.sort();
+        versions.dedup();
+        // Only devices of the version that fewer have need to be named; with two alike, all are.
+        Some(if versions.len() == 1 {
+            Finding::pass(&device.name, format!("firmware {firmware}, as all of its board"))
+        } else {
+            let all = versions.iter().map(|version| version.as_str()).collect::<Vec<_>>().join(", ");
+            Finding::warn(&device.name, "devices of its board have different firmware")
+                .saw_not(format!("/sys/class/infiniband/{}/fw_ver", device.name), firmware, format!("one of {all} for all"))
+                .mend(Action::Replace, "bring all to one version with the vendor's tool", &["mlxfwmanager --online -u"])
+        })
+    };
+    facts.rdma_devices().iter().filter_map(judge).collect()
+}

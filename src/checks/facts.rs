@@ -1,0 +1,198 @@
+//! The whole tree of facts that checks judge: one value that can be written down and read back.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::facts::host::HostFacts;
+use crate::facts::{Device, Devices};
+use crate::host::modules::{Module, ModuleState, ModulesFacts};
+use crate::host::net::NetInterface;
+use crate::host::pcie::PcieFunction;
+use crate::host::rdma::{SysfsDevice, SysfsPort};
+use crate::qp::DeviceReport;
+use crate::worker::{Inventory, VerbsDevice};
+
+/// Everything that is known of a host.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Facts {
+    /// What files say.
+    pub host: HostFacts,
+    /// Kernel modules.
+    pub modules: ModulesFacts,
+    /// RDMA devices as sysfs and the verbs library see them.
+    pub devices: Devices,
+    /// What the verbs library says; absent where it was not asked.
+    pub verbs: Option<VerbsFacts>,
+    /// What was tried on each device; absent where nothing was.
+    pub queue_pairs: Option<Vec<DeviceReport>>,
+    /// What the GPUs' driver says; absent where it was not asked.
+    pub gpus: Option<Vec<GpuFacts>>,
+    /// What this host must have.
+    pub wanted: Wanted,
+}
+
+/// What the verbs library says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerbsFacts {
+    /// Its answer.
+    pub inventory: Option<Inventory>,
+    /// Why there is none: the child process crashed, hung or could not start.
+    pub failure: Option<String>,
+}
+
+/// What a GPU's driver says of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuFacts {
+    /// Its PCI address.
+    pub pci: String,
+    /// Why the driver does not answer for it.
+    pub error: Option<String>,
+    /// How long the driver took to answer.
+    pub answered_in_us: Option<u64>,
+    /// CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED.
+    pub dma_buf_supported: Option<bool>,
+    /// CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED.
+    pub gpu_direct_rdma_supported: Option<bool>,
+    /// Memory of the GPU.
+    pub memory_bytes: Option<u64>,
+    /// Window onto it.
+    pub bar1_bytes: Option<u64>,
+    /// Whether it is divided (MIG).
+    pub is_divided: Option<bool>,
+}
+
+/// What a host must have, by the user's policy and the engines that were named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wanted {
+    /// RDMA devices.
+    pub devices: Vec<String>,
+    /// Families of devices.
+    pub families: Vec<String>,
+    /// Kernel modules.
+    pub modules: Vec<String>,
+    /// Engines with their versions.
+    pub engines: Vec<WantedEngine>,
+    /// Least RLIMIT_MEMLOCK.
+    pub memlock_bytes: Option<u64>,
+    /// Least rate of a port.
+    pub port_bits_per_second: Option<u64>,
+    /// How often a link may have gone down in the kernel's log.
+    pub link_downs: Option<u64>,
+}
+
+/// An engine that must work here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WantedEngine {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it connects queue pairs by itself, without rdma_cm.
+    pub connects_itself: bool,
+}
+
+impl Facts {
+    /// RDMA devices that sysfs shows.
+    #[must_use]
+    pub fn rdma_devices(&self) -> &[SysfsDevice] {
+        self.host.rdma.devices.as_deref().unwrap_or_default()
+    }
+
+    /// Each port with its device.
+    pub fn ports(&self) -> impl Iterator<Item = (&SysfsDevice, &SysfsPort)> {
+        self.rdma_devices().iter().flat_map(|device| device.ports.iter().map(move |port| (device, port)))
+    }
+
+    /// A device with both views.
+    #[must_use]
+    pub fn device(&self, name: &str) -> Option<&Device> {
+        self.devices.devices.iter().find(|device| device.name == name)
+    }
+
+    /// What the verbs library says, where it answered.
+    #[must_use]
+    pub fn inventory(&self) -> Option<&Inventory> {
+        self.verbs.as_ref()?.inventory.as_ref()
+    }
+
+    /// A device as the verbs library sees it.
+    #[must_use]
+    pub fn verbs_device(&self, name: &str) -> Option<&VerbsDevice> {
+        self.inventory()?.devices.iter().find(|device| device.name == name)
+    }
+
+    /// What is known of a module.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<&Module> {
+        self.modules.modules.iter().find(|module| module.name == name)
+    }
+
+    /// Whether the kernel has a module. `None` where that is not known.
+    #[must_use]
+    pub fn in_kernel(&self, name: &str) -> Option<bool> {
+        match self.module(name)?.state {
+            ModuleState::Loaded | ModuleState::BuiltIn => Some(true),
+            ModuleState::OnDisk | ModuleState::Absent | ModuleState::NotLoaded => Some(false),
+            ModuleState::Unknown => None,
+        }
+    }
+
+    /// GPUs on the PCI bus.
+    pub fn pci_gpus(&self) -> impl Iterator<Item = &PcieFunction> {
+        self.host.pcie.functions.iter().flatten().filter(|function| function.is_gpu())
+    }
+
+    /// GPUs of NVIDIA.
+    pub fn nvidia_gpus(&self) -> impl Iterator<Item = &PcieFunction> {
+        self.pci_gpus().filter(|function| function.function.vendor_id == Some(0x10de))
+    }
+
+    /// Whether this is a container.
+    #[must_use]
+    pub fn is_container(&self) -> bool {
+        self.host.limits.container.is_container
+    }
+
+    /// Interfaces of a port that are in this network namespace.
+    #[must_use]
+    pub fn interfaces(&self, device: &SysfsDevice, port: &SysfsPort) -> Vec<&NetInterface> {
+        let mut names: Vec<&str> = port.gids.iter().filter_map(|gid| gid.netdev.as_deref()).collect();
+        if names.is_empty() && device.ports.len() == 1 {
+            names = device.netdevs.iter().map(String::as_str).collect();
+        }
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().filter_map(|name| self.host.net.interface(name)).collect()
+    }
+}
+
+/// The family of a device, where it is known.
+#[must_use]
+pub fn family_of(device: &SysfsDevice) -> Option<&str> {
+    device.family.as_ref().map(|guess| guess.family.as_str())
+}
+
+/// Whether a device is an iWARP adapter, whose queue pairs rdma_cm connects.
+#[must_use]
+pub fn is_iwarp(device: &SysfsDevice) -> bool {
+    // include/rdma/ib_verbs.h, `RDMA_NODE_RNIC`.
+    device.node_type.as_ref().is_some_and(|node_type| node_type.code == 4)
+}
+
+/// Whether a port speaks RoCE.
+#[must_use]
+pub fn is_roce(device: &SysfsDevice, port: &SysfsPort) -> bool {
+    !is_iwarp(device) && port.link_layer.as_deref() == Some("Ethernet")
+}
+
+/// Whether a port speaks InfiniBand.
+#[must_use]
+pub fn is_infiniband(port: &SysfsPort) -> bool {
+    port.link_layer.as_deref() == Some("InfiniBand")
+}
+
+/// Whether a port is active.
+#[must_use]
+pub fn is_active(port: &SysfsPort) -> bool {
+    port.state.as_ref().is_some_and(|state| state.code == 4)
+}

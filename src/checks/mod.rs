@@ -1,0 +1,251 @@
+//! Checks: pure functions from what is known of a host to findings, in one registry.
+
+mod addresses;
+mod container;
+mod devices;
+mod explain;
+mod facts;
+mod finding;
+mod gpus;
+mod health;
+mod library;
+mod limits;
+mod modules;
+mod pcie;
+mod policy;
+mod probe;
+mod qos;
+mod queue_pairs;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use explain::{Explanation, Explanations};
+pub use facts::{Facts, GpuFacts, VerbsFacts, Wanted, WantedEngine};
+pub use finding::{Action, Evidence, Finding, Remedy, Status};
+pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
+pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
+
+/// What a check is about; the middle digits of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Category {
+    /// 01: libraries and providers.
+    Library,
+    /// 02: kernel modules.
+    Modules,
+    /// 03: devices and ports.
+    Devices,
+    /// 04: addresses, partitions and MTU.
+    Addresses,
+    /// 05: limits and permissions.
+    Limits,
+    /// 06: queue pairs.
+    QueuePairs,
+    /// 07: GPUs and their memory.
+    Gpus,
+    /// 08: PCI Express, NUMA and IOMMU.
+    Pcie,
+    /// 09: containers.
+    Container,
+    /// 10: quality of service.
+    Qos,
+    /// 11: health.
+    Health,
+}
+
+impl Category {
+    /// All of them, in their order.
+    pub const ALL: [Self; 11] = [
+        Self::Library,
+        Self::Modules,
+        Self::Devices,
+        Self::Addresses,
+        Self::Limits,
+        Self::QueuePairs,
+        Self::Gpus,
+        Self::Pcie,
+        Self::Container,
+        Self::Qos,
+        Self::Health,
+    ];
+
+    /// The first two digits of its ids.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Library => "libraries and providers",
+            Self::Modules => "kernel modules",
+            Self::Devices => "devices and ports",
+            Self::Addresses => "addresses and MTU",
+            Self::Limits => "limits and permissions",
+            Self::QueuePairs => "queue pairs",
+            Self::Gpus => "GPUs and their memory",
+            Self::Pcie => "PCI Express, NUMA, IOMMU",
+            Self::Container => "container",
+            Self::Qos => "quality of service",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// How much effort a check takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Files only, no device is opened: within 2 s.
+    Quick,
+    /// Opens devices and tries queue pairs: within 30 s.
+    #[default]
+    Standard,
+}
+
+impl Level {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+        }
+    }
+
+    /// The time that it may take.
+    #[must_use]
+    pub fn budget(self) -> std::time::Duration {
+        std::time::Duration::from_secs(match self {
+            Self::Quick => 2,
+            Self::Standard => 30,
+        })
+    }
+}
+
+/// One check.
+#[derive(Debug)]
+pub struct Check {
+    /// `RD-` and four digits, never used again for anything else.
+    pub id: &'static str,
+    /// What holds where all is well.
+    pub title: &'static str,
+    /// What it is about.
+    pub category: Category,
+    /// How much effort it takes.
+    pub level: Level,
+    /// Why it matters.
+    pub why: &'static str,
+    /// How to confirm it by hand.
+    pub confirm: &'static str,
+    /// How to mend it.
+    pub mend: &'static str,
+    /// Where this is known from.
+    pub sources: &'static [&'static str],
+    /// Checks whose findings can be the cause of this one's.
+    pub depends_on: &'static [&'static str],
+    /// The check itself.
+    pub run: fn(&Facts) -> Vec<Finding>,
+}
+
+/// Every check, by category and id.
+pub fn registry() -> impl Iterator<Item = &'static Check> {
+    [
+        library::CHECKS,
+        modules::CHECKS,
+        devices::CHECKS,
+        addresses::CHECKS,
+        limits::CHECKS,
+        queue_pairs::CHECKS,
+        gpus::CHECKS,
+        pcie::CHECKS,
+        container::CHECKS,
+        qos::CHECKS,
+        health::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// A check that is not there, with those that are near.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown check `{wanted}`; {}", alike(.near))]
+pub struct UnknownCheck {
+    /// What was asked for.
+    pub wanted: String,
+    /// Ids that look alike, with their titles.
+    pub near: Vec<String>,
+}
+
+fn alike(near: &[String]) -> String {
+    if near.is_empty() { "`rdmadoctor explain` lists them all".to_owned() } else { format!("near are {}", near.join(", ")) }
+}
+
+/// A check by its id; `RD-` may be left out.
+///
+/// # Errors
+/// There is none.
+pub fn find(wanted: &str) -> Result<&'static Check, UnknownCheck> {
+    let upper = wanted.trim().to_ascii_uppercase();
+    let id = if upper.starts_with("RD-") { upper } else { format!("RD-{upper}") };
+    registry().find(|check| check.id == id).ok_or_else(|| {
+        let alike = |check: &&Check| check.id.chars().zip(id.chars()).filter(|(one, other)| one == other).count();
+        let mut candidates: Vec<&Check> = registry().filter(|check| alike(check) >= 6).collect();
+        candidates.sort_by_key(|check| std::cmp::Reverse(alike(check)));
+        let near = candidates.iter().take(5).map(|check| format!("{} ({})", check.id, check.title)).collect();
+        UnknownCheck { wanted: wanted.to_owned(), near }
+    })
+}
+
+/// Runs checks and links what follows from what.
+pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for check in checks {
+        findings.extend(run_one(facts, check));
+    }
+    link(&mut findings);
+    findings
+}
+
+fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
+    // No check may take the others with it.
+    let mut findings = catch_unwind(AssertUnwindSafe(|| (check.run)(facts)))
+        .unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]);
+    if findings.is_empty() {
+        findings.push(Finding::skip("host", "nothing here that this is about"));
+    }
+    for finding in &mut findings {
+        check.id.clone_into(&mut finding.id);
+    }
+    findings
+}
+
+/// Gives each finding that is not well the nearest one that it follows from. Dependencies have no cycles, so neither have these links.
+fn link(findings: &mut [Finding]) {
+    let mut links = Vec::new();
+    for (index, finding) in findings.iter().enumerate() {
+        if finding.status == Status::Pass {
+            continue;
+        }
+        let depends_on = find(&finding.id).map_or(&[][..], |check| check.depends_on);
+        let roots = depends_on.iter().flat_map(|id| findings.iter().filter(move |root| root.id == *id));
+        let fits = |root: &&Finding| matches!(root.status, Status::Fail | Status::Warn) && finding.can_follow_from(root);
+        let roots: Vec<&Finding> = roots.filter(fits).collect();
+        // A failure does not follow from a mere warning where there is a failure to follow from.
+        let root = roots.iter().find(|root| root.status == Status::Fail).or_else(|| roots.first());
+        links.extend(root.map(|root| (index, root.key())));
+    }
+    for (index, key) in links {
+        if let Some(finding) = findings.get_mut(index) {
+            finding.because = Some(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

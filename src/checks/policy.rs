@@ -1,0 +1,183 @@
+//! What the user wants of a host: requirements, severities, suppressions, thresholds.
+
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, Status, find};
+
+/// The schema that policy files name.
+pub const POLICY_SCHEMA: &str = "rdmadoctor/policy/1";
+
+/// A policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// [`POLICY_SCHEMA`].
+    pub schema: String,
+    /// What the host must have.
+    #[serde(default)]
+    pub require: Requirements,
+    /// How grave findings of a check are.
+    #[serde(default)]
+    pub severity: Vec<SeverityRule>,
+    /// Findings that do not count for a while.
+    #[serde(default)]
+    pub suppress: Vec<Suppression>,
+    /// Bounds that only the user can know.
+    #[serde(default)]
+    pub thresholds: Thresholds,
+}
+
+/// What the host must have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Requirements {
+    /// RDMA devices, by name, each with an active port.
+    pub devices: Vec<String>,
+    /// Families of which there must be a device.
+    pub families: Vec<String>,
+    /// Engines whose queue pairs must be granted, `NAME` or `NAME@VERSION`.
+    pub engines: Vec<String>,
+    /// Modules that the kernel must have.
+    pub modules: Vec<String>,
+}
+
+/// How grave a check's findings are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeverityRule {
+    /// The check's id.
+    pub check: String,
+    /// What its warnings and failures count as.
+    pub status: Severity,
+}
+
+/// Warning or failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// A warning.
+    Warn,
+    /// A failure.
+    Fail,
+}
+
+/// A finding that does not count for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suppression {
+    /// The check's id.
+    pub check: String,
+    /// Only on this subject; on all of them if absent.
+    pub subject: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The last day on which it holds: `2027-03-31`.
+    pub until: String,
+}
+
+/// Bounds that only the user can know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Thresholds {
+    /// Least locked memory.
+    pub memlock_bytes: Option<u64>,
+    /// Least rate of every active port.
+    pub port_bits_per_second: Option<u64>,
+    /// How often a link may have gone down in the kernel's log.
+    pub link_downs: Option<u64>,
+}
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("{}: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is no policy.
+    #[error("{}: {message}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with line and column where they are known.
+        message: String,
+    },
+}
+
+/// More is no policy that somebody wrote.
+const LONGEST_BYTES: u64 = 1 << 20;
+
+impl Policy {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no policy.
+    pub fn load(file: &Path) -> Result<Self, PolicyError> {
+        let unreadable = |source| PolicyError::Unreadable { file: file.to_owned(), source };
+        let mut text = String::new();
+        let opened = std::fs::File::open(file).map_err(unreadable)?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(opened, LONGEST_BYTES), &mut text).map_err(unreadable)?;
+        Self::parse(file, &text)
+    }
+
+    /// Reads a text; `file` is for messages.
+    ///
+    /// # Errors
+    /// It is no policy.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, PolicyError> {
+        let invalid = |message: String| PolicyError::Invalid { file: file.to_owned(), message };
+        let policy: Self = serde_yaml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        if policy.schema != POLICY_SCHEMA {
+            return Err(invalid(format!("schema is `{}`, expected `{POLICY_SCHEMA}`", policy.schema)));
+        }
+        let named = policy.severity.iter().map(|rule| &rule.check).chain(policy.suppress.iter().map(|rule| &rule.check));
+        for id in named {
+            find(id).map_err(|error| invalid(error.to_string()))?;
+        }
+        for rule in &policy.suppress {
+            if rule.reason.trim().is_empty() {
+                return Err(invalid(format!("the suppression of {} gives no reason", rule.check)));
+            }
+            rule.last_day().ok_or_else(|| invalid(format!("`{}` is no day such as 2027-03-31", rule.until)))?;
+        }
+        let families: Vec<&str> = crate::host::family::names().collect();
+        if let Some(unknown) = policy.require.families.iter().find(|family| !families.contains(&family.as_str())) {
+            return Err(invalid(format!("unknown family `{unknown}`; known are {}", families.join(", "))));
+        }
+        Ok(policy)
+    }
+
+    /// How grave a finding is under this policy.
+    pub(super) fn severity_of(&self, finding: &Finding) -> Status {
+        let rule = self.severity.iter().rfind(|rule| is_check(&rule.check, &finding.id));
+        match (finding.status, rule.map(|rule| rule.status)) {
+            (Status::Warn | Status::Fail, Some(Severity::Warn)) => Status::Warn,
+            (Status::Warn | Status::Fail, Some(Severity::Fail)) => Status::Fail,
+            (status, _) => status,
+        }
+    }
+}
+
+impl Suppression {
+    /// The last day on which it holds.
+    pub(super) fn last_day(&self) -> Option<Date> {
+        self.until.trim().parse().ok()
+    }
+
+    /// Whether it speaks of a finding, on whichever day.
+    pub(super) fn is_about(&self, finding: &Finding) -> bool {
+        is_check(&self.check, &finding.id) && self.subject.as_ref().is_none_or(|subject| *subject == finding.subject)
+    }
+}
+
+fn is_check(wanted: &str, id: &str) -> bool {
+    find(wanted).is_ok_and(|check| check.id == id)
+}

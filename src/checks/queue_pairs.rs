@@ -1,0 +1,322 @@
+//! 06: queue pairs, tried on the devices themselves.
+
+use super::{Action, Category, Check, Facts, Finding, Level};
+use crate::host::log::Event;
+use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "RD-0601",
+        title: "each device grants a modest queue pair",
+        category: Category::QueuePairs,
+        level: Level::Standard,
+        why: "A device that refuses the smallest request is of no use to any engine: its driver, firmware or this process's limits are at fault, not the engine.",
+        confirm: "rdmadoctor qp-matrix DEV; ibv_rc_pingpong -d DEV",
+        mend: "Follow the cause that the finding names: locked memory, a driver in trouble, a device without RC.",
+        sources: &["Linux, drivers/infiniband/core/verbs.c, create_qp"],
+        depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-1110", "RD-1111"],
+        run: modest_request,
+    },
+    Check {
+        id: "RD-0602",
+        title: "each device grants the queue pairs of the engines asked about",
+        category: Category::QueuePairs,
+        level: Level::Standard,
+        why: "Devices publish one max_sge and no max_inline_data: only trying tells what a device refuses. Many engines use the null \
+              pointer that ibv_create_qp then returns and die of SIGSEGV.",
+        confirm: "rdmadoctor qp-matrix --engine NAME@VERSION",
+        mend: "Use the setting or the release that the finding names; both were granted on this very device where it says so.",
+        sources: &["InternLM/lmdeploy issue 3579", "linux-rdma/perftest issue 139", "ofiwg/libfabric issue 8256"],
+        depends_on: &["RD-0601", "RD-0501", "RD-0506"],
+        run: engines_are_granted,
+    },
+    Check {
+        id: "RD-0603",
+        title: "a queue pair can be connected without rdma_cm",
+        category: Category::QueuePairs,
+        level: Level::Standard,
+        why: "Most engines exchange addresses by themselves and walk the states with ibv_modify_qp. A queue pair that does not reach RTS when it is connected with itself reaches no peer either.",
+        confirm: "rdmadoctor qp-matrix DEV; ibv_rc_pingpong -d DEV -g INDEX",
+        mend: "Follow the cause: a port that is down, no usable GID, or a device that only rdma_cm connects.",
+        sources: &["rdma-core, libibverbs/man/ibv_modify_qp.3", "kvcache-ai/Mooncake issue 53"],
+        depends_on: &["RD-0210", "RD-0307", "RD-0401", "RD-0403", "RD-0601"],
+        run: connects_to_itself,
+    },
+    Check {
+        id: "RD-0604",
+        title: "no attempt crashed or hung",
+        category: Category::QueuePairs,
+        level: Level::Standard,
+        why: "A provider that dies or hangs on a request takes the engine with it instead of reporting an error.",
+        confirm: "rdmadoctor qp-matrix DEV -v",
+        mend: "Upgrade the provider (rdma-core, or the vendor's package) and the firmware; report it with the attempt that the finding names.",
+        sources: &["the attempts of this run"],
+        depends_on: &["RD-1110"],
+        run: nothing_crashed,
+    },
+    Check {
+        id: "RD-0605",
+        title: "no registration was larger than an eRDMA device takes",
+        category: Category::QueuePairs,
+        level: Level::Quick,
+        why: "eRDMA bounds the size of one memory region. An engine that registers its whole cache at once gets `Input/output error`, and only the kernel's log says why.",
+        confirm: "dmesg | grep 'Out of mr size'; ibv_devinfo -v | grep max_mr_size",
+        mend: "Make the engine's segments smaller than the limit.",
+        sources: &["kvcache-ai/Mooncake issue 304, pull requests 364 and 1765"],
+        depends_on: &[],
+        run: region_sizes,
+    },
+    Check {
+        id: "RD-0606",
+        title: "no program asked a bnxt_re device for more than it has",
+        category: Category::QueuePairs,
+        level: Level::Quick,
+        why: "bnxt_re writes the figures of a refused queue pair to the kernel's log, which the program that asked never shows.",
+        confirm: "dmesg | grep 'Create QP failed - max exceeded'",
+        mend: "Lower the engine's setting for the figure that is over its limit.",
+        sources: &["Linux, drivers/infiniband/hw/bnxt_re/ib_verbs.c, bnxt_re_test_qp_limits"],
+        depends_on: &[],
+        run: logged_refusals,
+    },
+];
+
+/// The reports of devices, or why there are none.
+fn reports(facts: &Facts) -> Result<&[DeviceReport], Vec<Finding>> {
+    match &facts.queue_pairs {
+        None => Err(vec![Finding::skip("host", "no queue pair was tried")]),
+        Some(reports) if reports.is_empty() => Err(vec![Finding::skip("host", "there is no device on which a queue pair could be tried")]),
+        Some(reports) => Ok(reports),
+    }
+}
+
+fn modest_request(facts: &Facts) -> Vec<Finding> {
+    let reports = match reports(facts) {
+        Ok(reports) => reports,
+        Err(skipped) => return skipped,
+    };
+    let judge = |report: &DeviceReport| {
+        let name = &report.device;
+        match report.base.as_ref() {
+            None => Finding::skip(name, "it was not tried"),
+            Some(base) => match &base.outcome {
+                Outcome::Granted { .. } => Finding::pass(name, format!("a modest {} queue pair is granted", base.request.qp_type)),
+                Outcome::NotRun { why } => Finding::skip(name, format!("it was not tried: {why}")),
+                outcome => Finding::fail(name, "not even a modest queue pair is granted")
+                    .saw_not("ibv_create_qp", outcome_shown(outcome), "granted")
+                    .saw("request", asked(&base.request))
+                    .mend(
+                        Action::Tune,
+                        "find out with the whole matrix",
+                        &[&format!("rdmadoctor qp-matrix {name} -v"), "dmesg | tail -50"],
+                    ),
+            },
+        }
+    };
+    reports.iter().map(judge).collect()
+}
+
+/// A request as `--ask` takes it.
+fn asked(request: &QpRequest) -> String {
+    let parts = Parameter::ALL.into_iter().filter(|parameter| *parameter != Parameter::Srq || request.srq.is_some());
+    parts.map(|parameter| format!("{parameter}={}", parameter.get(request))).collect::<Vec<_>>().join(",")
+}
+
+fn outcome_shown(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Granted { .. } => "granted".to_owned(),
+        Outcome::Refused { error } => error.to_string(),
+        Outcome::Crashed { signal, .. } => format!("the process died of {signal}"),
+        Outcome::Hung { deadline_ms, .. } => format!("no answer in {deadline_ms} ms"),
+        Outcome::NotRun { why } => format!("not tried: {why}"),
+    }
+}
+
+fn engines_are_granted(facts: &Facts) -> Vec<Finding> {
+    if facts.wanted.engines.is_empty() {
+        return vec![Finding::skip("host", "no engine was asked about; --engine NAME[@VERSION] asks for one")];
+    }
+    let reports = match reports(facts) {
+        Ok(reports) => reports,
+        Err(skipped) => return skipped,
+    };
+    reports.iter().flat_map(|report| report.asks.iter().map(move |ask| judge_ask(report, ask))).collect()
+}
+
+fn judge_ask(report: &DeviceReport, ask: &AskReport) -> Finding {
+    let engine = match (&ask.engine, &ask.version) {
+        (Some(engine), Some(version)) => format!("{engine}@{version}"),
+        (Some(engine), None) => engine.clone(),
+        _ => "asked".to_owned(),
+    };
+    let subject = format!("{}/{engine}/{}", report.device, ask.queue);
+    let device = &report.device;
+    match ask.verdict.as_str() {
+        "granted" => return Finding::pass(subject, format!("{device} grants the {} queue pair of {engine}", ask.queue)),
+        "not_run" => return Finding::skip(subject, "it was not tried: the time or the number of attempts was over"),
+        _ => {}
+    }
+    let culprits: Vec<String> = ask.culprits.iter().map(culprit_shown).collect();
+    let what = if culprits.is_empty() { "its request as a whole".to_owned() } else { culprits.join(" and ") };
+    let mut finding = Finding::graded(
+        !ask.optional,
+        subject,
+        format!("{device} {} the {} queue pair of {engine}: {what}", verdict_shown(&ask.verdict), ask.queue),
+    );
+    if let Some(first) = ask.attempts.first() {
+        finding = finding.saw_not("ibv_create_qp", outcome_shown(&first.outcome), "granted").saw("request", asked(&first.request));
+    }
+    for culprit in &ask.culprits {
+        finding = finding.saw_not(culprit.parameter.name(), format!("{} asked", culprit.asked), format!("{} is granted", culprit.accepted));
+    }
+    finding.evidence.extend(ask.cause.iter().flat_map(|cause| &cause.evidence).map(|seen| super::Evidence {
+        source: "attempts".to_owned(),
+        value: seen.clone(),
+        expected: None,
+    }));
+    if let Some(seen) = &ask.on_refusal {
+        finding = finding.saw("what its user sees", seen);
+    }
+    let (action, summary, commands) = remedy(ask, &engine);
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    finding.mend(action, summary, &commands)
+}
+
+fn verdict_shown(verdict: &str) -> &str {
+    match verdict {
+        "crashed" => "crashes on",
+        "hung" => "hangs on",
+        _ => "refuses",
+    }
+}
+
+fn culprit_shown(culprit: &CulpritReport) -> String {
+    format!("{} {} where {} is granted", culprit.parameter, culprit.asked, culprit.accepted)
+}
+
+/// What makes a request pass: settings, other releases, or what the cause says.
+fn remedy(ask: &AskReport, engine: &str) -> (Action, String, Vec<String>) {
+    let mut parts = Vec::new();
+    let mut commands = Vec::new();
+    let mut action = Action::Tune;
+    for remedy in &ask.remedies {
+        match remedy {
+            Remedy::Settings { settings } => {
+                parts.push(format!("start {engine} with {}", settings.join(" ")));
+                commands.push(format!("export {}", settings.join(" ")));
+            }
+            Remedy::Versions { versions } => {
+                action = Action::Replace;
+                let name = ask.engine.as_deref().unwrap_or("the engine");
+                parts.push(format!("use {name} {}, all of whose queue pairs are granted here", versions.join(" or ")));
+            }
+            Remedy::NoSetting { parameters } => {
+                action = Action::Replace;
+                let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name()).collect();
+                parts.push(format!("no setting of {engine} changes {}", names.join(" or ")));
+            }
+            Remedy::Request { changes } => parts.push(format!("ask {}", changes.join(" and "))),
+        }
+    }
+    if let Some(step) = ask.cause.as_ref().and_then(|cause| cause.next_step.as_ref()) {
+        parts.push(step.clone());
+    }
+    if parts.is_empty() {
+        parts.push("no smaller request of this shape is granted; see the whole matrix".to_owned());
+    }
+    commands.push(format!("rdmadoctor qp-matrix --engine {engine} -v"));
+    (action, parts.join("; "), commands)
+}
+
+fn connects_to_itself(facts: &Facts) -> Vec<Finding> {
+    let reports = match reports(facts) {
+        Ok(reports) => reports,
+        Err(skipped) => return skipped,
+    };
+    // Engines that connect through rdma_cm only do not need it.
+    let is_needed = facts.wanted.engines.is_empty() || facts.wanted.engines.iter().any(|engine| engine.connects_itself);
+    let judge = |report: &DeviceReport| {
+        let Some(connection) = &report.connection else {
+            return Finding::skip(&report.device, "no queue pair was connected");
+        };
+        let subject = format!("{}/{}", report.device, connection.port);
+        let Some(refused) = &connection.refused else {
+            return Finding::pass(subject, "a queue pair was connected with itself");
+        };
+        let cause = connection.cause.as_ref();
+        let why = cause.map_or_else(|| format!("it comes to {} only", connection.reached), |cause| cause.summary.clone());
+        let is_network = cause.is_some_and(|cause| cause.class == CauseClass::Network);
+        Finding::graded(
+            is_needed && !facts.wanted.engines.is_empty(),
+            subject,
+            format!("a queue pair cannot be connected with itself: {why}"),
+        )
+        .saw_not("ibv_modify_qp", refused, "RTS")
+        .mend(
+            if is_network { Action::Tune } else { Action::Replace },
+            cause.and_then(|cause| cause.next_step.clone()).unwrap_or_else(|| "look at the port and its GIDs".to_owned()),
+            &[&format!("rdmadoctor devices {}", report.device)],
+        )
+    };
+    reports.iter().map(judge).collect()
+}
+
+fn nothing_crashed(facts: &Facts) -> Vec<Finding> {
+    let reports = match reports(facts) {
+        Ok(reports) => reports,
+        Err(skipped) => return skipped,
+    };
+    let judge = |report: &DeviceReport| {
+        let attempts = report.base.iter().chain(report.asks.iter().flat_map(|ask| &ask.attempts));
+        let broken = attempts.into_iter().find(|attempt| matches!(attempt.outcome, Outcome::Crashed { .. } | Outcome::Hung { .. }));
+        match broken {
+            None => Finding::pass(&report.device, format!("{} attempts came back", report.attempts_total)),
+            Some(attempt) => Finding::fail(&report.device, "an attempt crashed or hung")
+                .saw_not(asked(&attempt.request), outcome_shown(&attempt.outcome), "granted or refused")
+                .mend(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),
+        }
+    };
+    reports.iter().map(judge).collect()
+}
+
+fn region_sizes(facts: &Facts) -> Vec<Finding> {
+    let log = &facts.host.log;
+    let Some(source) = &log.source else {
+        return vec![Finding::skip("host", "the kernel's log cannot be read here")];
+    };
+    let findings: Vec<Finding> = log
+        .events
+        .iter()
+        .filter_map(|logged| match logged.event {
+            Event::ErdmaMemoryRegionTooLarge { asked_bytes, limit_bytes } => Some(
+                Finding::warn("host", "a program registered a larger region than an eRDMA device takes")
+                    .saw_not(source, format!("{asked_bytes} bytes asked"), format!("at most {limit_bytes} bytes"))
+                    .mend(Action::Tune, format!("make the engine's segments smaller than {limit_bytes} bytes"), &[]),
+            ),
+            _ => None,
+        })
+        .collect();
+    if findings.is_empty() { vec![Finding::pass("host", "the log tells of no region that was too large")] } else { findings }
+}
+
+fn logged_refusals(facts: &Facts) -> Vec<Finding> {
+    let log = &facts.host.log;
+    let Some(source) = &log.source else {
+        return vec![Finding::skip("host", "the kernel's log cannot be read here")];
+    };
+    let mut findings = Vec::new();
+    for logged in &log.events {
+        let Event::BnxtQueuePairRefused { device, limits } = &logged.event else { continue };
+        let over: Vec<_> = limits.iter().filter(|limit| limit.asked > limit.limit).collect();
+        let what: Vec<String> =
+            over.iter().map(|limit| format!("{} {} where {} is the most", limit.parameter, limit.asked, limit.limit)).collect();
+        findings.push(
+            Finding::warn(
+                device.clone().unwrap_or_else(|| "host".to_owned()),
+                format!("a program's queue pair was refused: {}", what.join(", ")),
+            )
+            .saw(source, &logged.line)
+            .mend(Action::Tune, "lower the engine's setting for it", &["rdmadoctor qp-matrix --engine all"]),
+        );
+    }
+    if findings.is_empty() { vec![Finding::pass("host", "the log tells of no refused queue pair")] } else { findings }
+}

@@ -1,0 +1,320 @@
+//! `probe` for people and for programs that have formats of their own.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::{Format, Style, Table};
+use crate::checks::{Category, Finding, Probe, Status, SuppressionState, registry};
+
+impl Table for Probe {
+    fn table(&self, style: &Style) -> String {
+        let style = *style;
+        let mut out = String::new();
+        for category in Category::ALL {
+            let own: Vec<&Finding> = of(self, category).collect();
+            if own.is_empty() {
+                continue;
+            }
+            out += &format!("{} {}  {}\n", mark(worst(&own), style), style.bold(category.title()), style.dim(summary(&own)));
+            for finding in own.iter().filter(|finding| is_told(finding, style)) {
+                out += &tree(self, finding, style, 0);
+            }
+        }
+        for suppression in &self.suppressions {
+            let subject = suppression.subject.as_ref().map(|subject| format!(" on {subject}")).unwrap_or_default();
+            let (check, reason, until) = (&suppression.check, &suppression.reason, &suppression.until);
+            out += &match suppression.state {
+                SuppressionState::Applied => style.entry("suppressed", &format!("{check}{subject} until {until}: {reason}")),
+                SuppressionState::Unused => style.entry("unused", &format!("the suppression of {check}{subject} had nothing to suppress")),
+                SuppressionState::Expired => {
+                    style.entry("expired", &format!("the suppression of {check}{subject} ended on {until} and no longer applies: {reason}"))
+                }
+            };
+        }
+        let counts = self.counts;
+        let verdict = match self.verdict.as_str() {
+            "pass" => style.good("pass"),
+            "warn" => style.warn("warn"),
+            verdict => style.bad(verdict),
+        };
+        let mut parts = vec![count(counts.fail + counts.error, "failure"), count(counts.warn, "warning")];
+        if counts.consequences > 0 {
+            parts.push(count(counts.consequences, "consequence"));
+        }
+        parts.push(format!("{} passed", counts.pass));
+        parts.push(format!("{} skipped", counts.skip));
+        out += &format!(
+            "\n{} {verdict}: {}; level {}, {:.1} s of {} s\n",
+            style.bold("verdict"),
+            parts.join(", "),
+            self.level.name(),
+            Duration::from_micros(self.elapsed_us).as_secs_f64(),
+            Duration::from_micros(self.budget_us).as_secs()
+        );
+        if let Some(why) = &self.stopped {
+            out += &style.entry("stopped", why);
+        }
+        for command in &self.next_commands {
+            out += &style.entry("next", command);
+        }
+        out
+    }
+
+    fn other(&self, format: Format) -> Option<String> {
+        match format {
+            Format::Junit => Some(junit(self)),
+            Format::Github => Some(github(self)),
+            Format::Prometheus => Some(prometheus(self)),
+            Format::Markdown => Some(markdown(self)),
+            Format::Table | Format::Json => None,
+        }
+    }
+}
+
+fn of(probe: &Probe, category: Category) -> impl Iterator<Item = &Finding> {
+    probe.findings.iter().filter(move |finding| finding.id.get(3..5).and_then(|digits| digits.parse().ok()) == Some(category.number()))
+}
+
+fn count(number: u64, name: &str) -> String {
+    format!("{number} {name}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The worst of what counts.
+fn worst(findings: &[&Finding]) -> Status {
+    let has = |status| findings.iter().any(|finding| finding.status == status && finding.suppressed.is_none());
+    [Status::Error, Status::Fail, Status::Warn, Status::Pass].into_iter().find(|status| has(*status)).unwrap_or(Status::Skip)
+}
+
+fn mark(status: Status, style: Style) -> String {
+    match status {
+        Status::Pass => style.good("ok  "),
+        Status::Warn => style.warn("warn"),
+        Status::Fail => style.bad("FAIL"),
+        Status::Error => style.bad("ERR "),
+        Status::Skip => style.dim("skip"),
+    }
+}
+
+fn summary(findings: &[&Finding]) -> String {
+    let number = |status| findings.iter().filter(|finding| finding.status == status && finding.suppressed.is_none()).count();
+    let shown = [
+        (Status::Fail, "failed"),
+        (Status::Error, "broken"),
+        (Status::Warn, "to look at"),
+        (Status::Pass, "passed"),
+        (Status::Skip, "skipped"),
+    ];
+    let parts: Vec<String> = shown
+        .into_iter()
+        .map(|(status, word)| (number(status), word))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// What is drawn by itself: with -v everything, else what is bad and no consequence of another finding.
+fn is_told(finding: &Finding, style: Style) -> bool {
+    let is_drawn_elsewhere = finding.because.is_some() && finding.status.is_bad();
+    !is_drawn_elsewhere && (style.verbose || (finding.status.is_bad() && finding.suppressed.is_none()))
+}
+
+/// A finding with what follows from it below.
+fn tree(probe: &Probe, finding: &Finding, style: Style, depth: usize) -> String {
+    let indent = "  ".repeat(depth + 1);
+    let narrow = Style { width: style.width.saturating_sub(indent.len()), ..style };
+    let mut text =
+        format!("{} {} {}: {}\n", mark(finding.status, style), style.dim(&finding.id), style.bold(&finding.subject), finding.title);
+    // Of a consequence the cause is the remedy.
+    if depth == 0 || style.verbose {
+        for evidence in &finding.evidence {
+            let expected = evidence.expected.as_ref().map(|expected| format!(" (expected: {expected})")).unwrap_or_default();
+            text += &narrow.entry("evidence", &format!("{}: {}{expected}", evidence.source, evidence.value));
+        }
+        if !finding.remedy.summary.is_empty() {
+            text += &narrow.entry("remedy", &finding.remedy.summary);
+        }
+        for command in &finding.remedy.commands {
+            text += &narrow.entry("", command);
+        }
+    }
+    if let Some(why) = &finding.suppressed {
+        text += &narrow.entry("suppressed", why);
+    }
+    let mut out: String = text.lines().map(|line| format!("{indent}{line}\n")).collect();
+    let key = finding.key();
+    let consequences: Vec<&Finding> =
+        probe.findings.iter().filter(|other| other.status.is_bad() && other.because.as_ref() == Some(&key)).collect();
+    // Links have no cycles and are no longer than the chain of dependencies.
+    const DEEPEST: usize = 16;
+    if depth < DEEPEST {
+        let shown = if style.verbose { consequences.len() } else { consequences.len().min(8) };
+        for consequence in &consequences[..shown] {
+            out += &tree(probe, consequence, style, depth + 1);
+        }
+        if consequences.len() > shown {
+            out += &format!("{indent}  {}\n", style.dim(format!("and {} more that follow from it", consequences.len() - shown)));
+        }
+    }
+    out
+}
+
+/// What is wrong, with evidence and remedy, as plain lines.
+fn description(finding: &Finding) -> String {
+    let mut out = finding.title.clone() + "\n";
+    for evidence in &finding.evidence {
+        let expected = evidence.expected.as_ref().map(|expected| format!(" (expected: {expected})")).unwrap_or_default();
+        let _ = writeln!(out, "{}: {}{expected}", evidence.source, evidence.value);
+    }
+    if let Some(because) = &finding.because {
+        let _ = writeln!(out, "follows from {because}");
+    }
+    if !finding.remedy.summary.is_empty() {
+        let _ = writeln!(out, "remedy: {}", finding.remedy.summary);
+    }
+    for command in &finding.remedy.commands {
+        let _ = writeln!(out, "  {command}");
+    }
+    out
+}
+
+fn junit(probe: &Probe) -> String {
+    let mut report = Report::new("rdmadoctor probe");
+    for category in Category::ALL {
+        let mut suite = TestSuite::new(category.title());
+        for finding in of(probe, category) {
+            let status = match finding.status {
+                Status::Pass => TestCaseStatus::success(),
+                Status::Skip => TestCaseStatus::skipped(),
+                _ if finding.suppressed.is_some() => TestCaseStatus::skipped(),
+                // JUnit knows no warnings: one is a test that passed and has something to say.
+                Status::Warn => TestCaseStatus::success(),
+                Status::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+                Status::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+            };
+            let is_failure = matches!(finding.status, Status::Fail | Status::Error) && finding.suppressed.is_none();
+            let mut status = status;
+            if finding.status != Status::Pass && finding.status != Status::Warn {
+                let message = finding.suppressed.clone().unwrap_or_else(|| finding.title.clone());
+                status.set_message(message);
+                if is_failure {
+                    status.set_description(description(finding));
+                }
+            }
+            let mut case = TestCase::new(format!("{} {}", finding.id, finding.subject), status);
+            case.set_classname(finding.id.clone());
+            if finding.status == Status::Warn {
+                case.set_system_out(description(finding));
+            }
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
+    report.to_string().unwrap_or_default()
+}
+
+/// Workflow commands of GitHub Actions.
+fn github(probe: &Probe) -> String {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let mut out = String::new();
+    for finding in probe.findings.iter().filter(|finding| finding.status.is_bad() && finding.suppressed.is_none()) {
+        let kind = match (finding.status, &finding.because) {
+            (_, Some(_)) => "notice",
+            (Status::Warn, None) => "warning",
+            _ => "error",
+        };
+        let title = format!("{} {}", finding.id, finding.subject);
+        let _ = writeln!(out, "::{kind} title={}::{}", property(&title), data(description(finding).trim_end()));
+    }
+    let _ = writeln!(out, "rdmadoctor probe: {}", probe.verdict);
+    out
+}
+
+/// The text format of Prometheus.
+fn prometheus(probe: &Probe) -> String {
+    let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let counts = probe.counts;
+    let mut out = String::new();
+    let head = |name: &str, help: &str| format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+    out += &head("rdmadoctor_findings", "Findings that stand by themselves, by status.");
+    for (status, number) in
+        [("pass", counts.pass), ("warn", counts.warn), ("fail", counts.fail), ("skip", counts.skip), ("error", counts.error)]
+    {
+        let _ = writeln!(out, "rdmadoctor_findings{{status=\"{status}\"}} {number}");
+    }
+    out += &head("rdmadoctor_finding", "A warning or failure that stands by itself.");
+    for finding in probe.findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()) {
+        let _ = writeln!(
+            out,
+            "rdmadoctor_finding{{id=\"{}\",subject=\"{}\",status=\"{}\"}} 1",
+            label(&finding.id),
+            label(&finding.subject),
+            finding.status.name()
+        );
+    }
+    out += &head("rdmadoctor_verdict", "1 for the verdict of the last probe.");
+    for verdict in ["pass", "warn", "fail"] {
+        let _ = writeln!(out, "rdmadoctor_verdict{{verdict=\"{verdict}\"}} {}", u8::from(probe.verdict == verdict));
+    }
+    out += &head("rdmadoctor_probe_duration_seconds", "Time that the probe took.");
+    let _ = writeln!(out, "rdmadoctor_probe_duration_seconds {}", Duration::from_micros(probe.elapsed_us).as_secs_f64());
+    out
+}
+
+fn markdown(probe: &Probe) -> String {
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    let mut out = format!("# rdmadoctor probe: {}\n\n| category | findings |\n|---|---|\n", probe.verdict);
+    for category in Category::ALL {
+        let own: Vec<&Finding> = of(probe, category).collect();
+        if !own.is_empty() {
+            let _ = writeln!(out, "| {} | {} |", category.title(), summary(&own));
+        }
+    }
+    for finding in probe.findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()) {
+        let _ = writeln!(out, "\n## {} {} `{}`: {}\n", finding.status.name(), finding.id, finding.subject, finding.title);
+        if !finding.evidence.is_empty() {
+            out += "| source | value | expected |\n|---|---|---|\n";
+            for evidence in &finding.evidence {
+                let expected = evidence.expected.as_deref().unwrap_or_default();
+                let _ = writeln!(out, "| {} | {} | {} |", cell(&evidence.source), cell(&evidence.value), cell(expected));
+            }
+        }
+        if !finding.remedy.summary.is_empty() {
+            let _ = writeln!(out, "\nRemedy: {}.", finding.remedy.summary);
+        }
+        if !finding.remedy.commands.is_empty() {
+            let _ = writeln!(out, "\n```sh\n{}\n```", finding.remedy.commands.join("\n"));
+        }
+        let key = finding.key();
+        for other in probe.findings.iter().filter(|other| other.because.as_ref() == Some(&key) && other.status.is_bad()) {
+            let _ = writeln!(out, "\n* {} `{}`: {}", other.id, other.subject, other.title);
+        }
+    }
+    let _ = writeln!(out, "\nNext: {}", probe.next_commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", "));
+    out
+}
+
+/// Every check with its texts, as `docs/checks.md` has it.
+#[must_use]
+pub fn checks_markdown() -> String {
+    let mut out =
+        "# Checks\n\nGenerated from the registry of checks by `make docs`; `rdmadoctor explain ID` shows the same text.\n".to_owned();
+    for category in Category::ALL {
+        let _ = writeln!(out, "\n## RD-{:02}xx: {}", category.number(), category.title());
+        for check in registry().filter(|check| check.category == category) {
+            let _ = writeln!(out, "\n### {}: {}\n", check.id, check.title);
+            let _ = writeln!(out, "{}\n", check.why);
+            let _ = writeln!(out, "* Level: {}", check.level.name());
+            let _ = writeln!(out, "* By hand: `{}`", check.confirm);
+            let _ = writeln!(out, "* To mend it: {}", check.mend);
+            if !check.depends_on.is_empty() {
+                let _ = writeln!(out, "* Can follow from: {}", check.depends_on.join(", "));
+            }
+            let _ = writeln!(out, "* Sources: {}", check.sources.join("; "));
+        }
+    }
+    out
+}
