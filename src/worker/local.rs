@@ -60,7 +60,7 @@ impl Bench {
         }
     }
 
-    /// Makes up to `ceiling` queue pairs that exist together, then destroys them. `each` is called after every [`COUNT_STEP`] of them, and
+    /// Makes up to `ceiling` queue pairs that exist together, then destroys them. `each` is called after every 64 of them, and
     /// says whether to go on.
     pub fn count(&mut self, request: &QpRequest, ceiling: u32, each: &mut dyn FnMut() -> bool) -> Counted {
         let mut alive = Vec::new();

@@ -132,6 +132,12 @@ impl Worker {
             };
             let mut failure = self.send(&ask).err();
             while failure.is_none() && next < requests.len() {
+                // Answers may come without a pause in which a wait would notice.
+                if self.interrupted() {
+                    self.stop();
+                    failure = Some(Failure::Interrupted);
+                    break;
+                }
                 match self.receive(requests.len() - next >= BATCH) {
                     Ok(Reply::Attempt(outcome)) => {
                         next += 1;
