@@ -226,12 +226,22 @@ impl DeviceModel {
     /// # Errors
     /// The refusal, with the errno of the first check that fails.
     pub fn create_qp(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<Grant, Refusal> {
+        const CORE: &str = "[6.1] core/uverbs_std_types_qp.c, UVERBS_METHOD_QP_CREATE";
         let rules = &self.queue_pairs;
         let mut evidence = Evidence::default();
-        let mut granted = caps;
+        let (mut caps, mut granted) = (caps, caps);
         let mut packed = false;
         for step in &rules.order {
             match step {
+                Step::Core if qp_type == QpType::XrcSend => {
+                    if srq {
+                        return Err(Refusal::new(Errno::EINVAL, Aspect::Srq, Certainty::Source, CORE));
+                    }
+                    // It has no receive queue ([core] libibverbs/cmd_qp.c, ibv_icmd_create_qp).
+                    (caps.max_recv_wr, caps.max_recv_sge) = (0, 0);
+                    granted = caps;
+                }
+                Step::Core => {}
                 Step::QpType => self.check_type(qp_type, &mut evidence)?,
                 Step::Srq => match &rules.with_srq.errno {
                     Some(errno) if srq => return Err(Refusal::of(errno, Aspect::Srq)),

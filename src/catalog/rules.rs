@@ -62,6 +62,9 @@ pub struct TypeRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// From here on the request is libibverbs' and the kernel's, before the driver's. Stated where a test has shown that nothing checks
+    /// earlier.
+    Core,
     /// Whether there are queue pairs of this type.
     QpType,
     /// Whether a shared receive queue can be attached.
