@@ -441,7 +441,11 @@ impl DeviceModel {
     /// The first refusal.
     pub fn answer(&self, request: &QpRequest) -> Result<(Grant, u32), Refusal> {
         let mut evidence = Evidence::default();
-        let entries = self.check_cq(i64::from(request.cq_depth), &mut evidence)?;
+        let Ok(cq_depth) = i32::try_from(request.cq_depth) else {
+            // No such call can be made; crate::verbs answers it.
+            return Err(Refusal::new(Errno::EINVAL, Aspect::CqDepth, Certainty::Source, "ibv_create_cq(3): cqe is an int"));
+        };
+        let entries = self.check_cq(i64::from(cq_depth), &mut evidence)?;
         if let Some(srq) = request.srq {
             self.check_srq(srq.max_wr, srq.max_sge, &mut evidence)?;
         }

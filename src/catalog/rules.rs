@@ -62,8 +62,8 @@ pub struct TypeRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// From here on the request is libibverbs' and the kernel's, before the driver's. Stated where a test has shown that nothing checks
-    /// earlier.
+    /// What libibverbs and the kernel's core do to any request before the driver sees it. Stated where it is known that the provider
+    /// checks nothing earlier.
     Core,
     /// Whether there are queue pairs of this type.
     QpType,
