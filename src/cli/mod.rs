@@ -53,6 +53,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// Output for people or for programs.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]

@@ -303,12 +303,14 @@ fn find_base(prober: &mut Prober<'_>) -> AttemptReport {
     for qp_type in [QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket] {
         let request = QpRequest::base(qp_type);
         let outcome = prober.attempt(&request);
-        let is_over = outcome.is_granted() || prober.stopped().is_some();
         let report = AttemptReport { request, outcome };
-        if is_over {
+        if report.outcome.is_granted() {
             return report;
         }
         first.get_or_insert(report);
+        if prober.stopped().is_some() {
+            break;
+        }
     }
     first.unwrap_or_else(|| AttemptReport {
         request: QpRequest::base(QpType::RC),
