@@ -348,6 +348,9 @@ fn user_space(tree: &mut Tree, host: &HostModel) {
     let real = format!("libibverbs.so.1.14.{}.0", host.verbs.rdma_core);
     tree.link(format!("{directory}/libibverbs.so.1"), &real);
     tree.file(format!("{directory}/{real}"), Node::text(""));
+    let connections = format!("librdmacm.so.1.3.{}.0", host.verbs.rdma_core);
+    tree.link(format!("{directory}/librdmacm.so.1"), &connections);
+    tree.file(format!("{directory}/{connections}"), Node::text(""));
     let of_nics = || host.nics.iter().filter_map(|nic| DeviceModel::find(&nic.model)).map(|model| model.family.clone()).collect();
     let families: Vec<String> = host.verbs.providers.clone().unwrap_or_else(of_nics);
     for family in families {

@@ -389,6 +389,9 @@ fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
     if let Some(name) = peer_memory_module(facts) {
         return vec![Finding::pass("host", format!("{name} is loaded"))];
     }
+    if dma_buf_way(facts) == Way::Unknown {
+        return vec![Finding::skip("host", "nvidia_peermem is not loaded, and whether dma-buf works here cannot be told from files")];
+    }
     if dma_buf_way(facts) == Way::Open {
         return vec![Finding::skip(
             "host",
