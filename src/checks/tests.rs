@@ -370,7 +370,8 @@ fn a_consequence_is_under_its_root() {
     facts.host.rdma.devices = Some(Vec::new());
     state(&mut facts, "mlx5_ib", ModuleState::Absent);
     let findings = run(&facts, registry());
-    let because = |id: &str| findings.iter().find(|finding| finding.id == id && finding.status.is_bad()).and_then(|finding| finding.because.clone());
+    let because =
+        |id: &str| findings.iter().find(|finding| finding.id == id && finding.status.is_bad()).and_then(|finding| finding.because.clone());
     assert_eq!(because("RD-0204"), None);
     assert_eq!(because("RD-0301").as_deref(), Some("RD-0204/mlx5_ib"));
     assert_eq!(because("RD-0302").as_deref(), Some("RD-0204/mlx5_ib"));
