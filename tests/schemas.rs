@@ -25,6 +25,7 @@ fn documents() {
     check::<rdmadoctor::checks::Probe>("probe-1");
     check::<rdmadoctor::checks::Explanation>("explanation-1");
     check::<rdmadoctor::compat::Compat>("compat-1");
+    check::<rdmadoctor::facts::Topo>("topo-1");
     check::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
 }
 

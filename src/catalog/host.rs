@@ -1,16 +1,28 @@
 //! Whole modelled hosts: `profiles/hosts/*.yaml`, from which a tree of files (for everything that reads files) and a simulation (for
 //! everything that calls verbs) are made. Nothing of the real host is read or touched.
 
+//!
+//! A file can extend another: it then says only what differs. Every key has a default for that reason; what a whole host cannot do without
+//! is asked for once the files are merged (`load`).
+
+mod check;
+mod load;
+mod machine;
+mod overlay;
+mod simulate;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CatalogError, DeviceModel, Doubts, HOSTS};
+use super::device::LinkLayer;
 use crate::host::Root;
-use crate::sim::{Fault, ModelSource, PortState, SimConfig, SimDevice, SimPort};
+use crate::sim::{Fault, PortState};
+
+pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};
 
 /// The schema that host files name.
 pub const HOST_SCHEMA: &str = "rdmadoctor/host/1";
@@ -25,9 +37,22 @@ pub struct HostModel {
     pub name: String,
     /// One line for people.
     pub title: String,
+    /// The host that this one is but for what stands here: an embedded one's name, or a file, seen from this file's directory.
+    ///
+    /// Maps are merged key by key. Members of `nics`, `interfaces` and `modules.loaded` are merged by name, those of `gpus` and `bridges`
+    /// by PCI address, and a name or address of `*` means all members of the host that is extended and all that follow. `sources`,
+    /// `kernel_log`, `remove`, `deny`, `faults`, `modules.on_disk` and `modules.built_in` add up; other lists are replaced. A module that is named
+    /// under another state leaves the one that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
+    /// What of the host that is extended is not there: names of NICs, interfaces or modules, PCI addresses of bridges, GPUs or NICs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// Where the host's make-up is known from; an invented one says so.
+    #[serde(default)]
     pub sources: Vec<String>,
     /// Release of the kernel.
+    #[serde(default)]
     pub kernel: String,
     /// The kernel's command line.
     #[serde(default)]
@@ -35,32 +60,62 @@ pub struct HostModel {
     /// The distribution, as os-release names it.
     #[serde(default = "debian")]
     pub distribution: String,
+    /// The machine.
+    #[serde(default)]
+    pub machine: Machine,
+    /// How the IOMMU treats devices.
+    #[serde(default)]
+    pub iommu: Iommu,
     /// Bridges of the PCI tree: root ports and switch ports. What names no parent is on a root bus.
     #[serde(default)]
     pub bridges: Vec<Bridge>,
     /// RDMA devices.
     #[serde(default)]
     pub nics: Vec<Nic>,
+    /// Network interfaces beside those of the RDMA devices.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
     /// GPUs.
     #[serde(default)]
     pub gpus: Vec<Gpu>,
     /// Kernel modules.
     #[serde(default)]
     pub modules: Modules,
+    /// Files of /etc/modprobe.d, by name.
+    #[serde(default)]
+    pub modprobe: BTreeMap<String, String>,
+    /// Options of the kernel's configuration that differ from a distribution's usual ones: `CONFIG_PCI_P2PDMA: n`.
+    #[serde(default)]
+    pub kernel_config: BTreeMap<String, String>,
+    /// Lines of the kernel's log.
+    #[serde(default)]
+    pub kernel_log: Vec<String>,
+    /// Huge pages.
+    #[serde(default)]
+    pub huge_pages: Vec<HugePages>,
     /// Limits of processes.
     #[serde(default)]
     pub limits: Limits,
+    /// The container that the host is seen from.
+    pub container: Option<Container>,
     /// User-space verbs.
     #[serde(default)]
     pub verbs: UserSpace,
     /// NVIDIA's driver.
     pub nvidia: Option<Nvidia>,
-    /// More files, or other contents: path and text.
+    /// More files, or other contents: path and text. As in the paths below, links on the way are followed, so that
+    /// `/sys/class/net/eth0/mtu` is the interface's.
     #[serde(default)]
     pub files: BTreeMap<PathBuf, String>,
+    /// More symbolic links: path and target.
+    #[serde(default)]
+    pub links: BTreeMap<PathBuf, PathBuf>,
     /// Paths that are not there after all, with what is below them.
     #[serde(default)]
     pub remove: Vec<PathBuf>,
+    /// Files that may not be read.
+    #[serde(default)]
+    pub deny: Vec<PathBuf>,
     /// What goes wrong in verbs, as `--fault` writes it.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -93,8 +148,10 @@ pub struct Bridge {
 #[serde(deny_unknown_fields)]
 pub struct Link {
     /// Generation that it can.
+    #[serde(default)]
     pub generation: u8,
     /// Lanes that it can.
+    #[serde(default)]
     pub lanes: u8,
     /// Generation that it got, where less.
     pub generation_now: Option<u8>,
@@ -109,9 +166,13 @@ pub struct Nic {
     /// Name of the RDMA device.
     pub name: String,
     /// The device model, of `profiles/devices`.
+    #[serde(default)]
     pub model: String,
     /// PCI address.
+    #[serde(default)]
     pub pci: String,
+    /// PCI vendor and device, where they are others than the model's first.
+    pub id: Option<String>,
     /// The bridge that it is behind.
     pub parent: Option<String>,
     /// NUMA node.
@@ -120,8 +181,19 @@ pub struct Nic {
     pub link: Option<Link>,
     /// Firmware version, where it is another than the model's.
     pub firmware: Option<String>,
+    /// Largest piece that it asks memory for at once (MaxReadRequest); 512 if absent.
+    pub read_request_bytes: Option<u32>,
+    /// Version of the driver's interface to its provider, where it is another than the kernel's own driver has.
+    pub abi: Option<u32>,
+    /// Permission bits of its uverbs node; 0666 if absent, as rdma-core's rules give it.
+    pub node_mode: Option<u32>,
     /// Network interface.
     pub netdev: Option<String>,
+    /// The function of the interface, where it is not the RDMA device's own: eRDMA's are beside an interface of virtio.
+    pub netdev_pci: Option<String>,
+    /// Whether the administrator has set the interface down.
+    #[serde(default)]
+    pub admin_down: bool,
     /// Hardware address of the interface.
     pub mac: Option<String>,
     /// Addresses of the interface, with their prefix lengths.
@@ -136,6 +208,16 @@ pub struct Nic {
     /// Rate as the kernel writes it.
     #[serde(default = "rate")]
     pub rate: String,
+    /// Link layer, where it is another than the model's.
+    pub link_layer: Option<LinkLayer>,
+    /// Local identifier, on InfiniBand.
+    #[serde(default)]
+    pub lid: u16,
+    /// The partition table; the default key if absent.
+    pub pkeys: Option<Vec<u16>>,
+    /// Counters of its port that are not 0, by name.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
 }
 
 fn ethernet_mtu() -> u32 {
@@ -146,13 +228,40 @@ fn rate() -> String {
     "100 Gb/sec (4X EDR)".to_owned()
 }
 
+/// A network interface that no RDMA device is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The function that it is on; software if absent.
+    pub pci: Option<String>,
+    /// Its driver.
+    pub driver: Option<String>,
+    /// Hardware address.
+    pub mac: Option<String>,
+    /// Addresses, with their prefix lengths.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The router of the default route.
+    pub gateway: Option<Ipv4Addr>,
+    /// MTU.
+    #[serde(default = "ethernet_mtu")]
+    pub mtu: u32,
+    /// Whether there is no signal.
+    #[serde(default)]
+    pub no_carrier: bool,
+}
+
 /// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gpu {
     /// The product's name.
+    #[serde(default)]
     pub product: String,
     /// PCI vendor and device, `10de:2236`.
+    #[serde(default)]
     pub id: String,
     /// PCI address.
     pub pci: String,
@@ -163,7 +272,17 @@ pub struct Gpu {
     /// Its link.
     pub link: Option<Link>,
     /// Size of the window to its memory (BAR1).
+    #[serde(default)]
     pub bar1_gib: u64,
+    /// Whether CUDA says that other devices can reach its memory (GPUDirect RDMA).
+    #[serde(default = "yes")]
+    pub gpudirect_rdma: bool,
+    /// Whether CUDA makes dma-bufs of its memory; as the driver's flavour if absent.
+    pub dma_buf: Option<bool>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Kernel modules by state.
@@ -188,25 +307,13 @@ pub struct Module {
     pub name: String,
     /// Its version, where it has one.
     pub version: Option<String>,
+    /// The version of its file, where it is another than the loaded one.
+    pub disk_version: Option<String>,
+    /// The kernel that its file was built for, where it is another than the one that runs.
+    pub built_for: Option<String>,
     /// Parameters that can be read.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
-}
-
-/// Limits of processes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// RLIMIT_MEMLOCK, soft and hard; unlimited if absent.
-    pub memlock_bytes: Option<u64>,
-    /// Whether CAP_IPC_LOCK is effective.
-    pub ipc_lock: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { memlock_bytes: None, ipc_lock: true }
-    }
 }
 
 /// User-space verbs.
@@ -215,15 +322,17 @@ impl Default for Limits {
 pub struct UserSpace {
     /// Release of rdma-core.
     pub rdma_core: u32,
-    /// Generation in the names of provider libraries (`libmlx5-rdmav34.so`).
+    /// The generation of providers that libibverbs loads (`libmlx5-rdmav34.so`).
     pub generation: u32,
+    /// The generation that the provider libraries are of, where it is another: then none is loaded.
+    pub provider_generation: Option<u32>,
     /// Providers that are installed; those of the NICs' families if absent.
     pub providers: Option<Vec<String>>,
 }
 
 impl Default for UserSpace {
     fn default() -> Self {
-        Self { rdma_core: 44, generation: 34, providers: None }
+        Self { rdma_core: 44, generation: 34, provider_generation: None, providers: None }
     }
 }
 
@@ -232,128 +341,48 @@ impl Default for UserSpace {
 #[serde(deny_unknown_fields)]
 pub struct Nvidia {
     /// Version.
+    #[serde(default)]
     pub version: String,
     /// Whether its kernel modules are the open ones.
+    #[serde(default)]
     pub open: bool,
+    /// Parameters as /proc names them: `RegistryDwords`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
 }
 
 impl HostModel {
-    /// Names of the embedded hosts.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        HOSTS.iter().filter_map(|(path, _)| Path::new(*path).file_stem()?.to_str())
-    }
-
-    /// An embedded host by its name, or one of a file.
-    ///
-    /// # Errors
-    /// There is no such name, or the file cannot be read or is damaged.
-    pub fn find(name: &str) -> Result<Self, CatalogError> {
-        let is_named = |path: &str| Path::new(path).file_stem().is_some_and(|stem| stem == name);
-        if let Some((path, text)) = HOSTS.iter().find(|(path, _)| is_named(path)) {
-            return Self::parse(Path::new(path), text);
-        }
-        let path = Path::new(name);
-        if !path.exists() && !name.contains(['/', '.']) {
-            return Err(CatalogError::UnknownHost { name: name.to_owned(), known: Self::names().map(str::to_owned).collect() });
-        }
-        let text = std::fs::read_to_string(path).map_err(|source| CatalogError::Unreadable { file: path.to_owned(), source })?;
-        Self::parse(path, &text)
-    }
-
-    /// Reads a file's text; `file` is for messages.
-    ///
-    /// # Errors
-    /// The text is no valid host file; the message names file, line and column.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, CatalogError> {
-        let invalid = |message: String| CatalogError::Invalid { file: file.to_owned(), message };
-        let host: Self = serde_yaml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        if host.schema != HOST_SCHEMA {
-            return Err(invalid(format!("schema is `{}`, expected `{HOST_SCHEMA}`", host.schema)));
-        }
-        if host.sources.is_empty() {
-            return Err(invalid("it names no source".to_owned()));
-        }
-        let functions = host.bridges.iter().map(|bridge| (&bridge.pci, &bridge.parent));
-        let functions = functions.chain(host.nics.iter().map(|nic| (&nic.pci, &nic.parent)));
-        for (address, parent) in functions.chain(host.gpus.iter().map(|gpu| (&gpu.pci, &gpu.parent))) {
-            if !is_address(address) {
-                return Err(invalid(format!("`{address}` is no PCI address such as 0000:3b:00.0")));
-            }
-            // A bridge stands before what is behind it, so the tree has no loops.
-            if let Some(parent) = parent
-                && !host.bridges.iter().take_while(|bridge| bridge.pci != *address).any(|bridge| bridge.pci == *parent)
-            {
-                return Err(invalid(format!("{address} is behind {parent}, which is no bridge listed before it")));
-            }
-        }
-        for nic in &host.nics {
-            if DeviceModel::find(&nic.model).is_none() {
-                return Err(invalid(format!(
-                    "{}: unknown device model `{}`; known are {}",
-                    nic.name,
-                    nic.model,
-                    DeviceModel::names().join(", ")
-                )));
-            }
-            for address in &nic.addresses {
-                nic_address(address).ok_or_else(|| invalid(format!("{}: `{address}` is no address with a prefix length", nic.name)))?;
-            }
-        }
-        Ok(host)
-    }
-
     /// The host's files.
     #[must_use]
     pub fn root(&self) -> Root {
         Root::tree(super::host_tree::build(self))
     }
 
-    /// Figures of its devices that are not from source, a model at a time.
+    /// Whether the running kernel has a module, loaded or built in.
     #[must_use]
-    pub fn doubts(&self) -> Vec<Doubts> {
-        let mut names: Vec<&str> = self.nics.iter().map(|nic| nic.model.as_str()).collect();
-        names.dedup();
-        names.into_iter().filter_map(DeviceModel::find).map(DeviceModel::doubts).collect()
+    pub fn has_module(&self, name: &str) -> bool {
+        self.modules.built_in.iter().any(|other| other == name) || self.modules.loaded.iter().any(|other| other.name == name)
     }
 
-    /// The host's verbs: the devices whose node and provider are there, as libibverbs would list them.
+    /// Whether CUDA would make dma-bufs of a GPU's memory.
     #[must_use]
-    pub fn simulation(&self) -> SimConfig {
-        let root = self.root();
-        let devices = self.nics.iter().enumerate().filter(|(index, nic)| {
-            let family = DeviceModel::find(&nic.model).map_or("", |model| &model.family);
-            root.exists(format!("/dev/infiniband/uverbs{index}"))
-                && root.exists(format!("/sys/class/infiniband/{}", nic.name))
-                && root.exists(format!("/etc/libibverbs.d/{family}.driver"))
-        });
-        SimConfig {
-            devices: devices
-                .map(|(_, nic)| SimDevice {
-                    name: nic.name.clone(),
-                    model: ModelSource::Named(nic.model.clone()),
-                    ports: vec![SimPort { state: nic.state, gids: Some(super::host_tree::gids(nic)), ..SimPort::default() }],
-                    node_guid: super::host_tree::guid(nic),
-                })
-                .collect(),
-            faults: self.faults.clone(),
-            kernel: Some(self.kernel.clone()),
-            memlock_bytes: self.limits.memlock_bytes.filter(|_| !self.limits.ipc_lock),
-            ..SimConfig::default()
-        }
+    pub fn gives_dma_buf(&self, gpu: &Gpu) -> bool {
+        gpu.dma_buf.unwrap_or_else(|| self.nvidia.as_ref().is_some_and(|nvidia| nvidia.open))
     }
 }
 
 /// An address and its prefix length.
-pub(super) fn nic_address(text: &str) -> Option<(IpAddr, u8)> {
+pub(super) fn with_prefix_length(text: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = text.split_once('/')?;
-    Some((address.parse().ok()?, length.parse().ok().filter(|length| *length <= 128)?))
+    let address: IpAddr = address.parse().ok()?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    Some((address, length.parse().ok().filter(|length| *length <= longest)?))
 }
 
-fn is_address(text: &str) -> bool {
-    let is_hexadecimal = |part: &str, length: usize| part.len() == length && part.chars().all(|c| c.is_ascii_hexdigit());
-    let parts: Vec<&str> = text.split([':', '.']).collect();
-    matches!(parts.as_slice(), [domain, bus, device, function]
-        if is_hexadecimal(domain, 4) && is_hexadecimal(bus, 2) && is_hexadecimal(device, 2) && is_hexadecimal(function, 1))
+/// A hardware address.
+pub(super) fn hardware_address(text: &str) -> Option<[u8; 6]> {
+    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect::<Option<_>>()?;
+    bytes.try_into().ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod embedded;
 pub mod engine;
 mod figure;
 pub mod host;
-mod host_tree;
+pub(crate) mod host_tree;
 mod model;
 mod packing;
 pub mod rules;

@@ -10,6 +10,7 @@ mod probe;
 mod progress;
 mod qp_matrix;
 mod session;
+mod topo;
 mod values;
 
 pub use catalog::CatalogCheck;
@@ -56,6 +57,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// Output for people or for programs.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
@@ -94,6 +96,8 @@ enum Command {
     Caps(caps::Arguments),
     /// Kernel modules: loaded, built in, on disk, wrong version, blocked.
     Modules(modules::Arguments),
+    /// How near GPUs and NICs are to each other, from the PCIe tree.
+    Topo,
     /// All checks: the cause, the evidence, the command that mends it.
     Probe(probe::Arguments),
     /// What a check means, offline.
@@ -126,6 +130,7 @@ pub fn run() -> ExitCode {
         Command::Devices(arguments) => devices::run(&session, &arguments),
         Command::Caps(arguments) => caps::run(&session, &arguments),
         Command::Modules(arguments) => modules::run(&session, &arguments),
+        Command::Topo => topo::run(&session),
         Command::Probe(arguments) => probe::run(&session, &arguments),
         Command::Explain(arguments) => explain::run(&session, &arguments),
         Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),

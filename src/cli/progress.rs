@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Prints one line of narration. A closed standard error is nobody's loss.
-#[allow(clippy::print_stderr, reason = "the one place that narrates")]
 pub fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");

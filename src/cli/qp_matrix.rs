@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit, values};
 use crate::catalog::Catalog;
+use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
 use crate::host;
 use crate::qp::{
@@ -81,13 +82,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let seen = inventory.map(|inventory| inventory.devices).unwrap_or_default();
     let deadline = Instant::now() + arguments.deadline;
+    let examination = Examination { session, arguments, catalog: &catalog, engines: &engines, deadline };
     let mut matrix = QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems };
     for device in devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
         let verbs = seen.iter().find(|seen| seen.name == device.name);
         match (verbs, &device.problem) {
-            (Some(verbs), None) => {
-                matrix.devices.push(examine(session, arguments, &catalog, &engines, &mut worker, device, verbs, deadline))
-            }
+            (Some(verbs), None) => matrix.devices.push(examination.run(&mut worker, device, verbs)),
             (_, problem) => matrix.problems.extend(problem.iter().map(|problem| facts::Problem {
                 summary: format!("{}: {}", device.name, problem.summary),
                 next_step: problem.next_step.clone(),
@@ -111,63 +111,70 @@ fn has_failed(report: &DeviceReport) -> bool {
         || report.bounds.iter().any(|bound| matches!(&bound.ending, qp::Ending::Broken { outcome } if is_broken(outcome)))
         || report.support.iter().any(|support| is_broken(&support.outcome))
         || report.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
-        || report.connection.as_ref().is_some_and(|connection| connection.refused.is_some() && !report.asks.is_empty())
+        || report
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.refused.is_some() && report.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
 }
 
-#[allow(clippy::too_many_arguments, reason = "one device's share of the command; a struct of these would be used once")]
-fn examine(
-    session: &Session,
-    arguments: &Arguments,
-    catalog: &Catalog,
-    engines: &[Chosen<'_>],
-    worker: &mut Worker,
-    device: &Device,
-    verbs: &VerbsDevice,
+/// What the command line asks of every device.
+struct Examination<'a> {
+    session: &'a Session,
+    arguments: &'a Arguments,
+    catalog: &'a Catalog,
+    engines: &'a [Chosen<'a>],
     deadline: Instant,
-) -> DeviceReport {
-    let attributes = verbs.attributes.as_ref();
-    let mut asks: Vec<AskGroup> = engines.iter().filter_map(|chosen| ask_group(catalog, *chosen, attributes).ok()).collect();
-    asks.extend(arguments.ask.iter().map(|request| AskGroup {
-        asks: vec![Ask {
-            origin: AskOrigin::User,
-            queue: "asked".to_owned(),
-            request: request.clone(),
-            probed: Vec::new(),
-            clamped: Vec::new(),
-            settings: Vec::new(),
-            optional: false,
-        }],
-        on_refusal: None,
-        others: Vec::new(),
-    }));
-    let options = MatrixOptions {
-        bounds: arguments.bounds || (asks.is_empty() && arguments.grid.is_empty() && arguments.count.is_none()),
-        asks,
-        grid: arguments.grid.clone(),
-        limits: facts::limits(&session.root()),
-        stop: Stop { budget: arguments.budget, deadline: Some(deadline), max_memory_bytes: arguments.max_memory },
-    };
-    let mut progress = Progress::new(&device.name, session.quiet());
-    let mut attempter = DeviceAttempter { worker, device: &device.name };
-    let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
-        progress.at(&format!("{attempts} attempts"));
-    });
-    if let Some(ceiling) = arguments.count
-        && !session.interrupted()
-    {
-        progress.at("counting queue pairs");
-        let request = arguments.ask.first().cloned().or_else(|| report.base.as_ref().map(|base| base.request.clone()));
-        if let Some(request) = request {
-            match worker.count(&device.name, &request, ceiling) {
-                Ok(counted) => report.count = Some(CountReport { request, ceiling, counted }),
-                Err(failure) => report.stopped = Some(format!("queue pairs were not counted: {failure}")),
+}
+
+impl Examination<'_> {
+    /// One device's share of the command.
+    fn run(&self, worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> DeviceReport {
+        let Self { session, arguments, catalog, engines, deadline } = *self;
+        let attributes = verbs.attributes.as_ref();
+        let mut asks: Vec<AskGroup> = engines.iter().filter_map(|chosen| ask_group(catalog, *chosen, attributes).ok()).collect();
+        asks.extend(arguments.ask.iter().map(|request| AskGroup {
+            asks: vec![Ask {
+                origin: AskOrigin::User,
+                queue: "asked".to_owned(),
+                request: request.clone(),
+                probed: Vec::new(),
+                clamped: Vec::new(),
+                settings: Vec::new(),
+                optional: false,
+            }],
+            on_refusal: None,
+            connect: None,
+            others: Vec::new(),
+        }));
+        let options = MatrixOptions {
+            bounds: arguments.bounds || (asks.is_empty() && arguments.grid.is_empty() && arguments.count.is_none()),
+            asks,
+            grid: arguments.grid.clone(),
+            limits: facts::limits(&session.root()),
+            stop: Stop { budget: arguments.budget, deadline: Some(deadline), max_memory_bytes: arguments.max_memory },
+        };
+        let mut progress = Progress::new(&device.name, session.quiet());
+        let mut attempter = DeviceAttempter { worker, device: &device.name };
+        let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
+            progress.at(&format!("{attempts} attempts"));
+        });
+        if let Some(ceiling) = arguments.count
+            && !session.interrupted()
+        {
+            progress.at("counting queue pairs");
+            let request = arguments.ask.first().cloned().or_else(|| report.base.as_ref().map(|base| base.request.clone()));
+            if let Some(request) = request {
+                match worker.count(&device.name, &request, ceiling) {
+                    Ok(counted) => report.count = Some(CountReport { request, ceiling, counted }),
+                    Err(failure) => report.stopped = Some(format!("queue pairs were not counted: {failure}")),
+                }
             }
         }
+        if !session.interrupted() {
+            report.connection = connection_of(worker, device, verbs, &report);
+        }
+        report
     }
-    if !session.interrupted() {
-        report.connection = connection_of(worker, device, verbs, &report);
-    }
-    report
 }
 
 /// How far a queue pair comes on a device that grants one of type RC.

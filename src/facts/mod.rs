@@ -5,8 +5,10 @@ mod devices;
 pub mod host;
 mod limits;
 mod modules;
+mod topo;
 
 pub use caps::{Caps, DeviceCaps, Remark};
 pub use devices::{Device, Devices, Gid, Port, Problem, Views, collect};
 pub use limits::{HostLimits, read as limits};
 pub use modules::Modules;
+pub use topo::Topo;

@@ -21,7 +21,7 @@ fn host() -> Tree {
         ("/proc/net/ipv6_route", "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     ens1\n\
           00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001       lo\n"),
         ("/proc/net/if_inet6", "fe80000000000000ba3fd2fffeaabbcc 02 40 20 80   ens1\n20010db8000000000000000000000005 02 40 00 48   ens1\n"),
-        ("/proc/net/fib_trie", "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\nLocal:\n     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 192.168.2.9\n        /32 host LOCAL\n"),
+        ("/proc/net/fib_trie", "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\nLocal:\n     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n     |-- 127.0.0.0\n        /8 host LOCAL\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 192.168.2.9\n        /32 host LOCAL\n"),
         ("/proc/net/arp", "IP address       HW type     Flags       HW address            Mask     Device\n10.0.0.1         0x1         0x2         02:fc:00:00:00:05     *        bond0\n192.168.2.8      0x1         0x0         00:00:00:00:00:00     *        ens1\n"),
         ("/sys/class/net/bonding_masters", "bond0\n"),
         ("/sys/devices/virtual/net/bond0/uevent", "DEVTYPE=bond\nINTERFACE=bond0\n"),

@@ -197,6 +197,28 @@ fn a_virtual_function_has_the_link_of_its_physical_one() {
     assert_eq!(facts.path("0000:05:00.1").unwrap().bits_per_second, facts.path("0000:05:00.0").unwrap().bits_per_second);
 }
 
+/// As a virtual machine with one H200 shows it.
+#[test]
+fn a_function_without_bridges_speaks_for_itself() {
+    let dir = "/sys/devices/pci0000:00/0000:00:06.0";
+    let resource = "0x0000104002000000 0x0000104002ffffff 0x000000000014220c\n0x0000000000000000 0x0000000000000000 0x0000000000000000\n\
+                    0x0000100000000000 0x0000103fffffffff 0x000000000014220c\n";
+    let mut nodes: Tree = [("vendor", "0x10de"), ("device", "0x2335"), ("class", "0x030200"), ("numa_node", "-1"), ("resource", resource)]
+        .into_iter()
+        .chain([("current_link_speed", GEN5), ("max_link_speed", GEN5), ("current_link_width", "16"), ("max_link_width", "16")])
+        .map(|(name, text)| (format!("{dir}/{name}").into(), Node::text(text)))
+        .collect();
+    nodes.insert("/sys/bus/pci/devices/0000:00:06.0".into(), Node::Link(format!("../../../..{dir}").into()));
+    let facts = read(&Root::tree(nodes));
+    assert_eq!(facts.problems, []);
+    // nvidia-smi says 262144 MiB of BAR1.
+    assert_eq!(facts.function("0000:00:06.0").unwrap().window().unwrap().size_bytes, 262_144 << 20);
+    let path = facts.path("0000:00:06.0").unwrap();
+    assert_eq!((path.bridges.len(), path.segments.len(), path.bottleneck), (0, 0, None));
+    assert_eq!(path.bits_per_second.unwrap() / 1_000_000_000, 504);
+    assert_eq!(path.bits_per_second, path.capable_bits_per_second);
+}
+
 #[test]
 fn what_cannot_be_read_does_not_hide_the_rest() {
     let mut nodes = server(4096);

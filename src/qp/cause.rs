@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::prober::is_exhaustion;
-use super::{CulpritSet, Outcome, QpRequest, QpType};
+use super::{CulpritSet, Outcome, Parameter, QpRequest, QpType};
 use crate::facts::HostLimits;
 use crate::worker::Connected;
 
@@ -72,7 +72,11 @@ pub fn classify(asked: &QpRequest, outcome: &Outcome, sets: &[CulpritSet], base_
                 }
                 return Some(Cause {
                     class: CauseClass::OverLimit,
-                    summary: "the request is over the device's limit".to_owned(),
+                    summary: match set.culprits.as_slice() {
+                        [culprit] if culprit.parameter == Parameter::QpType => format!("the device has no {} queue pairs", culprit.asked),
+                        [culprit] if culprit.parameter == Parameter::Srq => "the device has no such shared receive queue".to_owned(),
+                        _ => "the request is over the device's limit".to_owned(),
+                    },
                     evidence,
                     next_step: None,
                 });
@@ -213,7 +217,7 @@ pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option
 mod tests {
     use super::*;
     use crate::qp::Culprit;
-    use crate::request::{Parameter, Value};
+    use crate::request::Value;
     use crate::verbs::{CallError, ErrorNumber};
 
     fn refused(errno: i32) -> Outcome {

@@ -48,5 +48,5 @@ pub fn ask_group(
         .filter(|other| other.version != release.version)
         .map(|other| asks_of(other).map(|(asks, _)| (other.version.clone(), asks)))
         .collect::<Result<_, _>>()?;
-    Ok(AskGroup { asks, on_refusal: Some(on_refusal), others })
+    Ok(AskGroup { asks, on_refusal: Some(on_refusal), connect: Some(engine.connect), others })
 }

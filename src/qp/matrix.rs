@@ -10,6 +10,7 @@ use super::culprits::{Culprit, CulpritSet, culprits};
 use super::{
     Ask, Attempter, Bound, Frontier, Outcome, Parameter, Prober, QpRequest, QpType, Setting, SrqRequest, Stop, Value, bound, frontier,
 };
+use crate::catalog::engine::Connect;
 use crate::facts::{HostLimits, Problem};
 use crate::request::AskOrigin;
 use crate::verbs::DeviceAttributes;
@@ -37,6 +38,8 @@ pub struct AskGroup {
     pub asks: Vec<Ask>,
     /// What a user of the engine sees when it is refused.
     pub on_refusal: Option<String>,
+    /// How the engine connects its queue pairs; absent for a request of the user's.
+    pub connect: Option<Connect>,
     /// Other releases, oldest first, by version.
     pub others: Vec<(String, Vec<Ask>)>,
 }
@@ -159,6 +162,8 @@ pub struct AskReport {
     pub verdict: String,
     /// Whether the engine goes on without it.
     pub optional: bool,
+    /// How the engine connects it; absent for the user's own request.
+    pub connect: Option<Connect>,
     /// What the engine lowered by itself, in words.
     pub lowered: Vec<String>,
     /// The attempt itself, then those that prove the culprits.
@@ -298,12 +303,14 @@ fn find_base(prober: &mut Prober<'_>) -> AttemptReport {
     for qp_type in [QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket] {
         let request = QpRequest::base(qp_type);
         let outcome = prober.attempt(&request);
-        let is_over = outcome.is_granted() || prober.stopped().is_some();
         let report = AttemptReport { request, outcome };
-        if is_over {
+        if report.outcome.is_granted() {
             return report;
         }
         first.get_or_insert(report);
+        if prober.stopped().is_some() {
+            break;
+        }
     }
     first.unwrap_or_else(|| AttemptReport {
         request: QpRequest::base(QpType::RC),
@@ -451,6 +458,7 @@ impl Run<'_> {
             request,
             verdict: outcome.verdict().to_owned(),
             optional: ask.optional,
+            connect: group.connect,
             lowered,
             attempts,
             culprits: told.next().unwrap_or_default(),

@@ -6,6 +6,10 @@ use super::{Style, Table};
 use crate::facts::{Caps, DeviceCaps};
 
 impl Table for Caps {
+    fn shown_figures(&self) -> &'static [&'static str] {
+        &["published.", "identity.", "port."]
+    }
+
     fn table(&self, style: &Style) -> String {
         let devices: Vec<String> = self.devices.iter().map(|device| draw(device, *style)).collect();
         devices.join("\n") + &super::devices::problems(&self.problems, *style)

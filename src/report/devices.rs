@@ -6,6 +6,10 @@ use super::{Style, Table};
 use crate::facts::{Device, Devices, Port, Problem};
 
 impl Table for Devices {
+    fn shown_figures(&self) -> &'static [&'static str] {
+        &["identity.firmware", "port."]
+    }
+
     fn table(&self, style: &Style) -> String {
         let mut out = String::new();
         for device in &self.devices {

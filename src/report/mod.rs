@@ -8,6 +8,7 @@ mod modules;
 mod probe;
 mod qp_matrix;
 mod text;
+mod topo;
 
 use std::io::{self, Write};
 
@@ -22,6 +23,11 @@ pub use text::Style;
 pub trait Table {
     /// Draws it, with a final newline.
     fn table(&self, style: &Style) -> String;
+
+    /// Which figures of a device model it shows, by the beginnings of their paths: doubts about others are of no interest to its reader.
+    fn shown_figures(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The document in a format that not every document has.
     fn other(&self, _format: Format) -> Option<String> {
@@ -57,8 +63,8 @@ pub struct Modelled {
 }
 
 impl Modelled {
-    /// Lines before and after the document.
-    fn marks(&self, style: &Style) -> (String, String) {
+    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
+    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
         let before = style.warn(format!("This is the modelled host {}, not this machine.", self.name)) + "\n";
         let mut after = String::new();
         for doubts in &self.doubts {
@@ -66,8 +72,12 @@ impl Modelled {
                 ("set by firmware on a real device, one that was seen is used", &doubts.set_by_firmware),
                 ("only inferred", &doubts.inferred),
             ];
-            for (what, paths) in kinds.into_iter().filter(|(_, paths)| !paths.is_empty()) {
-                after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+            for (what, paths) in kinds {
+                let is_shown = |path: &&str| shown.iter().any(|prefix| path.starts_with(prefix)) && !path.ends_with("sure_up_to");
+                let paths: Vec<&str> = paths.iter().map(String::as_str).filter(is_shown).collect();
+                if !paths.is_empty() {
+                    after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+                }
             }
         }
         (before, after)
@@ -81,7 +91,7 @@ impl Modelled {
 pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, model: Option<&Modelled>) -> io::Result<()> {
     let text = match format {
         Format::Table => {
-            let (before, after) = model.map(|model| model.marks(style)).unwrap_or_default();
+            let (before, after) = model.map(|model| model.marks(style, document.shown_figures())).unwrap_or_default();
             before + &document.table(style) + &after
         }
         Format::Json => {

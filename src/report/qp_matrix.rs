@@ -9,6 +9,10 @@ use crate::qp::{
 };
 
 impl Table for QpMatrix {
+    fn shown_figures(&self) -> &'static [&'static str] {
+        &["queue_pairs.", "completion_queues.", "shared_receive_queues.", "published.max_sge", "published.max_qp_wr", "published.max_cqe"]
+    }
+
     fn table(&self, style: &Style) -> String {
         let mut devices: Vec<String> = Vec::new();
         // Hosts have many devices of a kind; what is the same of all is told once.
@@ -139,11 +143,13 @@ fn draw_group(asks: &[AskReport], style: Style) -> String {
 /// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
 fn group_remedies(asks: &[AskReport]) -> Vec<Remedy> {
     let all = || asks.iter().flat_map(|ask| &ask.remedies);
-    let without: Vec<Parameter> = all()
+    let mut without: Vec<Parameter> = all()
         .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
         .flatten()
         .copied()
         .collect();
+    without.sort();
+    without.dedup();
     let mut lines: Vec<Remedy> = Vec::new();
     if !without.is_empty() {
         lines.push(Remedy::NoSetting { parameters: without });
@@ -168,7 +174,11 @@ fn draw_ask(ask: &AskReport, style: Style) -> String {
         out += &style.entry("or instead", &words.join("; "));
     }
     if let Some(cause) = &ask.cause {
-        out += &draw_cause(cause, style);
+        // What came back stands in the queue pair's own line already.
+        let came_back = ask.attempts.first().map(|attempt| attempt.outcome.to_string());
+        let mut cause = cause.clone();
+        cause.evidence.retain(|evidence| ask.engine.is_none() || Some(evidence) != came_back.as_ref());
+        out += &draw_cause(&cause, style);
     }
     if is_wrong || style.verbose {
         out += &style.entry("asked", &describe(&ask.request));

@@ -48,7 +48,7 @@ pub fn serve() -> anyhow::Result<()> {
             },
             Request::Count { provider, device, request, ceiling } => match state.device(&provider, &device) {
                 Ok(open) => {
-                    let counted = open.count(&request, ceiling);
+                    let counted = open.count(&request, ceiling, &mut || reply.send(&Reply::Counting).is_ok());
                     reply.send(&Reply::Counted(counted))?;
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::{Connected, Counted, OpenDevice, Outcome, QpRequest};
 use crate::verbs::{CallError, CompletionQueue, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs};
 
+/// After how many queue pairs a count shows that it goes on.
+const COUNT_STEP: u32 = 64;
+
 /// An open device with what attempts share. At most one attempt's objects are alive at a time.
 pub struct Bench {
     pd: ProtectionDomain,
@@ -57,10 +60,14 @@ impl Bench {
         }
     }
 
-    /// Makes up to `ceiling` queue pairs that exist together, then destroys them.
-    pub fn count(&mut self, request: &QpRequest, ceiling: u32) -> Counted {
+    /// Makes up to `ceiling` queue pairs that exist together, then destroys them. `each` is called after every 64 of them, and
+    /// says whether to go on.
+    pub fn count(&mut self, request: &QpRequest, ceiling: u32, each: &mut dyn FnMut() -> bool) -> Counted {
         let mut alive = Vec::new();
         for granted in 0..ceiling {
+            if granted % COUNT_STEP == COUNT_STEP - 1 && !each() {
+                return Counted { granted, refused: None };
+            }
             match self.create(request) {
                 Ok((queue_pair, _)) => alive.push(queue_pair),
                 Err(error) => return Counted { granted, refused: Some(error) },

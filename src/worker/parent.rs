@@ -132,6 +132,12 @@ impl Worker {
             };
             let mut failure = self.send(&ask).err();
             while failure.is_none() && next < requests.len() {
+                // Answers may come without a pause in which a wait would notice.
+                if self.interrupted() {
+                    self.stop();
+                    failure = Some(Failure::Interrupted);
+                    break;
+                }
                 match self.receive(requests.len() - next >= BATCH) {
                     Ok(Reply::Attempt(outcome)) => {
                         next += 1;
@@ -170,10 +176,13 @@ impl Worker {
     pub fn count(&mut self, device: &str, request: &QpRequest, ceiling: u32) -> Result<Counted, Failure> {
         let ask = Request::Count { provider: self.options.provider.clone(), device: device.to_owned(), request: request.clone(), ceiling };
         self.send(&ask)?;
-        match self.receive(false)? {
-            Reply::Counted(counted) => Ok(counted),
-            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
-            _ => Err(unexpected()),
+        loop {
+            match self.receive(false)? {
+                Reply::Counting => {}
+                Reply::Counted(counted) => return Ok(counted),
+                Reply::CannotStart(error) => return Err(Failure::CannotStart(error)),
+                _ => return Err(unexpected()),
+            }
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) enum Reply {
     Inventory(Inventory),
     /// One for each request of `Attempts`, in their order.
     Attempt(Outcome),
+    /// Now and then while counting, so that a long count is not taken for a hang.
+    Counting,
     Counted(Counted),
     Connected(Connected),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.

@@ -118,7 +118,8 @@ impl Mount {
         let below = if self.root == "/" { group } else { group.strip_prefix(&self.root).unwrap_or(group) };
         let below = Path::new(below.trim_start_matches('/'));
         let is_plain = below.components().all(|component| matches!(component, Component::Normal(_)));
-        is_plain.then(|| self.mount_point.join(below))
+        // Joining nothing would leave a slash at the end.
+        is_plain.then(|| self.mount_point.components().chain(below.components()).collect())
     }
 }
 

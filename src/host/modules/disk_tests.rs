@@ -34,28 +34,7 @@ const GZIP: &str = "\
 const INFO: &[u8] =
     b"version=1.2.3\0srcversion=ABCDEF0123456789\0license=GPL\0vermagic=6.1.0-13-amd64 SMP preempt mod_unload modversions \0";
 
-/// The smallest ELF file that has a `.modinfo`.
-pub(in crate::host::modules) fn module(info: &[u8]) -> Vec<u8> {
-    let names = b"\0.modinfo\0.shstrtab\0";
-    let names_at = 64 + info.len();
-    let sections_at = (names_at + names.len()).next_multiple_of(8);
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    for (value, size) in
-        [(1, 2), (62, 2), (1, 4), (0, 8), (0, 8), (sections_at, 8), (0, 4), (64, 2), (0, 2), (0, 2), (64, 2), (3, 2), (2, 2)]
-    {
-        file.extend(&value.to_le_bytes()[..size]);
-    }
-    file.extend(info);
-    file.extend(names);
-    file.resize(sections_at, 0);
-    for (name, kind, at, length) in [(0, 0, 0, 0), (1, 1, 64, info.len()), (10, 3, names_at, names.len())] {
-        for (value, size) in [(name, 4), (kind, 4), (0, 8), (0, 8), (at, 8), (length, 8), (0, 8), (1, 8), (0, 8)] {
-            file.extend(&value.to_le_bytes()[..size]);
-        }
-    }
-    file
-}
+pub(in crate::host::modules) use crate::catalog::host_tree::module_file as module;
 
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()

@@ -143,6 +143,11 @@ fn without_modules(root: &Root) -> Option<String> {
     without.then(|| "the kernel has neither /proc/modules nor /proc/sys/kernel/modules_disabled: built without loadable modules".to_owned())
 }
 
+/// A function that only this module has, where it is one that can be built in: for models of hosts.
+pub(crate) fn symbol_of(module: &str) -> Option<&'static str> {
+    known::find(module).map(|known| known.symbol).filter(|symbol| !symbol.is_empty())
+}
+
 /// A module's name as the kernel writes it: `-` and `_` are one.
 fn normal(name: &str) -> String {
     name.replace('-', "_")

@@ -68,7 +68,7 @@ fn from_trie(reader: &mut Reader<'_>, path: &Path, routes: &[Route]) -> Vec<Addr
     for line in text.lines().map(str::trim) {
         if let Some(address) = line.strip_prefix("|--") {
             leaf = address.trim().parse().ok();
-        } else if line.ends_with("host LOCAL") {
+        } else if line == "/32 host LOCAL" {
             found.extend(leaf);
         }
     }

@@ -14,7 +14,7 @@ pub struct PciePath {
     pub bridges: Vec<String>,
     /// The links, from the processor down.
     pub segments: Vec<Segment>,
-    /// What the whole way carries now in each direction: the least of its links.
+    /// What the whole way carries now in each direction: the least of its links; without bridges, what the function says of its own link.
     pub bits_per_second: Option<u64>,
     /// What it would carry with every link at the most that both its ends can do.
     pub capable_bits_per_second: Option<u64>,
@@ -68,6 +68,8 @@ impl PcieFacts {
             .collect();
         let least = segments.iter().filter_map(|segment| segment.bits_per_second).min();
         let alike = |segment: &Segment| least.is_some() && segment.bits_per_second == least;
+        // Where the tree is hidden, the function's own word is all there is.
+        let own = chain.last().filter(|last| segments.is_empty() && !last.is_bridge()).map(|last| last.link).unwrap_or_default();
         let bottleneck = segments
             .iter()
             .rposition(|segment| alike(segment) && (segment.is_narrowed || segment.is_slowed))
@@ -75,9 +77,13 @@ impl PcieFacts {
         Some(PciePath {
             address: address.to_owned(),
             bridges: chain.iter().take(chain.len() - 1).map(|bridge| bridge.address().to_owned()).collect(),
-            bits_per_second: least,
+            bits_per_second: least.or_else(|| own.current_bits_per_second()),
             // One end that tells nothing would make the whole look better than it is.
-            capable_bits_per_second: segments.iter().map(|segment| segment.capable_bits_per_second).min().flatten(),
+            capable_bits_per_second: segments
+                .iter()
+                .map(|segment| segment.capable_bits_per_second)
+                .min()
+                .unwrap_or_else(|| own.max_bits_per_second()),
             bottleneck,
             segments,
         })

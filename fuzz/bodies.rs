@@ -1,0 +1,46 @@
+//! What the fuzz targets do with their input. `tests/fuzz.rs` runs the same for a moment in every test run.
+
+use std::path::Path;
+
+use rdmadoctor::catalog::{DeviceModel, Engine, HostModel};
+
+/// An engine file: whatever the text, an answer; and what is accepted makes asks.
+pub fn engine_file(text: &str) {
+    if let Ok(engine) = Engine::parse(Path::new("fuzz.yaml"), text) {
+        for queue in engine.releases.iter().flat_map(|release| &release.queues) {
+            let _ = queue.ask(rdmadoctor::request::AskOrigin::User, None).request.memory_bytes();
+        }
+        let _ = engine.release(Some("1.2.3"));
+    }
+}
+
+/// A device file: whatever the text, an answer; and what is accepted answers requests.
+pub fn device_file(text: &str) {
+    if let Ok(model) = DeviceModel::parse(Path::new("fuzz.yaml"), text) {
+        let _ = model.attributes();
+        for kind in rdmadoctor::request::QpType::ALL {
+            let mut request = rdmadoctor::request::QpRequest::base(kind);
+            let _ = model.answer(&request);
+            (request.max_send_wr, request.max_recv_sge, request.max_inline_data) = (u32::MAX, u32::MAX, u32::MAX);
+            let _ = model.answer(&request);
+        }
+    }
+}
+
+/// A host file: whatever the text, an answer; and what is accepted can be read like a host.
+pub fn host_file(text: &str) {
+    if let Ok(host) = HostModel::parse(Path::new("fuzz.yaml"), text) {
+        let root = host.root();
+        let _ = rdmadoctor::host::rdma::read(&root);
+        let _ = rdmadoctor::host::modules::read(&root);
+        let _ = rdmadoctor::facts::host::collect(&root, None);
+        let _ = host.simulation();
+    }
+}
+
+/// A fault as `--fault` takes it: what is accepted reads back as it is written.
+pub fn fault(text: &str) {
+    if let Ok(fault) = text.parse::<rdmadoctor::sim::Fault>() {
+        assert_eq!(fault.to_string().parse(), Ok(fault));
+    }
+}

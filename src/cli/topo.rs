@@ -1,0 +1,16 @@
+//! `rdmadoctor topo`.
+
+use super::exit;
+use super::session::Session;
+use crate::facts::{self, Problem, Topo};
+use crate::host;
+
+/// Shows how near GPUs and NICs are to each other, from files alone.
+pub fn run(session: &Session) -> anyhow::Result<u8> {
+    let root = session.root();
+    let (pcie, rdma, system) = (host::pcie::read(&root), host::rdma::read(&root), host::system::read(&root));
+    let topology = facts::host::topology(&pcie, &rdma, &system);
+    let problems = pcie.problems.iter().map(|error| Problem { summary: error.to_string(), next_step: None }).collect();
+    session.print(&Topo { schema: "rdmadoctor/topo/1".to_owned(), topology, problems })?;
+    Ok(exit::OK)
+}
