@@ -226,12 +226,22 @@ impl DeviceModel {
     /// # Errors
     /// The refusal, with the errno of the first check that fails.
     pub fn create_qp(&self, qp_type: QpType, caps: QueuePairCaps, srq: bool) -> Result<Grant, Refusal> {
+        const CORE: &str = "[6.1] core/uverbs_std_types_qp.c, UVERBS_METHOD_QP_CREATE";
         let rules = &self.queue_pairs;
         let mut evidence = Evidence::default();
-        let mut granted = caps;
+        let (mut caps, mut granted) = (caps, caps);
         let mut packed = false;
         for step in &rules.order {
             match step {
+                Step::Core if qp_type == QpType::XrcSend => {
+                    if srq {
+                        return Err(Refusal::new(Errno::EINVAL, Aspect::Srq, Certainty::Source, CORE));
+                    }
+                    // It has no receive queue ([core] libibverbs/cmd_qp.c, ibv_icmd_create_qp).
+                    (caps.max_recv_wr, caps.max_recv_sge) = (0, 0);
+                    granted = caps;
+                }
+                Step::Core => {}
                 Step::QpType => self.check_type(qp_type, &mut evidence)?,
                 Step::Srq => match &rules.with_srq.errno {
                     Some(errno) if srq => return Err(Refusal::of(errno, Aspect::Srq)),
@@ -431,7 +441,11 @@ impl DeviceModel {
     /// The first refusal.
     pub fn answer(&self, request: &QpRequest) -> Result<(Grant, u32), Refusal> {
         let mut evidence = Evidence::default();
-        let entries = self.check_cq(i64::from(request.cq_depth), &mut evidence)?;
+        let Ok(cq_depth) = i32::try_from(request.cq_depth) else {
+            // No such call can be made; crate::verbs answers it.
+            return Err(Refusal::new(Errno::EINVAL, Aspect::CqDepth, Certainty::Source, "ibv_create_cq(3): cqe is an int"));
+        };
+        let entries = self.check_cq(i64::from(cq_depth), &mut evidence)?;
         if let Some(srq) = request.srq {
             self.check_srq(srq.max_wr, srq.max_sge, &mut evidence)?;
         }

@@ -261,6 +261,14 @@ fn soft_iwarp_needs_both_queues() {
 }
 
 #[test]
+fn the_kernel_takes_no_shared_receive_queue_for_the_sending_half_of_an_xrc_connection() {
+    for name in ["rxe-6.1", "siw"] {
+        let errno = |srq| model(name).create_qp(QpType::XrcSend, caps(1, 1, 1, 1, 0), srq).unwrap_err().errno;
+        assert_eq!((errno(false), errno(true)), (95, 22), "{name}");
+    }
+}
+
+#[test]
 fn the_lab_device_has_the_limits_of_erdma() {
     for request in [caps(1, 1, 6, 1, 96), caps(1, 1, 4, 4, 0), caps(1, 0, 1, 1, 0), caps(8193, 1, 1, 1, 0), caps(1, 1, 1, 1, 256)] {
         for qp_type in QpType::ALL {
@@ -269,6 +277,8 @@ fn the_lab_device_has_the_limits_of_erdma() {
         }
     }
     assert_eq!(rc("limited", caps(10, 10, 1, 1, 96)), Ok(caps(10, 10, 6, 1, 96)));
+    // libibverbs takes the receive queue from the sending half of an XRC connection, and these devices want one.
+    assert_eq!(ask("limited", QpType::XrcSend, caps(1, 1, 1, 1, 0)), Err((22, "max_recv_wr")));
     assert_eq!(model("limited").connection.rdma_cm.value, RdmaCm::Optional);
 }
 

@@ -274,7 +274,7 @@ fn by_kernel<'a>(entries: &'a [ByKernel], kernel: &str) -> Option<&'a Figure<boo
 }
 
 impl Step {
-    /// Every step, in the order of most drivers.
+    /// Every step that a driver takes, in the order of most drivers.
     pub const ALL: [Self; 8] =
         [Self::QpType, Self::Srq, Self::MaxSendWr, Self::MaxRecvWr, Self::MaxSendSge, Self::MaxRecvSge, Self::MaxInlineData, Self::Packing];
 }
@@ -283,6 +283,9 @@ impl QueuePairs {
     /// What does not fit together, if anything.
     pub(super) fn inconsistency(&self) -> Option<String> {
         let packed = self.packing.is_some();
+        if self.order.iter().skip(1).any(|step| *step == Step::Core) {
+            return Some("queue_pairs.order has Core, but not in front".to_owned());
+        }
         for step in Step::ALL {
             let times = self.order.iter().filter(|given| **given == step).count();
             let wanted = usize::from(step != Step::Packing || packed);

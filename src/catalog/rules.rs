@@ -62,6 +62,9 @@ pub struct TypeRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// What libibverbs and the kernel's core do to any request before the driver sees it. Stated where it is known that the provider
+    /// checks nothing earlier.
+    Core,
     /// Whether there are queue pairs of this type.
     QpType,
     /// Whether a shared receive queue can be attached.

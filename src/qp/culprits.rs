@@ -36,13 +36,17 @@ pub fn culprits(prober: &mut Prober<'_>, asked: &QpRequest, base: &QpRequest, bo
         let subsets = subsets(&suspects, size);
         let requests: Vec<QpRequest> = subsets.iter().map(|subset| replaced(asked, base, subset)).collect();
         let outcomes = prober.attempt_all(&requests);
-        let found: Vec<CulpritSet> = subsets
+        let mut found: Vec<CulpritSet> = subsets
             .iter()
             .zip(&requests)
             .zip(&outcomes)
             .filter(|(_, outcome)| outcome.is_granted())
             .map(|((subset, request), _)| stretch(prober, asked, request, subset, bounds))
             .collect();
+        // Stretching may have shown that less suffices.
+        let least = found.iter().map(|set| set.culprits.len()).min();
+        found.retain(|set| Some(set.culprits.len()) == least);
+        found.dedup();
         if !found.is_empty() || outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotRun { .. })) && prober.stopped().is_some() {
             return found;
         }
@@ -73,6 +77,15 @@ fn subsets(suspects: &[Parameter], size: usize) -> Vec<Vec<Parameter>> {
     all
 }
 
+/// `request` with another value for a parameter; a shared receive queue keeps the entries that `asked` gives it.
+fn moved(asked: &QpRequest, request: &QpRequest, parameter: Parameter, value: Value) -> QpRequest {
+    let mut moved = parameter.with(request, value);
+    if let (Parameter::Srq, Some(asked), Some(srq)) = (parameter, asked.srq, &mut moved.srq) {
+        srq.max_sge = asked.max_sge;
+    }
+    moved
+}
+
 /// Brings each parameter of a granted request as near to what was asked as the device accepts, one after another.
 fn stretch(prober: &mut Prober<'_>, asked: &QpRequest, granted: &QpRequest, subset: &[Parameter], bounds: &[Bound]) -> CulpritSet {
     let mut request = granted.clone();
@@ -81,17 +94,27 @@ fn stretch(prober: &mut Prober<'_>, asked: &QpRequest, granted: &QpRequest, subs
         if let (Value::Number(from), Value::Number(to)) = (parameter.get(&request), parameter.get(asked)) {
             let known = bounds.iter().find(|bound| bound.parameter == *parameter).and_then(|bound| bound.accepted);
             let nearest = nearest(from, to, known, |value| {
-                let candidate = parameter.with(&request, Value::Number(value));
+                let candidate = moved(asked, &request, *parameter, Value::Number(value));
                 match prober.attempt(&candidate) {
                     Outcome::NotRun { .. } => None,
                     outcome => Some(outcome.is_granted()),
                 }
             });
             exact &= nearest.1;
-            request = parameter.with(&request, Value::Number(nearest.0));
+            request = moved(asked, &request, *parameter, Value::Number(nearest.0));
         }
     }
-    let culprits = subset
+    // What the base's value of one parameter made necessary for another, its nearest value may not: without a shared receive queue the
+    // depth of the receive queue counts, with a smaller one it does not.
+    let mut needed = subset.to_vec();
+    for parameter in subset {
+        let restored = moved(asked, &request, *parameter, parameter.get(asked));
+        if needed.len() > 1 && prober.attempt(&restored).is_granted() {
+            request = restored;
+            needed.retain(|other| other != parameter);
+        }
+    }
+    let culprits = needed
         .iter()
         .map(|parameter| Culprit { parameter: *parameter, asked: parameter.get(asked), accepted: parameter.get(&request) })
         .collect();
@@ -190,6 +213,22 @@ mod tests {
         let parameters: Vec<_> = sets[0].culprits.iter().map(|culprit| culprit.parameter).collect();
         assert_eq!(parameters, [Parameter::MaxRecvWr, Parameter::Srq]);
         assert_eq!(sets[0].culprits[1].accepted, Value::Number(0));
+    }
+
+    #[test]
+    fn a_shared_receive_queue_that_is_too_deep_is_made_smaller_and_blames_nothing_else() {
+        // Without a shared receive queue its own one would have to have requests; with a smaller one it need not.
+        let deep = |r: &QpRequest| match r.srq {
+            Some(srq) => (srq.max_wr > 2048 || srq.max_sge > 2).then_some(22),
+            None => (r.max_recv_wr == 0).then_some(22),
+        };
+        let sets = find(deep, &asked(|r| (r.max_recv_wr, r.srq) = (0, Some(SrqRequest { max_wr: 4096, max_sge: 2 }))));
+        let culprit = Culprit { parameter: Parameter::Srq, asked: Value::Number(4096), accepted: Value::Number(2048) };
+        assert_eq!((sets.len(), &sets[0].culprits[..]), (1, &[culprit][..]));
+        assert_eq!((sets[0].granted.max_recv_wr, sets[0].granted.srq), (0, Some(SrqRequest { max_wr: 2048, max_sge: 2 })));
+        // Entries that no depth makes good: it must go.
+        let sets = find(deep, &asked(|r| r.srq = Some(SrqRequest { max_wr: 16, max_sge: 3 })));
+        assert_eq!((sets[0].culprits[0].accepted, sets[0].granted.srq), (Value::Number(0), None));
     }
 
     #[test]

@@ -89,6 +89,12 @@ impl Guest {
         Ran { code, out: read(out), err: read(err) }
     }
 
+    /// Writes a file for the guest, and gives its path there.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> String {
+        std::fs::write(self.share.path().join(name), bytes).unwrap();
+        format!("/lab/{name}")
+    }
+
     /// Runs rdmadoctor.
     pub fn doctor(&mut self, arguments: &str) -> Ran {
         self.sh_for(&format!("{} {arguments}", env!("CARGO_BIN_EXE_rdmadoctor")), 180)

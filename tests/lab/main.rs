@@ -4,6 +4,7 @@
 
 mod engines;
 mod guest;
+mod models;
 mod modules;
 mod qp_matrix;
 
@@ -25,11 +26,18 @@ const GROUPS: &[Group] = &[
     Group { name: "limited", options: &["--devices", "limited,siw", "--memory", "2048"], tests: qp_matrix::LIMITED },
     Group { name: "rxe", options: &["--devices", "rxe", "--memory", "2048"], tests: qp_matrix::RXE },
     Group { name: "engines", options: &["--devices", "rxe,limited"], tests: engines::DLSLIME },
+    // An MTU from which all of a port's follow that a model states.
+    Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 
 fn main() -> std::process::ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, models::ASK, device, file] = words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        models::ask(device, file);
+        return std::process::ExitCode::SUCCESS;
+    }
     let arguments = Arguments::from_args();
     let wanted = |group: &Group, test: &str| {
         let name = format!("{}::{test}", group.name);
