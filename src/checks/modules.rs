@@ -109,7 +109,7 @@ pub(super) const CHECKS: &[Check] = &[
             "NVIDIA/gpu-operator issue 2868",
             "no file of Linux 6.1 and 6.12 has the symbol",
         ],
-        depends_on: &["RD-0209"],
+        depends_on: &["RD-0201", "RD-0209"],
         run: peer_memory_interface,
     },
     Check {

@@ -104,8 +104,14 @@ fn without_peer_memory(facts: &mut Facts) {
     state(facts, "nvidia_peermem", ModuleState::OnDisk);
 }
 
-fn proprietary(facts: &mut Facts) {
+/// Neither is peer memory loaded, nor would it be of use.
+fn dma_buf_only(facts: &mut Facts) {
     without_peer_memory(facts);
+    facts.modules.peer_memory_api = SymbolPresence::Absent;
+}
+
+fn proprietary(facts: &mut Facts) {
+    dma_buf_only(facts);
     facts.modules.nvidia.as_mut().unwrap().flavour = Some(NvidiaFlavour::Proprietary);
 }
 
@@ -241,13 +247,13 @@ const WOUNDS: &[(&str, &str, fn(&mut Facts))] = &[
     ("RD-0702", "host", |f| state(f, "nvidia_uvm", ModuleState::OnDisk)),
     ("RD-0703", "host", proprietary),
     ("RD-0704", "host", proprietary),
-    ("RD-0705", "host", |f| { without_peer_memory(f); f.host.system.kernel_release = Some("5.4.0".to_owned()); }),
+    ("RD-0705", "host", |f| { dma_buf_only(f); f.host.system.kernel_release = Some("5.4.0".to_owned()); }),
     ("RD-0706", "CONFIG_DMA_SHARED_BUFFER", |f| {
-        without_peer_memory(f);
+        dma_buf_only(f);
         f.host.system.config = Some(KernelConfig { source: "/proc/config.gz".to_owned(), options: vec![KernelOption { name: "CONFIG_PCI_P2PDMA".to_owned(), value: "y".to_owned() }] });
     }),
-    ("RD-0707", "mlx5_0", |f| { without_peer_memory(f); device(f).family = Some(FamilyGuess { family: "rxe".to_owned(), basis: FamilyBasis::SoftDevice }); }),
-    ("RD-0708", "host", proprietary),
+    ("RD-0707", "mlx5_0", |f| { dma_buf_only(f); device(f).family = Some(FamilyGuess { family: "rxe".to_owned(), basis: FamilyBasis::SoftDevice }); }),
+    ("RD-0708", "host", |f| { proprietary(f); f.modules.peer_memory_api = SymbolPresence::Present { module: None }; }),
     ("RD-0709", "0000:1b:00.0", |f| gpu(f).bars.iter_mut().for_each(|bar| bar.size_bytes = bar.size_bytes.min(256 << 20))),
     ("RD-0710", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), dma_buf_supported: Some(false), gpu_direct_rdma_supported: Some(false), ..GpuFacts::default() }])),
     ("RD-0711", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), is_divided: Some(true), ..GpuFacts::default() }])),
