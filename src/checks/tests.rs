@@ -132,9 +132,11 @@ fn asked_verbs(facts: &mut Facts) -> &mut Inventory {
     facts.verbs.get_or_insert_default().inventory.get_or_insert_default()
 }
 
-/// One wound for each check, with the subject on which it must be found.
+/// A check, the subject on which it must find something, and what makes a healthy host sick so.
+type Wound = (&'static str, &'static str, fn(&mut Facts));
+
 #[rustfmt::skip]
-const WOUNDS: &[(&str, &str, fn(&mut Facts))] = &[
+const WOUNDS: &[Wound] = &[
     ("RD-0101", "host", |f| f.host.verbs_files.libraries.clear()),
     ("RD-0102", "mlx5_0", |f| { iwarp(f); f.host.verbs_files.connection_libraries.clear(); }),
     ("RD-0103", "mlx5_0", |f| f.host.verbs_files.providers.clear()),

@@ -336,3 +336,61 @@ pub fn checks_markdown() -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::{Action, Counts, Level};
+
+    fn probe() -> Probe {
+        let finding = |id: &str, finding: Finding| Finding { id: id.to_owned(), ..finding };
+        let root = finding("RD-0204", Finding::fail("mlx5_ib", "mlx5_ib is \"not\" loaded, 100% <sure>"))
+            .saw_not("/proc/modules", "absent | gone", "loaded")
+            .mend(Action::Reload, "load it", &["modprobe mlx5_ib"]);
+        let mut consequence = finding("RD-0301", Finding::fail("host", "there is no RDMA device"));
+        consequence.because = Some(root.key());
+        let warning = finding("RD-0408", Finding::warn("host", "RDMA interfaces have different MTUs"));
+        let mut suppressed = finding("RD-0213", Finding::warn("host", "exclusive"));
+        suppressed.suppressed = Some("the plugin moves devices".to_owned());
+        Probe {
+            schema: "rdmadoctor/probe/1".to_owned(),
+            verdict: "fail".to_owned(),
+            level: Level::Quick,
+            findings: vec![root, suppressed, consequence, warning],
+            counts: Counts { fail: 1, warn: 1, consequences: 1, suppressed: 1, ..Counts::default() },
+            suppressions: Vec::new(),
+            checks_not_run: 0,
+            next_commands: vec!["rdmadoctor explain RD-0204".to_owned()],
+            budget_us: 2_000_000,
+            elapsed_us: 1_500_000,
+            stopped: None,
+        }
+    }
+
+    #[test]
+    fn a_table_has_consequences_under_their_root() {
+        let table = probe().table(&Style { color: false, width: 100, verbose: false });
+        let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("{text} in {table}"));
+        assert!(at("  FAIL RD-0204") < at("    FAIL RD-0301") && at("    FAIL RD-0301") < at("FAIL devices and ports"));
+        assert!(!table.contains("RD-0213"), "{table}");
+        assert!(table.contains("1 failure, 1 warning, 1 consequence"), "{table}");
+    }
+
+    #[test]
+    fn each_format_says_what_is_wrong_and_escapes_it() {
+        let probe = probe();
+        let junit = junit(&probe);
+        assert!(junit.contains("RD-0204") && junit.contains("&lt;sure&gt;") && junit.contains("failures=\"2\""), "{junit}");
+        let github = github(&probe);
+        assert!(github.contains("::error title=RD-0204 mlx5_ib::") && github.contains("100%25") && !github.contains("RD-0213"), "{github}");
+        assert!(github.contains("::notice title=RD-0301 host::") && github.contains("::warning title=RD-0408 host::"), "{github}");
+        let prometheus = prometheus(&probe);
+        assert!(prometheus.contains("rdmadoctor_finding{id=\"RD-0204\",subject=\"mlx5_ib\",status=\"fail\"} 1"), "{prometheus}");
+        assert!(prometheus.contains("rdmadoctor_verdict{verdict=\"fail\"} 1") && !prometheus.contains("RD-0301"), "{prometheus}");
+        let markdown = markdown(&probe);
+        assert!(
+            markdown.contains("absent \\| gone") && markdown.contains("modprobe mlx5_ib") && markdown.contains("* RD-0301"),
+            "{markdown}"
+        );
+    }
+}
