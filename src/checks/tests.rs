@@ -116,6 +116,7 @@ fn proprietary(facts: &mut Facts) {
 }
 
 fn counted(facts: &mut Facts, name: &str, values: &[u64]) {
+    facts.host.counters.sets.iter_mut().for_each(|set| set.counters.retain(|counter| counter.name != name));
     let names: Vec<String> = facts.rdma_devices().iter().map(|device| device.name.clone()).collect();
     for (index, device) in names.into_iter().enumerate() {
         let value = values.get(index).copied().unwrap_or(0);
