@@ -73,7 +73,7 @@ pub(super) const CHECKS: &[Check] = &[
         why: "Registration of dma-bufs came to the kernel's verbs with 5.12; distributions' older kernels may have it all the same.",
         confirm: "uname -r",
         mend: "Use a newer kernel, or nvidia_peermem.",
-        sources: &["Linux commit bfe0cc6eb249 (RDMA/uverbs: Add uverbs command for dma-buf based MR registration)"],
+        sources: &["Linux, drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_REG_DMABUF_MR"],
         depends_on: &["RD-0208"],
         run: kernel_version,
     },
