@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test lint bench schemas clean
+.PHONY: setup build demo demo-lab test lint bench schemas docs clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -33,6 +33,10 @@ bench: build
 # Writes the published JSON Schemas anew; a test fails when they differ from the program.
 schemas:
 	RDMADOCTOR_WRITE_SCHEMAS=1 cargo test --quiet --test schemas
+
+# Writes docs/checks.md anew from the registry of checks; a test fails when it differs.
+docs:
+	RDMADOCTOR_WRITE_DOCS=1 cargo test --quiet --test docs
 
 clean:
 	cargo clean

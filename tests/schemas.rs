@@ -22,9 +22,16 @@ fn documents() {
     check::<rdmadoctor::facts::Caps>("caps-1");
     check::<rdmadoctor::facts::Modules>("modules-1");
     check::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");
+    check::<rdmadoctor::checks::Probe>("probe-1");
+    check::<rdmadoctor::checks::Explanation>("explanation-1");
     check::<rdmadoctor::compat::Compat>("compat-1");
     check::<rdmadoctor::facts::Topo>("topo-1");
     check::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+}
+
+#[test]
+fn policies() {
+    check::<rdmadoctor::checks::Policy>("policy-1");
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub(super) const CHECKS: &[Check] = &[
         confirm: "cat /proc/driver/nvidia/version; modinfo -F license nvidia",
         mend: "Install the open kernel modules (nvidia-open), where the GPU is of the Turing generation or later.",
         sources: &["NVIDIA driver README, GPUDirect RDMA", "microsoft/mscclpp issue 657"],
-        depends_on: &[],
+        depends_on: &["RD-0208"],
         run: open_driver,
     },
     Check {
@@ -73,8 +73,8 @@ pub(super) const CHECKS: &[Check] = &[
         why: "Registration of dma-bufs came to the kernel's verbs with 5.12; distributions' older kernels may have it all the same.",
         confirm: "uname -r",
         mend: "Use a newer kernel, or nvidia_peermem.",
-        sources: &["Linux commit bfe0cc6eb249 (RDMA/uverbs: Add uverbs command for dma-buf based MR registration)"],
-        depends_on: &[],
+        sources: &["Linux, drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_REG_DMABUF_MR"],
+        depends_on: &["RD-0208"],
         run: kernel_version,
     },
     Check {
@@ -86,7 +86,7 @@ pub(super) const CHECKS: &[Check] = &[
         confirm: "grep -E 'CONFIG_(PCI_P2PDMA|DMA_SHARED_BUFFER|DMABUF_MOVE_NOTIFY)=' /boot/config-$(uname -r)",
         mend: "Use a kernel that was built with them, or nvidia_peermem.",
         sources: &["Linux, drivers/dma-buf/Kconfig", "ROCm/mori, tools/env_check.sh"],
-        depends_on: &[],
+        depends_on: &["RD-0208"],
         run: kernel_options,
     },
     Check {
@@ -98,7 +98,7 @@ pub(super) const CHECKS: &[Check] = &[
         confirm: "call ibv_reg_dmabuf_mr with file descriptor -1: EBADF says that the path exists, EOPNOTSUPP that it does not",
         mend: "Use a newer kernel or the vendor's driver, or nvidia_peermem.",
         sources: &["Linux 6.1 and 6.12, drivers/infiniband/hw, .reg_user_mr_dmabuf", "openucx/ucx pull request 11002"],
-        depends_on: &[],
+        depends_on: &["RD-0208"],
         run: nic_driver,
     },
     Check {
@@ -253,6 +253,9 @@ fn dma_buf_matters(facts: &Facts) -> Option<Vec<Finding>> {
     if peer_memory_way(facts) == Way::Open {
         return Some(vec![Finding::skip("host", "peer memory works here, so dma-buf is not needed")]);
     }
+    if matches!(facts.modules.peer_memory_api, SymbolPresence::Present { .. }) {
+        return Some(vec![Finding::skip("host", "ib_core takes peer-memory clients, which is the nearer way here")]);
+    }
     None
 }
 
@@ -389,28 +392,25 @@ fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
     if let Some(name) = peer_memory_module(facts) {
         return vec![Finding::pass("host", format!("{name} is loaded"))];
     }
+    if dma_buf_way(facts) == Way::Unknown {
+        return vec![Finding::skip("host", "nvidia_peermem is not loaded, and whether dma-buf works here cannot be told from files")];
+    }
     if dma_buf_way(facts) == Way::Open {
         return vec![Finding::skip(
             "host",
             "dma-buf works here as far as files tell; only engines that know no dma-buf need nvidia_peermem",
         )];
     }
-    match facts.in_kernel("nvidia_peermem") {
-        None => vec![Finding::skip("host", "whether nvidia_peermem is loaded cannot be seen")],
-        Some(_) => {
-            let finding =
-                Finding::fail("host", "nvidia_peermem is not loaded").saw_not("/proc/modules", "no nvidia_peermem", "nvidia_peermem");
-            vec![if facts.modules.peer_memory_api == SymbolPresence::Absent {
-                finding.saw("/proc/kallsyms", "no ib_register_peer_memory_client").mend(
-                    Action::Replace,
-                    "ib_core takes no peer-memory clients, so it would not work: install DOCA-OFED first, or use dma-buf",
-                    &[],
-                )
-            } else {
-                finding.mend(Action::Reload, "load it, and name it in /etc/modules-load.d", &["modprobe nvidia_peermem"])
-            }]
-        }
+    if facts.modules.peer_memory_api == SymbolPresence::Absent {
+        let why = "ib_core takes no peer-memory clients, so nvidia_peermem would be of no use; dma-buf is the way here";
+        return vec![Finding::skip("host", why)];
     }
+    vec![match facts.in_kernel("nvidia_peermem") {
+        None => Finding::skip("host", "whether nvidia_peermem is loaded cannot be seen"),
+        Some(_) => Finding::fail("host", "nvidia_peermem is not loaded")
+            .saw_not("/proc/modules", "no nvidia_peermem", "nvidia_peermem")
+            .mend(Action::Reload, "load it, and name it in /etc/modules-load.d", &["modprobe nvidia_peermem"]),
+    }]
 }
 
 fn windows(facts: &Facts) -> Vec<Finding> {

@@ -91,7 +91,7 @@ pub(super) const CHECKS: &[Check] = &[
         why: "With two copies of different releases, which one a program gets depends on its search path, and each sees only its own providers.",
         confirm: "ldconfig -p | grep libibverbs.so.1; ls -l /usr/lib*/libibverbs.so.1 /usr/lib/*/libibverbs.so.1",
         mend: "Remove the copy that is not the one of the installed kernel driver.",
-        sources: &["rdma-core, libibverbs/dynamic_driver.c", "the vendor's private copies: reference of eRDMA users with the NIXL wheel"],
+        sources: &["rdma-core, libibverbs/dynamic_driver.c", "a public eRDMA guide: the NIXL wheel's own libibverbs finds no provider"],
         depends_on: &[],
         run: one_copy,
     },
@@ -210,6 +210,9 @@ fn provider_is_configured(facts: &Facts) -> Vec<Finding> {
         };
         if is_listed(facts, device) || files.is_configured(family) {
             return Finding::pass(&device.name, "its provider is configured");
+        }
+        if files.providers_of(family).next().is_none() {
+            return Finding::skip(&device.name, "it has no provider that could be configured");
         }
         Finding::warn(&device.name, format!("no file of /etc/libibverbs.d names {family}"))
             .saw_not("/etc/libibverbs.d", "no such line", format!("driver {family}"))

@@ -194,9 +194,11 @@ pub fn find(wanted: &str) -> Result<&'static Check, UnknownCheck> {
     let upper = wanted.trim().to_ascii_uppercase();
     let id = if upper.starts_with("RD-") { upper } else { format!("RD-{upper}") };
     registry().find(|check| check.id == id).ok_or_else(|| {
+        // The same category, then the most digits alike.
         let alike = |check: &&Check| check.id.chars().zip(id.chars()).filter(|(one, other)| one == other).count();
-        let mut candidates: Vec<&Check> = registry().filter(|check| alike(check) >= 6).collect();
-        candidates.sort_by_key(|check| std::cmp::Reverse(alike(check)));
+        let same_category = |check: &&Check| check.id.get(..5) == id.get(..5);
+        let mut candidates: Vec<&Check> = registry().filter(|check| same_category(check) || alike(check) >= 6).collect();
+        candidates.sort_by_key(|check| (!same_category(check), std::cmp::Reverse(alike(check))));
         let near = candidates.iter().take(5).map(|check| format!("{} ({})", check.id, check.title)).collect();
         UnknownCheck { wanted: wanted.to_owned(), near }
     })

@@ -109,7 +109,7 @@ pub(super) const CHECKS: &[Check] = &[
             "NVIDIA/gpu-operator issue 2868",
             "no file of Linux 6.1 and 6.12 has the symbol",
         ],
-        depends_on: &["RD-0209"],
+        depends_on: &["RD-0201", "RD-0209"],
         run: peer_memory_interface,
     },
     Check {
@@ -260,6 +260,9 @@ fn uverbs_is_there(facts: &Facts) -> Vec<Finding> {
     match (facts.in_kernel("ib_uverbs"), facts.module("ib_uverbs")) {
         (Some(true), _) => vec![Finding::pass("host", "the kernel has ib_uverbs")],
         _ if is_shown => vec![Finding::pass("host", "the kernel has ib_uverbs").saw("/sys/class/infiniband_verbs", "present")],
+        (Some(false), Some(_)) if facts.rdma_devices().is_empty() && functions(facts).next().is_none() => {
+            vec![Finding::skip("host", "ib_uverbs is not there, and neither is a device that needs it")]
+        }
         (Some(false), Some(module)) => vec![missing("host", module, true)],
         _ if !facts.rdma_devices().is_empty() => vec![
             Finding::fail("host", "no device has an entry in /sys/class/infiniband_verbs")

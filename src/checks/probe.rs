@@ -159,23 +159,28 @@ fn count(findings: &[Finding]) -> Counts {
 /// The two most useful things to do next.
 fn next_commands(findings: &[Finding], level: Level) -> Vec<String> {
     let worst = |status| findings.iter().filter(move |finding| finding.status == status && finding.is_root());
-    let roots: Vec<&Finding> = worst(Status::Fail).chain(worst(Status::Warn)).collect();
-    let mut commands = Vec::new();
-    match roots.first() {
-        None if level == Level::Quick => commands.push("rdmadoctor probe --level standard --engine all".to_owned()),
-        None => commands.push("rdmadoctor qp-matrix".to_owned()),
-        Some(first) => {
-            commands.push(format!("rdmadoctor explain {}", first.id));
-            let device = first.subject.split('/').next().unwrap_or_default();
-            commands.push(match first.id.get(3..5) {
-                Some("02" | "07") => "rdmadoctor modules -v".to_owned(),
-                Some("06") => format!("rdmadoctor qp-matrix {device}"),
-                _ => match roots.iter().find(|other| other.id != first.id) {
-                    Some(other) => format!("rdmadoctor explain {}", other.id),
-                    None => "rdmadoctor devices -v".to_owned(),
-                },
-            });
-        }
-    }
-    commands
+    let mut roots: Vec<&Finding> = worst(Status::Fail).chain(worst(Status::Warn)).collect();
+    // What a queue pair was refused for says most, and there is a command that says more.
+    roots.sort_by_key(|finding| (finding.status != Status::Fail, category(finding) != "06"));
+    let Some(first) = roots.first() else {
+        return vec![
+            if level == Level::Quick { "rdmadoctor probe --level standard --engine all" } else { "rdmadoctor qp-matrix" }.to_owned(),
+            "rdmadoctor devices".to_owned(),
+        ];
+    };
+    let subject: Vec<&str> = first.subject.split('/').collect();
+    let second = match (category(first), subject.as_slice()) {
+        ("06", [device, engine, _]) => format!("rdmadoctor qp-matrix {device} --engine {engine}"),
+        ("06", [device, ..]) => format!("rdmadoctor qp-matrix {device}"),
+        ("02" | "07", _) => "rdmadoctor modules -v".to_owned(),
+        _ => match roots.iter().find(|other| other.id != first.id) {
+            Some(other) => format!("rdmadoctor explain {}", other.id),
+            None => "rdmadoctor devices -v".to_owned(),
+        },
+    };
+    vec![format!("rdmadoctor explain {}", first.id), second]
+}
+
+fn category(finding: &Finding) -> &str {
+    finding.id.get(3..5).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
         confirm: "rdmadoctor qp-matrix DEV; ibv_rc_pingpong -d DEV",
         mend: "Follow the cause that the finding names: locked memory, a driver in trouble, a device without RC.",
         sources: &["Linux, drivers/infiniband/core/verbs.c, create_qp"],
-        depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-1110", "RD-1111"],
+        depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-0604", "RD-1110", "RD-1111"],
         run: modest_request,
     },
     Check {
@@ -27,7 +27,7 @@ pub(super) const CHECKS: &[Check] = &[
         confirm: "rdmadoctor qp-matrix --engine NAME@VERSION",
         mend: "Use the setting or the release that the finding names; both were granted on this very device where it says so.",
         sources: &["InternLM/lmdeploy issue 3579", "linux-rdma/perftest issue 139", "ofiwg/libfabric issue 8256"],
-        depends_on: &["RD-0601", "RD-0501", "RD-0506"],
+        depends_on: &["RD-0601", "RD-0501", "RD-0506", "RD-0604"],
         run: engines_are_granted,
     },
     Check {

@@ -101,7 +101,18 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             }
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }
-        other => document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?,
+        other => {
+            let text = document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?;
+            let mark = model.map(|model| format!("This is the modelled host {}, not this machine.", model.name));
+            match (mark, other) {
+                (None, _) => text,
+                (Some(mark), Format::Prometheus) => format!("# {mark}\n{text}"),
+                (Some(mark), Format::Github) => format!("::notice::{mark}\n{text}"),
+                // After the declaration, which must be the first thing of an XML document.
+                (Some(mark), Format::Junit) => text.replacen("?>\n", &format!("?>\n<!-- {mark} -->\n"), 1),
+                (Some(mark), _) => format!("{mark}\n\n{text}"),
+            }
+        }
     };
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -18,8 +18,9 @@ impl Table for Probe {
                 continue;
             }
             out += &format!("{} {}  {}\n", mark(worst(&own), style), style.bold(category.title()), style.dim(summary(&own)));
-            for finding in own.iter().filter(|finding| is_told(finding, style)) {
-                out += &tree(self, finding, style, 0);
+            let told: Vec<&Finding> = own.into_iter().filter(|finding| is_told(finding, style)).collect();
+            for group in groups(&told, style) {
+                out += &tree(self, &group, style, 0);
             }
         }
         for suppression in &self.suppressions {
@@ -121,12 +122,33 @@ fn is_told(finding: &Finding, style: Style) -> bool {
     !is_drawn_elsewhere && (style.verbose || (finding.status.is_bad() && finding.suppressed.is_none()))
 }
 
-/// A finding with what follows from it below.
-fn tree(probe: &Probe, finding: &Finding, style: Style, depth: usize) -> String {
+/// Findings that differ in nothing but their subjects and what they read there, told once; with -v each is told by itself.
+fn groups<'a>(findings: &[&'a Finding], style: Style) -> Vec<Vec<&'a Finding>> {
+    let shape = |finding: &Finding| {
+        let device = finding.subject.split('/').next().unwrap_or_default().to_owned();
+        (finding.id.clone(), finding.status, finding.title.replace(&device, "…"), finding.remedy.summary.replace(&device, "…"))
+    };
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in findings {
+        match groups.iter_mut().find(|group| !style.verbose && group.first().is_some_and(|first| shape(first) == shape(finding))) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups
+}
+
+/// Findings of one shape with what follows from them below. Evidence and remedy are those of the first.
+fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String {
+    let Some(finding) = group.first() else { return String::new() };
     let indent = "  ".repeat(depth + 1);
     let narrow = Style { width: style.width.saturating_sub(indent.len()), ..style };
     let mut text =
         format!("{} {} {}: {}\n", mark(finding.status, style), style.dim(&finding.id), style.bold(&finding.subject), finding.title);
+    if group.len() > 1 {
+        let others: Vec<&str> = group.iter().skip(1).map(|finding| finding.subject.as_str()).collect();
+        text += &narrow.entry("also on", &others.join(", "));
+    }
     // Of a consequence the cause is the remedy.
     if depth == 0 || style.verbose {
         for evidence in &finding.evidence {
@@ -144,18 +166,14 @@ fn tree(probe: &Probe, finding: &Finding, style: Style, depth: usize) -> String 
         text += &narrow.entry("suppressed", why);
     }
     let mut out: String = text.lines().map(|line| format!("{indent}{line}\n")).collect();
-    let key = finding.key();
-    let consequences: Vec<&Finding> =
-        probe.findings.iter().filter(|other| other.status.is_bad() && other.because.as_ref() == Some(&key)).collect();
+    let keys: Vec<String> = group.iter().map(|finding| finding.key()).collect();
+    let follows = |other: &&Finding| other.status.is_bad() && other.because.as_ref().is_some_and(|because| keys.contains(because));
+    let consequences: Vec<&Finding> = probe.findings.iter().filter(follows).collect();
     // Links have no cycles and are no longer than the chain of dependencies.
     const DEEPEST: usize = 16;
     if depth < DEEPEST {
-        let shown = if style.verbose { consequences.len() } else { consequences.len().min(8) };
-        for consequence in &consequences[..shown] {
-            out += &tree(probe, consequence, style, depth + 1);
-        }
-        if consequences.len() > shown {
-            out += &format!("{indent}  {}\n", style.dim(format!("and {} more that follow from it", consequences.len() - shown)));
+        for group in groups(&consequences, style) {
+            out += &tree(probe, &group, style, depth + 1);
         }
     }
     out
@@ -317,4 +335,62 @@ pub fn checks_markdown() -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::{Action, Counts, Level};
+
+    fn probe() -> Probe {
+        let finding = |id: &str, finding: Finding| Finding { id: id.to_owned(), ..finding };
+        let root = finding("RD-0204", Finding::fail("mlx5_ib", "mlx5_ib is \"not\" loaded, 100% <sure>"))
+            .saw_not("/proc/modules", "absent | gone", "loaded")
+            .mend(Action::Reload, "load it", &["modprobe mlx5_ib"]);
+        let mut consequence = finding("RD-0301", Finding::fail("host", "there is no RDMA device"));
+        consequence.because = Some(root.key());
+        let warning = finding("RD-0408", Finding::warn("host", "RDMA interfaces have different MTUs"));
+        let mut suppressed = finding("RD-0213", Finding::warn("host", "exclusive"));
+        suppressed.suppressed = Some("the plugin moves devices".to_owned());
+        Probe {
+            schema: "rdmadoctor/probe/1".to_owned(),
+            verdict: "fail".to_owned(),
+            level: Level::Quick,
+            findings: vec![root, suppressed, consequence, warning],
+            counts: Counts { fail: 1, warn: 1, consequences: 1, suppressed: 1, ..Counts::default() },
+            suppressions: Vec::new(),
+            checks_not_run: 0,
+            next_commands: vec!["rdmadoctor explain RD-0204".to_owned()],
+            budget_us: 2_000_000,
+            elapsed_us: 1_500_000,
+            stopped: None,
+        }
+    }
+
+    #[test]
+    fn a_table_has_consequences_under_their_root() {
+        let table = probe().table(&Style { color: false, width: 100, verbose: false });
+        let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("{text} in {table}"));
+        assert!(at("  FAIL RD-0204") < at("    FAIL RD-0301") && at("    FAIL RD-0301") < at("FAIL devices and ports"));
+        assert!(!table.contains("RD-0213"), "{table}");
+        assert!(table.contains("1 failure, 1 warning, 1 consequence"), "{table}");
+    }
+
+    #[test]
+    fn each_format_says_what_is_wrong_and_escapes_it() {
+        let probe = probe();
+        let junit = junit(&probe);
+        assert!(junit.contains("RD-0204") && junit.contains("&lt;sure&gt;") && junit.contains("failures=\"2\""), "{junit}");
+        let github = github(&probe);
+        assert!(github.contains("::error title=RD-0204 mlx5_ib::") && github.contains("100%25") && !github.contains("RD-0213"), "{github}");
+        assert!(github.contains("::notice title=RD-0301 host::") && github.contains("::warning title=RD-0408 host::"), "{github}");
+        let prometheus = prometheus(&probe);
+        assert!(prometheus.contains("rdmadoctor_finding{id=\"RD-0204\",subject=\"mlx5_ib\",status=\"fail\"} 1"), "{prometheus}");
+        assert!(prometheus.contains("rdmadoctor_verdict{verdict=\"fail\"} 1") && !prometheus.contains("RD-0301"), "{prometheus}");
+        let markdown = markdown(&probe);
+        assert!(
+            markdown.contains("absent \\| gone") && markdown.contains("modprobe mlx5_ib") && markdown.contains("* RD-0301"),
+            "{markdown}"
+        );
+    }
 }
