@@ -63,10 +63,10 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
     /// Examine a modelled host instead of this one, by name or file; nothing of this host is read or touched.
-    #[arg(long, global = true, value_name = "NAME|FILE", conflicts_with_all = ["root", "libibverbs"])]
+    #[arg(long, global = true, value_name = "NAME|FILE")]
     host_model: Option<String>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
-    #[arg(long, global = true, value_name = "FAULT", requires = "host_model", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
+    #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
     fault: Vec<crate::sim::Fault>,
     /// Read sysfs, procfs and configuration below this directory instead of /.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
@@ -84,7 +84,7 @@ struct Global {
     #[arg(short, long, global = true)]
     verbose: bool,
     /// Show no progress.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true)]
     quiet: bool,
 }
 
@@ -126,16 +126,20 @@ pub fn run() -> ExitCode {
     };
     // Told before the work is done, not after.
     let basic_only = !matches!(cli.command, Command::Probe(_));
-    let result = Session::new(cli.global, basic_only).and_then(|session| match cli.command {
-        Command::Devices(arguments) => devices::run(&session, &arguments),
-        Command::Caps(arguments) => caps::run(&session, &arguments),
-        Command::Modules(arguments) => modules::run(&session, &arguments),
-        Command::Topo => topo::run(&session),
-        Command::Probe(arguments) => probe::run(&session, &arguments),
-        Command::Explain(arguments) => explain::run(&session, &arguments),
-        Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
-        Command::Compat(arguments) => compat::run(&session, &arguments),
-        Command::Catalog(arguments) => catalog::run(&session, &arguments),
+    let result = Session::new(cli.global, basic_only).and_then(|session| {
+        let code = match cli.command {
+            Command::Devices(arguments) => devices::run(&session, &arguments),
+            Command::Caps(arguments) => caps::run(&session, &arguments),
+            Command::Modules(arguments) => modules::run(&session, &arguments),
+            Command::Topo => topo::run(&session),
+            Command::Probe(arguments) => probe::run(&session, &arguments),
+            Command::Explain(arguments) => explain::run(&session, &arguments),
+            Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+            Command::Compat(arguments) => compat::run(&session, &arguments),
+            Command::Catalog(arguments) => catalog::run(&session, &arguments),
+        }?;
+        // Whatever was printed then is what was known by then.
+        Ok(if session.interrupted() { exit::INTERRUPTED } else { code })
     });
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));

@@ -85,6 +85,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let examination = Examination { session, arguments, catalog: &catalog, engines: &engines, deadline };
     let mut matrix = QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems };
     for device in devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
+        if session.interrupted() {
+            matrix.problems.push(facts::Problem { summary: format!("{}: not examined: interrupted", device.name), next_step: None });
+            continue;
+        }
         let verbs = seen.iter().find(|seen| seen.name == device.name);
         match (verbs, &device.problem) {
             (Some(verbs), None) => matrix.devices.push(examination.run(&mut worker, device, verbs)),
@@ -109,6 +113,7 @@ fn has_failed(report: &DeviceReport) -> bool {
     report.asks.iter().any(|ask| !ask.optional && ask.verdict != "granted")
         || report.base.as_ref().is_some_and(|base| !base.outcome.is_granted())
         || report.bounds.iter().any(|bound| matches!(&bound.ending, qp::Ending::Broken { outcome } if is_broken(outcome)))
+        || report.count_failed.is_some()
         || report.support.iter().any(|support| is_broken(&support.outcome))
         || report.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
         || report
@@ -166,7 +171,7 @@ impl Examination<'_> {
             if let Some(request) = request {
                 match worker.count(&device.name, &request, ceiling) {
                     Ok(counted) => report.count = Some(CountReport { request, ceiling, counted }),
-                    Err(failure) => report.stopped = Some(format!("queue pairs were not counted: {failure}")),
+                    Err(failure) => report.count_failed = Some(failure.to_string()),
                 }
             }
         }

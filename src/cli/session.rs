@@ -27,6 +27,19 @@ impl Session {
         if basic_only && !matches!(global.format, Format::Table | Format::Json) {
             return Err(UsageError("this command has the formats table and json only; `probe` has the others".to_owned()).into());
         }
+        // Options of every command may stand on either side of its name, where clap does not see them together.
+        let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
+        let clash = match (&global.host_model, is_elsewhere) {
+            (Some(_), true) => Some("--host-model shows a modelled host, --root and --libibverbs another one; give only one of them"),
+            (None, _) if !global.fault.is_empty() => {
+                Some("--fault lets something go wrong on a modelled host; give --host-model NAME with it")
+            }
+            _ if global.verbose && global.quiet => Some("--verbose and --quiet contradict each other"),
+            _ => None,
+        };
+        if let Some(clash) = clash {
+            return Err(UsageError(clash.to_owned()).into());
+        }
         let model = global.host_model.as_deref().map(HostModel::find).transpose()?.map(|mut model| {
             model.faults.extend(global.fault.iter().cloned());
             model

@@ -197,6 +197,12 @@ fn not_in_verbs(device: &SysfsDevice, verbs: &Inventory) -> Problem {
     if let Some(error) = &verbs.library_error {
         return Problem { summary: error.to_string(), next_step: step(error.next_step()) };
     }
+    if let Some(error) = &verbs.list_error {
+        return Problem {
+            summary: error.to_string(),
+            next_step: step("look at `dmesg`, and at the permissions of /sys/class/infiniband_verbs"),
+        };
+    }
     let Some(uverbs) = &device.uverbs else {
         return Problem {
             summary: "libibverbs does not list it: it has no entry in /sys/class/infiniband_verbs, so ib_uverbs is not loaded".to_owned(),

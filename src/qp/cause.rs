@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::prober::is_exhaustion;
-use super::{CulpritSet, Outcome, Parameter, QpRequest, QpType};
+use super::{Culprit, CulpritSet, Outcome, Parameter, QpRequest, QpType, Value};
 use crate::facts::HostLimits;
 use crate::worker::Connected;
 
@@ -35,9 +35,17 @@ pub struct Cause {
     pub next_step: Option<String>,
 }
 
-/// Says why `asked` came out as `outcome`. `sets` are its culprits; `base_granted` tells whether the device grants a modest request.
+/// Says why `asked` came out as `outcome`. `sets` are its culprits; `base_granted` tells whether the device grants a
+/// modest request, `is_cut_short` whether the search for culprits was stopped: then their absence says nothing.
 #[must_use]
-pub fn classify(asked: &QpRequest, outcome: &Outcome, sets: &[CulpritSet], base_granted: bool, limits: HostLimits) -> Option<Cause> {
+pub fn classify(
+    asked: &QpRequest,
+    outcome: &Outcome,
+    sets: &[CulpritSet],
+    base_granted: bool,
+    limits: HostLimits,
+    is_cut_short: bool,
+) -> Option<Cause> {
     let mut evidence = vec![outcome.to_string()];
     match outcome {
         Outcome::Granted { .. } | Outcome::NotRun { .. } => None,
@@ -61,25 +69,21 @@ pub fn classify(asked: &QpRequest, outcome: &Outcome, sets: &[CulpritSet], base_
         }
         Outcome::Refused { error } => {
             if let Some(set) = sets.first() {
-                for culprit in &set.culprits {
-                    evidence.push(format!(
-                        "granted with {}={} and all else as asked, refused with {}",
-                        culprit.parameter, culprit.accepted, culprit.asked
-                    ));
+                let list = |value: fn(&Culprit) -> Value| {
+                    let words: Vec<_> = set.culprits.iter().map(|culprit| format!("{}={}", culprit.parameter, value(culprit))).collect();
+                    words.join(" and ")
+                };
+                evidence.push(format!("granted with {} and all else as asked, refused with {}", list(|c| c.accepted), list(|c| c.asked)));
+                if set.culprits.len() > 1 {
+                    evidence.push("none of these changes alone suffices".to_owned());
                 }
                 if error.errno.0 == 0 {
                     evidence.push("no errno: the provider checks published limits by itself and gives none, as bnxt_re's does".to_owned());
                 }
-                return Some(Cause {
-                    class: CauseClass::OverLimit,
-                    summary: match set.culprits.as_slice() {
-                        [culprit] if culprit.parameter == Parameter::QpType => format!("the device has no {} queue pairs", culprit.asked),
-                        [culprit] if culprit.parameter == Parameter::Srq => "the device has no such shared receive queue".to_owned(),
-                        _ => "the request is over the device's limit".to_owned(),
-                    },
-                    evidence,
-                    next_step: None,
-                });
+                return Some(Cause { class: CauseClass::OverLimit, summary: over_limit(set), evidence, next_step: None });
+            }
+            if is_cut_short {
+                return None;
             }
             evidence.push(if base_granted {
                 "a modest request is granted".to_owned()
@@ -98,6 +102,18 @@ pub fn classify(asked: &QpRequest, outcome: &Outcome, sets: &[CulpritSet], base_
                 next_step: Some("look at `dmesg`: many drivers print which value they refused".to_owned()),
             })
         }
+    }
+}
+
+/// In what way a request does not fit, from the changes that make it pass.
+fn over_limit(set: &CulpritSet) -> String {
+    let of = |parameter: Parameter| set.culprits.iter().find(|culprit| culprit.parameter == parameter);
+    let is_below = |culprit: &Culprit| culprit.asked.number() < culprit.accepted.number() && culprit.accepted.number().is_some();
+    match (of(Parameter::QpType), of(Parameter::Srq)) {
+        (Some(culprit), _) => format!("the device has no {} queue pairs", culprit.asked),
+        (_, Some(_)) => "the device has no such shared receive queue".to_owned(),
+        _ if set.culprits.iter().all(is_below) => "the request is under the device's minimum".to_owned(),
+        _ => "the request is over the device's limit".to_owned(),
     }
 }
 
@@ -182,7 +198,7 @@ pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option
             next_step: Some("bring its network interface up, or start a subnet manager on InfiniBand; see `rdma link`".to_owned()),
         });
     }
-    if is_iwarp {
+    if is_iwarp && error.call == "ibv_modify_qp" {
         evidence.push("the device is an iWARP adapter (node type RNIC): its connections are made by rdma_cm".to_owned());
         let next_step = match family {
             // The vendor's driver alone has this parameter (Alibaba Cloud, eRDMA user guide).
@@ -216,8 +232,6 @@ pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qp::Culprit;
-    use crate::request::Value;
     use crate::verbs::{CallError, ErrorNumber};
 
     fn refused(errno: i32) -> Outcome {
@@ -233,7 +247,8 @@ mod tests {
     fn each_kind_of_refusal_has_its_class() {
         let asked = QpRequest { max_send_wr: 8192, ..QpRequest::base(QpType::RC) };
         let tight = HostLimits { memlock_soft_bytes: Some(64 << 10), ipc_lock: false };
-        let class = |outcome: &Outcome, sets: &[CulpritSet], base, limits| classify(&asked, outcome, sets, base, limits).unwrap().class;
+        let class =
+            |outcome: &Outcome, sets: &[CulpritSet], base, limits| classify(&asked, outcome, sets, base, limits, false).unwrap().class;
         let free = HostLimits::default();
         assert_eq!(class(&refused(22), &set(), true, free), CauseClass::OverLimit);
         assert_eq!(class(&refused(0), &set(), true, free), CauseClass::OverLimit);
@@ -247,7 +262,7 @@ mod tests {
     #[test]
     fn locked_memory_is_blamed_only_when_it_is_short() {
         let asked = QpRequest { max_send_wr: 8192, ..QpRequest::base(QpType::RC) };
-        let cause = |limits| classify(&asked, &refused(12), &set(), true, limits).unwrap();
+        let cause = |limits| classify(&asked, &refused(12), &set(), true, limits, false).unwrap();
         let tight = HostLimits { memlock_soft_bytes: Some(64 << 10), ipc_lock: false };
         assert!(cause(tight).summary.contains("lock enough memory"));
         assert!(!cause(HostLimits { ipc_lock: true, ..tight }).summary.contains("lock enough memory"));

@@ -119,6 +119,8 @@ pub struct CulpritReport {
     pub accepted: Value,
     /// The engine's setting for it.
     pub setting: Option<String>,
+    /// Whether the next value towards `asked` was refused; otherwise the search was cut short, and more may be accepted.
+    pub exact: bool,
 }
 
 /// A way to make the request pass.
@@ -209,6 +211,8 @@ pub struct DeviceReport {
     pub reported: Option<Reported>,
     /// The modest request that everything is compared with.
     pub base: Option<AttemptReport>,
+    /// Why even that is not granted.
+    pub base_cause: Option<Cause>,
     /// Which types work, and whether a shared receive queue does.
     pub support: Vec<Support>,
     /// Bounds of single parameters.
@@ -221,6 +225,8 @@ pub struct DeviceReport {
     pub grid: Option<Grid>,
     /// How many queue pairs existed at once, where that was asked.
     pub count: Option<CountReport>,
+    /// Why they could not be counted.
+    pub count_failed: Option<String>,
     /// How far a queue pair comes when it is connected with itself.
     pub connection: Option<ConnectionReport>,
     /// Attempts made.
@@ -283,6 +289,7 @@ pub fn run_device(
         device: device.to_owned(),
         family,
         reported: run.reported,
+        base_cause: classify(&run.base.request, &run.base.outcome, &[], false, options.limits, false),
         base: Some(run.base),
         support,
         bounds: if options.bounds { run.bounds } else { Vec::new() },
@@ -290,6 +297,7 @@ pub fn run_device(
         asks,
         grid,
         count: None,
+        count_failed: None,
         connection: None,
         attempts_total: run.prober.attempts(),
         elapsed_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -445,12 +453,12 @@ impl Run<'_> {
         for set in &sets {
             attempts.push(AttemptReport { request: set.granted.clone(), outcome: self.prober.attempt(&set.granted) });
         }
-        let cause = classify(&request, &outcome, &sets, base_granted, self.limits);
+        let cause = classify(&request, &outcome, &sets, base_granted, self.limits, self.prober.stopped().is_some());
         let (engine, version) = match &ask.origin {
             AskOrigin::User => (None, None),
             AskOrigin::Engine { name, version } => (Some(name.clone()), Some(version.clone())),
         };
-        let mut told = sets.iter().map(|set| set.culprits.iter().map(|culprit| report(ask, culprit)).collect::<Vec<_>>());
+        let mut told = sets.iter().map(|set| set.culprits.iter().map(|culprit| report(ask, culprit, set.exact)).collect::<Vec<_>>());
         AskReport {
             engine,
             version,
@@ -464,8 +472,8 @@ impl Run<'_> {
             culprits: told.next().unwrap_or_default(),
             alternatives: told.collect(),
             cause,
-            remedies: sets.first().map(|set| remedies(ask, set)).unwrap_or_default(),
-            on_refusal: if outcome.is_granted() { None } else { group.on_refusal.clone() },
+            remedies: sets.first().map(|set| remedies(&mut self.prober, ask, set)).unwrap_or_default(),
+            on_refusal: if matches!(outcome, Outcome::Granted { .. } | Outcome::NotRun { .. }) { None } else { group.on_refusal.clone() },
         }
     }
 }
@@ -474,27 +482,41 @@ fn setting_of<'a>(ask: &'a Ask, culprit: &Culprit) -> Option<&'a Setting> {
     ask.settings.iter().find(|setting| setting.parameter == culprit.parameter)
 }
 
-fn report(ask: &Ask, culprit: &Culprit) -> CulpritReport {
+fn report(ask: &Ask, culprit: &Culprit, exact: bool) -> CulpritReport {
     CulpritReport {
         parameter: culprit.parameter,
         asked: culprit.asked,
         accepted: culprit.accepted,
         setting: setting_of(ask, culprit).map(|setting| setting.name.clone()),
+        exact,
     }
 }
 
-fn remedies(ask: &Ask, set: &CulpritSet) -> Vec<Remedy> {
+fn remedies(prober: &mut Prober<'_>, ask: &Ask, set: &CulpritSet) -> Vec<Remedy> {
     if ask.origin == AskOrigin::User {
         return vec![Remedy::Request {
             changes: set.culprits.iter().map(|culprit| format!("{}={}", culprit.parameter, culprit.accepted)).collect(),
         }];
     }
-    let without: Vec<Parameter> =
-        set.culprits.iter().filter(|culprit| setting_of(ask, culprit).is_none()).map(|culprit| culprit.parameter).collect();
-    if !without.is_empty() {
-        return vec![Remedy::NoSetting { parameters: without }];
+    let mut request = set.granted.clone();
+    let mut settings = Vec::new();
+    let mut without = Vec::new();
+    for culprit in &set.culprits {
+        match setting_of(ask, culprit) {
+            None => without.push(culprit.parameter),
+            Some(Setting { name, value: Some(value), gives: Some(gives), .. }) => {
+                request = culprit.parameter.with(&request, Value::Number(*gives));
+                settings.push(format!("{name}={value}"));
+            }
+            Some(setting) => settings.push(format!("{}={}", setting.name, culprit.accepted)),
+        }
     }
-    let settings =
-        set.culprits.iter().filter_map(|culprit| setting_of(ask, culprit).map(|setting| format!("{}={}", setting.name, culprit.accepted)));
-    vec![Remedy::Settings { settings: settings.collect() }]
+    // A setting may give another value than the extreme that was found: then that one has to be granted too.
+    if without.is_empty() && prober.attempt(&request).is_granted() {
+        return vec![Remedy::Settings { settings }];
+    }
+    if without.is_empty() {
+        without = set.culprits.iter().map(|culprit| culprit.parameter).collect();
+    }
+    vec![Remedy::NoSetting { parameters: without }]
 }

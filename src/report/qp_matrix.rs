@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Style, Table};
+use crate::catalog::engine::Connect;
 use crate::qp::{
     AskReport, Bound, Cause, CauseClass, CulpritReport, DeviceReport, Ending, Frontier, Grid, Outcome, Parameter, QpMatrix, Remedy, Shape,
     Value,
@@ -32,7 +33,7 @@ fn is_same(left: &DeviceReport, right: &DeviceReport) -> bool {
         let timeless = DeviceReport { elapsed_us: 0, ..report.clone() };
         serde_json::to_string(&timeless).map(|text| text.replace(&report.device, "")).ok()
     };
-    plain(left) == plain(right)
+    left.stopped.is_none() && plain(left) == plain(right)
 }
 
 fn draw_device(device: &DeviceReport, style: Style) -> String {
@@ -43,22 +44,32 @@ fn draw_device(device: &DeviceReport, style: Style) -> String {
         let _ = write!(out, "  publishes max_sge {}, max_qp_wr {}, max_cqe {}", reported.max_sge, reported.max_qp_wr, reported.max_cqe);
     }
     out.push('\n');
-    if let Some(base) = device.base.as_ref().filter(|base| !base.outcome.is_granted()) {
-        let _ = writeln!(out, "{}", style.bad("No queue pair can be made on this device, however modest."));
-        out += &style.entry("tried", &describe(&base.request));
-        out += &style.entry("came back", &base.outcome.to_string());
-        out += &printed(&base.outcome, style);
+    match device.base.as_ref().map(|base| (&base.request, &base.outcome)) {
+        None | Some((_, Outcome::Granted { .. })) => {}
+        Some((_, Outcome::NotRun { why })) => out += &style.entry("not tried", why),
+        Some((request, outcome)) => {
+            let _ = writeln!(out, "{}", style.bad("No queue pair can be made on this device, however modest."));
+            out += &style.entry("tried", &describe(request));
+            out += &device
+                .base_cause
+                .as_ref()
+                .map_or_else(|| style.entry("came back", &outcome.to_string()), |cause| draw_cause(cause, style));
+        }
     }
     for asks in
         device.asks.chunk_by(|left, right| left.engine.is_some() && (&left.engine, &left.version) == (&right.engine, &right.version))
     {
         out.push('\n');
-        out += &draw_group(asks, style);
+        let is_unconnectable = device.connection.as_ref().is_some_and(|connection| connection.refused.is_some());
+        out += &draw_group(asks, is_unconnectable, style);
     }
     out += &connection(device, style);
     if let Some(grid) = &device.grid {
         out.push('\n');
         out += &draw_grid(grid, style);
+    }
+    if let Some(why) = &device.count_failed {
+        let _ = writeln!(out, "\n{}: {why}", style.bad("Queue pairs were not counted"));
     }
     if let Some(count) = &device.count {
         let _ = writeln!(out, "\n{}", style.bold("Queue pairs at once"));
@@ -108,7 +119,7 @@ pub(super) fn describe(request: &crate::qp::QpRequest) -> String {
 }
 
 /// The queue pairs of one engine, or one request of the user's: the verdict first, what mends it last.
-fn draw_group(asks: &[AskReport], style: Style) -> String {
+fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> String {
     let Some(first) = asks.first() else { return String::new() };
     let who = match (&first.engine, &first.version) {
         (Some(engine), Some(version)) => format!("{engine} {version}"),
@@ -116,6 +127,9 @@ fn draw_group(asks: &[AskReport], style: Style) -> String {
     };
     let failed = asks.iter().filter(|ask| ask.verdict != "granted" && !ask.optional).count();
     let verdict = match asks.iter().find(|ask| ask.verdict != "granted" && !ask.optional) {
+        None if is_unconnectable && first.connect == Some(Connect::Oob) => {
+            style.warn("granted, but it cannot connect its queue pairs here (see below)")
+        }
         None => style.good("granted"),
         Some(ask) if ask.verdict == "not_run" => style.warn("not run"),
         Some(ask) => style.bad(ask.verdict.to_uppercase()),
@@ -123,7 +137,7 @@ fn draw_group(asks: &[AskReport], style: Style) -> String {
     let of = if asks.len() > 1 { format!(" ({} of {} queue pairs granted)", asks.len() - failed, asks.len()) } else { String::new() };
     let mut out = format!("{}: {verdict}{of}\n", style.bold(who));
     for ask in asks {
-        if first.engine.is_some() && (asks.len() > 1 || ask.verdict != "granted") {
+        if ask.verdict == "not_run" || (first.engine.is_some() && (asks.len() > 1 || ask.verdict != "granted")) {
             let note = if ask.optional { " (the engine goes on without it)" } else { "" };
             out += &style
                 .entry(&ask.queue, &format!("{}{note}", ask.attempts.first().map_or(String::new(), |attempt| attempt.outcome.to_string())));
@@ -207,6 +221,12 @@ fn outcome_with_caps(outcome: &Outcome) -> String {
 pub(super) fn describe_culprit(culprit: &CulpritReport, is_engine: bool) -> String {
     let asked = match culprit.parameter {
         Parameter::Srq if culprit.accepted == Value::Number(0) => "a shared receive queue is asked, the device has none".to_owned(),
+        _ if !culprit.exact => {
+            format!("asked {}, the device accepts at least {} (the search was cut short)", culprit.asked, culprit.accepted)
+        }
+        _ if culprit.asked.number().is_some() && culprit.asked.number() < culprit.accepted.number() => {
+            format!("asked {}, the device needs at least {}", culprit.asked, culprit.accepted)
+        }
         _ => format!("asked {}, the device accepts {}", culprit.asked, culprit.accepted),
     };
     let setting = match (&culprit.setting, is_engine) {
@@ -243,13 +263,6 @@ pub(super) fn describe_remedy(remedy: &Remedy, engine: &str) -> String {
             format!("no setting of {engine} changes {}; it takes another version or a patch", names.join(" or "))
         }
         Remedy::Request { changes } => format!("ask {} (granted here)", changes.join(" and ")),
-    }
-}
-
-fn printed(outcome: &Outcome, style: Style) -> String {
-    match outcome {
-        Outcome::Crashed { printed, .. } => printed.iter().rev().take(3).rev().map(|line| style.entry("printed", line)).collect(),
-        _ => String::new(),
     }
 }
 

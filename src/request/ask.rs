@@ -48,6 +48,12 @@ pub struct Setting {
     pub name: String,
     /// `env`, `flag` or `config`.
     pub kind: String,
+    /// The one value of the setting that matters, where it is not the parameter's own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What the parameter then becomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives: Option<u32>,
 }
 
 /// Reads `max_send_sge=4,max_recv_sge=4,…`; what is not named stays at the base.

@@ -22,7 +22,7 @@ pub fn serve() -> anyhow::Result<()> {
     // The parent may be killed at any moment; what this process holds on the device must not outlive it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // A crash here is an expected result; a core file of it would only fill the disk.
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut lines = BufReader::new(socket.try_clone()?);
     let mut reply = Replies { socket, line: Vec::new() };

@@ -19,6 +19,8 @@ use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequ
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
+/// Requests that are sent in one message: the first answer must not wait for the reading of a large grid.
+const CHUNK: usize = 1024;
 /// From how many outstanding answers on they are collected in portions, and how long a portion gathers.
 const BATCH: usize = 32;
 const BATCH_PAUSE: Duration = Duration::from_millis(2);
@@ -123,6 +125,19 @@ impl Worker {
 
     /// Tries requests one after another and hands each outcome to `each`, which says whether to go on.
     pub fn attempts(&mut self, device: &str, requests: &[QpRequest], each: &mut dyn FnMut(usize, Outcome) -> bool) {
+        for (index, chunk) in requests.chunks(CHUNK).enumerate() {
+            let mut goes_on = true;
+            self.chunk(device, chunk, &mut |at, outcome| {
+                goes_on = each(index * CHUNK + at, outcome);
+                goes_on
+            });
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    fn chunk(&mut self, device: &str, requests: &[QpRequest], each: &mut dyn FnMut(usize, Outcome) -> bool) {
         let mut next = 0;
         while next < requests.len() {
             let ask = Request::Attempts {

@@ -39,7 +39,7 @@ fn incident(guest: &mut Guest) {
     assert_eq!(code, 1);
     let ask = asks(&document, "data");
     assert_eq!(ask["verdict"], "refused");
-    assert_eq!(ask["culprits"], json!([{"parameter": "max_recv_sge", "asked": 4, "accepted": 1, "setting": null}]));
+    assert_eq!(ask["culprits"], json!([{"parameter": "max_recv_sge", "asked": 4, "accepted": 1, "setting": null, "exact": true}]));
     assert_eq!(ask["cause"]["class"], "over_limit");
     assert_eq!(ask["attempts"][0]["outcome"]["error"]["errno"], 22);
     // The proof is a granted attempt that keeps the four send entries.
@@ -58,7 +58,7 @@ fn inline(guest: &mut Guest) {
     assert_eq!(code, 1);
     let meta = asks(&document, "meta");
     let culprit = meta["culprits"].as_array().unwrap().iter().find(|culprit| culprit["parameter"] == "max_inline_data").unwrap();
-    assert_eq!(*culprit, json!({"parameter": "max_inline_data", "asked": 256, "accepted": 96, "setting": null}));
+    assert_eq!(*culprit, json!({"parameter": "max_inline_data", "asked": 256, "accepted": 96, "setting": null, "exact": true}));
     assert!(
         meta["remedies"]
             .as_array()
@@ -73,7 +73,10 @@ fn completion_queue(guest: &mut Guest) {
     assert_eq!(code, 1);
     for queue in ["data", "meta"] {
         let ask = asks(&document, queue);
-        assert_eq!(ask["culprits"], json!([{"parameter": "cq_depth", "asked": 65536, "accepted": 32767, "setting": "SLIME_MAX_CQ_DEPTH"}]));
+        assert_eq!(
+            ask["culprits"],
+            json!([{"parameter": "cq_depth", "asked": 65536, "accepted": 32767, "setting": "SLIME_MAX_CQ_DEPTH", "exact": true}])
+        );
         assert_eq!(ask["remedies"][0], json!({"kind": "settings", "settings": ["SLIME_MAX_CQ_DEPTH=32767"]}));
     }
 }

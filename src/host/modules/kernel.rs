@@ -103,11 +103,13 @@ impl Kernel {
     }
 
     /// Whether ib_core takes peer-memory clients.
-    pub(super) fn peer_memory(&self) -> SymbolPresence {
+    pub(super) fn peer_memory(&self, ib_core_runs: bool) -> SymbolPresence {
         match &self.symbols {
             Err(why) => SymbolPresence::Unreadable { why: why.clone() },
             Ok(symbols) => match symbols.owners.get(PEER_MEMORY).and_then(|owners| owners.first()) {
                 Some(module) => SymbolPresence::Present { module: module.clone() },
+                // The symbol is ib_core's; of a module that is not loaded, kallsyms says nothing.
+                None if !ib_core_runs => SymbolPresence::Unreadable { why: "ib_core is not loaded".to_owned() },
                 None => SymbolPresence::Absent,
             },
         }

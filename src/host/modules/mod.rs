@@ -126,7 +126,7 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
     let nvidia = nvidia::read(&mut reader);
     let has_loaded = modules.iter().any(|module| module.state == ModuleState::Loaded);
     ModulesFacts {
-        peer_memory_api: host.kernel.peer_memory(),
+        peer_memory_api: host.kernel.peer_memory(host.kernel.running(&reader, "ib_core").is_some()),
         loading_disabled_by: host.configuration.loading_disabled_by.or_else(|| if has_loaded { None } else { without_modules(root) }),
         directory: host.disk.directory,
         kernel_release,
