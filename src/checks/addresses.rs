@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         level: Level::Quick,
         why: "Engines choose RoCE v2, which is routed; a port with RoCE v1 only is not taken, or fails at the peer.",
         confirm: "grep . /sys/class/infiniband/*/ports/*/gid_attrs/types/* 2>/dev/null",
-        mend: "Switch the device to RoCE v2 (vendor's tool, or configfs for rdma_cm).",
+        mend: "Use a device, driver and mode of it that offer RoCE v2.",
         sources: &["Linux, Documentation/ABI/testing/configfs-rdma_cm", "NVIDIA/nccl issue 769"],
         depends_on: &["RD-0401"],
         run: version_two,
@@ -222,7 +222,7 @@ fn version_two(facts: &Facts) -> Vec<Finding> {
         }
         Finding::graded(!some_work, name, "none of its GIDs is of RoCE v2")
             .saw_not(table(device, port), shown(port), "a GID of type RoCE v2")
-            .mend(Action::Tune, "switch the device to RoCE v2", &["cma_roce_mode -d DEV -p 1 -m 2"])
+            .mend(Action::Replace, "use a device, driver and mode of it that offer RoCE v2", &[])
     };
     roce_ports(facts).map(judge).collect()
 }
