@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CatalogError;
+use super::check::{self, Document};
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Setting, SrqRequest};
 use crate::verbs::DeviceAttributes;
 
@@ -33,6 +34,7 @@ pub struct Engine {
     /// What a user sees when a queue pair is refused.
     pub on_refusal: OnRefusal,
     /// Oldest first.
+    #[schemars(length(min = 1))]
     pub releases: Vec<Release>,
 }
 
@@ -93,6 +95,7 @@ pub struct Release {
     /// Another engine's release, whose queue pairs this one makes.
     pub uses: Option<Uses>,
     /// Where this is known from.
+    #[schemars(length(min = 1))]
     pub sources: Vec<String>,
     /// The queue pairs that it makes.
     #[serde(default)]
@@ -212,30 +215,7 @@ impl Engine {
     /// # Errors
     /// The text is no valid engine file; the message names file, line and column.
     pub fn parse(name: &Path, text: &str) -> Result<Self, CatalogError> {
-        let invalid = |message: String| CatalogError::Invalid { file: name.to_owned(), message };
-        let engine: Self = serde_yaml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        if engine.schema != ENGINE_SCHEMA {
-            return Err(invalid(format!("schema is `{}`, expected `{ENGINE_SCHEMA}`", engine.schema)));
-        }
-        if engine.releases.is_empty() {
-            return Err(invalid("it lists no release".to_owned()));
-        }
-        for release in &engine.releases {
-            let place = format!("release {}", release.version);
-            if release.sources.is_empty() {
-                return Err(invalid(format!("{place} names no source")));
-            }
-            if release.queues.is_empty() == release.uses.is_none() {
-                return Err(invalid(format!("{place} needs either queues or uses")));
-            }
-            for queue in &release.queues {
-                queue.type_of().map_err(|error| invalid(format!("{place}, queue {}: {error}", queue.name)))?;
-                if queue.cq_depth.is_none() && !queue.follows.iter().any(|follow| follow.parameter == Parameter::CqDepth) {
-                    return Err(invalid(format!("{place}, queue {} has no cq_depth", queue.name)));
-                }
-            }
-        }
-        Ok(engine)
+        check::parse(name, text)
     }
 
     /// The release that `version` belongs to; the newest one for `None`.
@@ -254,6 +234,41 @@ impl Engine {
             .find(|release| release.version == version)
             .or_else(|| self.releases.iter().find(|release| release.covers(version)))
             .ok_or_else(|| unknown(version))
+    }
+}
+
+impl Document for Engine {
+    const SCHEMA: &str = ENGINE_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn misfits(&self) -> Vec<(String, String)> {
+        let mut misfits = Vec::new();
+        if self.releases.is_empty() {
+            misfits.push(("releases".to_owned(), "it lists no release".to_owned()));
+        }
+        for (index, release) in self.releases.iter().enumerate() {
+            let path = format!("releases[{index}]");
+            let place = format!("release {}", release.version);
+            if release.sources.iter().all(|source| source.trim().is_empty()) {
+                misfits.push((format!("{path}.sources"), format!("{place} names no source")));
+            }
+            if release.queues.is_empty() == release.uses.is_none() {
+                misfits.push((path.clone(), format!("{place} needs either queues or uses")));
+            }
+            for (index, queue) in release.queues.iter().enumerate() {
+                let path = format!("{path}.queues[{index}]");
+                if let Err(error) = queue.type_of() {
+                    misfits.push((format!("{path}.qp_type"), format!("{place}, queue {}: {error}", queue.name)));
+                }
+                if queue.cq_depth.is_none() && !queue.follows.iter().any(|follow| follow.parameter == Parameter::CqDepth) {
+                    misfits.push((path, format!("{place}, queue {} has no cq_depth", queue.name)));
+                }
+            }
+        }
+        misfits
     }
 }
 
@@ -420,12 +435,12 @@ releases:
     #[test]
     fn a_damaged_file_is_refused_with_its_place() {
         for (damage, expected) in [
-            (FILE.replace("title: Tiny", "titel: Tiny"), "line 4"),
+            (FILE.replace("title: Tiny", "titel: Tiny"), "tiny.yaml:4:1: unknown key `titel`; did you mean `title`?"),
             (FILE.replace("max_send_wr: 8,", "max_send_wr: many,"), "max_send_wr"),
-            (FILE.replace("engine/1", "engine/9"), "expected `rdmadoctor/engine/1`"),
+            (FILE.replace("engine/1", "engine/9"), "tiny.yaml:2:9: schema is `rdmadoctor/engine/9`, expected `rdmadoctor/engine/1`"),
             (FILE.replace("sources: [a]", "sources: []"), "names no source"),
             (FILE.replace("qp_type: RC", "qp_type: XX"), "RC, UC, UD"),
-            ("{".to_owned(), "line"),
+            ("{".to_owned(), "tiny.yaml:"),
         ] {
             let error = Engine::parse(Path::new("tiny.yaml"), &damage).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("tiny.yaml"), "{error}");

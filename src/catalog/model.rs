@@ -277,26 +277,43 @@ impl Step {
     /// Every step that a driver takes, in the order of most drivers.
     pub const ALL: [Self; 8] =
         [Self::QpType, Self::Srq, Self::MaxSendWr, Self::MaxRecvWr, Self::MaxSendSge, Self::MaxRecvSge, Self::MaxInlineData, Self::Packing];
+
+    /// The word for it in files.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::QpType => "qp_type",
+            Self::Srq => "srq",
+            Self::MaxSendWr => "max_send_wr",
+            Self::MaxRecvWr => "max_recv_wr",
+            Self::MaxSendSge => "max_send_sge",
+            Self::MaxRecvSge => "max_recv_sge",
+            Self::MaxInlineData => "max_inline_data",
+            Self::Packing => "packing",
+        }
+    }
 }
 
 impl QueuePairs {
-    /// What does not fit together, if anything.
-    pub(super) fn inconsistency(&self) -> Option<String> {
+    /// What does not fit together, each with its path.
+    pub(super) fn misfits(&self) -> Vec<(String, String)> {
         let packed = self.packing.is_some();
-        if self.order.iter().skip(1).any(|step| *step == Step::Core) {
-            return Some("queue_pairs.order has Core, but not in front".to_owned());
+        let mut misfits = Vec::new();
+        let mut say = |field: &str, why: String| misfits.push((format!("queue_pairs.{field}"), why));
+        if let Some(at) = self.order.iter().skip(1).position(|step| *step == Step::Core) {
+            say(&format!("order[{}]", at + 1), "queue_pairs.order has core, but not in front".to_owned());
         }
         for step in Step::ALL {
             let times = self.order.iter().filter(|given| **given == step).count();
             let wanted = usize::from(step != Step::Packing || packed);
             if times != wanted {
-                return Some(format!("queue_pairs.order has {step:?} {times} times, not {wanted}"));
+                say("order", format!("queue_pairs.order has {} {times} times, not {wanted}", step.name()));
             }
         }
-        match &self.packing {
-            Some(packing) if packing.kinds() != 1 => Some("queue_pairs.packing needs exactly one arithmetic".to_owned()),
-            _ => None,
+        if self.packing.as_ref().is_some_and(|packing| packing.kinds() != 1) {
+            say("packing", "queue_pairs.packing needs exactly one arithmetic".to_owned());
         }
+        misfits
     }
 }
 

@@ -51,9 +51,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let chosen =
         if names.is_empty() { choose(&catalog, &["all".to_owned()])? } else { releases(&catalog, &names, !arguments.explain.is_empty())? };
-    let own =
-        families.iter().filter(|family| is_file(family)).map(|family| DeviceModel::load(Path::new(family))).collect::<Result<Vec<_>, _>>();
-    let own = own.map_err(|error| UsageError(error.to_string()))?;
+    let own = families
+        .iter()
+        .filter(|family| is_file(family))
+        .map(|family| DeviceModel::load(Path::new(family)))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut models: Vec<&DeviceModel> = own.iter().collect();
     for family in families.iter().filter(|family| !is_file(family)) {
         models.push(
