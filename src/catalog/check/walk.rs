@@ -131,7 +131,8 @@ impl<'a> Walk<'a> {
             Content::List(_) => kind == "array",
             Content::Scalar(value) => match kind {
                 "null" => value.is_null(),
-                // serde_yaml takes a key without a value for a map without keys.
+                // serde_yaml takes a key without a value for an empty map or list.
+                "array" => value.is_null() && schema.get("minItems").is_none(),
                 "object" => value.is_null() && schema.get("required").is_none(),
                 "string" => value.is_string(),
                 "boolean" => value.is_bool(),
