@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{CompletionQueues, MemoryRegions, QueuePairs, SharedReceiveQueues};
 use super::{Errno, Figure};
+use crate::sim::Fault;
 
 /// The value of `schema` in a device file.
 pub const SCHEMA: &str = "rdmadoctor/device/1";
@@ -49,6 +50,10 @@ pub struct DeviceModel {
     pub connection: Connection,
     /// Which software it takes.
     pub software: Software,
+    /// What goes wrong on it, as `--fault` writes it, wherever the model is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub faults: Vec<Fault>,
 }
 
 /// How the device presents itself.

@@ -89,7 +89,12 @@ impl Document for DeviceModel {
     }
 
     fn misfits(&self) -> Vec<(String, String)> {
-        self.queue_pairs.misfits()
+        let mut misfits = self.queue_pairs.misfits();
+        for (index, fault) in self.faults.iter().enumerate().filter(|(_, fault)| fault.device.is_some()) {
+            let why = format!("`{fault}` names a device; a model's faults are on every device of the model");
+            misfits.push((format!("faults[{index}]"), why));
+        }
+        misfits
     }
 }
 

@@ -221,7 +221,7 @@ impl Engine {
     /// The release that `version` belongs to; the newest one for `None`.
     ///
     /// # Errors
-    /// No release covers the version; the message lists those that are known.
+    /// No release covers the version; the message lists those that are known. `1.2.x` is the newest one of 1.2.
     pub fn release(&self, version: Option<&str>) -> Result<&Release, CatalogError> {
         let unknown = |version: &str| CatalogError::UnknownVersion {
             engine: self.name.clone(),
@@ -229,12 +229,29 @@ impl Engine {
             known: self.releases.iter().map(|release| release.version.clone()).collect(),
         };
         let Some(version) = version else { return self.releases.last().ok_or_else(|| unknown("")) };
+        if let Some(series) = version.strip_suffix(".x").or_else(|| version.strip_suffix(".*")) {
+            let newest = self.releases.iter().filter(|release| release.is_of(series));
+            return newest.max_by(|left, right| compare_versions(&left.version, &right.version)).ok_or_else(|| unknown(version));
+        }
         self.releases
             .iter()
             .find(|release| release.version == version)
             .or_else(|| self.releases.iter().find(|release| release.covers(version)))
             .ok_or_else(|| unknown(version))
     }
+}
+
+impl Engine {
+    /// Whether a version is newer than every release that is known.
+    #[must_use]
+    pub fn is_newer(&self, version: &str) -> bool {
+        is_version(version) && self.releases.iter().all(|release| compare_versions(version, &release.version) == Ordering::Greater)
+    }
+}
+
+/// What does not begin with a number is no version, and so before or after none.
+fn is_version(text: &str) -> bool {
+    text.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with(".x") && !text.ends_with(".*")
 }
 
 impl Document for Engine {
@@ -273,9 +290,14 @@ impl Document for Engine {
 }
 
 impl Release {
+    /// Whether it is of a series of versions: 1.2.3 is of 1.2 and of 1.
+    fn is_of(&self, series: &str) -> bool {
+        let rest = self.version.trim_start_matches('v').strip_prefix(series.trim_start_matches('v'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
     fn covers(&self, version: &str) -> bool {
-        // What does not begin with a number is no version, and so before or after none.
-        version.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit())
+        is_version(version)
             && (self.from.is_some() || self.before.is_some())
             && self.from.as_deref().is_none_or(|from| compare_versions(version, from) != Ordering::Less)
             && self.before.as_deref().is_none_or(|before| compare_versions(version, before) == Ordering::Less)
@@ -416,6 +438,10 @@ releases:
         assert_eq!(engine.release(None).unwrap().version, "2.1");
         assert_eq!(engine.release(Some("1.7.3")).unwrap().version, "1.0");
         assert_eq!(engine.release(Some("9")).unwrap().version, "2.1");
+        assert!(engine.is_newer("9") && engine.is_newer("v2.2") && !engine.is_newer("2.1") && !engine.is_newer("2.x"));
+        assert_eq!(engine.release(Some("1.x")).unwrap().version, "1.0");
+        assert_eq!(engine.release(Some("2.1.*")).unwrap().version, "2.1");
+        assert!(engine.release(Some("3.x")).is_err());
         let engine = Engine::parse(Path::new("tiny.yaml"), &FILE.replace("    before: '2.0'\n", "")).unwrap();
         let error = engine.release(Some("0.5")).unwrap_err().to_string();
         assert!(error.contains("1.0") && error.contains("2.1"), "{error}");

@@ -364,6 +364,12 @@ impl HostModel {
         self.modules.built_in.iter().any(|other| other == name) || self.modules.loaded.iter().any(|other| other.name == name)
     }
 
+    /// The name of a device, where the host has none of that name.
+    #[must_use]
+    pub fn lacks<'a>(&self, device: &'a str) -> Option<&'a str> {
+        (!self.nics.iter().any(|nic| nic.name == device)).then_some(device)
+    }
+
     /// Whether CUDA would make dma-bufs of a GPU's memory.
     #[must_use]
     pub fn gives_dma_buf(&self, gpu: &Gpu) -> bool {

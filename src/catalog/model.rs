@@ -255,6 +255,7 @@ impl DeviceModel {
                 on_demand_paging: Figure::new(false, GIVEN),
                 relaxed_ordering: Vec::new(),
             },
+            faults: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::host::log::Event;
-use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy};
+use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, newer_than_known};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -151,7 +151,13 @@ fn judge_ask(report: &DeviceReport, ask: &AskReport) -> Finding {
     let subject = format!("{}/{engine}/{}", report.device, ask.queue);
     let device = &report.device;
     match ask.verdict.as_str() {
-        "granted" => return Finding::pass(subject, format!("{device} grants the {} queue pair of {engine}", ask.queue)),
+        "granted" => {
+            let finding = Finding::pass(subject, format!("{device} grants the {} queue pair of {engine}", ask.queue));
+            return match (&ask.asked_version, &ask.version) {
+                (Some(asked), Some(version)) => finding.saw("the catalog", newer_than_known(asked, version)),
+                _ => finding,
+            };
+        }
         "not_run" => return Finding::skip(subject, "it was not tried: the time or the number of attempts was over"),
         _ => {}
     }
@@ -162,6 +168,9 @@ fn judge_ask(report: &DeviceReport, ask: &AskReport) -> Finding {
         subject,
         format!("{device} {} the {} queue pair of {engine}: {what}", verdict_shown(&ask.verdict), ask.queue),
     );
+    if let (Some(asked), Some(version)) = (&ask.asked_version, &ask.version) {
+        finding = finding.saw("the catalog", newer_than_known(asked, version));
+    }
     if let Some(first) = ask.attempts.first() {
         finding = finding.saw_not("ibv_create_qp", outcome_shown(&first.outcome), "granted").saw("request", asked(&first.request));
     }
@@ -269,7 +278,7 @@ fn nothing_crashed(facts: &Facts) -> Vec<Finding> {
         let attempts = report.base.iter().chain(report.asks.iter().flat_map(|ask| &ask.attempts));
         let broken = attempts.into_iter().find(|attempt| matches!(attempt.outcome, Outcome::Crashed { .. } | Outcome::Hung { .. }));
         match broken {
-            None => Finding::pass(&report.device, format!("{} attempts came back", report.attempts_total)),
+            None => Finding::pass(&report.device, format!("every attempt came back ({} in all)", report.attempts_total)),
             Some(attempt) => Finding::fail(&report.device, "an attempt crashed or hung")
                 .saw_not(asked(&attempt.request), outcome_shown(&attempt.outcome), "granted or refused")
                 .mend(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),

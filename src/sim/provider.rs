@@ -12,7 +12,7 @@ use super::config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGi
 use super::inject::Faults;
 use super::link::Network;
 use super::world::{DeviceState, Timer, World};
-use super::{InstallError, ObjectKind};
+use super::{Fault, InstallError, ObjectKind};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, PostReturns};
 use crate::verbs::Gid;
@@ -74,7 +74,6 @@ pub fn of_slot(slot: usize) -> Option<&'static Provider> {
 
 /// Adds an installation; gives its slot.
 pub fn install(config: SimConfig) -> Result<usize, InstallError> {
-    let faults = Faults::new(config.faults, config.directory.as_deref()).map_err(|error| InstallError::Directory(error.to_string()))?;
     let network = config.directory.as_deref().map(Network::join).transpose().map_err(|error| InstallError::Directory(error.to_string()))?;
     let mut providers = PROVIDERS.write().unwrap_or_else(PoisonError::into_inner);
     let slot = providers.len();
@@ -83,6 +82,12 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
     }
     let devices = config.devices.into_iter().enumerate().map(|(index, device)| Device::new(device, slot, index));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
+    // A model's faults are on each device of it.
+    let of_models = devices
+        .iter()
+        .flat_map(|device| device.model.faults.iter().map(|fault| Fault { device: Some(device.name.clone()), ..fault.clone() }));
+    let faults = config.faults.into_iter().chain(of_models).collect();
+    let faults = Faults::new(faults, config.directory.as_deref()).map_err(|error| InstallError::Directory(error.to_string()))?;
     let states = devices.iter().map(|device| DeviceState { is_removed: false, ports_down: vec![false; device.ports.len() + 1] });
     let world = World {
         devices: states.collect(),

@@ -139,6 +139,12 @@ impl HostModel {
                 return Err(Fault::new("counters", format!("{name}: a counter's name has no `/`")));
             }
         }
+        let known = self.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
+        for fault in &self.faults {
+            if let Some(device) = fault.device.as_deref().and_then(|device| self.lacks(device)) {
+                return Err(Fault::new(device, format!("the fault `{fault}` is of a device that is not there; there are {known}")));
+            }
+        }
         for gpu in &self.gpus {
             let address = &gpu.pci;
             if !is_id(&gpu.id) {
