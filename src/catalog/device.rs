@@ -267,6 +267,22 @@ pub struct Connection {
     pub rdma_cm: Figure<RdmaCm>,
     /// What a failed post returns.
     pub failed_post_returns: Figure<PostReturns>,
+    /// What `ibv_query_qp` tells otherwise than it is.
+    #[serde(default)]
+    pub query_qp: Option<QueryQp>,
+}
+
+/// What `ibv_query_qp` tells otherwise than it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueryQp {
+    /// Whether it tells the state, by kernel; where it does not, that is always RESET.
+    pub tells_state: Vec<ByKernel>,
+    /// The state that it tells of a queue pair without a connection is INIT.
+    pub idle_is_init: Figure<bool>,
+    /// What it tells as `max_inline_data`, whatever was granted.
+    #[serde(default)]
+    pub max_inline_data: Option<Figure<u32>>,
 }
 
 /// How `ibv_modify_qp` moves a queue pair.

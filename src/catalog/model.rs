@@ -2,7 +2,7 @@
 
 use super::device::*;
 use super::rules::*;
-use super::{Certainty, Errno, Figure, Mlx5, Packing};
+use super::{Certainty, Errno, Figure, Mlx5, Packing, QpState};
 use crate::request::QpType;
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
 
@@ -90,6 +90,19 @@ impl DeviceModel {
     #[must_use]
     pub fn dma_buf(&self, kernel: &str) -> Option<&Figure<bool>> {
         by_kernel(&self.software.dma_buf, kernel)
+    }
+
+    /// What `ibv_query_qp` tells with a kernel of a queue pair in a state, and of its inline data.
+    #[must_use]
+    pub fn told(&self, kernel: &str, state: QpState, max_inline_data: u32) -> (QpState, u32) {
+        let Some(query) = &self.connection.query_qp else { return (state, max_inline_data) };
+        let tells = by_kernel(&query.tells_state, kernel).is_none_or(|figure| figure.value);
+        let told = match state {
+            _ if !tells => QpState::Reset,
+            QpState::Reset if query.idle_is_init.value => QpState::Init,
+            other => other,
+        };
+        (told, query.max_inline_data.as_ref().map_or(max_inline_data, |figure| figure.value))
     }
 
     /// Whether relaxed ordering has an effect with a kernel.
@@ -244,6 +257,7 @@ impl DeviceModel {
                 state_machine: Figure::new(StateMachine::Infiniband, GIVEN),
                 rdma_cm: Figure::new(RdmaCm::Optional, GIVEN),
                 failed_post_returns: Figure::new(PostReturns::Errno, GIVEN),
+                query_qp: None,
             },
             software: Software {
                 min_kernel: Figure::new("0".to_owned(), GIVEN),

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "lays out the C structures of devices")]
 
 use std::cmp::Reverse;
+use std::io::Write as _;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -24,6 +25,8 @@ pub struct Provider {
     pub kernel: String,
     pub memlock_bytes: Option<u64>,
     pub faults: Faults,
+    /// What is printed when devices are first listed.
+    warnings: Mutex<Vec<String>>,
     peers: Vec<Gid>,
     pub network: Option<Network>,
     world: Mutex<World>,
@@ -100,6 +103,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         kernel: config.kernel.unwrap_or_else(|| "999".to_owned()),
         memlock_bytes: config.memlock_bytes,
         faults,
+        warnings: Mutex::new(config.warnings),
         peers: config.peers,
         network,
         world: Mutex::new(world),
@@ -162,6 +166,16 @@ impl Provider {
         }
         locked.check_ports(device);
         Ok(locked)
+    }
+
+    /// Prints what libibverbs does the first time that devices are listed, for whoever collects it from standard error.
+    pub fn print_warnings(&self) {
+        let warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut out = std::io::stderr().lock();
+        for line in warnings {
+            // A reader that has gone away is none of the caller's concern.
+            let _ = writeln!(out, "{line}");
+        }
     }
 
     /// Whether a simulated host has this address.
