@@ -88,7 +88,10 @@ fn a_model_has_its_faults_wherever_it_is_used() {
             .output()
             .unwrap();
         let text = text(&output);
-        assert!(text.contains("REFUSED") && text.contains(expected) && text.contains(&format!("the model has the fault {fault}")), "{text}");
+        assert!(
+            text.contains("REFUSED") && text.contains(expected) && text.contains(&format!("the model has the fault {fault}")),
+            "{text}"
+        );
     }
 }
 

@@ -56,8 +56,8 @@ fn holds(host: Option<&str>, arguments: &[&str]) {
     }
     let output = command.output().unwrap();
     let what = format!("{arguments:?} on {host:?}");
-    let document: serde_json::Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{what}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{what}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
     let name = document["schema"].as_str().unwrap().strip_prefix("rdmadoctor/").unwrap().replace('/', "-");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("profiles/schema/{name}.json"));
     let mut schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

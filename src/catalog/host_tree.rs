@@ -10,8 +10,8 @@ mod rdma;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Certainty, DeviceModel};
 use super::host::HostModel;
+use super::{Certainty, DeviceModel};
 use crate::host::Node;
 
 #[cfg(test)]
