@@ -419,7 +419,7 @@ impl Run<'_> {
     fn all_granted(&mut self, asks: &[Ask]) -> bool {
         asks.iter().filter(|ask| !ask.optional).all(|ask| {
             let request = self.lowered(ask).0;
-            self.prober.attempt(&request).is_granted()
+            self.prober.attempt_asked(&request).is_granted()
         })
     }
 
@@ -427,7 +427,7 @@ impl Run<'_> {
     fn lowered(&mut self, ask: &Ask) -> (QpRequest, Vec<String>) {
         let mut request = ask.request.clone();
         let mut words = ask.clamped.clone();
-        if !ask.probed.is_empty() && self.base.outcome.is_granted() && !self.prober.attempt(&request).is_granted() {
+        if !ask.probed.is_empty() && self.base.outcome.is_granted() && !self.prober.attempt_asked(&request).is_granted() {
             for parameter in &ask.probed {
                 let (Some(asked), Some(accepted)) = (parameter.get(&request).number(), self.bound(*parameter).accepted) else { continue };
                 if accepted < asked {
@@ -441,7 +441,7 @@ impl Run<'_> {
 
     fn ask(&mut self, ask: &Ask, group: &AskGroup) -> AskReport {
         let (request, lowered) = self.lowered(ask);
-        let outcome = self.prober.attempt(&request);
+        let outcome = self.prober.attempt_asked(&request);
         let mut attempts = vec![AttemptReport { request: request.clone(), outcome: outcome.clone() }];
         let base_granted = self.base.outcome.is_granted();
         let mut sets = Vec::new();
@@ -451,7 +451,7 @@ impl Run<'_> {
             sets.sort_by_key(|set| set.culprits.iter().filter(|culprit| setting_of(ask, culprit).is_none()).count());
         }
         for set in &sets {
-            attempts.push(AttemptReport { request: set.granted.clone(), outcome: self.prober.attempt(&set.granted) });
+            attempts.push(AttemptReport { request: set.granted.clone(), outcome: self.prober.attempt_asked(&set.granted) });
         }
         let cause = classify(&request, &outcome, &sets, base_granted, self.limits, self.prober.stopped().is_some());
         let (engine, version) = match &ask.origin {
@@ -512,7 +512,7 @@ fn remedies(prober: &mut Prober<'_>, ask: &Ask, set: &CulpritSet) -> Vec<Remedy>
         }
     }
     // A setting may give another value than the extreme that was found: then that one has to be granted too.
-    if without.is_empty() && prober.attempt(&request).is_granted() {
+    if without.is_empty() && prober.attempt_asked(&request).is_granted() {
         return vec![Remedy::Settings { settings }];
     }
     if without.is_empty() {

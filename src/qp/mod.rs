@@ -10,7 +10,7 @@ mod prober;
 
 pub use crate::request::{Ask, AskOrigin, Outcome, Parameter, QpRequest, QpType, Setting, SrqRequest, Value};
 pub use bounds::{Bound, Ending, Shape, bound};
-pub use cause::{Cause, CauseClass, classify, classify_connection};
+pub use cause::{Cause, CauseClass, broken_connection, classify, classify_connection};
 pub use culprits::{Culprit, CulpritSet, culprits};
 pub use engines::{Chosen, ask_group, choose};
 pub use joint::{Frontier, FrontierPoint, frontier};

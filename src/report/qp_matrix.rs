@@ -340,6 +340,16 @@ fn remark(bound: &Bound) -> String {
 
 fn describe_joint(joint: &Frontier) -> String {
     let over = joint.over.name();
+    if let Some(broken) = &joint.broken {
+        let at = |parameter: Parameter| format!("{parameter} {}", parameter.get(&broken.request));
+        return format!(
+            "{} over {over} is not known: {} with {} and {}",
+            joint.parameter,
+            broken.outcome,
+            at(joint.parameter),
+            at(joint.over)
+        );
+    }
     let start = if joint.complete { String::new() } else { "(incomplete) ".to_owned() };
     if joint.independent {
         let capped = joint.points.iter().map(|point| point.accepted).min() != joint.points.iter().map(|point| point.accepted).max();
