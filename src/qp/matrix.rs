@@ -478,6 +478,30 @@ impl Run<'_> {
     }
 }
 
+/// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
+#[must_use]
+pub fn remedies_of(asks: &[AskReport]) -> Vec<Remedy> {
+    let all = || asks.iter().flat_map(|ask| &ask.remedies);
+    let mut without: Vec<Parameter> = all()
+        .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
+        .flatten()
+        .copied()
+        .collect();
+    without.sort();
+    without.dedup();
+    let mut lines: Vec<Remedy> = Vec::new();
+    if !without.is_empty() {
+        lines.push(Remedy::NoSetting { parameters: without });
+    }
+    for remedy in all() {
+        let is_covered = matches!(remedy, Remedy::NoSetting { .. }) || (matches!(remedy, Remedy::Settings { .. }) && !lines.is_empty());
+        if !is_covered && !lines.contains(remedy) {
+            lines.push(remedy.clone());
+        }
+    }
+    lines
+}
+
 fn setting_of<'a>(ask: &'a Ask, culprit: &Culprit) -> Option<&'a Setting> {
     ask.settings.iter().find(|setting| setting.parameter == culprit.parameter)
 }

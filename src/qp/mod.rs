@@ -16,6 +16,6 @@ pub use engines::{Chosen, ask_group, choose};
 pub use joint::{Frontier, FrontierPoint, frontier};
 pub use matrix::{
     AskGroup, AskReport, AttemptReport, ConnectionReport, CountReport, CulpritReport, DeviceReport, Grid, GridCell, MatrixOptions,
-    QpMatrix, Remedy, Reported, Support, run_device,
+    QpMatrix, Remedy, Reported, Support, remedies_of, run_device,
 };
 pub use prober::{Attempter, DeviceAttempter, Prober, Stop};
