@@ -162,6 +162,7 @@ fn of_models(models: &[&DeviceModel]) -> SimConfig {
         model: ModelSource::Given(Box::new((*model).clone())),
         ports: Vec::new(),
         node_guid: 0,
+        firmware: None,
     };
     SimConfig { devices: models.iter().map(device).collect(), ..SimConfig::default() }
 }
@@ -181,7 +182,7 @@ fn column(
         grid: Vec::new(),
         bounds: false,
         limits: HostLimits::default(),
-        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX },
+        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX },
     };
     let report = run_device(&model.name, Some(model.family.clone()), Some(&attributes), attempter, &options, &mut |_| {});
     let mut reports = report.asks.into_iter();

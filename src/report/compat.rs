@@ -111,11 +111,11 @@ fn explain(cell: &Cell, style: Style) -> String {
         Verdict::Unknown => style.warn(format!("unknown: {}", uncertainty(cell))),
         Verdict::Refused => style.bad("REFUSED"),
     };
-    let and = if cell.verdict == Verdict::Granted { "but" } else { "and" };
     let link = match cell.connects {
         Verdict::Granted => String::new(),
-        Verdict::Unknown => style.warn(format!(", {and} perhaps it cannot connect")),
-        Verdict::Refused => style.bad(format!(", {and} CANNOT CONNECT")),
+        Verdict::Unknown => style.warn(", but perhaps it cannot connect"),
+        Verdict::Refused if cell.verdict == Verdict::Refused => style.bad(", and it CANNOT CONNECT either"),
+        Verdict::Refused => style.bad(", but CANNOT CONNECT"),
     };
     let mut out = format!("{} on {}: {verdict}{link}\n", style.bold(format!("{} {}", cell.engine, cell.version)), cell.family);
     for queue in &cell.queues {

@@ -47,6 +47,7 @@ impl HostModel {
                 model: ModelSource::Named(nic.model.clone()),
                 ports: vec![port(nic, model)],
                 node_guid: host_tree::guid(nic),
+                firmware: nic.firmware.clone(),
             });
         }
         // Each driver is loaded once, however many devices it has.
