@@ -27,6 +27,12 @@ fn documents() {
     check::<rdmadoctor::compat::Compat>("compat-1");
     check::<rdmadoctor::facts::Topo>("topo-1");
     check::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+    check::<rdmadoctor::cli::Written>("capture-written-1");
+}
+
+#[test]
+fn captures() {
+    check::<rdmadoctor::capture::Capture>("capture-1");
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct Facts {
     pub gpus: Option<Vec<GpuFacts>>,
     /// What this host must have.
     pub wanted: Wanted,
+    /// Why nothing is known of what only an open device tells; absent where it was asked, or could have been.
+    #[serde(default)]
+    pub not_asked: Option<String>,
 }
 
 /// What the verbs library says.

@@ -215,6 +215,9 @@ pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Ve
 }
 
 fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
+    if let Some(why) = facts.not_asked.as_ref().filter(|_| check.level > Level::Quick) {
+        return vec![Finding { id: check.id.to_owned(), ..Finding::skip("host", why) }];
+    }
     // No check may take the others with it.
     let mut findings = catch_unwind(AssertUnwindSafe(|| (check.run)(facts)))
         .unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]);

@@ -30,7 +30,7 @@ fn modelled(name: &str) -> Facts {
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read_with(&root, &[]);
     let devices = facts::collect(&host.rdma, None);
-    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: None, wanted: Wanted::default() }
+    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: None, wanted: Wanted::default(), not_asked: None }
 }
 
 /// The healthy host, with a log that says nothing.

@@ -16,10 +16,15 @@ pub struct Arguments {
 
 /// Lists devices; what is missing is part of the answer.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    let sysfs = host::rdma::read(&session.root());
-    // Verbs of this machine say nothing about a host that is mounted elsewhere.
-    let inventory = if session.is_this_host() { Some(session.worker()?.inventory()) } else { None };
-    let mut devices = facts::collect(&sysfs, inventory.as_ref());
+    let mut devices = match session.captured() {
+        Some(capture) => capture.facts.devices.clone(),
+        None => {
+            let sysfs = host::rdma::read(&session.root());
+            // Verbs of this machine say nothing about a host that is mounted elsewhere.
+            let inventory = if session.is_this_host() { Some(session.worker()?.inventory()) } else { None };
+            facts::collect(&sysfs, inventory.as_ref())
+        }
+    };
     if let Some(wanted) = &arguments.device {
         let known = devices.devices.iter().map(|device| device.name.clone()).collect::<Vec<_>>();
         if !known.contains(wanted) {

@@ -8,6 +8,7 @@ use clap::Args;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit, values};
+use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
@@ -59,6 +60,9 @@ const MOST_CELLS: usize = 1 << 20;
 
 /// Tries queue pairs and reports.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    if let Some(capture) = session.captured() {
+        return captured(session, arguments, capture);
+    }
     session.only_this_host("qp-matrix")?;
     let catalog = Catalog::load(arguments.catalog.as_deref())?;
     let engines = choose(&catalog, &arguments.engine)?;
@@ -105,6 +109,48 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,
         () => exit::OK,
     })
+}
+
+/// Shows the attempts that were made for a capture; no others can be.
+fn captured(session: &Session, arguments: &Arguments, capture: &Capture) -> anyhow::Result<u8> {
+    if !arguments.ask.is_empty() || !arguments.grid.is_empty() || arguments.bounds || arguments.count.is_some() {
+        let text = "--ask, --grid, --bounds and --count try queue pairs on the device itself, and a capture has none; leave --from out";
+        return Err(UsageError(text.to_owned()).into());
+    }
+    let Some(reports) = &capture.facts.queue_pairs else {
+        let text = "`qp-matrix` tries queue pairs, and the capture has no attempts; `rdmadoctor capture --level standard --engine NAME` on the host itself makes some";
+        return Err(UsageError(text.to_owned()).into());
+    };
+    let known: Vec<String> = reports.iter().map(|report| report.device.clone()).collect();
+    if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
+        return Err(super::unknown_device(wanted, &known).into());
+    }
+    let catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let engines = choose(&catalog, &arguments.engine)?;
+    let mut matrix =
+        QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems: capture.facts.devices.problems.clone() };
+    for report in reports.iter().filter(|report| arguments.device.as_ref().is_none_or(|wanted| *wanted == report.device)) {
+        let mut report = report.clone();
+        for (engine, release) in &engines {
+            if !report.asks.iter().any(|ask| ask.engine.as_ref() == Some(&engine.name) && ask.version.as_ref() == Some(&release.version)) {
+                let name = format!("{}@{}", engine.name, release.version);
+                return Err(UsageError(format!(
+                    "the capture has no attempts of {name} on {}; `rdmadoctor capture --engine {name}` on the host itself makes them",
+                    report.device
+                ))
+                .into());
+            }
+        }
+        let is_wanted = |ask: &qp::AskReport| {
+            engines
+                .iter()
+                .any(|(engine, release)| ask.engine.as_ref() == Some(&engine.name) && ask.version.as_ref() == Some(&release.version))
+        };
+        report.asks.retain(|ask| engines.is_empty() || is_wanted(ask));
+        matrix.devices.push(report);
+    }
+    session.print(&matrix)?;
+    Ok(if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) { exit::FAILED } else { exit::OK })
 }
 
 /// Whether a report says that something does not work: what was asked, or, where nothing was, the device itself.

@@ -1,5 +1,6 @@
 //! What every command has: the options of all commands, the child process, the way to print.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,16 +9,18 @@ use anyhow::Context as _;
 use clap::ColorChoice;
 use serde::Serialize;
 
-use super::{Global, UsageError};
+use super::{Global, Interrupted, UsageError};
+use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
 use crate::host::Root;
-use crate::report::{self, Format, Modelled, Style, Table};
+use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
 use crate::worker::{Provider, Worker, WorkerOptions};
 
 /// One run of the program.
 pub struct Session {
     global: Global,
     model: Option<HostModel>,
+    capture: Option<Capture>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -31,6 +34,12 @@ impl Session {
         let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
         let clash = match (&global.host_model, is_elsewhere) {
             (Some(_), true) => Some("--host-model shows a modelled host, --root and --libibverbs another one; give only one of them"),
+            (Some(_), false) if global.from.is_some() => {
+                Some("--host-model shows a modelled host, --from a captured one; give only one of them")
+            }
+            (None, true) if global.from.is_some() => {
+                Some("--from shows a captured host, --root and --libibverbs another one; give only one of them")
+            }
             (None, _) if !global.fault.is_empty() => {
                 Some("--fault lets something go wrong on a modelled host; give --host-model NAME with it")
             }
@@ -53,7 +62,13 @@ impl Session {
             signal_hook::flag::register_conditional_shutdown(signal, super::exit::INTERRUPTED.into(), interrupted.clone())?;
             signal_hook::flag::register(signal, interrupted.clone())?;
         }
-        Ok(Self { global, model, interrupted })
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let capture = global.from.as_deref().map(|path| capture::load(path, &stopped)).transpose();
+        let capture = match capture {
+            Err(error) if stopped() => return Err(Interrupted(error.to_string()).into()),
+            capture => capture.map_err(|error| UsageError(error.to_string()))?,
+        };
+        Ok(Self { global, model, capture, interrupted })
     }
 
     /// Whether the user has asked to stop.
@@ -61,14 +76,34 @@ impl Session {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Where the host's files are.
-    pub fn root(&self) -> Root {
-        self.model.as_ref().map_or_else(|| Root::dir(&self.global.root), HostModel::root)
+    /// What is known of a captured host; absent where the host is here, mounted or modelled.
+    pub fn captured(&self) -> Option<&Capture> {
+        self.capture.as_ref()
     }
 
-    /// Whether files and devices belong to the same host: not so for a host that is mounted elsewhere.
+    /// The name of the modelled host.
+    pub fn model_name(&self) -> Option<&str> {
+        self.model.as_ref().map(|model| model.name.as_str())
+    }
+
+    /// Refuses a command that has no use for a captured host.
+    pub fn no_capture(&self, command: &str, why: &str) -> Result<(), UsageError> {
+        if self.capture.is_none() { Ok(()) } else { Err(UsageError(format!("`{command}` {why}; leave --from out"))) }
+    }
+
+    /// Where the host's files are.
+    pub fn root(&self) -> Root {
+        match (&self.model, &self.capture) {
+            (Some(model), _) => model.root(),
+            // Whatever would still be looked for, this machine has no part in it.
+            (None, Some(_)) => Root::tree(BTreeMap::new()),
+            (None, None) => Root::dir(&self.global.root),
+        }
+    }
+
+    /// Whether files and devices belong to the same host: not so for a host that is mounted elsewhere or captured.
     pub fn is_this_host(&self) -> bool {
-        self.global.root == std::path::Path::new("/")
+        self.capture.is_none() && self.global.root == std::path::Path::new("/")
     }
 
     /// Refuses a command that needs the devices themselves for a host that is mounted elsewhere.
@@ -76,7 +111,8 @@ impl Session {
         if self.is_this_host() {
             return Ok(());
         }
-        Err(UsageError(format!("`{command}` asks the devices themselves, and --root shows only files; leave --root out")))
+        let (option, shows) = if self.capture.is_some() { ("--from", "a capture") } else { ("--root", "only files") };
+        Err(UsageError(format!("`{command}` asks the devices themselves, and {option} shows {shows}; leave {option} out")))
     }
 
     /// Whether to show no progress.
@@ -97,6 +133,21 @@ impl Session {
         }))
     }
 
+    /// What documents are about, where it is not this machine.
+    fn origin(&self) -> Option<Origin> {
+        let model = self.model.as_ref().map(|model| Origin::Model(Modelled { name: model.name.clone(), doubts: model.doubts() }));
+        let captured = |capture: &Capture| Captured {
+            file: self.global.from.iter().map(|path| path.display().to_string()).collect(),
+            created: capture.created.clone(),
+            tool_version: capture.tool_version.clone(),
+            level: capture.level.name(),
+            is_redacted: capture.is_redacted,
+            host_name: capture.host_name.clone(),
+            host_model: capture.host_model.clone(),
+        };
+        model.or_else(|| self.capture.as_ref().map(|capture| Origin::Capture(captured(capture))))
+    }
+
     /// Prints a document in the format that was asked for.
     pub fn print<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<()> {
         let color = match self.global.color {
@@ -106,8 +157,7 @@ impl Session {
             ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
-        let model = self.model.as_ref().map(|model| Modelled { name: model.name.clone(), doubts: model.doubts() });
-        report::print(document, self.global.format, &style, model.as_ref()).context("cannot write to standard output")
+        report::print(document, self.global.format, &style, self.origin().as_ref()).context("cannot write to standard output")
     }
 }
 

@@ -53,6 +53,70 @@ pub enum Format {
     Markdown,
 }
 
+/// What a document is about, where it is not this machine.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A modelled host.
+    Model(Modelled),
+    /// A host whose facts were written to a file.
+    Capture(Captured),
+}
+
+/// What a document of a capture says of that.
+#[derive(Debug, Clone, Serialize)]
+pub struct Captured {
+    /// The file.
+    pub file: String,
+    /// When it was written.
+    pub created: String,
+    /// By which release.
+    pub tool_version: String,
+    /// With how much effort.
+    pub level: &'static str,
+    /// Whether addresses, serial numbers and names of hosts were replaced.
+    pub is_redacted: bool,
+    /// The host, where it has a name.
+    pub host_name: Option<String>,
+    /// The modelled host, where it is of one.
+    pub host_model: Option<String>,
+}
+
+impl Origin {
+    /// One sentence.
+    fn mark(&self) -> String {
+        match self {
+            Self::Model(model) => format!("This is the modelled host {}, not this machine.", model.name),
+            Self::Capture(capture) => {
+                let of = match (&capture.host_model, &capture.host_name) {
+                    (Some(model), _) => format!(" of the modelled host {model}"),
+                    (None, Some(name)) => format!(" of {name}"),
+                    (None, None) => String::new(),
+                };
+                let kind = if capture.is_redacted { ", redacted" } else { "" };
+                let Captured { created, tool_version, level, .. } = capture;
+                format!("This is a capture{of} from {created} (rdmadoctor {tool_version}, level {level}{kind}), not this machine.")
+            }
+        }
+    }
+
+    /// Under which key a document has it, and what.
+    fn field(&self) -> serde_json::Result<(&'static str, serde_json::Value)> {
+        Ok(match self {
+            Self::Model(model) => ("host_model", serde_json::to_value(model)?),
+            Self::Capture(capture) => ("from_capture", serde_json::to_value(capture)?),
+        })
+    }
+
+    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
+    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
+        let before = style.warn(self.mark()) + "\n";
+        match self {
+            Self::Model(model) => (before, model.after(style, shown)),
+            Self::Capture(_) => (before, String::new()),
+        }
+    }
+}
+
 /// What a document about a modelled host says of that.
 #[derive(Debug, Clone, Serialize)]
 pub struct Modelled {
@@ -63,9 +127,8 @@ pub struct Modelled {
 }
 
 impl Modelled {
-    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
-    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
-        let before = style.warn(format!("This is the modelled host {}, not this machine.", self.name)) + "\n";
+    /// Lines after a document that shows figures whose paths begin with one of `shown`.
+    fn after(&self, style: &Style, shown: &[&str]) -> String {
         let mut after = String::new();
         for doubts in &self.doubts {
             let kinds = [
@@ -80,30 +143,31 @@ impl Modelled {
                 }
             }
         }
-        (before, after)
+        after
     }
 }
 
-/// Writes a document to standard output. `model` is the modelled host that it is about, if it is about one: then the document says so. A reader that has gone away is no error.
+/// Writes a document to standard output. `origin` is what it is about, if not this machine: then the document says so. A reader that has gone away is no error.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, model: Option<&Modelled>) -> io::Result<()> {
+pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, origin: Option<&Origin>) -> io::Result<()> {
     let text = match format {
         Format::Table => {
-            let (before, after) = model.map(|model| model.marks(style, document.shown_figures())).unwrap_or_default();
+            let (before, after) = origin.map(|origin| origin.marks(style, document.shown_figures())).unwrap_or_default();
             before + &document.table(style) + &after
         }
         Format::Json => {
             let mut value = serde_json::to_value(document).map_err(io::Error::other)?;
-            if let (Some(object), Some(model)) = (value.as_object_mut(), model) {
-                object.insert("host_model".to_owned(), serde_json::to_value(model).map_err(io::Error::other)?);
+            if let (Some(object), Some(origin)) = (value.as_object_mut(), origin) {
+                let (key, field) = origin.field().map_err(io::Error::other)?;
+                object.insert(key.to_owned(), field);
             }
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }
         other => {
             let text = document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?;
-            let mark = model.map(|model| format!("This is the modelled host {}, not this machine.", model.name));
+            let mark = origin.map(Origin::mark);
             match (mark, other) {
                 (None, _) => text,
                 (Some(mark), Format::Prometheus) => format!("# {mark}\n{text}"),
