@@ -12,6 +12,7 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         node_type: 1,
         transport_type: 0,
         error: None,
+        loss: None,
         attributes: Some(crate::verbs::DeviceAttributes::default()),
         ports: Vec::new(),
     };

@@ -22,7 +22,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         None => {
             session.only_this_host("caps")?;
             let sysfs = host::rdma::read(&session.root());
-            let inventory = session.worker()?.inventory();
+            let inventory = Session::inventory(&mut session.worker()?, arguments.device.as_deref())?;
             (facts::collect(&sysfs, Some(&inventory)), inventory.ok())
         }
     };

@@ -21,7 +21,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         None => {
             let sysfs = host::rdma::read(&session.root());
             // Verbs of this machine say nothing about a host that is mounted elsewhere.
-            let inventory = if session.is_this_host() { Some(session.worker()?.inventory()) } else { None };
+            let inventory =
+                if session.is_this_host() { Some(Session::inventory(&mut session.worker()?, arguments.device.as_deref())?) } else { None };
             facts::collect(&sysfs, inventory.as_ref())
         }
     };

@@ -48,7 +48,7 @@ impl Look<'_> {
         let asks_devices = self.level >= Level::Standard && session.is_this_host();
         let mut worker = if asks_devices { Some(session.worker()?) } else { None };
         progress.at("asking the verbs library");
-        let inventory = worker.as_mut().map(Worker::inventory);
+        let inventory = worker.as_mut().map(|worker| Session::inventory(worker, None)).transpose()?;
         let devices = facts::collect(&host.rdma, inventory.as_ref());
         let verbs = inventory.map(|inventory| match inventory {
             Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },

@@ -78,7 +78,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 
     let mut worker = session.worker()?;
     let sysfs = host::rdma::read(&session.root());
-    let inventory = worker.inventory();
+    let inventory = Session::inventory(&mut worker, arguments.device.as_deref())?;
     let Devices { devices, problems, .. } = facts::collect(&sysfs, Some(&inventory));
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {

@@ -14,7 +14,7 @@ use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
 use crate::host::Root;
 use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
-use crate::worker::{Provider, Worker, WorkerOptions};
+use crate::worker::{Failure, Inventory, Provider, Worker, WorkerOptions};
 
 /// One run of the program.
 pub struct Session {
@@ -131,6 +131,14 @@ impl Session {
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
         }))
+    }
+
+    /// What the verbs library says, of `wanted` only where one is named. A child that cannot be talked to is no answer of the library's.
+    pub fn inventory(worker: &mut Worker, wanted: Option<&str>) -> anyhow::Result<Result<Inventory, Failure>> {
+        match worker.inventory(wanted) {
+            Err(failure @ Failure::Broken(_)) => Err(failure.into()),
+            answer => Ok(answer),
+        }
     }
 
     /// What documents are about, where it is not this machine.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
 use crate::verbs::{self, PortAttributes};
-use crate::worker::{Failure, Inventory, VerbsDevice};
+use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
 
 /// The document of `devices`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -132,7 +132,7 @@ pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>
         .map(|device| {
             let seen = verbs.and_then(|verbs| verbs.devices.iter().find(|other| other.name == device.name));
             let problem = match (seen, verbs) {
-                (Some(seen), _) => seen.error.as_ref().map(|error| cannot_open(device, error)),
+                (Some(seen), _) => lost(seen).or_else(|| seen.error.as_ref().map(|error| cannot_open(device, error))),
                 (None, Some(verbs)) => Some(not_in_verbs(device, verbs)),
                 (None, None) => None,
             };
@@ -160,6 +160,19 @@ fn failure_step(failure: &Failure) -> Option<String> {
         Failure::Hung { .. } => Some("a device may not answer: look at `dmesg`; --answer-within TIME waits longer".to_owned()),
         _ => None,
     }
+}
+
+/// What became of a process that opened and queried the device.
+fn lost(seen: &VerbsDevice) -> Option<Problem> {
+    let loss = seen.loss.as_ref()?;
+    let next_step = match loss {
+        Loss::Crashed { .. } => {
+            "its provider is broken or of another generation than libibverbs or the kernel driver; reinstall rdma-core or the vendor's package"
+        }
+        Loss::Hung { .. } => "the device or its driver does not answer: look at `dmesg`; --answer-within TIME waits longer",
+        Loss::NotAsked => "name the device to ask it alone",
+    };
+    Some(Problem { summary: loss.to_string(), next_step: Some(next_step.to_owned()) })
 }
 
 fn no_devices(sysfs: &RdmaFacts, verbs: Option<&Inventory>) -> Problem {
@@ -282,10 +295,13 @@ fn only_in_verbs(device: &VerbsDevice) -> Device {
         netdevs: Vec::new(),
         uverbs: None,
         seen_by: Views { sysfs: false, verbs: Some(true) },
-        problem: Some(Problem {
-            summary: "libibverbs lists it, /sys/class/infiniband does not: another sysfs is mounted here, or the library is not the host's"
-                .to_owned(),
-            next_step: None,
+        problem: lost(device).or_else(|| {
+            Some(Problem {
+                summary:
+                    "libibverbs lists it, /sys/class/infiniband does not: another sysfs is mounted here, or the library is not the host's"
+                        .to_owned(),
+                next_step: None,
+            })
         }),
         ports: device.ports.iter().map(verbs_port).collect(),
     }
@@ -387,8 +403,15 @@ mod tests {
 
     #[test]
     fn a_device_that_only_libibverbs_lists_is_listed() {
-        let device =
-            VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, attributes: None, ports: vec![] };
+        let device = VerbsDevice {
+            name: "mlx5_0".to_owned(),
+            node_type: 1,
+            transport_type: 0,
+            error: None,
+            loss: None,
+            attributes: None,
+            ports: vec![],
+        };
         let found = collect(&host(), Some(&Ok(Inventory { devices: vec![device], ..Inventory::default() })));
         let names: Vec<_> = found.devices.iter().map(|device| (device.name.as_str(), device.seen_by.sysfs)).collect();
         assert_eq!(names, [("mlx5_0", false), ("rxe0", true)]);
@@ -399,6 +422,26 @@ mod tests {
         let found = collect(&RdmaFacts::default(), Some(&Ok(Inventory::default())));
         assert!(found.problems[0].summary.contains("ib_core") && found.problems[0].next_step.is_some());
         assert!(collect(&RdmaFacts::default(), None).devices.is_empty());
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_is_named() {
+        let mut device = VerbsDevice {
+            name: "rxe0".to_owned(),
+            node_type: 1,
+            transport_type: 0,
+            error: None,
+            loss: Some(Loss::Hung { deadline_ms: 5000, held_in: Some("mlx5_cmd_exec".to_owned()) }),
+            attributes: None,
+            ports: vec![],
+        };
+        let said = |device: &VerbsDevice| {
+            let found = collect(&host(), Some(&Ok(Inventory { devices: vec![device.clone()], ..Inventory::default() })));
+            found.devices[0].problem.clone().unwrap().summary
+        };
+        assert_eq!(said(&device), "no answer in 5000 ms when the device was opened and queried; the kernel held it in mlx5_cmd_exec");
+        device.loss = Some(Loss::Crashed { signal: "SIGSEGV".to_owned(), printed: vec!["free(): invalid pointer".to_owned()] });
+        assert!(said(&device).contains("SIGSEGV") && said(&device).contains("invalid pointer"));
     }
 
     #[test]

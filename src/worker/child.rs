@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::protocol::{Reply, Request};
 use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
 use crate::sim;
-use crate::verbs::{ConnectionManager, Context, DeviceList, LoadError, Verbs};
+use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LoadError, Verbs};
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
 ///
@@ -34,10 +34,14 @@ pub fn serve() -> anyhow::Result<()> {
             return Ok(());
         }
         match serde_json::from_str(&line)? {
-            Request::Inventory { provider } => {
-                let inventory = state.inventory(&provider);
-                reply.send(&Reply::Inventory(inventory))?;
+            Request::List { provider } => {
+                let inventory = state.list(&provider);
+                reply.send(&Reply::Listed(inventory))?;
             }
+            Request::Query { provider, device } => match state.query(&provider, &device) {
+                Ok(device) => reply.send(&Reply::Queried(device))?,
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
             Request::Attempts { provider, device, requests } => match state.device(&provider, &device) {
                 Ok(open) => {
                     for request in &requests {
@@ -83,6 +87,8 @@ impl Replies {
 #[derive(Default)]
 struct State {
     verbs: Option<Arc<Verbs>>,
+    /// Made once: each list has the library read all of /sys/class/infiniband_verbs.
+    list: Option<DeviceList>,
     open: Option<Bench>,
 }
 
@@ -111,12 +117,18 @@ impl State {
         self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
     }
 
-    fn inventory(&mut self, provider: &Provider) -> Inventory {
-        let verbs = match self.verbs(provider) {
-            Ok(verbs) => verbs,
-            Err(OpenDevice::Library(error)) => return Inventory { library_error: Some(error), ..Inventory::default() },
-            Err(_) => return Inventory::default(),
-        };
+    fn listed(&mut self, provider: &Provider) -> Result<&DeviceList, OpenDevice> {
+        if self.list.is_none() {
+            let verbs = self.verbs(provider)?;
+            self.list = Some(DeviceList::new(&verbs).map_err(OpenDevice::Call)?);
+        }
+        self.list.as_ref().ok_or_else(|| OpenDevice::Unknown(String::new()))
+    }
+
+    fn list(&mut self, provider: &Provider) -> Inventory {
+        if let Err(OpenDevice::Library(error)) = self.verbs(provider) {
+            return Inventory { library_error: Some(error), ..Inventory::default() };
+        }
         let connection_manager_error = match provider {
             // The real one knows nothing of simulated devices, and must not be touched.
             Provider::Simulated(_) => None,
@@ -127,25 +139,33 @@ impl State {
                 Err(error) => Some(error.to_string()),
             },
         };
-        let list = match DeviceList::new(&verbs) {
-            Ok(list) => list,
-            Err(error) => return Inventory { list_error: Some(error), connection_manager_error, ..Inventory::default() },
-        };
-        let devices = list
-            .iter()
-            .map(|handle| {
-                let (node_type, transport_type) = handle.types();
-                let mut device =
-                    VerbsDevice { name: handle.name(), node_type, transport_type, error: None, attributes: None, ports: Vec::new() };
-                match handle.open() {
-                    Ok(context) => device.query(&context),
-                    Err(error) => device.error = Some(error),
-                }
-                device
-            })
-            .collect();
-        Inventory { devices, connection_manager_error, ..Inventory::default() }
+        match self.listed(provider) {
+            Ok(list) => Inventory {
+                devices: list.iter().map(|handle| unopened(&handle)).collect(),
+                connection_manager_error,
+                ..Inventory::default()
+            },
+            Err(OpenDevice::Call(error)) => Inventory { list_error: Some(error), connection_manager_error, ..Inventory::default() },
+            Err(_) => Inventory { connection_manager_error, ..Inventory::default() },
+        }
     }
+
+    fn query(&mut self, provider: &Provider, name: &str) -> Result<VerbsDevice, OpenDevice> {
+        let list = self.listed(provider)?;
+        let handle = list.iter().find(|handle| handle.name() == name).ok_or_else(|| OpenDevice::Unknown(name.to_owned()))?;
+        let mut device = unopened(&handle);
+        match handle.open() {
+            Ok(context) => device.query(&context),
+            Err(error) => device.error = Some(error),
+        }
+        Ok(device)
+    }
+}
+
+/// What is known of a device that was not opened.
+fn unopened(handle: &DeviceHandle<'_>) -> VerbsDevice {
+    let (node_type, transport_type) = handle.types();
+    VerbsDevice { name: handle.name(), node_type, transport_type, error: None, loss: None, attributes: None, ports: Vec::new() }
 }
 
 impl VerbsDevice {

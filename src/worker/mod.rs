@@ -13,7 +13,7 @@ pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;
 pub use local::Bench;
 pub use parent::{Failure, Worker, WorkerOptions};
-pub use protocol::{Connected, Counted, Inventory, OpenDevice, Provider, VerbsDevice};
+pub use protocol::{Connected, Counted, Inventory, Loss, OpenDevice, Provider, VerbsDevice};
 
 /// The hidden subcommand that turns the program into a child.
 pub const SUBCOMMAND: &str = "__worker";
