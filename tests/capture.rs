@@ -102,9 +102,9 @@ fn a_hostile_file_takes_neither_memory_nor_time() {
         path
     };
     let head = b"{\"schema\": \"rdmadoctor/capture/1\", \"x\": ";
-    let bomb = write("bomb.gz", packed(&vec![0; 1 << 30], 9));
-    let deep = write("deep.gz", packed(&[&head[..], &vec![b'['; 60 << 20]].concat(), 9));
-    let wide = write("wide.gz", packed(&[&head[..], b"[", &b"{},".repeat(20 << 20), b"1]}"].concat(), 9));
+    let bomb = write("bomb.gz", packed(&vec![0; 128 << 20], 9));
+    let deep = write("deep.gz", packed(&[&head[..], &vec![b'['; 8 << 20]].concat(), 9));
+    let wide = write("wide.gz", packed(&[&head[..], b"[", &b"{},".repeat(4 << 20), b"1]}"].concat(), 9));
     for path in [bomb, deep, wide] {
         let started = Instant::now();
         let (code, peak) = peak_kib(&path);

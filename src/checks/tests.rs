@@ -221,7 +221,7 @@ const WOUNDS: &[Wound] = &[
     ("RD-0407", "mlx5_0/1", |f| {
         let ports = serde_json::from_value(serde_json::json!([{"port": 1, "state": "active", "max_mtu_bytes": 4096, "active_mtu_bytes": 1024, "max_msg_size_bytes": 1,
             "gid_table_length": 4, "pkey_table_length": 1, "lid": 0, "sm_lid": 0, "link_layer": "ethernet", "active_width_lanes": 4, "active_speed_code": 1}])).unwrap();
-        asked_verbs(f).devices.push(VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, attributes: None, ports });
+        asked_verbs(f).devices.push(VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, loss: None, attributes: None, ports });
     }),
     ("RD-0408", "host", |f| interface(f).mtu_bytes = Some(9000)),
     ("RD-0409", "mlx5_0/1", |f| { infiniband(f); device(f).ports[0].pkeys = vec![SysfsPkey { index: 0, pkey: 0x7fff }]; }),
