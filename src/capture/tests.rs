@@ -22,8 +22,8 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         ..Inventory::default()
     };
     let facts = Facts {
-        devices: crate::facts::collect(&host.rdma, Some(&Ok(inventory.clone()))),
-        modules: crate::host::modules::read_with(&root, &[]),
+        devices: crate::facts::collect(&host.rdma, Some(&Ok(inventory.clone()))).into(),
+        modules: crate::host::modules::read_with(&root, &[]).into(),
         host,
         verbs: Some(VerbsFacts { inventory: Some(inventory), failure: None }),
         queue_pairs: None,

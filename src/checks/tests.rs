@@ -30,7 +30,16 @@ fn modelled(name: &str) -> Facts {
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read_with(&root, &[]);
     let devices = facts::collect(&host.rdma, None);
-    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: None, wanted: Wanted::default(), not_asked: None }
+    Facts {
+        host,
+        modules: modules.into(),
+        devices: devices.into(),
+        verbs: None,
+        queue_pairs: None,
+        gpus: None,
+        wanted: Wanted::default(),
+        not_asked: None,
+    }
 }
 
 /// The healthy host, with a log that says nothing.
@@ -442,4 +451,23 @@ fn ids_are_found_and_near_ones_told() {
     }
     assert!(find("RD-0599").unwrap_err().to_string().contains("RD-0501"));
     assert!(find("nonsense").unwrap_err().to_string().contains("explain"));
+}
+
+/// A part that could not be read to its end is one finding, and no check judges what is not there.
+#[test]
+fn no_check_is_fooled_by_a_part_that_was_not_read() {
+    use crate::host::part::{Asked, OfPart, Part, PartFacts};
+    let parts = [Part::Rdma, Part::Counters, Part::Pcie, Part::Net, Part::Limits, Part::System, Part::VerbsFiles, Part::Log, Part::Modules];
+    for stuck in parts {
+        let root = HostModel::find("h100x8-cx7").unwrap().root();
+        let read = |part: Part| -> PartFacts {
+            if part == stuck { part.unread(None, "no answer in 5000 ms".to_owned()) } else { part.read(&root, &Asked::default()) }
+        };
+        let host = facts::host::collect_by(&mut |part| Ok::<_, std::convert::Infallible>(read(part))).unwrap();
+        let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap().into();
+        let devices = facts::collect(&host.rdma, None).into();
+        let facts = Facts { host, modules, devices, ..healthy() };
+        let bad: Vec<String> = run(&facts, registry()).iter().filter(|finding| finding.status.is_bad()).map(Finding::key).collect();
+        assert_eq!(bad, [format!("RD-1117/{}", stuck.name())], "{}", stuck.name());
+    }
 }

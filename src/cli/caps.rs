@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::session::Session;
 use super::{exit, gather};
-use crate::facts::{self, Caps, DeviceCaps, Problem};
-use crate::host;
+use crate::facts::{self, Caps, DeviceCaps, Devices, Problem};
+use crate::host::part::Asked;
+use crate::host::rdma::RdmaFacts;
 
 /// Arguments of `caps`.
 #[derive(Debug, Args)]
@@ -18,10 +19,10 @@ pub struct Arguments {
 /// Shows what devices publish.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let (found, inventory) = match session.captured() {
-        Some(capture) => (capture.facts.devices.clone(), gather::captured_inventory(capture, "caps")?),
+        Some(capture) => (Devices::clone(&capture.facts.devices), gather::captured_inventory(capture, "caps")?),
         None => {
             session.only_this_host("caps")?;
-            let sysfs = host::rdma::read(&session.root());
+            let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
             let inventory = Session::inventory(&mut session.worker()?, arguments.device.as_deref())?;
             (facts::collect(&sysfs, Some(&inventory)), inventory.ok())
         }

@@ -8,13 +8,17 @@ use super::{UsageError, qp_matrix};
 use crate::capture::Capture;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{Facts, Level, VerbsFacts, Wanted};
-use crate::facts::{self, Device};
-use crate::host;
+use crate::facts::{self, Device, HostLimits};
+use crate::host::modules::ModulesFacts;
+use crate::host::part::Asked;
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
 use crate::worker::{Inventory, Worker};
 
 /// Attempts at most on each device: asks and what proves their culprits need some hundreds.
 const MOST_ATTEMPTS: u64 = 5000;
+
+/// Longest wait for one part of the files at level quick, which has 2 s for all.
+const QUICK_PART: Duration = Duration::from_millis(1500);
 
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -38,9 +42,11 @@ impl Look<'_> {
     pub fn gather(&self, catalog: &Catalog, engines: &[Chosen<'_>], wanted: Wanted, progress: &mut Progress) -> anyhow::Result<Facts> {
         let session = self.session;
         progress.at("reading files");
-        let root = session.root();
-        let host = facts::host::collect(&root, self.pid);
-        let modules = host::modules::read_with(&root, self.modules);
+        let asked = Asked { pid: self.pid, modules: self.modules.to_vec() };
+        let mut reader = session.reader(asked, (self.level == Level::Quick).then_some(QUICK_PART))?;
+        let host = facts::host::collect_by(&mut |part| reader.part(part))?;
+        let modules = reader.get::<ModulesFacts>()?;
+        drop(reader);
         // Verbs of this machine say nothing about a host that is mounted elsewhere.
         let asks_devices = self.level >= Level::Standard && session.is_this_host();
         let mut worker = if asks_devices { Some(session.worker()?) } else { None };
@@ -51,6 +57,7 @@ impl Look<'_> {
             Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
             Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
         });
+        let (modules, devices) = (modules.into(), devices.into());
         let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, wanted, not_asked: None };
         if let Some(worker) = worker.as_mut().filter(|_| self.needs_attempts) {
             facts.queue_pairs = Some(self.attempts(worker, &facts, catalog, engines, progress)?);
@@ -86,7 +93,7 @@ impl Look<'_> {
                 asks,
                 grid: Vec::new(),
                 bounds: false,
-                limits: facts::limits(&session.root()),
+                limits: HostLimits::from_process(&facts.host.limits.own),
                 stop: Stop {
                     budget: MOST_ATTEMPTS,
                     deadline: Some(Instant::now() + share),

@@ -6,8 +6,9 @@ use super::session::Session;
 use super::{UsageError, exit};
 use crate::capture::Capture;
 use crate::facts::Modules;
+use crate::host::family;
 use crate::host::modules::ModulesFacts;
-use crate::host::{self, family};
+use crate::host::part::Asked;
 
 /// Arguments of `modules`.
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let facts = match session.captured() {
         Some(capture) => captured(capture, &arguments.names)?,
-        None => host::modules::read_with(&session.root(), &arguments.names),
+        None => session.reader(Asked { pid: None, modules: arguments.names.clone() }, None)?.get()?,
     };
     session.print(&Modules { schema: "rdmadoctor/modules/1".to_owned(), facts })?;
     Ok(exit::OK)
@@ -42,6 +43,6 @@ fn captured(capture: &Capture, names: &[String]) -> Result<ModulesFacts, UsageEr
         Some(name) => {
             Err(UsageError(format!("the capture says nothing of `{name}`; only `rdmadoctor modules {name}` on the host itself does")))
         }
-        None => Ok(facts.clone()),
+        None => Ok(ModulesFacts::clone(facts)),
     }
 }

@@ -12,7 +12,8 @@ use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
-use crate::host;
+use crate::host::part::Asked;
+use crate::host::rdma::RdmaFacts;
 use crate::qp::{
     self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
     Stop, ask_group, choose, classify_connection, run_device,
@@ -83,7 +84,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
 
     let mut worker = session.worker()?;
-    let sysfs = host::rdma::read(&session.root());
+    let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
     let inventory = Session::inventory(&mut worker, arguments.device.as_deref())?;
     let Devices { devices, problems, .. } = facts::collect(&sysfs, Some(&inventory));
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ColorChoice;
@@ -13,8 +15,9 @@ use super::{Global, Interrupted, UsageError};
 use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
 use crate::host::Root;
+use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
-use crate::worker::{Failure, Inventory, Provider, Worker, WorkerOptions};
+use crate::worker::{Failure, Files, Inventory, Provider, Worker, WorkerOptions};
 
 /// One run of the program.
 pub struct Session {
@@ -120,17 +123,34 @@ impl Session {
         self.global.quiet
     }
 
+    /// Reads the host's files, each part within what `--answer-within` gives, and those that the kernel makes within `deadline`, if that is less.
+    pub fn reader(&self, asked: Asked, deadline: Option<Duration>) -> anyhow::Result<Reader> {
+        let here = Reader { files: None, root: self.root(), asked, deadline: self.global.answer_within, of_kernel: deadline };
+        let files = match (&self.model, &self.capture) {
+            // Its files are in memory and cannot hang unless they are to.
+            (Some(model), _) if model.hang.is_empty() => return Ok(here),
+            (Some(model), _) => Files::Modelled(Box::new(model.clone())),
+            (None, Some(_)) => return Ok(here),
+            (None, None) => Files::Below(std::path::absolute(&self.global.root)?),
+        };
+        Ok(Reader { files: Some((files, Worker::new(self.options()?))), ..here })
+    }
+
     /// A child process that serves verbs, not yet started.
     pub fn worker(&self) -> anyhow::Result<Worker> {
-        Ok(Worker::new(WorkerOptions {
-            program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
+        Ok(Worker::new(self.options()?))
+    }
+
+    fn options(&self) -> anyhow::Result<WorkerOptions> {
+        Ok(WorkerOptions {
+            program: own_program().context("cannot find the own program, which is also the child process")?,
             provider: match &self.model {
                 Some(model) => Provider::Simulated(model.simulation()),
                 None => Provider::Library(self.global.libibverbs.clone()),
             },
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
-        }))
+        })
     }
 
     /// What the verbs library says, of `wanted` only where one is named. A child that cannot be talked to is no answer of the library's.
@@ -167,6 +187,51 @@ impl Session {
         let style = Style { color, width: width(), verbose: self.global.verbose };
         report::print(document, self.global.format, &style, self.origin().as_ref()).context("cannot write to standard output")
     }
+}
+
+/// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.
+pub struct Reader {
+    files: Option<(Files, Worker)>,
+    root: Root,
+    asked: Asked,
+    deadline: Duration,
+    /// Of parts that the kernel makes, where that is another.
+    of_kernel: Option<Duration>,
+}
+
+impl Reader {
+    /// A part, whatever came of it.
+    pub fn part(&mut self, part: Part) -> anyhow::Result<PartFacts> {
+        let deadline = self.of_kernel.filter(|_| part.is_kernels()).map_or(self.deadline, |deadline| deadline.min(self.deadline));
+        match &mut self.files {
+            Some((files, worker)) => match worker.read(files, part, &self.asked, deadline) {
+                Err(Failure::Interrupted) => Err(Interrupted("interrupted while the host's files were read".to_owned()).into()),
+                answer => Ok(answer?),
+            },
+            None => Ok(part.read(&self.root, &self.asked)),
+        }
+    }
+
+    /// A part's facts.
+    pub fn get<T: OfPart>(&mut self) -> anyhow::Result<T> {
+        // A reader gives what it was asked for.
+        Ok(T::of(self.part(T::PART)?).unwrap_or_default())
+    }
+}
+
+/// The path of the running program. Without /proc it is what the program was called by, looked for as a shell does.
+fn own_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let called = std::env::args_os().next().map(PathBuf::from).ok_or(error)?;
+        let found = |path: &PathBuf| path.is_file();
+        let places = std::env::var_os("PATH").unwrap_or_default();
+        let candidates = if called.components().count() > 1 {
+            vec![std::path::absolute(&called)?]
+        } else {
+            std::env::split_paths(&places).map(|place| place.join(&called)).collect()
+        };
+        candidates.into_iter().find(found).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    })
 }
 
 /// Columns of the terminal; 100 where output is piped, which suits both logs and people.

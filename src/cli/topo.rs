@@ -3,15 +3,19 @@
 use super::exit;
 use super::session::Session;
 use crate::facts::{self, Problem, Topo};
-use crate::host;
+use crate::host::part::Asked;
+use crate::host::pcie::PcieFacts;
+use crate::host::rdma::RdmaFacts;
+use crate::host::system::SystemFacts;
+use crate::host::topo::Topology;
 
 /// Shows how near GPUs and NICs are to each other, from files alone.
 pub fn run(session: &Session) -> anyhow::Result<u8> {
     let (topology, pcie) = match session.captured() {
-        Some(capture) => (capture.facts.host.topology.clone(), capture.facts.host.pcie.clone()),
+        Some(capture) => (Topology::clone(&capture.facts.host.topology), PcieFacts::clone(&capture.facts.host.pcie)),
         None => {
-            let root = session.root();
-            let (pcie, rdma, system) = (host::pcie::read(&root), host::rdma::read(&root), host::system::read(&root));
+            let mut reader = session.reader(Asked::default(), None)?;
+            let (pcie, rdma, system) = (reader.get::<PcieFacts>()?, reader.get::<RdmaFacts>()?, reader.get::<SystemFacts>()?);
             (facts::host::topology(&pcie, &rdma, &system), pcie)
         }
     };

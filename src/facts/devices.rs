@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::host::part::unread_of;
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
 use crate::verbs::{self, PortAttributes};
 use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
@@ -144,10 +145,20 @@ pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>
         devices.extend(unknown.map(only_in_verbs));
     }
     devices.sort_by(|left, right| left.name.cmp(&right.name));
-    if devices.is_empty() {
+    let unread = unread_of(&sysfs.problems);
+    if unread.is_some() {
+        // That sysfs shows nothing of them has another reason.
+        devices
+            .iter_mut()
+            .filter(|device| !device.seen_by.sysfs && verbs.is_some())
+            .for_each(|device| device.problem = verbs.and_then(|verbs| lost(verbs.devices.iter().find(|seen| seen.name == device.name)?)));
+    } else if devices.is_empty() {
         problems.push(no_devices(sysfs, verbs));
     }
-    problems.extend(sysfs.problems.iter().map(|error| Problem { summary: error.to_string(), next_step: None }));
+    problems.extend(sysfs.problems.iter().map(|error| Problem {
+        summary: error.to_string(),
+        next_step: unread.filter(|unread| *unread == error).map(|_| NOT_READ.to_owned()),
+    }));
     Devices { schema: "rdmadoctor/devices/1".to_owned(), devices, problems }
 }
 
@@ -161,6 +172,9 @@ fn failure_step(failure: &Failure) -> Option<String> {
         _ => None,
     }
 }
+
+/// What to do about files that come to no end.
+const NOT_READ: &str = "the driver of the device does not answer: look at `dmesg`; --answer-within TIME waits longer";
 
 /// What became of a process that opened and queried the device.
 fn lost(seen: &VerbsDevice) -> Option<Problem> {

@@ -4,13 +4,17 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::protocol::{Reply, Request};
-use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
+use super::{Bench, Files, Inventory, OpenDevice, Provider, VerbsDevice};
+use crate::host::being_read;
+use crate::host::part::{Asked, Part, PartFacts};
 use crate::sim;
 use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LoadError, Verbs};
 
@@ -21,8 +25,6 @@ use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LoadErr
 pub fn serve() -> anyhow::Result<()> {
     // The parent may be killed at any moment; what this process holds on the device must not outlive it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // A crash here is an expected result; a core file of it would only fill the disk.
-    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut lines = BufReader::new(socket.try_clone()?);
     let mut reply = Replies { socket, line: Vec::new() };
@@ -34,6 +36,10 @@ pub fn serve() -> anyhow::Result<()> {
             return Ok(());
         }
         match serde_json::from_str(&line)? {
+            Request::Read { files, part, asked } => {
+                let facts = read(&files, part, &asked, &reply)?;
+                reply.send(&Reply::Part(facts))?;
+            }
             Request::List { provider } => {
                 let inventory = state.list(&provider);
                 reply.send(&Reply::Listed(inventory))?;
@@ -68,6 +74,35 @@ pub fn serve() -> anyhow::Result<()> {
     }
 }
 
+/// How often the reading of files is looked at, and after how many looks without another path it is slow.
+const LOOK: Duration = Duration::from_millis(50);
+const SLOW_LOOKS: u32 = 4;
+
+/// Reads a part, while another thread tells which path takes long: this one cannot, should it hang.
+fn read(files: &Files, part: Part, asked: &Asked, replies: &Replies) -> anyhow::Result<PartFacts> {
+    let mut watcher = Replies { socket: replies.socket.try_clone()?, line: Vec::new() };
+    let root = files.root();
+    let done = AtomicBool::new(false);
+    Ok(std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let (mut last, mut looks) = (being_read().0, 0);
+            while !done.load(Ordering::Relaxed) {
+                std::thread::park_timeout(LOOK);
+                let (number, path) = being_read();
+                looks = if number == last { looks + 1 } else { 0 };
+                last = number;
+                if looks == SLOW_LOOKS && !done.load(Ordering::Relaxed) && watcher.send(&Reply::Slow(path)).is_err() {
+                    return;
+                }
+            }
+        });
+        let facts = part.read(&root, asked);
+        done.store(true, Ordering::Relaxed);
+        watching.thread().unpark();
+        facts
+    }))
+}
+
 struct Replies {
     socket: UnixStream,
     line: Vec<u8>,
@@ -97,6 +132,8 @@ impl State {
         if let Some(verbs) = &self.verbs {
             return Ok(verbs.clone());
         }
+        // A crash is an expected result from here on; a core file of it would only fill the disk.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 1, 1);
         let verbs = Arc::new(match provider {
             Provider::Library(path) => Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?,
             Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| {

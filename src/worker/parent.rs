@@ -15,7 +15,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
 use super::protocol::{Reply, Request};
-use super::{Connected, Counted, Inventory, Loss, OpenDevice, Outcome, Provider, QpRequest, SUBCOMMAND, VerbsDevice};
+use super::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Outcome, Provider, QpRequest, SUBCOMMAND, VerbsDevice};
+use crate::host::part::{Asked, Part, PartFacts};
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
@@ -156,6 +157,41 @@ impl Worker {
             Reply::Queried(device) => Ok(device),
             Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
             _ => Err(unexpected()),
+        }
+    }
+
+    /// Reads a part of a host's files. One that comes to no end, or whose reader dies, has that as its problem.
+    /// `deadline` is the longest wait from here on.
+    ///
+    /// # Errors
+    /// The user interrupted, or there is no child to be had.
+    pub fn read(&mut self, files: &Files, part: Part, asked: &Asked, deadline: Duration) -> Result<PartFacts, Failure> {
+        self.options.deadline = deadline;
+        let started = Instant::now();
+        let mut answer = self.send(&Request::Read { files: files.clone(), part, asked: asked.clone() });
+        let mut slow = None;
+        while answer.is_ok() {
+            match self.receive(false) {
+                Ok(Reply::Part(facts)) => return Ok(facts),
+                Ok(Reply::Slow(path)) => {
+                    slow = Some(path);
+                    if started.elapsed() >= self.options.deadline {
+                        self.stop();
+                        answer = Err(Failure::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in: None });
+                    }
+                }
+                Ok(_) => answer = Err(unexpected()),
+                Err(failure) => answer = Err(failure),
+            }
+        }
+        match answer {
+            Err(Failure::Hung { deadline_ms, held_in }) => {
+                let place = held_in.map(|place| format!("; the kernel held it in {place}")).unwrap_or_default();
+                Ok(part.unread(slow, format!("no answer in {deadline_ms} ms{place}")))
+            }
+            Err(Failure::Crashed { signal, .. }) => Ok(part.unread(slow, format!("the process that read it died of {signal}"))),
+            Err(failure) => Err(failure),
+            Ok(()) => Err(unexpected()),
         }
     }
 

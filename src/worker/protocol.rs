@@ -7,6 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, QpRequest};
+use crate::catalog::HostModel;
+use crate::host::Root;
+use crate::host::part::{Asked, Part, PartFacts};
 use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
@@ -20,9 +23,32 @@ pub enum Provider {
     Simulated(SimConfig),
 }
 
+/// Where files are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Files {
+    /// Below this directory.
+    Below(PathBuf),
+    /// A modelled host's.
+    Modelled(Box<HostModel>),
+}
+
+impl Files {
+    /// The root of them.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        match self {
+            Self::Below(directory) => Root::dir(directory),
+            Self::Modelled(model) => model.root(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
+    /// Read a part of a host's files.
+    Read { files: Files, part: Part, asked: Asked },
     /// List the devices, open none.
     List { provider: Provider },
     /// Open a device and query it.
@@ -38,6 +64,9 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
+    Part(PartFacts),
+    /// A path that takes long to read, in case that it never ends.
+    Slow(PathBuf),
     /// Without what only an open device tells.
     Listed(Inventory),
     Queried(VerbsDevice),
