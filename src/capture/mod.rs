@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks::{Facts, Level};
 
 pub use names::host_names;
-pub use read::{CaptureError, DOCUMENT_LIMIT_BYTES, load, parse_file};
+pub use read::{CaptureError, DOCUMENT_LIMIT_BYTES, load, parse_document, parse_file};
 pub use redact::Redactor;
 pub use write::{WriteError, compress, write};
 

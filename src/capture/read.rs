@@ -40,7 +40,7 @@ pub fn load(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Capture, C
     let waited = Patient { input, is_interrupted, what: None };
     let mut reader = BufReader::with_capacity(64 << 10, waited);
     let text = unpack(&mut reader).map_err(|what| fail(reader.get_ref().what.clone().unwrap_or(what)))?;
-    parse(&text).map_err(fail)
+    parse_document(&text).map_err(fail)
 }
 
 /// Reads a document from the bytes of a file.
@@ -48,7 +48,7 @@ pub fn load(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Capture, C
 /// # Errors
 /// As [`load`], without the file.
 pub fn parse_file(bytes: &[u8]) -> Result<Capture, String> {
-    parse(&unpack(&mut &bytes[..])?)
+    parse_document(&unpack(&mut &bytes[..])?)
 }
 
 fn open(path: &Path) -> Result<File, String> {
@@ -134,11 +134,11 @@ struct Head {
     tool_version: Option<String>,
 }
 
-/// Reads a document.
+/// Reads a document that is not compressed.
 ///
 /// # Errors
 /// It is no capture, or one that this release does not understand.
-fn parse(text: &[u8]) -> Result<Capture, String> {
+pub fn parse_document(text: &[u8]) -> Result<Capture, String> {
     let head: Head = serde_json::from_slice(text).map_err(|error| format!("its document is damaged: {error}"))?;
     let schema =
         head.schema.ok_or_else(|| format!("its document does not say what it is; a capture has \"schema\": \"{CAPTURE_SCHEMA}\""))?;

@@ -457,7 +457,18 @@ fn ids_are_found_and_near_ones_told() {
 #[test]
 fn no_check_is_fooled_by_a_part_that_was_not_read() {
     use crate::host::part::{Asked, OfPart, Part, PartFacts};
-    let parts = [Part::Rdma, Part::Counters, Part::Pcie, Part::Net, Part::Limits, Part::System, Part::VerbsFiles, Part::Log, Part::Modules];
+    let parts = [
+        Part::Rdma,
+        Part::Counters,
+        Part::Pcie,
+        Part::Net,
+        Part::Limits,
+        Part::System,
+        Part::VerbsFiles,
+        Part::Log,
+        Part::Vpd,
+        Part::Modules,
+    ];
     for stuck in parts {
         let root = HostModel::find("h100x8-cx7").unwrap().root();
         let read = |part: Part| -> PartFacts {

@@ -29,7 +29,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let facts = match session.captured() {
         Some(capture) => captured(capture, &arguments.names)?,
-        None => session.reader(Asked { pid: None, modules: arguments.names.clone() }, None)?.get()?,
+        None => session.reader(Asked { modules: arguments.names.clone(), ..Asked::default() }, None)?.get()?,
     };
     session.print(&Modules { schema: "rdmadoctor/modules/1".to_owned(), facts })?;
     Ok(exit::OK)

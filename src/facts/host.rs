@@ -17,6 +17,7 @@ use crate::host::rdma_counters::CounterFacts;
 use crate::host::system::SystemFacts;
 use crate::host::topo::{Surroundings, Topology};
 use crate::host::verbs_files::VerbsFilesFacts;
+use crate::host::vpd::VpdFacts;
 use crate::host::{self, ReadError, Root};
 
 /// What files say of a host. Each part has its own problems.
@@ -40,6 +41,9 @@ pub struct HostFacts {
     pub verbs_files: Tracked<VerbsFilesFacts>,
     /// The kernel's log.
     pub log: Tracked<LogFacts>,
+    /// Vital product data.
+    #[serde(default)]
+    pub vpd: Tracked<VpdFacts>,
     /// How long each part took to read, in the order in which they were read. A slow one is a sign by itself.
     pub timings: Vec<PartTiming>,
 }
@@ -56,7 +60,7 @@ pub struct PartTiming {
 impl HostFacts {
     /// Parts that were not read to their end, with why.
     pub fn unread(&self) -> impl Iterator<Item = (Part, &ReadError)> {
-        let parts: [(Part, &[ReadError]); 8] = [
+        let parts: [(Part, &[ReadError]); 9] = [
             (Part::Rdma, &self.rdma.problems),
             (Part::Counters, &self.counters.problems),
             (Part::Pcie, &self.pcie.problems),
@@ -65,13 +69,14 @@ impl HostFacts {
             (Part::System, &self.system.problems),
             (Part::VerbsFiles, &self.verbs_files.problems),
             (Part::Log, &self.log.problems),
+            (Part::Vpd, &self.vpd.problems),
         ];
         parts.into_iter().filter_map(|(part, problems)| Some((part, unread_of(problems)?)))
     }
 
     /// Everything that could not be read or understood, part by part.
     pub fn problems(&self) -> impl Iterator<Item = (&'static str, &ReadError)> {
-        let parts: [(&'static str, &[ReadError]); 8] = [
+        let parts: [(&'static str, &[ReadError]); 9] = [
             ("rdma", &self.rdma.problems),
             ("counters", &self.counters.problems),
             ("pcie", &self.pcie.problems),
@@ -80,6 +85,7 @@ impl HostFacts {
             ("system", &self.system.problems),
             ("verbs_files", &self.verbs_files.problems),
             ("log", &self.log.problems),
+            ("vpd", &self.vpd.problems),
         ];
         parts.into_iter().flat_map(|(part, problems)| problems.iter().map(move |problem| (part, problem)))
     }
@@ -88,7 +94,7 @@ impl HostFacts {
 /// Reads all of it in this process, with the limits of one more process where one is asked for. Opens no device of RDMA or of a GPU.
 #[must_use]
 pub fn collect(root: &Root, pid: Option<u32>) -> HostFacts {
-    let asked = Asked { pid, modules: Vec::new() };
+    let asked = Asked { pid, ..Asked::default() };
     match collect_by(&mut |part| Ok::<_, Infallible>(part.read(root, &asked))) {
         Ok(facts) => facts,
         Err(never) => match never {},
@@ -109,8 +115,9 @@ pub fn collect_by<E>(read: &mut dyn FnMut(Part) -> Result<PartFacts, E>) -> Resu
     let system = timed(&mut timings, read)?;
     let verbs_files = timed(&mut timings, read)?;
     let log = timed(&mut timings, read)?;
+    let vpd = timed(&mut timings, read)?;
     let topology = topology(&pcie, &rdma, &system).into();
-    Ok(HostFacts { rdma, counters, pcie, topology, net, limits, system, verbs_files, log, timings })
+    Ok(HostFacts { rdma, counters, pcie, topology, net, limits, system, verbs_files, log, vpd, timings })
 }
 
 /// Which NIC is near which GPU.
@@ -165,7 +172,7 @@ mod tests {
         assert_eq!(facts.limits.process.as_ref().unwrap().memlock().unwrap().hard.value(), Some(65536));
         assert_eq!(facts.log.events.len(), 1);
         assert_eq!(facts.problems().map(|(part, _)| part).collect::<Vec<_>>(), ["rdma"]);
-        assert_eq!(facts.timings.len(), 8);
+        assert_eq!(facts.timings.len(), 9);
         let json = serde_json::to_string(&facts).unwrap();
         assert_eq!(serde_json::from_str::<HostFacts>(&json).unwrap(), facts);
     }

@@ -21,6 +21,7 @@ pub mod system;
 pub mod topo;
 mod tree;
 pub mod verbs_files;
+pub mod vpd;
 
 pub use entry::{Kind, Metadata, Source};
 pub use error::{ReadError, ReadFailure};

@@ -13,6 +13,7 @@ use super::rdma::RdmaFacts;
 use super::rdma_counters::CounterFacts;
 use super::system::SystemFacts;
 use super::verbs_files::VerbsFilesFacts;
+use super::vpd::VpdFacts;
 use super::{ReadError, ReadFailure, Root};
 
 /// What is of interest on one host and not on another.
@@ -20,6 +21,8 @@ use super::{ReadError, ReadFailure, Root};
 pub struct Asked {
     /// A process whose limits are read too.
     pub pid: Option<u32>,
+    /// Whether vital product data is read, which takes time.
+    pub vpd: bool,
     /// Modules that are looked at beside those that always are.
     pub modules: Vec<String>,
 }
@@ -113,6 +116,7 @@ parts! {
     System(SystemFacts) "system" "/proc" |root, _| super::system::read(root);
     VerbsFiles(VerbsFilesFacts) "verbs_files" "/etc/libibverbs.d" |root, _| super::verbs_files::read(root);
     Log(LogFacts) "log" "/dev/kmsg" |root, _| super::log::read(root);
+    Vpd(VpdFacts) "vpd" "/sys/bus/pci/devices" |root, asked| if asked.vpd { super::vpd::read(root) } else { VpdFacts::default() };
     Modules(ModulesFacts) "modules" "/sys/module" |root, asked| super::modules::read_with(root, &asked.modules);
 }
 
@@ -120,7 +124,7 @@ impl Part {
     /// Whether the kernel makes its files: those are short and there at once, while a disk may take its time.
     #[must_use]
     pub fn is_kernels(self) -> bool {
-        !matches!(self, Self::Modules | Self::VerbsFiles | Self::Log)
+        !matches!(self, Self::Modules | Self::VerbsFiles | Self::Log | Self::Vpd)
     }
 
     /// What is known of it where reading came to no end: why, and at which path, if that is known.
