@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
-use super::{Interrupted, UsageError, exit, probe};
+use super::{Interrupted, UsageError, engines, exit, probe};
 use crate::capture::{self, CAPTURE_SCHEMA, Capture, Redactor, WriteError};
 use crate::catalog::Catalog;
 use crate::checks::{Level, Policy};
@@ -34,8 +34,8 @@ pub struct Arguments {
     /// How much effort to take; at `quick`, no device is opened.
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     level: Level,
-    /// Try this engine's queue pairs too. May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    /// Try this engine's queue pairs too, by name, or a file in the catalog's form. May be repeated; `all` takes every engine's newest known release.
+    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
     engine: Vec<String>,
     /// Look at the limits of this process too, such as an engine that runs already.
     #[arg(long, value_name = "PID")]
@@ -95,8 +95,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir()) {
         return Err(UsageError(format!("cannot write {}: {} is no directory", output.display(), directory.display())).into());
     }
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let engines = choose(&catalog, &arguments.engine)?;
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.quiet());
     let look = Look { session, level: arguments.level, pid: arguments.pid, modules: &[], needs_attempts: true, started };
     let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
@@ -107,20 +108,21 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 
     let is_live = session.is_this_host() && session.model_name().is_none();
     let running = || nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned());
-    let names = capture::host_names(&session.root(), if is_live { running() } else { None });
+    let host_names = capture::host_names(&session.root(), if is_live { running() } else { None });
     let mut capture = Capture {
         schema: CAPTURE_SCHEMA.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         created: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         level: arguments.level,
         is_redacted: false,
-        host_name: names.first().cloned(),
+        host_name: host_names.first().cloned(),
         host_model: session.model_name().map(str::to_owned),
         is_files_only: !session.is_this_host(),
         facts,
     };
     if !arguments.no_redact {
-        let redactor = Redactor::new(&names).context("cannot get random numbers to replace addresses with; --no-redact does without")?;
+        let redactor =
+            Redactor::new(&host_names).context("cannot get random numbers to replace addresses with; --no-redact does without")?;
         capture = capture.redacted(redactor).context("cannot replace addresses; --no-redact leaves them")?;
     }
     let bytes = capture::compress(&capture).context("cannot compress the capture")?;

@@ -5,6 +5,7 @@ mod capture;
 mod catalog;
 mod compat;
 mod devices;
+mod engines;
 mod explain;
 mod gather;
 mod modules;

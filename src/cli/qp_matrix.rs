@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, values};
+use super::{UsageError, engines, exit, values};
 use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
@@ -27,8 +27,9 @@ pub struct Arguments {
     /// Only this device; all of them otherwise.
     #[arg(value_name = "DEV")]
     device: Option<String>,
-    /// Is this engine's request granted? May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    /// Is this engine's request granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's newest
+    /// known release.
+    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
     engine: Vec<String>,
     /// Is this request granted? Parameters that are not named stay small.
     #[arg(long, value_name = "PARAMETER=VALUE,…", value_parser = parse_ask)]
@@ -71,8 +72,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         return captured(session, arguments, capture);
     }
     session.only_this_host("qp-matrix")?;
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let engines = choose(&catalog, &arguments.engine)?;
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
     let cells = arguments.grid.iter().try_fold(1usize, |cells, (_, values)| cells.checked_mul(values.len()));
     if cells.is_none_or(|cells| cells > MOST_CELLS) {
         return Err(UsageError(format!("--grid has more than {MOST_CELLS} combinations")).into());
@@ -132,28 +134,25 @@ fn captured(session: &Session, arguments: &Arguments, capture: &Capture) -> anyh
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());
     }
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let engines = choose(&catalog, &arguments.engine)?;
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
     let mut matrix =
         QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems: capture.facts.devices.problems.clone() };
     for report in reports.iter().filter(|report| arguments.device.as_ref().is_none_or(|wanted| *wanted == report.device)) {
         let mut report = report.clone();
-        for (engine, release) in &engines {
-            if !report.asks.iter().any(|ask| ask.engine.as_ref() == Some(&engine.name) && ask.version.as_ref() == Some(&release.version)) {
-                let name = format!("{}@{}", engine.name, release.version);
-                return Err(UsageError(format!(
-                    "the capture has no attempts of {name} on {}; `rdmadoctor capture --engine {name}` on the host itself makes them",
-                    report.device
-                ))
-                .into());
-            }
-        }
-        let is_wanted = |ask: &qp::AskReport| {
-            engines
-                .iter()
-                .any(|(engine, release)| ask.engine.as_ref() == Some(&engine.name) && ask.version.as_ref() == Some(&release.version))
+        let is_of = |ask: &qp::AskReport, chosen: &Chosen<'_>| {
+            ask.engine.as_ref() == Some(&chosen.engine.name) && ask.version.as_ref() == Some(&chosen.release.version)
         };
-        report.asks.retain(|ask| engines.is_empty() || is_wanted(ask));
+        if let Some(missing) = engines.iter().find(|chosen| !report.asks.iter().any(|ask| is_of(ask, chosen))) {
+            let name = format!("{}@{}", missing.engine.name, missing.release.version);
+            return Err(UsageError(format!(
+                "the capture has no attempts of {name} on {}; `rdmadoctor capture --engine {name}` on the host itself makes them",
+                report.device
+            ))
+            .into());
+        }
+        report.asks.retain(|ask| engines.is_empty() || engines.iter().any(|chosen| is_of(ask, chosen)));
         matrix.devices.push(report);
     }
     session.print(&matrix)?;
@@ -203,6 +202,7 @@ impl Examination<'_> {
             }],
             on_refusal: None,
             connect: None,
+            asked_version: None,
             others: Vec::new(),
         }));
         let options = MatrixOptions {

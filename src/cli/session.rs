@@ -52,10 +52,15 @@ impl Session {
         if let Some(clash) = clash {
             return Err(UsageError(clash.to_owned()).into());
         }
-        let model = global.host_model.as_deref().map(HostModel::find).transpose()?.map(|mut model| {
+        let mut model = global.host_model.as_deref().map(HostModel::find).transpose()?;
+        if let Some(model) = &mut model {
+            if let Some((fault, device)) = global.fault.iter().find_map(|fault| Some((fault, model.lacks(fault.device.as_ref()?)?))) {
+                let known = model.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
+                let known = if known.is_empty() { "it has no devices".to_owned() } else { format!("valid are {known}") };
+                return Err(UsageError(format!("--fault {fault}: {} has no device `{device}`; {known}", model.name)).into());
+            }
             model.faults.extend(global.fault.iter().cloned());
-            model
-        });
+        }
         if !global.root.is_dir() {
             return Err(UsageError(format!("--root {} is no directory", global.root.display())).into());
         }
@@ -133,15 +138,16 @@ impl Session {
             (None, Some(_)) => return Ok(here),
             (None, None) => Files::Below(std::path::absolute(&self.global.root)?),
         };
-        Ok(Reader { files: Some((files, Worker::new(self.options()?))), ..here })
+        Ok(Reader { files: Some((files, Worker::new(self.worker_options()?))), ..here })
     }
 
     /// A child process that serves verbs, not yet started.
     pub fn worker(&self) -> anyhow::Result<Worker> {
-        Ok(Worker::new(self.options()?))
+        self.worker_options().map(Worker::new)
     }
 
-    fn options(&self) -> anyhow::Result<WorkerOptions> {
+    /// How child processes are started and waited for.
+    pub fn worker_options(&self) -> anyhow::Result<WorkerOptions> {
         Ok(WorkerOptions {
             program: own_program().context("cannot find the own program, which is also the child process")?,
             provider: match &self.model {
@@ -168,7 +174,7 @@ impl Session {
             file: self.global.from.iter().map(|path| path.display().to_string()).collect(),
             created: capture.created.clone(),
             tool_version: capture.tool_version.clone(),
-            level: capture.level.name(),
+            level: capture.level.name().to_owned(),
             is_redacted: capture.is_redacted,
             host_name: capture.host_name.clone(),
             host_model: capture.host_model.clone(),

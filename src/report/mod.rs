@@ -12,6 +12,7 @@ mod topo;
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::catalog::Doubts;
@@ -63,7 +64,7 @@ pub enum Origin {
 }
 
 /// What a document of a capture says of that.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Captured {
     /// The file.
     pub file: String,
@@ -72,7 +73,7 @@ pub struct Captured {
     /// By which release.
     pub tool_version: String,
     /// With how much effort.
-    pub level: &'static str,
+    pub level: String,
     /// Whether addresses, serial numbers and names of hosts were replaced.
     pub is_redacted: bool,
     /// The host, where it has a name.
@@ -99,14 +100,6 @@ impl Origin {
         }
     }
 
-    /// Under which key a document has it, and what.
-    fn field(&self) -> serde_json::Result<(&'static str, serde_json::Value)> {
-        Ok(match self {
-            Self::Model(model) => ("host_model", serde_json::to_value(model)?),
-            Self::Capture(capture) => ("from_capture", serde_json::to_value(capture)?),
-        })
-    }
-
     /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
     fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
         let before = style.warn(self.mark()) + "\n";
@@ -118,12 +111,38 @@ impl Origin {
 }
 
 /// What a document about a modelled host says of that.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Modelled {
     /// The host's name.
     pub name: String,
     /// Figures of its devices that are not from source.
     pub doubts: Vec<Doubts>,
+}
+
+/// A document as JSON has it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "{D}Document")]
+pub struct Document<D> {
+    /// The document itself.
+    #[serde(flatten)]
+    pub document: D,
+    /// The modelled host that it is about; absent where it is about this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_model: Option<Modelled>,
+    /// The capture that it is about; absent where it is about this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_capture: Option<Captured>,
+}
+
+impl<D> Document<D> {
+    fn new(document: D, origin: Option<&Origin>) -> Self {
+        let (host_model, from_capture) = match origin {
+            None => (None, None),
+            Some(Origin::Model(model)) => (Some(model.clone()), None),
+            Some(Origin::Capture(capture)) => (None, Some(capture.clone())),
+        };
+        Self { document, host_model, from_capture }
+    }
 }
 
 impl Modelled {
@@ -158,11 +177,8 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             before + &document.table(style) + &after
         }
         Format::Json => {
-            let mut value = serde_json::to_value(document).map_err(io::Error::other)?;
-            if let (Some(object), Some(origin)) = (value.as_object_mut(), origin) {
-                let (key, field) = origin.field().map_err(io::Error::other)?;
-                object.insert(key.to_owned(), field);
-            }
+            // By way of a value, which has its keys in order.
+            let value = serde_json::to_value(Document::new(document, origin)).map_err(io::Error::other)?;
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }
         other => {

@@ -16,7 +16,7 @@ use super::{Bench, Files, Inventory, OpenDevice, Provider, VerbsDevice};
 use crate::host::being_read;
 use crate::host::part::{Asked, Part, PartFacts};
 use crate::sim;
-use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LoadError, Verbs};
+use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LIBIBVERBS, LoadError, Verbs};
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
 ///
@@ -136,6 +136,9 @@ impl State {
         let _ = setrlimit(Resource::RLIMIT_CORE, 1, 1);
         let verbs = Arc::new(match provider {
             Provider::Library(path) => Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?,
+            Provider::Simulated(config) if config.is_library_missing => {
+                return Err(OpenDevice::Library(LoadError::LibraryMissing { library: LIBIBVERBS.into() }));
+            }
             Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| {
                 OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
             })?,
