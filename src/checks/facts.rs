@@ -166,6 +166,19 @@ impl Facts {
     }
 }
 
+/// How this host's distribution installs packages; both ways where it is not known.
+#[must_use]
+pub fn packages<'a>(facts: &Facts, debian: &'a str, red_hat: &'a str) -> Vec<&'a str> {
+    let os = facts.host.system.os.as_ref();
+    let names = os.map(|os| format!("{} {}", os.id.as_deref().unwrap_or_default(), os.id_like.as_deref().unwrap_or_default()));
+    let is_like = |family: &[&str]| names.as_ref().is_some_and(|names| names.split_whitespace().any(|name| family.contains(&name)));
+    match (is_like(&["debian", "ubuntu"]), is_like(&["rhel", "fedora", "centos"])) {
+        (true, false) => vec![debian],
+        (false, true) => vec![red_hat],
+        _ => vec![debian, red_hat],
+    }
+}
+
 /// The family of a device, where it is known.
 #[must_use]
 pub fn family_of(device: &SysfsDevice) -> Option<&str> {

@@ -258,11 +258,11 @@ fn flaps(facts: &Facts) -> Vec<Finding> {
             let downs = facts.host.log.link_downs(netdev);
             let subject = if device.ports.len() == 1 { format!("{}/1", device.name) } else { device.name.clone() };
             findings.push(if downs > most {
-                Finding::warn(subject, format!("the link of {netdev} went down {downs} times"))
-                    .saw_not(source, format!("{downs} times down"), format!("at most {most} times"))
+                Finding::warn(subject, format!("the link of {netdev} went down {}", super::counted(downs, "time")))
+                    .saw_not(source, format!("down {}", super::counted(downs, "time")), format!("at most {}", super::counted(most, "time")))
                     .mend(Action::Replace, "exchange cable or module; look at the switch port", &[&format!("ethtool -m {netdev}")])
             } else {
-                Finding::pass(subject, format!("the link of {netdev} went down {downs} times"))
+                Finding::pass(subject, format!("the log tells that the link of {netdev} went down {}", super::counted(downs, "time")))
             });
         }
     }
@@ -609,7 +609,8 @@ fn unread(facts: &Facts) -> Vec<Finding> {
     if problems.is_empty() {
         return vec![Finding::pass("host", "everything could be read")];
     }
-    let finding = Finding::skip("host", format!("{} paths could not be read or understood, so they are not judged", problems.len()));
+    let finding =
+        Finding::skip("host", format!("{} could not be read or understood, so not judged", super::counted(problems.len() as u64, "path")));
     vec![problems.into_iter().fold(finding, |finding, problem| finding.saw(&problem.path, problem.failure.to_string()))]
 }
 

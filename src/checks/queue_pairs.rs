@@ -269,7 +269,7 @@ fn nothing_crashed(facts: &Facts) -> Vec<Finding> {
         let attempts = report.base.iter().chain(report.asks.iter().flat_map(|ask| &ask.attempts));
         let broken = attempts.into_iter().find(|attempt| matches!(attempt.outcome, Outcome::Crashed { .. } | Outcome::Hung { .. }));
         match broken {
-            None => Finding::pass(&report.device, format!("{} attempts came back", report.attempts_total)),
+            None => Finding::pass(&report.device, format!("{} came back", super::counted(report.attempts_total, "attempt"))),
             Some(attempt) => Finding::fail(&report.device, "an attempt crashed or hung")
                 .saw_not(asked(&attempt.request), outcome_shown(&attempt.outcome), "granted or refused")
                 .mend(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),

@@ -73,8 +73,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     // Verbs of this machine say nothing about a host that is mounted elsewhere.
     let asks_devices = arguments.level >= Level::Standard && session.is_this_host();
     let mut worker = if asks_devices { Some(session.worker()?) } else { None };
-    progress.at("asking the verbs library");
-    let inventory = worker.as_mut().map(Worker::inventory);
+    let inventory = worker.as_mut().map(|worker| {
+        progress.at("asking the verbs library");
+        worker.inventory()
+    });
     let devices = facts::collect(&host.rdma, inventory.as_ref());
     let verbs = inventory.map(|inventory| match inventory {
         Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },

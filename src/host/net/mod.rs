@@ -4,6 +4,7 @@
 //! their interface, so on the host itself getifaddrs(3) is asked for them.
 
 pub mod address;
+pub mod configured;
 pub mod route;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::address::Address;
+use self::configured::ConfiguredAddress;
 use self::route::{Neighbour, Route};
 use super::pci;
 use super::reader::{Reader, number};
@@ -26,6 +28,9 @@ pub struct NetFacts {
     pub interfaces: Option<Vec<NetInterface>>,
     /// Their addresses.
     pub addresses: Vec<Address>,
+    /// Addresses that files give to interfaces.
+    #[serde(default)]
+    pub configured_addresses: Vec<ConfiguredAddress>,
     /// Routes: of IPv4 the main table, of IPv6 all but those to the host itself.
     pub routes: Vec<Route>,
     /// Neighbours of IPv4.
@@ -51,6 +56,9 @@ pub struct NetInterface {
     pub name: String,
     /// Its number.
     pub index: Option<u32>,
+    /// Number of the interface that it gets its signal from: the other end of a veth pair, the carrier of a VLAN. Its own where there is none.
+    #[serde(default)]
+    pub linked_index: Option<u32>,
     /// What it is: `bond`, `vlan`, `bridge` and others; absent for plain ones.
     pub kind: Option<String>,
     /// Kind of link: 1 Ethernet, 32 InfiniBand, 772 loopback (include/uapi/linux/if_arp.h).
@@ -131,9 +139,10 @@ pub fn read(root: &Root) -> NetFacts {
     let proc = directory(root);
     let routes = route::routes(&mut reader, proc);
     let addresses = address::read(&mut reader, proc, &routes);
+    let configured_addresses = configured::read(&mut reader);
     let neighbours = route::neighbours(&mut reader, proc);
     let quality_of_service = quality_of_service(&mut reader, interfaces.as_deref().unwrap_or_default());
-    NetFacts { interfaces, addresses, routes, neighbours, quality_of_service, problems: reader.problems }
+    NetFacts { interfaces, addresses, configured_addresses, routes, neighbours, quality_of_service, problems: reader.problems }
 }
 
 /// Where the network namespace's files are. /proc/net is that of the reading process; of a host mounted elsewhere, process 1's is meant.
@@ -148,6 +157,7 @@ fn interface(reader: &mut Reader<'_>, name: &str) -> NetInterface {
     let mut small =
         |attribute: &str| reader.parsed(dir.join(attribute), "a number", |text| number(text).and_then(|value| u32::try_from(value).ok()));
     let (index, link_type, mtu_bytes, flags) = (small("ifindex"), small("type"), small("mtu"), small("flags"));
+    let linked_index = small("iflink");
     let carrier_changes = small("carrier_changes").map(u64::from);
     let enabled = small("device/sriov_numvfs");
     let possible = small("device/sriov_totalvfs");
@@ -159,6 +169,7 @@ fn interface(reader: &mut Reader<'_>, name: &str) -> NetInterface {
     NetInterface {
         name: name.to_owned(),
         index,
+        linked_index,
         kind: uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")).map(str::to_owned),
         link_type,
         mtu_bytes,
