@@ -78,6 +78,8 @@ pub struct Wanted {
     pub port_bits_per_second: Option<u64>,
     /// How often a link may have gone down in the kernel's log.
     pub link_downs: Option<u64>,
+    /// How long devices may take to answer reads.
+    pub slow_read_ms: Option<u64>,
 }
 
 /// An engine that must work here.
