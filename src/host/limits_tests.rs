@@ -148,6 +148,7 @@ fn containers_show_themselves() {
         read(&Root::tree(nodes), None).container.is_container
     };
     assert!(!with_namespace("29 1 0:24 / / rw - ext4 /dev/vda rw"));
+    assert!(!with_namespace("44 30 0:24 / / rw - ext4 /dev/vda rw"));
     // A container that sees the host's processes has a root of its own.
     assert!(with_namespace("21 1 0:20 / / rw - ext4 /dev/vda rw"));
     let overlay = "1 0 0:1 / / rw - overlay overlay rw,lowerdir=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/1";

@@ -57,11 +57,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ContainerFacts {
     let quiet = |path: &str| reader.root.text(path).ok().flatten();
     let in_first_process_namespace = namespace(reader, Path::new("/proc/self"), "pid").map(|name| name == "pid:[4026531836]");
     let mounts = quiet("/proc/self/mountinfo").unwrap_or_default();
-    // Machines whose disk was made from a container's image keep its files. Where the root is the very mount that process 1 of the machine
-    // has, they say nothing.
+    // Machines whose disk was made from a container's image keep its files. Where the root is the one that process 1 of the machine has,
+    // they say nothing.
     let is_machines_root = in_first_process_namespace == Some(true)
         && mount(&mounts, "/")
-            .is_some_and(|own| mount(&quiet("/proc/1/mountinfo").unwrap_or_default(), "/").is_some_and(|init| id(own) == id(init)));
+            .is_some_and(|own| mount(&quiet("/proc/1/mountinfo").unwrap_or_default(), "/").is_some_and(|init| place(own) == place(init)));
     let left_behind = |path: &str| is_machines_root || !reader.root.exists(path);
     if !left_behind("/var/run/secrets/kubernetes.io/serviceaccount") {
         add("/var/run/secrets/kubernetes.io/serviceaccount", "present", Some("kubernetes"));
@@ -112,9 +112,9 @@ fn mount<'a>(mounts: &'a str, place: &str) -> Option<&'a str> {
     mounts.lines().find(|line| line.split(' ').nth(4) == Some(place))
 }
 
-/// The kernel's number of a mount, which no two mounts of a machine share.
-fn id(line: &str) -> Option<&str> {
-    line.split(' ').next()
+/// Which file system it is and which directory of that, the same in every mount namespace.
+fn place(line: &str) -> Vec<&str> {
+    line.split(' ').skip(2).take(2).collect()
 }
 
 /// A size as tmpfs shows it: `65536k`.
