@@ -28,7 +28,7 @@ pub const TREE: &str = "-object memory-backend-ram,id=m0,size=512M -object memor
     -device virtio-net-pci,bus=shared,addr=0.1,mac=52:54:00:00:00:06,romfile=";
 
 /// A GPU and a NIC behind an IOMMU.
-pub const IOMMU: &str = "-device intel-iommu -device pcie-root-port,id=one,bus=pcie.0,chassis=1,slot=1 \
+pub const IOMMU: &str = "-device intel-iommu,intremap=off -device pcie-root-port,id=one,bus=pcie.0,chassis=1,slot=1 \
     -device pcie-root-port,id=two,bus=pcie.0,chassis=2,slot=2 -device ati-vga,bus=one,romfile= \
     -device virtio-net-pci,bus=two,mac=52:54:00:00:00:01,romfile=";
 
