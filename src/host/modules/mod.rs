@@ -126,8 +126,8 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
     let nvidia = nvidia::read(&mut reader);
     let has_loaded = modules.iter().any(|module| module.state == ModuleState::Loaded);
     let is_running = |name: &str| host.kernel.running(name, host.disk.is_built_in(name)).is_some();
-    let has_clients = nvidia.is_some() || is_running("nvidia_peermem") || is_running("nv_peer_mem") || has_nvidia_function(&mut reader);
-    let peer_memory_api = if has_clients {
+    let is_of_use = nvidia.is_some() || is_running("nvidia_peermem") || is_running("nv_peer_mem") || may_have_nvidia_gpu(root);
+    let peer_memory_api = if is_of_use {
         host.kernel.peer_memory(is_running("ib_core"))
     } else {
         SymbolPresence::Unreadable { why: "not looked for: there is no NVIDIA GPU".to_owned() }
@@ -144,8 +144,10 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
     }
 }
 
-fn has_nvidia_function(reader: &mut Reader<'_>) -> bool {
-    pci::functions(&mut Reader::new(reader.root)).iter().any(|function| function.vendor_id == Some(0x10de))
+/// Whether there is a PCI function of NVIDIA's, or no telling.
+fn may_have_nvidia_gpu(root: &Root) -> bool {
+    let functions = pci::functions(&mut Reader::new(root));
+    functions.is_empty() || functions.iter().any(|function| function.vendor_id == Some(0x10de))
 }
 
 /// What shows that the kernel was built without loadable modules (CONFIG_MODULES): it then has neither of two files that it always has.
