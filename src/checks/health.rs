@@ -195,18 +195,6 @@ pub(super) const CHECKS: &[Check] = &[
         depends_on: &[],
         run: unread,
     },
-    Check {
-        id: "RD-1116",
-        title: "GPUs answer",
-        category: Category::Health,
-        level: Level::Standard,
-        why: "A GPU that NVML cannot query, or that answers late, is what a crash leaves behind.",
-        confirm: "time nvidia-smi",
-        mend: "Reset the GPU, or start the host anew.",
-        sources: &["the incident: nvidia-smi hung after the crash"],
-        depends_on: &["RD-1105", "RD-1106"],
-        run: gpus_answer,
-    },
 ];
 
 /// The events of the log, or why there are none.
@@ -611,25 +599,4 @@ fn unread(facts: &Facts) -> Vec<Finding> {
     }
     let finding = Finding::skip("host", format!("{} paths could not be read or understood, so they are not judged", problems.len()));
     vec![problems.into_iter().fold(finding, |finding, problem| finding.saw(&problem.path, problem.failure.to_string()))]
-}
-
-fn gpus_answer(facts: &Facts) -> Vec<Finding> {
-    let Some(gpus) = &facts.gpus else {
-        return vec![Finding::skip("host", "the GPU driver was not asked")];
-    };
-    gpus.iter()
-        .map(|gpu| match (&gpu.error, gpu.answered_in_us) {
-            (Some(error), _) => {
-                Finding::fail(&gpu.pci, "the GPU driver gives no answer about it").saw_not("NVML", error, "an answer").mend(
-                    Action::Reset,
-                    "reset it when nothing uses it, or start the host anew",
-                    &[&format!("nvidia-smi --gpu-reset -i {}", gpu.pci)],
-                )
-            }
-            (None, Some(elapsed)) if elapsed > SLOW_PART_US => Finding::warn(&gpu.pci, format!("it took {} ms to answer", elapsed / 1000))
-                .saw_not("NVML", format!("{} ms", elapsed / 1000), format!("below {} ms", SLOW_PART_US / 1000))
-                .mend(Action::Reset, "look at the kernel's log for Xid lines", &["dmesg | grep NVRM"]),
-            _ => Finding::pass(&gpu.pci, "it answers"),
-        })
-        .collect()
 }

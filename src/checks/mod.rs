@@ -8,6 +8,7 @@ mod facts;
 mod finding;
 mod gpus;
 mod health;
+mod leftovers;
 mod library;
 mod limits;
 mod modules;
@@ -23,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use explain::{Explanation, Explanations};
-pub use facts::{Facts, GpuFacts, VerbsFacts, Wanted, WantedEngine};
+pub use facts::{Facts, VerbsFacts, Wanted, WantedEngine};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
 pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
 pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
@@ -167,6 +168,7 @@ pub fn registry() -> impl Iterator<Item = &'static Check> {
         container::CHECKS,
         qos::CHECKS,
         health::CHECKS,
+        leftovers::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::catalog::HostModel;
 use crate::facts::{self, Problem};
+use crate::gpu::{CudaAttributes, GpuError, GpuFacts, WritesOrdering};
 use crate::host::family::{FamilyBasis, FamilyGuess};
 use crate::host::limits::cgroup::RdmaLimit;
 use crate::host::limits::process::ProcessFacts;
@@ -26,11 +27,12 @@ use crate::worker::{Inventory, VerbsDevice};
 
 /// What files say of a modelled host.
 fn modelled(name: &str) -> Facts {
-    let root = HostModel::find(name).unwrap().root();
+    let model = HostModel::find(name).unwrap();
+    let root = model.root();
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read_with(&root, &[]);
     let devices = facts::collect(&host.rdma, None);
-    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: None, wanted: Wanted::default() }
+    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: model.gpus(), wanted: Wanted::default() }
 }
 
 /// The healthy host, with a log that says nothing.
@@ -113,6 +115,19 @@ fn dma_buf_only(facts: &mut Facts) {
 fn proprietary(facts: &mut Facts) {
     dma_buf_only(facts);
     facts.modules.nvidia.as_mut().unwrap().flavour = Some(NvidiaFlavour::Proprietary);
+    facts.gpus.as_mut().unwrap().gpus.iter_mut().for_each(|gpu| gpu.cuda.as_mut().unwrap().dma_buf_supported = Some(false));
+}
+
+fn answer(facts: &mut Facts) -> &mut GpuFacts {
+    &mut facts.gpus.as_mut().unwrap().gpus[0]
+}
+
+fn attributes(facts: &mut Facts) -> &mut CudaAttributes {
+    answer(facts).cuda.as_mut().unwrap()
+}
+
+fn refused(name: &str) -> Option<GpuError> {
+    Some(GpuError::named("the call", "host", name))
 }
 
 fn counted(facts: &mut Facts, name: &str, values: &[u64]) {
@@ -258,9 +273,18 @@ const WOUNDS: &[Wound] = &[
     ("RD-0707", "mlx5_0", |f| { dma_buf_only(f); device(f).family = Some(FamilyGuess { family: "rxe".to_owned(), basis: FamilyBasis::SoftDevice }); }),
     ("RD-0708", "host", |f| { proprietary(f); f.modules.peer_memory_api = SymbolPresence::Present { module: None }; }),
     ("RD-0709", "0000:1b:00.0", |f| gpu(f).bars.iter_mut().for_each(|bar| bar.size_bytes = bar.size_bytes.min(256 << 20))),
-    ("RD-0710", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), dma_buf_supported: Some(false), gpu_direct_rdma_supported: Some(false), ..GpuFacts::default() }])),
-    ("RD-0711", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), is_divided: Some(true), ..GpuFacts::default() }])),
-    ("RD-0712", "host", |f| log(f, Event::NvidiaVersionMismatch, 1)),
+    ("RD-0709", "0000:1b:00.0", |f| { f.gpus = None; gpu(f).bars.iter_mut().for_each(|bar| bar.is_assigned = false); }),
+    ("RD-0710", "0000:1b:00.0", |f| { attributes(f).dma_buf_supported = Some(false); attributes(f).gpu_direct_rdma_supported = Some(false); }),
+    ("RD-0711", "0000:1b:00.0", |f| answer(f).is_divided = Some(true)),
+    ("RD-0712", "host", |f| { f.gpus = None; log(f, Event::NvidiaVersionMismatch, 1); }),
+    ("RD-0712", "host", |f| f.gpus.as_mut().unwrap().nvml.error = refused("NVML_ERROR_LIB_RM_VERSION_MISMATCH")),
+    ("RD-0713", "host", |f| f.modules.nvidia.as_mut().unwrap().nodes[0].found = None),
+    ("RD-0714", "host", |f| f.gpus.as_mut().unwrap().cuda.error = refused("CUDA_ERROR_SYSTEM_NOT_READY")),
+    ("RD-0714", "0000:1b:00.0", |f| answer(f).cuda = None),
+    ("RD-0715", "host", |f| f.gpus.as_mut().unwrap().nvml.error = refused("NVML_ERROR_UNKNOWN")),
+    ("RD-0716", "0000:1b:00.0", |f| { dma_buf_only(f); attributes(f).dma_buf_supported = Some(false); }),
+    ("RD-0717", "0000:1b:00.0", |f| *attributes(f) = CudaAttributes { writes_ordering: Some(WritesOrdering::None), flush_by_host: Some(false), flush_by_stream: Some(false), ..*attributes(f) }),
+    ("RD-0718", "0000:1b:00.0", |f| answer(f).bar1_used_bytes = Some(127 << 30)),
     ("RD-0801", "mlx5_0", |f| f.host.topology.nics[0].path.segments[0].is_narrowed = true),
     ("RD-0802", "0000:1b:00.0", |f| f.host.topology.gpus[0].path.segments[0].is_narrowed = true),
     ("RD-0803", "mlx5_0", |f| f.host.topology.nics[0].path.bits_per_second = Some(1_000_000_000)),
@@ -296,7 +320,11 @@ const WOUNDS: &[Wound] = &[
     ("RD-1112", "0000:1a:00.0", |f| log(f, Event::IommuFault { pci: Some("0000:1a:00.0".to_owned()) }, 1)),
     ("RD-1113", "0000:1a:00.0", |f| log(f, Event::PortModule { pci: Some("0000:1a:00.0".to_owned()), status: "Cable unplugged".to_owned() }, 1)),
     ("RD-1114", "mlx5_0", |f| log(f, Event::RdmaDriverError { driver: "mlx5_core".to_owned(), device: Some("mlx5_0".to_owned()) }, 1)),
-    ("RD-1116", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), error: Some("GPU is lost".to_owned()), ..GpuFacts::default() }])),
+    ("RD-1116", "0000:1b:00.0", |f| answer(f).error = refused("NVML_ERROR_GPU_IS_LOST")),
+    ("RD-1116", "0000:1b:00.0", |f| answer(f).answered_in_us = Some(3_000_000)),
+    ("RD-1117", "0000:1b:00.0", |f| answer(f).recovery_action = Some("gpu_reset".to_owned())),
+    ("RD-1117", "0000:1b:00.0", |f| answer(f).has_remapping_failed = Some(true)),
+    ("RD-1117", "0000:1b:00.0", |f| answer(f).uncorrected_errors = Some(2)),
 ];
 
 /// Checks that only inform, and those of attempts, which tests/sick_hosts.rs has.

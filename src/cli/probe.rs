@@ -12,7 +12,9 @@ use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{self, Category, Check, Facts, Level, Policy, VerbsFacts, Wanted, WantedEngine};
 use crate::facts::{self, Device};
+use crate::gpu::GpusFacts;
 use crate::host;
+use crate::host::pcie::PcieFunction;
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, choose, run_device};
 use crate::worker::Worker;
 
@@ -54,6 +56,10 @@ const MOST_MEMORY_BYTES: u64 = 256 << 20;
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
 
+/// How long all GPUs together may be asked, and one answer of their driver be waited for: bringing a GPU up takes it a second or two.
+const GPU_TIME: Duration = Duration::from_secs(12);
+const GPU_ANSWER: Duration = Duration::from_secs(8);
+
 /// Looks at everything and comes to a verdict.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
@@ -81,6 +87,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
     });
     let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, wanted };
+    if asks_devices && needs_gpus(&checks) {
+        progress.at("asking the GPU driver");
+        facts.gpus = gpus(session, &facts, started + GPU_TIME)?;
+    }
     let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
     if let Some(worker) = worker.as_mut().filter(|_| needs_attempts) {
         let deadline = started + arguments.level.budget().saturating_sub(RESERVE);
@@ -104,6 +114,25 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
     })
+}
+
+fn needs_gpus(checks: &[&Check]) -> bool {
+    checks.iter().any(|check| check.level >= Level::Standard && matches!(check.category, Category::Gpus | Category::Health))
+}
+
+/// What the GPUs' driver says; nothing where the kernel has none.
+fn gpus(session: &Session, facts: &Facts, deadline: Instant) -> anyhow::Result<Option<GpusFacts>> {
+    if let Some(modelled) = session.modelled_gpus() {
+        return Ok(modelled);
+    }
+    // Without the driver in the kernel there is nobody to ask, and RD-0701 says so.
+    if facts.modules.nvidia.is_none() {
+        return Ok(None);
+    }
+    let bound = |gpu: &&PcieFunction| gpu.function.driver.as_deref() == Some("nvidia");
+    let addresses: Vec<String> = facts.nvidia_gpus().filter(bound).map(|gpu| gpu.address().to_owned()).collect();
+    let mut worker = session.worker_within(GPU_ANSWER)?;
+    Ok(Some(facts::gpus(&mut worker, &addresses, deadline)))
 }
 
 /// The checks that level, `--only` and `--skip` leave.

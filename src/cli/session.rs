@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ColorChoice;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use super::{Global, UsageError};
 use crate::catalog::HostModel;
+use crate::gpu::GpusFacts;
 use crate::host::Root;
 use crate::report::{self, Format, Modelled, Style, Table};
 use crate::worker::{Provider, Worker, WorkerOptions};
@@ -86,13 +88,23 @@ impl Session {
 
     /// A child process that serves verbs, not yet started.
     pub fn worker(&self) -> anyhow::Result<Worker> {
+        self.worker_within(self.global.answer_within)
+    }
+
+    /// The GPUs of the modelled host; absent where this one is looked at.
+    pub fn modelled_gpus(&self) -> Option<Option<GpusFacts>> {
+        self.model.as_ref().map(HostModel::gpus)
+    }
+
+    /// As [`Self::worker`], with another longest wait: bringing GPUs up takes longer than verbs do.
+    pub fn worker_within(&self, deadline: Duration) -> anyhow::Result<Worker> {
         Ok(Worker::new(WorkerOptions {
             program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
             provider: match &self.model {
                 Some(model) => Provider::Simulated(model.simulation()),
                 None => Provider::Library(self.global.libibverbs.clone()),
             },
-            deadline: self.global.answer_within,
+            deadline,
             interrupted: self.interrupted.clone(),
         }))
     }

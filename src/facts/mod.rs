@@ -2,6 +2,7 @@
 
 mod caps;
 mod devices;
+mod gpus;
 pub mod host;
 mod limits;
 mod modules;
@@ -9,6 +10,7 @@ mod topo;
 
 pub use caps::{Caps, DeviceCaps, Remark};
 pub use devices::{Device, Devices, Gid, Port, Problem, Views, collect};
+pub use gpus::collect as gpus;
 pub use limits::{HostLimits, read as limits};
 pub use modules::Modules;
 pub use topo::Topo;

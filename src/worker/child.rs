@@ -9,6 +9,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
+use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
 use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
 use crate::sim;
@@ -60,6 +61,7 @@ pub fn serve() -> anyhow::Result<()> {
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
+            Request::Gpu(request) => reply.send(&Reply::Gpu(state.gpus.answer(&request)))?,
         }
     }
 }
@@ -84,6 +86,7 @@ impl Replies {
 struct State {
     verbs: Option<Arc<Verbs>>,
     open: Option<Bench>,
+    gpus: Gpus,
 }
 
 impl State {

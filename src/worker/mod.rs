@@ -5,6 +5,7 @@
 //! what a dead child held, and a child dies with its parent.
 
 mod child;
+mod gpu;
 mod local;
 mod parent;
 mod protocol;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::gpu::{GpuReply, GpuRequest};
 use super::{Outcome, QpRequest};
 use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
@@ -31,6 +32,8 @@ pub(super) enum Request {
     Count { provider: Provider, device: String, request: QpRequest, ceiling: u32 },
     /// Make a queue pair and connect it with itself.
     Connect { provider: Provider, device: String, port: u8, request: QpRequest },
+    /// Ask the GPUs' driver.
+    Gpu(GpuRequest),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +46,7 @@ pub(super) enum Reply {
     Counting,
     Counted(Counted),
     Connected(Connected),
+    Gpu(GpuReply),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.
     CannotStart(OpenDevice),
 }
