@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::host::HostFacts;
-use crate::facts::{Device, Devices};
+use crate::facts::{Device, Devices, MemoryTried};
 use crate::gpu::GpusFacts;
 use crate::host::modules::{Module, ModuleState, ModulesFacts};
 use crate::host::net::NetInterface;
@@ -28,6 +28,8 @@ pub struct Facts {
     pub queue_pairs: Option<Vec<DeviceReport>>,
     /// What the GPUs' driver says; absent where it was not asked.
     pub gpus: Option<GpusFacts>,
+    /// Memory that was registered; absent where none was.
+    pub memory: Option<MemoryTried>,
     /// What this host must have.
     pub wanted: Wanted,
 }

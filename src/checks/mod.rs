@@ -17,6 +17,7 @@ mod policy;
 mod probe;
 mod qos;
 mod queue_pairs;
+mod registrations;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -104,9 +105,11 @@ impl Category {
 pub enum Level {
     /// Files only, no device is opened: within 2 s.
     Quick,
-    /// Opens devices and tries queue pairs: within 30 s.
+    /// Opens devices, tries queue pairs and registrations, asks the GPU driver: within 30 s.
     #[default]
     Standard,
+    /// Tries GPU memory with each NIC besides: within 120 s.
+    Deep,
 }
 
 impl Level {
@@ -116,6 +119,7 @@ impl Level {
         match self {
             Self::Quick => "quick",
             Self::Standard => "standard",
+            Self::Deep => "deep",
         }
     }
 
@@ -125,6 +129,7 @@ impl Level {
         std::time::Duration::from_secs(match self {
             Self::Quick => 2,
             Self::Standard => 30,
+            Self::Deep => 120,
         })
     }
 }
@@ -162,6 +167,7 @@ pub fn registry() -> impl Iterator<Item = &'static Check> {
         devices::CHECKS,
         addresses::CHECKS,
         limits::CHECKS,
+        registrations::CHECKS,
         queue_pairs::CHECKS,
         gpus::CHECKS,
         pcie::CHECKS,

@@ -32,7 +32,7 @@ fn modelled(name: &str) -> Facts {
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read_with(&root, &[]);
     let devices = facts::collect(&host.rdma, None);
-    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: model.gpus(), wanted: Wanted::default() }
+    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: model.gpus(), memory: None, wanted: Wanted::default() }
 }
 
 /// The healthy host, with a log that says nothing.

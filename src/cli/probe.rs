@@ -11,7 +11,7 @@ use super::{UsageError, exit, qp_matrix};
 use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{self, Category, Check, Facts, Level, Policy, VerbsFacts, Wanted, WantedEngine};
-use crate::facts::{self, Device};
+use crate::facts::{self, Device, MemoryTried};
 use crate::gpu::GpusFacts;
 use crate::host;
 use crate::host::pcie::PcieFunction;
@@ -60,6 +60,9 @@ const RESERVE: Duration = Duration::from_secs(2);
 const GPU_TIME: Duration = Duration::from_secs(12);
 const GPU_ANSWER: Duration = Duration::from_secs(8);
 
+/// How long host memory may be registered on all devices together.
+const REGISTRATION_TIME: Duration = Duration::from_secs(6);
+
 /// Looks at everything and comes to a verdict.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
@@ -86,7 +89,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
         Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
     });
-    let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, wanted };
+    let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, memory: None, wanted };
     if asks_devices && needs_gpus(&checks) {
         progress.at("asking the GPU driver");
         facts.gpus = gpus(session, &facts, started + GPU_TIME)?;
@@ -95,6 +98,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(worker) = worker.as_mut().filter(|_| needs_attempts) {
         let deadline = started + arguments.level.budget().saturating_sub(RESERVE);
         facts.queue_pairs = Some(attempts(session, worker, &facts, &catalog, &engines, deadline, &mut progress)?);
+    }
+    if let Some(worker) = worker.as_mut() {
+        let deadline = started + arguments.level.budget().saturating_sub(RESERVE);
+        facts.memory = memory(session, worker, &facts, &checks, deadline, &mut progress)?;
     }
     drop(worker);
 
@@ -114,6 +121,57 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
     })
+}
+
+/// Registers memory for those of the checks that are about it.
+fn memory(
+    session: &Session,
+    worker: &mut Worker,
+    facts: &Facts,
+    checks: &[&Check],
+    deadline: Instant,
+    progress: &mut Progress,
+) -> anyhow::Result<Option<MemoryTried>> {
+    let needs = |category, level| checks.iter().any(|check| check.category == category && check.level == level);
+    let (needs_host, needs_gpu) = (needs(Category::Limits, Level::Standard), needs(Category::Gpus, Level::Deep));
+    if !needs_host && !needs_gpu {
+        return Ok(None);
+    }
+    let mut tried = MemoryTried::default();
+    let usable: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
+    let until = deadline.min(Instant::now() + REGISTRATION_TIME);
+    for (index, device) in usable.iter().enumerate().filter(|_| needs_host) {
+        if session.interrupted() {
+            break;
+        }
+        progress.at(&format!("{device}: registering host memory"));
+        let share = until.saturating_duration_since(Instant::now()) / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
+        let mut try_one = |bytes| {
+            worker.register(device, bytes).map(|tried| match (tried.error, tried.elapsed_us) {
+                (Some(error), _) => Err(error),
+                (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
+            })
+        };
+        tried.host.push(facts::try_host_memory(device, facts::most_bytes(&facts.host), Instant::now() + share, &mut try_one));
+    }
+    if needs_gpu {
+        progress.at("trying GPU memory");
+        tried.gpu = match session.modelled_gpu_memory(&usable) {
+            Some(modelled) => modelled,
+            None => {
+                let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
+                let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
+                facts::try_gpu_memory(&mut session.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
+            }
+        };
+    }
+    Ok(Some(tried))
+}
+
+/// Devices that can be opened.
+fn usable(facts: &Facts) -> Vec<&Device> {
+    let devices = facts.devices.devices.iter();
+    devices.filter(|device| device.problem.is_none() && facts.verbs_device(&device.name).is_some()).collect()
 }
 
 fn needs_gpus(checks: &[&Check]) -> bool {
@@ -193,8 +251,7 @@ fn attempts(
     deadline: Instant,
     progress: &mut Progress,
 ) -> Result<Vec<DeviceReport>, CatalogError> {
-    let usable = |device: &&Device| device.problem.is_none() && facts.verbs_device(&device.name).is_some();
-    let usable: Vec<&Device> = facts.devices.devices.iter().filter(usable).collect();
+    let usable = usable(facts);
     let mut reports = Vec::new();
     for (index, device) in usable.iter().enumerate() {
         if session.interrupted() || Instant::now() >= deadline {

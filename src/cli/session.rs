@@ -14,7 +14,7 @@ use crate::catalog::HostModel;
 use crate::gpu::GpusFacts;
 use crate::host::Root;
 use crate::report::{self, Format, Modelled, Style, Table};
-use crate::worker::{Provider, Worker, WorkerOptions};
+use crate::worker::{GpuMemory, Provider, Worker, WorkerOptions};
 
 /// One run of the program.
 pub struct Session {
@@ -94,6 +94,11 @@ impl Session {
     /// The GPUs of the modelled host; absent where this one is looked at.
     pub fn modelled_gpus(&self) -> Option<Option<GpusFacts>> {
         self.model.as_ref().map(HostModel::gpus)
+    }
+
+    /// What trying the modelled host's GPU memory with these devices would give; absent where this host is looked at.
+    pub fn modelled_gpu_memory(&self, devices: &[String]) -> Option<Vec<GpuMemory>> {
+        self.model.as_ref().map(|model| model.gpu_memory(devices))
     }
 
     /// As [`Self::worker`], with another longest wait: bringing GPUs up takes longer than verbs do.

@@ -34,7 +34,8 @@ pub fn collect(worker: &mut Worker, addresses: &[String], deadline: Instant) -> 
     facts
 }
 
-fn error_of(library: &str, failure: Failure) -> GpuError {
+/// Why a library gave no answer, by what became of the child.
+pub(super) fn error_of(library: &str, failure: Failure) -> GpuError {
     let library = library.to_owned();
     match failure {
         Failure::Crashed { signal, .. } => GpuError::Crashed { library, signal },

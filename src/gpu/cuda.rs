@@ -23,7 +23,7 @@ pub fn read() -> CudaFacts {
 }
 
 /// Whether the library can be loaded: the crate that calls it panics where it cannot.
-fn load() -> Result<(), GpuError> {
+pub(super) fn load() -> Result<(), GpuError> {
     // SAFETY: initialisers of the driver's library run; only the sacrificial child process does this. The library stays loaded, as
     // the one that cudarc loads does.
     match unsafe { Library::open(Some(LIBCUDA), RTLD_NOW | RTLD_LOCAL) } {

@@ -7,11 +7,13 @@
 mod cuda;
 mod error;
 mod facts;
+mod memory;
 mod nvml;
 
 pub use cuda::LIBCUDA;
 pub use error::{GpuError, GpuErrorKind};
 pub use facts::{CudaAttributes, CudaFacts, CudaGpu, GpuFacts, GpusFacts, NvmlFacts, WritesOrdering};
+pub use memory::{Buffer, Context, DmaBuf};
 pub use nvml::{GpuId, LIBNVIDIA_ML, Nvml};
 
 pub use cuda::read as read_cuda;

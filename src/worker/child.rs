@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
-use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
+use super::{Bench, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
 use crate::sim;
 use crate::verbs::{ConnectionManager, Context, DeviceList, LoadError, Verbs};
 
@@ -61,6 +61,19 @@ pub fn serve() -> anyhow::Result<()> {
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
+            Request::Register { provider, device, bytes } => match state.device(&provider, &device) {
+                Ok(open) => {
+                    // A size that no address space holds is refused like any other that is too large.
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                    let registration = open.domain().try_host_memory(bytes).into();
+                    reply.send(&Reply::Registered(registration))?;
+                }
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
+            Request::GpuMemory { provider, gpu, device } => {
+                let tried = state.gpu_memory(&provider, &gpu, device.as_deref());
+                reply.send(&Reply::GpuMemory(Box::new(tried)))?;
+            }
             Request::Gpu(request) => reply.send(&Reply::Gpu(state.gpus.answer(&request)))?,
         }
     }
@@ -112,6 +125,15 @@ impl State {
             self.open = Some(Bench::open(&verbs, name)?);
         }
         self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
+    }
+
+    fn gpu_memory(&mut self, provider: &Provider, gpu: &str, name: Option<&str>) -> GpuMemory {
+        // Taken out, since the device is held at the same time.
+        let mut gpus = std::mem::take(&mut self.gpus);
+        let device = name.map(|name| self.device(provider, name));
+        let tried = memory::try_gpu(&mut gpus, gpu, device, name);
+        self.gpus = gpus;
+        tried
     }
 
     fn inventory(&mut self, provider: &Provider) -> Inventory {

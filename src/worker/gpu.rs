@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::{Reply, Request};
 use super::{Failure, Worker};
-use crate::gpu::{self, CudaFacts, GpuFacts, GpuId, Nvml, NvmlFacts};
+use crate::gpu::{self, Context, CudaFacts, GpuError, GpuFacts, GpuId, Nvml, NvmlFacts};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +31,7 @@ pub(super) enum GpuReply {
 #[derive(Default)]
 pub(super) struct Gpus {
     nvml: Option<Nvml>,
+    context: Option<Context>,
 }
 
 impl Gpus {
@@ -48,7 +49,16 @@ impl Gpus {
         }
     }
 
-    fn nvml(&mut self) -> Result<&Nvml, gpu::GpuError> {
+    /// The context of a GPU; that of another one is released first.
+    pub(super) fn context(&mut self, pci: &str) -> Result<&Context, GpuError> {
+        let open = match self.context.take().filter(|context| context.pci() == pci) {
+            Some(context) => context,
+            None => Context::open(pci)?,
+        };
+        Ok(self.context.insert(open))
+    }
+
+    fn nvml(&mut self) -> Result<&Nvml, GpuError> {
         let loaded = match self.nvml.take() {
             Some(nvml) => nvml,
             None => Nvml::load()?,

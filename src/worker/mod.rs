@@ -7,12 +7,14 @@
 mod child;
 mod gpu;
 mod local;
+mod memory;
 mod parent;
 mod protocol;
 
 pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;
 pub use local::Bench;
+pub use memory::{GpuMemory, Registration};
 pub use parent::{Failure, Worker, WorkerOptions};
 pub use protocol::{Connected, Counted, Inventory, OpenDevice, Provider, VerbsDevice};
 

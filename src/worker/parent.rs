@@ -106,6 +106,11 @@ impl Worker {
         Self { options, running: None }
     }
 
+    /// The implementation of verbs that children use.
+    pub(super) fn provider(&self) -> &Provider {
+        &self.options.provider
+    }
+
     /// Whether the user has asked to stop.
     #[must_use]
     pub fn interrupted(&self) -> bool {

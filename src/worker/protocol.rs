@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gpu::{GpuReply, GpuRequest};
-use super::{Outcome, QpRequest};
+use super::{GpuMemory, Outcome, QpRequest, Registration};
 use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
@@ -32,6 +32,10 @@ pub(super) enum Request {
     Count { provider: Provider, device: String, request: QpRequest, ceiling: u32 },
     /// Make a queue pair and connect it with itself.
     Connect { provider: Provider, device: String, port: u8, request: QpRequest },
+    /// Register host memory, and give it back.
+    Register { provider: Provider, device: String, bytes: u64 },
+    /// Allocate GPU memory, export it, register it with a device, and give it back.
+    GpuMemory { provider: Provider, gpu: String, device: Option<String> },
     /// Ask the GPUs' driver.
     Gpu(GpuRequest),
 }
@@ -46,6 +50,8 @@ pub(super) enum Reply {
     Counting,
     Counted(Counted),
     Connected(Connected),
+    Registered(Registration),
+    GpuMemory(Box<GpuMemory>),
     Gpu(GpuReply),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.
     CannotStart(OpenDevice),

@@ -1,7 +1,10 @@
 //! What the GPU driver's libraries would say on a modelled host.
 
 use super::{Gpu, HostModel, Nvidia};
+use crate::catalog::DeviceModel;
 use crate::gpu::{CudaAttributes, CudaFacts, CudaGpu, GpuError, GpuFacts, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts, WritesOrdering};
+use crate::verbs::{CallError, ErrorNumber};
+use crate::worker::{GpuMemory, Registration};
 
 /// The deadline that a library which hangs lets pass.
 const DEADLINE_MS: u64 = 10_000;
@@ -35,6 +38,37 @@ impl HostModel {
         let mut all = GpusFacts { nvml, gpus: facts, ..GpusFacts::default() };
         all.join(self.cuda(nvidia, &gpus));
         Some(all)
+    }
+
+    /// What trying each GPU's memory would give: alone, then with each of these devices.
+    #[must_use]
+    pub fn gpu_memory(&self, devices: &[String]) -> Vec<GpuMemory> {
+        let answering = self.gpus().into_iter().flat_map(|gpus| gpus.gpus).filter(|gpu| gpu.cuda.is_some());
+        let gpus: Vec<String> = answering.map(|gpu| gpu.pci).collect();
+        let mut tried = Vec::new();
+        for gpu in self.gpus.iter().filter(|gpu| gpus.contains(&gpu.pci)) {
+            let refused = || GpuError::named("cuMemGetHandleForAddressRange", &gpu.pci, "CUDA_ERROR_NOT_SUPPORTED");
+            let export_error = if self.gives_dma_buf(gpu) { None } else { Some(refused()) };
+            let alone = GpuMemory { gpu: gpu.pci.clone(), bytes: 2 << 20, export_error, ..GpuMemory::default() };
+            tried.push(alone.clone());
+            for nic in self.nics.iter().filter(|nic| devices.contains(&nic.name)) {
+                let takes_dma_buf =
+                    DeviceModel::find(&nic.model).is_some_and(|model| model.dma_buf(&self.kernel).is_some_and(|figure| figure.value));
+                let registered = |is_granted, call: &str, errno| Registration {
+                    elapsed_us: if is_granted { Some(0) } else { None },
+                    error: if is_granted {
+                        None
+                    } else {
+                        Some(CallError { call: call.to_owned(), object: nic.name.clone(), errno: ErrorNumber(errno) })
+                    },
+                };
+                let has_client = self.modules.peer_memory_api && self.has_module("nvidia_peermem") && gpu.gpudirect_rdma;
+                let by_dma_buf = alone.export_error.is_none().then(|| registered(takes_dma_buf, "ibv_reg_dmabuf_mr", libc::EOPNOTSUPP));
+                let by_address = Some(registered(has_client, "ibv_reg_mr", libc::EFAULT));
+                tried.push(GpuMemory { device: Some(nic.name.clone()), by_address, by_dma_buf, ..alone.clone() });
+            }
+        }
+        tried
     }
 
     fn cuda(&self, nvidia: &Nvidia, gpus: &[&Gpu]) -> CudaFacts {

@@ -2,6 +2,7 @@
 
 mod driver;
 mod memory;
+mod tried;
 mod ways;
 
 use super::{Check, Facts, Finding};
@@ -26,6 +27,8 @@ pub(super) const CHECKS: &[Check] = &[
     memory::DMA_BUF,
     memory::ORDERING,
     memory::ROOM,
+    tried::EXPORT,
+    tried::REGISTRATION,
 ];
 
 fn no_gpu() -> Vec<Finding> {
