@@ -135,6 +135,7 @@ pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel
             model: ModelSource::Given(Box::new((*model).clone())),
             ports: Vec::new(),
             node_guid: 0,
+            firmware: None,
         })
         .collect();
     let verbs = Arc::new(sim::install(SimConfig { devices, ..SimConfig::default() })?);
@@ -161,7 +162,7 @@ fn column(catalog: &Catalog, engines: &[Chosen<'_>], model: &DeviceModel, verbs:
         grid: Vec::new(),
         bounds: false,
         limits: HostLimits::default(),
-        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX },
+        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX },
     };
     let mut attempter = Modelled { model, bench: Bench::open(verbs, &model.name).map_err(CompatError::Open)? };
     let report = run_device(&model.name, Some(model.family.clone()), Some(&attributes), &mut attempter, &options, &mut |_| {});

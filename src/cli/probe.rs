@@ -50,9 +50,6 @@ pub struct Arguments {
 /// Attempts at most on each device: asks and what proves their culprits need some hundreds.
 const MOST_ATTEMPTS: u64 = 5000;
 
-/// Queues of one request at most.
-const MOST_MEMORY_BYTES: u64 = 256 << 20;
-
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
 
@@ -268,7 +265,12 @@ fn attempts(
             grid: Vec::new(),
             bounds: false,
             limits: facts::limits(&session.root()),
-            stop: Stop { budget: MOST_ATTEMPTS, deadline: Some(Instant::now() + share), max_memory_bytes: MOST_MEMORY_BYTES },
+            stop: Stop {
+                budget: MOST_ATTEMPTS,
+                deadline: Some(Instant::now() + share),
+                max_memory_bytes: qp_matrix::SEARCH_MEMORY,
+                max_asked_memory_bytes: qp_matrix::ASK_MEMORY,
+            },
         };
         let mut attempter = DeviceAttempter { worker, device: &device.name };
         let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {

@@ -13,8 +13,8 @@ use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
 use crate::host;
 use crate::qp::{
-    self, AskGroup, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix, Stop,
-    ask_group, choose, classify_connection, run_device,
+    self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
+    Stop, ask_group, choose, classify_connection, run_device,
 };
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
 use crate::worker::{Failure, VerbsDevice, Worker};
@@ -43,9 +43,9 @@ pub struct Arguments {
     /// More engine files, or replacements for those that are built in.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
-    /// Try no request whose queues take more.
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = values::size)]
-    max_memory: u64,
+    /// Try no request whose queues take more; otherwise 256M in searches, and 1G for what --engine and --ask ask.
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    max_memory: Option<u64>,
     /// Attempts at most on each device.
     #[arg(long, value_name = "N", default_value_t = 5000)]
     budget: u64,
@@ -53,6 +53,12 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = values::duration)]
     deadline: Duration,
 }
+
+/// Queues of one request in a search at most, in bytes.
+pub(super) const SEARCH_MEMORY: u64 = 256 << 20;
+
+/// Queues of one request that somebody asks at most, in bytes: NVSHMEM asks for a completion queue as deep as the device says it can be.
+pub(super) const ASK_MEMORY: u64 = 1 << 30;
 
 /// Most combinations of a grid; more would be a mistake of the caller's.
 const MOST_CELLS: usize = 1 << 20;
@@ -114,12 +120,13 @@ fn has_failed(report: &DeviceReport) -> bool {
         || report.base.as_ref().is_some_and(|base| !base.outcome.is_granted())
         || report.bounds.iter().any(|bound| matches!(&bound.ending, qp::Ending::Broken { outcome } if is_broken(outcome)))
         || report.count_failed.is_some()
+        || report.joint.iter().any(|joint| joint.broken.is_some())
         || report.support.iter().any(|support| is_broken(&support.outcome))
         || report.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
-        || report
-            .connection
-            .as_ref()
-            .is_some_and(|connection| connection.refused.is_some() && report.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
+        || report.connection.as_ref().is_some_and(|connection| {
+            let is_broken = connection.cause.as_ref().is_some_and(|cause| cause.class == CauseClass::Driver);
+            connection.refused.is_some() && (is_broken || report.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
+        })
 }
 
 /// What the command line asks of every device.
@@ -156,7 +163,12 @@ impl Examination<'_> {
             asks,
             grid: arguments.grid.clone(),
             limits: facts::limits(&session.root()),
-            stop: Stop { budget: arguments.budget, deadline: Some(deadline), max_memory_bytes: arguments.max_memory },
+            stop: Stop {
+                budget: arguments.budget,
+                deadline: Some(deadline),
+                max_memory_bytes: arguments.max_memory.unwrap_or(SEARCH_MEMORY),
+                max_asked_memory_bytes: arguments.max_memory.unwrap_or(ASK_MEMORY),
+            },
         };
         let mut progress = Progress::new(&device.name, session.quiet());
         let mut attempter = DeviceAttempter { worker, device: &device.name };
@@ -201,8 +213,11 @@ fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Opti
             reached: connected.reached,
         }),
         Err(Failure::Interrupted) => None,
-        Err(failure) => {
-            Some(ConnectionReport { port: port.port, reached: "unknown".to_owned(), refused: Some(failure.to_string()), cause: None })
-        }
+        Err(failure) => Some(ConnectionReport {
+            port: port.port,
+            reached: "unknown".to_owned(),
+            refused: Some(failure.to_string()),
+            cause: qp::broken_connection(&failure.into()),
+        }),
     }
 }

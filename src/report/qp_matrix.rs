@@ -6,7 +6,7 @@ use super::{Style, Table};
 use crate::catalog::engine::Connect;
 use crate::qp::{
     AskReport, Bound, Cause, CauseClass, CulpritReport, DeviceReport, Ending, Frontier, Grid, Outcome, Parameter, QpMatrix, Remedy, Shape,
-    Value,
+    Value, remedies_of,
 };
 
 impl Table for QpMatrix {
@@ -145,36 +145,13 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
         out += &draw_ask(ask, style);
     }
     let engine = first.engine.as_deref().unwrap_or_default();
-    for line in group_remedies(asks) {
+    for line in remedies_of(asks) {
         out += &style.entry("remedy", &describe_remedy(&line, engine));
     }
     if let Some(symptom) = asks.iter().find_map(|ask| ask.on_refusal.as_ref()) {
         out += &style.entry("seen as", symptom);
     }
     out
-}
-
-/// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
-fn group_remedies(asks: &[AskReport]) -> Vec<Remedy> {
-    let all = || asks.iter().flat_map(|ask| &ask.remedies);
-    let mut without: Vec<Parameter> = all()
-        .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
-        .flatten()
-        .copied()
-        .collect();
-    without.sort();
-    without.dedup();
-    let mut lines: Vec<Remedy> = Vec::new();
-    if !without.is_empty() {
-        lines.push(Remedy::NoSetting { parameters: without });
-    }
-    for remedy in all() {
-        let is_covered = matches!(remedy, Remedy::NoSetting { .. }) || (matches!(remedy, Remedy::Settings { .. }) && !lines.is_empty());
-        if !is_covered && !lines.contains(remedy) {
-            lines.push(remedy.clone());
-        }
-    }
-    lines
 }
 
 fn draw_ask(ask: &AskReport, style: Style) -> String {
@@ -340,6 +317,16 @@ fn remark(bound: &Bound) -> String {
 
 fn describe_joint(joint: &Frontier) -> String {
     let over = joint.over.name();
+    if let Some(broken) = &joint.broken {
+        let at = |parameter: Parameter| format!("{parameter} {}", parameter.get(&broken.request));
+        return format!(
+            "{} over {over} is not known: {} with {} and {}",
+            joint.parameter,
+            broken.outcome,
+            at(joint.parameter),
+            at(joint.over)
+        );
+    }
     let start = if joint.complete { String::new() } else { "(incomplete) ".to_owned() };
     if joint.independent {
         let capped = joint.points.iter().map(|point| point.accepted).min() != joint.points.iter().map(|point| point.accepted).max();

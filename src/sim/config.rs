@@ -47,6 +47,9 @@ pub struct SimDevice {
     /// Its node GUID.
     #[serde(default)]
     pub node_guid: u64,
+    /// Its firmware's version; absent leaves the model's.
+    #[serde(default)]
+    pub firmware: Option<String>,
 }
 
 /// A device model, by name or whole.
@@ -150,7 +153,7 @@ impl SimDevice {
     /// A device of a model in the catalog, all else by default.
     #[must_use]
     pub fn new(name: &str, model: &str) -> Self {
-        Self { name: name.to_owned(), model: ModelSource::Named(model.to_owned()), ports: Vec::new(), node_guid: 0 }
+        Self { name: name.to_owned(), model: ModelSource::Named(model.to_owned()), ports: Vec::new(), node_guid: 0, firmware: None }
     }
 }
 

@@ -221,10 +221,13 @@ impl Provider {
 
 impl Device {
     fn new(device: SimDevice, slot: usize, index: usize) -> Result<Self, InstallError> {
-        let model = match device.model {
+        let mut model = match device.model {
             ModelSource::Given(model) => *model,
             ModelSource::Named(name) => DeviceModel::find(&name).cloned().ok_or(InstallError::UnknownModel(name))?,
         };
+        if let Some(firmware) = device.firmware {
+            model.identity.firmware.value = firmware;
+        }
         let count = usize::try_from(model.published.ports.value).unwrap_or(1).max(device.ports.len());
         let mut ports = device.ports;
         ports.resize(count, SimPort::default());

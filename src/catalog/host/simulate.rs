@@ -40,6 +40,7 @@ impl HostModel {
                 model: ModelSource::Named(nic.model.clone()),
                 ports: vec![port(nic, model)],
                 node_guid: host_tree::guid(nic),
+                firmware: nic.firmware.clone(),
             });
         }
         let has_capability = self.limits.ipc_lock && !self.limits.own_user_namespace;
