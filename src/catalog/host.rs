@@ -7,6 +7,7 @@
 
 mod check;
 mod gpus;
+mod held;
 mod load;
 mod machine;
 mod overlay;
@@ -23,6 +24,7 @@ use super::device::LinkLayer;
 use crate::host::Root;
 use crate::sim::{Fault, PortState};
 
+pub use held::Held;
 pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};
 
 /// The schema that host files name.
@@ -104,6 +106,9 @@ pub struct HostModel {
     pub verbs: UserSpace,
     /// NVIDIA's driver.
     pub nvidia: Option<Nvidia>,
+    /// What processes hold of RDMA devices.
+    #[serde(default)]
+    pub held: Vec<Held>,
     /// More files, or other contents: path and text. As in the paths below, links on the way are followed, so that
     /// `/sys/class/net/eth0/mtu` is the interface's.
     #[serde(default)]

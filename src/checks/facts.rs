@@ -10,6 +10,7 @@ use crate::host::modules::{Module, ModuleState, ModulesFacts};
 use crate::host::net::NetInterface;
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma::{SysfsDevice, SysfsPort};
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::DeviceReport;
 use crate::worker::{Inventory, VerbsDevice};
 
@@ -30,6 +31,8 @@ pub struct Facts {
     pub gpus: Option<GpusFacts>,
     /// Memory that was registered; absent where none was.
     pub memory: Option<MemoryTried>,
+    /// Who holds objects of RDMA devices; absent where the kernel was not asked.
+    pub objects: Option<ObjectsFacts>,
     /// What this host must have.
     pub wanted: Wanted,
 }

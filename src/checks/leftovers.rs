@@ -3,6 +3,7 @@
 use super::gpus::answers;
 use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::gpu::{GpuError, GpuErrorKind, GpuFacts};
+use crate::host::rdma_objects::{Holder, ObjectsFacts};
 
 /// Half of the time that a quick look may take.
 const SLOW_ANSWER_US: u64 = 1_000_000;
@@ -32,6 +33,22 @@ pub(super) const CHECKS: &[Check] = &[
         sources: &["NVML API reference, nvmlDeviceGpuRecoveryAction_t and nvmlDeviceGetRemappedRows", "NVIDIA GPU memory error management"],
         depends_on: &["RD-1105", "RD-1106", "RD-1116"],
         run: no_reset_is_due,
+    },
+    Check {
+        id: "RD-1118",
+        title: "no queue pair or memory region is held by a process that has crashed",
+        category: Category::Health,
+        level: Level::Standard,
+        why: "Objects go with the last process that has the device open. One that hangs in the kernel, that was killed and is not waited for, or whose parent died \
+              keeps them: memory stays pinned, and devices run out of queue pairs and keys.",
+        confirm: "rdma resource show; rdma resource show qp; rdma resource show mr; fuser -v /dev/infiniband/uverbs*",
+        mend: "End the processes that the finding names; one that waits in the kernel mostly needs the host started anew.",
+        sources: &[
+            "Linux, include/uapi/rdma/rdma_netlink.h and drivers/infiniband/core/nldev.c, fill_res_name_pid",
+            "Mooncake documentation, troubleshooting, item 5 (CREATE_MKEY)",
+        ],
+        depends_on: &["RD-1107"],
+        run: nothing_is_left,
     },
 ];
 
@@ -103,5 +120,81 @@ fn reset_of(gpu: &GpuFacts) -> Finding {
             .saw_not("nvmlDeviceGetTotalEccErrors, volatile, uncorrected", errors.to_string(), "0")
             .mend(Action::Reset, "reset it when nothing uses it, and look for Xid lines", &[&reset, "dmesg | grep Xid"]),
         None => Finding::pass(&gpu.pci, "the driver wants nothing done"),
+    }
+}
+
+fn nothing_is_left(facts: &Facts) -> Vec<Finding> {
+    let Some(objects) = &facts.objects else {
+        return vec![Finding::skip("host", "the kernel was not asked who holds objects")];
+    };
+    let mut findings: Vec<Finding> =
+        objects.holders.iter().filter(|holder| !holder.is_kernel).map(|holder| left_by(facts, objects, holder)).collect();
+    if let Some(why) = &objects.error {
+        findings.push(Finding::skip("host", format!("who holds objects is not known: {why}")));
+    } else if findings.is_empty() {
+        findings.push(Finding::pass("host", "no process holds queue pairs, memory regions or connections"));
+    }
+    findings
+}
+
+fn left_by(facts: &Facts, objects: &ObjectsFacts, holder: &Holder) -> Finding {
+    let counted = [(holder.queue_pairs, "queue pairs"), (holder.memory_regions, "memory regions"), (holder.connections, "connections")];
+    let held: Vec<String> = counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let held = held.join(", ");
+    let source = "rdma resource show";
+    let Some(pid) = holder.pid else {
+        // Another PID namespace hides its processes just so.
+        if facts.is_container() {
+            return Finding::skip(&holder.device, format!("{held} are held by a process that is not in this container"));
+        }
+        let node = facts.rdma_devices().iter().find(|device| device.name == holder.device).and_then(|device| device.uverbs.as_ref());
+        let open = objects.open_by.iter().filter(|open| node.is_none_or(|uverbs| uverbs.node.path == open.node));
+        let open: Vec<String> = open.map(|open| format!("{} ({})", open.name.as_deref().unwrap_or("a process"), open.pid)).collect();
+        let finding = Finding::fail(&holder.device, format!("{held} are held, and the process that made them has ended")).saw_not(
+            source,
+            "no pid",
+            "a process, or nothing held",
+        );
+        return if open.is_empty() {
+            finding.mend(
+                Action::Reboot,
+                "nothing that this user can see has the device open: look as root, or start the host anew",
+                &["fuser -v /dev/infiniband/uverbs*"],
+            )
+        } else {
+            finding.saw("processes that have the device open", open.join(", ")).mend(
+                Action::Tune,
+                "end the process that still has the device open",
+                &["fuser -v /dev/infiniband/uverbs*"],
+            )
+        };
+    };
+    let name = holder.name.as_deref().unwrap_or("a process");
+    let who = format!("{name} ({pid})");
+    let state = holder.state.as_deref();
+    match state.and_then(|state| state.chars().next()) {
+        Some('Z' | 'X') => Finding::fail(&holder.device, format!("{who} has ended, is not waited for, and holds {held}"))
+            .saw_not(format!("/proc/{pid}/status"), state.unwrap_or_default(), "gone")
+            .mend(Action::Tune, "end its parent, which should have waited for it", &[&format!("ps -o ppid= -p {pid}")]),
+        Some('D') => Finding::warn(&holder.device, format!("{who} waits in the kernel, and holds {held}"))
+            .saw_not(format!("/proc/{pid}/status"), state.unwrap_or_default(), "running or sleeping")
+            .mend(
+                Action::Reboot,
+                "see what it waits for; if that lasts, only a new start of the host frees them",
+                &[&format!("cat /proc/{pid}/wchan /proc/{pid}/stack")],
+            ),
+        Some('T' | 't') => Finding::warn(&holder.device, format!("{who} is stopped, and holds {held}"))
+            .saw_not(format!("/proc/{pid}/status"), state.unwrap_or_default(), "running or sleeping")
+            .mend(Action::Tune, "let it go on or end it", &[&format!("kill -CONT {pid}"), &format!("kill {pid}")]),
+        _ if holder.queue_pairs > 0 && holder.broken_queue_pairs == holder.queue_pairs => {
+            Finding::warn(&holder.device, format!("{who} holds {held}, and all its queue pairs are in the error state"))
+                .saw_not(source, "ERR or SQE", "RTS")
+                .mend(
+                    Action::Reload,
+                    "its peers are gone or its transfers failed: see its log, and start it anew",
+                    &[&format!("rdma resource show qp dev {}", holder.device)],
+                )
+        }
+        _ => Finding::pass(&holder.device, format!("{who} holds {held}")).saw(source, format!("{} bytes registered", holder.memory_bytes)),
     }
 }

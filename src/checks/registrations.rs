@@ -65,6 +65,11 @@ fn judge(facts: &Facts, tried: &HostMemory) -> Finding {
             _ => finding.mend(Action::None, "the driver's own words in the kernel's log say more", &["dmesg | tail"]),
         };
     }
+    if let Some(failure) = &tried.failure {
+        return Finding::fail(device, "the verbs library did not come back from a registration")
+            .saw_not("ibv_reg_mr", failure, "granted or refused")
+            .mend(Action::Replace, "upgrade the provider and the firmware; the kernel's log may say more", &["dmesg | tail"]);
+    }
     match (&tried.stopped, tried.largest_bytes) {
         (Some(why), None) => Finding::skip(device, format!("no registration was seen through: {why}")),
         (Some(why), Some(_)) => {

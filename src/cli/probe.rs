@@ -15,6 +15,7 @@ use crate::facts::{self, Device, MemoryTried};
 use crate::gpu::GpusFacts;
 use crate::host;
 use crate::host::pcie::PcieFunction;
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, choose, run_device};
 use crate::worker::Worker;
 
@@ -86,7 +87,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
         Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
     });
-    let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, memory: None, wanted };
+    let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, memory: None, objects: None, wanted };
+    if asks_devices {
+        // Before this program makes objects of its own.
+        facts.objects = objects(session, worker.as_mut());
+    }
     if asks_devices && needs_gpus(&checks) {
         progress.at("asking the GPU driver");
         facts.gpus = gpus(session, &facts, started + GPU_TIME)?;
@@ -169,6 +174,14 @@ fn memory(
 fn usable(facts: &Facts) -> Vec<&Device> {
     let devices = facts.devices.devices.iter();
     devices.filter(|device| device.problem.is_none() && facts.verbs_device(&device.name).is_some()).collect()
+}
+
+/// Who holds objects of RDMA devices.
+fn objects(session: &Session, worker: Option<&mut Worker>) -> Option<ObjectsFacts> {
+    session.modelled_objects().or_else(|| {
+        let asked = worker?.objects();
+        Some(asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() }))
+    })
 }
 
 fn needs_gpus(checks: &[&Check]) -> bool {

@@ -13,6 +13,7 @@ use super::{Global, UsageError};
 use crate::catalog::HostModel;
 use crate::gpu::GpusFacts;
 use crate::host::Root;
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::report::{self, Format, Modelled, Style, Table};
 use crate::worker::{GpuMemory, Provider, Worker, WorkerOptions};
 
@@ -99,6 +100,11 @@ impl Session {
     /// What trying the modelled host's GPU memory with these devices would give; absent where this host is looked at.
     pub fn modelled_gpu_memory(&self, devices: &[String]) -> Option<Vec<GpuMemory>> {
         self.model.as_ref().map(|model| model.gpu_memory(devices))
+    }
+
+    /// What is held of the modelled host's RDMA devices; absent where this host is looked at.
+    pub fn modelled_objects(&self) -> Option<ObjectsFacts> {
+        self.model.as_ref().map(HostModel::objects)
     }
 
     /// As [`Self::worker`], with another longest wait: bringing GPUs up takes longer than verbs do.

@@ -42,7 +42,9 @@ pub struct HostMemory {
     pub largest_us: Option<u64>,
     /// The smallest piece that was refused.
     pub refused: Option<RefusedMemory>,
-    /// Why nothing more was tried, where neither a refusal nor the largest piece ended it: a crash, a hang, no time.
+    /// The size at which the library crashed or hung, and how.
+    pub failure: Option<String>,
+    /// Why nothing more was tried, where none of these ended it: no time.
     pub stopped: Option<String>,
 }
 
@@ -84,6 +86,10 @@ pub fn host(
                 found.largest_us = Some(elapsed_us);
             }
             Ok(Err(error)) => found.refused = Some(RefusedMemory { bytes, error }),
+            Err(failure @ (Failure::Crashed { .. } | Failure::Hung { .. })) => {
+                found.failure = Some(format!("{bytes} bytes: {failure}"));
+                return found;
+            }
             Err(failure) => {
                 found.stopped = Some(failure.to_string());
                 return found;

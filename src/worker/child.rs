@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
 use super::{Bench, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
+use crate::host::{self, Root};
 use crate::sim;
 use crate::verbs::{ConnectionManager, Context, DeviceList, LoadError, Verbs};
 
@@ -74,6 +75,7 @@ pub fn serve() -> anyhow::Result<()> {
                 let tried = state.gpu_memory(&provider, &gpu, device.as_deref());
                 reply.send(&Reply::GpuMemory(Box::new(tried)))?;
             }
+            Request::Objects => reply.send(&Reply::Objects(host::rdma_objects::read(&Root::default())))?,
             Request::Gpu(request) => reply.send(&Reply::Gpu(state.gpus.answer(&request)))?,
         }
     }

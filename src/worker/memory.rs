@@ -10,6 +10,7 @@ use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
 use super::{Bench, Failure, OpenDevice, Worker};
 use crate::gpu::GpuError;
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::verbs::CallError;
 
 /// How much of a GPU's memory is tried: the size of its large pages.
@@ -78,6 +79,20 @@ impl Worker {
         self.send(&Request::GpuMemory { provider, gpu: gpu.to_owned(), device: device.map(str::to_owned) })?;
         match self.receive(false)? {
             Reply::GpuMemory(tried) => Ok(*tried),
+            _ => Err(super::parent::unexpected()),
+        }
+    }
+}
+
+impl Worker {
+    /// Who holds objects of this host's RDMA devices.
+    ///
+    /// # Errors
+    /// The child gave no answer.
+    pub fn objects(&mut self) -> Result<ObjectsFacts, Failure> {
+        self.send(&Request::Objects)?;
+        match self.receive(false)? {
+            Reply::Objects(facts) => Ok(facts),
             _ => Err(super::parent::unexpected()),
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{GpuReply, GpuRequest};
 use super::{GpuMemory, Outcome, QpRequest, Registration};
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
@@ -36,6 +37,8 @@ pub(super) enum Request {
     Register { provider: Provider, device: String, bytes: u64 },
     /// Allocate GPU memory, export it, register it with a device, and give it back.
     GpuMemory { provider: Provider, gpu: String, device: Option<String> },
+    /// Ask the kernel who holds objects of RDMA devices.
+    Objects,
     /// Ask the GPUs' driver.
     Gpu(GpuRequest),
 }
@@ -52,6 +55,7 @@ pub(super) enum Reply {
     Connected(Connected),
     Registered(Registration),
     GpuMemory(Box<GpuMemory>),
+    Objects(ObjectsFacts),
     Gpu(GpuReply),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.
     CannotStart(OpenDevice),

@@ -141,6 +141,12 @@ impl HostModel {
                 return Err(Fault::new("counters", format!("{name}: a counter's name has no `/`")));
             }
         }
+        if let Some(held) = self.held.iter().find(|held| !seen.contains(held.device.as_str())) {
+            return Err(Fault::new(&held.device, format!("`{}` is no device of this host", held.device)));
+        }
+        if self.held.len() > MOST || self.held.iter().any(|held| held.queue_pairs.max(held.memory_regions) > 1 << 32) {
+            return Err(Fault::new("held", "more is held than a host has"));
+        }
         let errors = self.nvidia.iter().flat_map(|nvidia| [&nvidia.nvml_error, &nvidia.cuda_error]);
         let errors = errors.chain(self.gpus.iter().map(|gpu| &gpu.error)).flatten();
         if let Some(word) = errors.into_iter().find(|word| !super::gpus::is_error(word)) {
