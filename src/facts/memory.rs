@@ -60,7 +60,8 @@ pub struct RefusedMemory {
 /// The largest piece that does this host no harm: registered memory is real memory while it lasts.
 #[must_use]
 pub fn most_bytes(host: &HostFacts) -> u64 {
-    let free = host.system.memory.available_bytes.unwrap_or(0) / 2;
+    let memory = &host.system.memory;
+    let free = memory.available_bytes.or(memory.total_bytes.map(|total| total / 2)).unwrap_or(0) / 2;
     // What a control group already uses is not known; a quarter of its limit is mostly free.
     let group = host.limits.own_cgroup.memory_bytes().map_or(u64::MAX, |limit| limit / 4);
     (MOST_BYTES.min(free).min(group) / PAGE_BYTES * PAGE_BYTES).max(PAGE_BYTES)

@@ -4,6 +4,7 @@
 
 mod engines;
 mod guest;
+mod held;
 mod models;
 mod modules;
 mod qp_matrix;
@@ -29,6 +30,7 @@ const GROUPS: &[Group] = &[
     // An MTU from which all of a port's follow that a model states.
     Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
+    Group { name: "held", options: &["--devices", "rxe"], tests: held::HELD },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

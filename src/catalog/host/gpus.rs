@@ -85,7 +85,7 @@ impl HostModel {
                 gpu_direct_rdma_supported: Some(gpu.gpudirect_rdma),
                 flush_by_host: Some(!gpu.unordered_writes),
                 flush_by_stream: Some(!gpu.unordered_writes),
-                writes_ordering: Some(if gpu.unordered_writes { WritesOrdering::None } else { WritesOrdering::AllDevices }),
+                writes_ordering: Some(if gpu.unordered_writes { WritesOrdering::None } else { WritesOrdering::Owner }),
                 with_vmm_supported: Some(gpu.gpudirect_rdma),
                 dma_buf_supported: Some(self.gives_dma_buf(gpu)),
             },

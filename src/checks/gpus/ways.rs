@@ -57,7 +57,8 @@ pub(super) const KERNEL_OPTIONS: Check = Check {
     title: "dma-buf: the kernel was built with what it needs",
     category: Category::Gpus,
     level: Level::Quick,
-    why: "CONFIG_DMA_SHARED_BUFFER carries dma-bufs; CONFIG_PCI_P2PDMA and CONFIG_DMABUF_MOVE_NOTIFY are named as prerequisites of GPUDirect by dma-buf in several guides.",
+    why: "CONFIG_DMA_SHARED_BUFFER carries dma-bufs. Several guides name CONFIG_PCI_P2PDMA and CONFIG_DMABUF_MOVE_NOTIFY too; NVIDIA's driver makes dma-bufs without them, \
+          and the kernel pins what it cannot move.",
     confirm: "grep -E 'CONFIG_(PCI_P2PDMA|DMA_SHARED_BUFFER|DMABUF_MOVE_NOTIFY)=' /boot/config-$(uname -r)",
     mend: "Use a kernel that was built with them, or nvidia_peermem.",
     sources: &["Linux, drivers/dma-buf/Kconfig", "ROCm/mori, tools/env_check.sh"],
@@ -263,10 +264,16 @@ fn kernel_options(facts: &Facts) -> Vec<Finding> {
         .into_iter()
         .map(|(option, is_required)| {
             if config.value(option) == "n" {
-                Finding::graded(is_required, option, format!("the kernel was built without {option}"))
-                    .about("host")
-                    .saw_not(&config.source, "not set", "y")
-                    .mend(Action::Replace, "use a kernel that was built with it, or make peer memory work", &[])
+                let without = format!("the kernel was built without {option}");
+                if !is_required {
+                    // A descriptor was had without either on an H200 (docs/gpu-validation.md).
+                    return Finding::skip(option, format!("{without}, which guides name; dma-bufs are made without it"));
+                }
+                Finding::fail(option, without).about("host").saw_not(&config.source, "not set", "y").mend(
+                    Action::Replace,
+                    "use a kernel that was built with it, or make peer memory work",
+                    &[],
+                )
             } else {
                 Finding::pass(option, format!("the kernel was built with {option}"))
             }
@@ -299,6 +306,10 @@ fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
     if let Some(name) = peer_memory_module(facts) {
         return vec![Finding::pass("host", format!("{name} is loaded"))];
     }
+    if facts.modules.peer_memory_api == SymbolPresence::Absent {
+        let why = "ib_core takes no peer-memory clients, so nvidia_peermem would be of no use; dma-buf is the way here";
+        return vec![Finding::skip("host", why)];
+    }
     if dma_buf_way(facts) == Way::Unknown {
         return vec![Finding::skip("host", "nvidia_peermem is not loaded, and whether dma-buf works here cannot be told from files")];
     }
@@ -307,10 +318,6 @@ fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
             "host",
             "dma-buf works here as far as files tell; only engines that know no dma-buf need nvidia_peermem",
         )];
-    }
-    if facts.modules.peer_memory_api == SymbolPresence::Absent {
-        let why = "ib_core takes no peer-memory clients, so nvidia_peermem would be of no use; dma-buf is the way here";
-        return vec![Finding::skip("host", why)];
     }
     vec![match facts.in_kernel("nvidia_peermem") {
         None => Finding::skip("host", "whether nvidia_peermem is loaded cannot be seen"),
