@@ -2,7 +2,7 @@
 
 use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::host::log::Event;
-use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, remedies_of};
+use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, newer_than_known, remedies_of};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -157,10 +157,11 @@ fn judge_engine(report: &DeviceReport, asks: &[AskReport]) -> Finding {
         return if asks.iter().any(|ask| ask.verdict == "not_run") {
             Finding::skip(subject, "not all of it was tried: the time or the number of attempts was over")
         } else {
-            Finding::pass(subject, format!("{device} grants what {engine} asks"))
+            with_version(Finding::pass(subject, format!("{device} grants what {engine} asks")), asks)
         };
     }
     let mut finding = Finding::graded(refused.iter().any(|ask| !ask.optional), subject, title(device, &engine, &refused));
+    finding = with_version(finding, asks);
     for ask in &refused {
         let queue = &ask.queue;
         let came_back = ask.attempts.first().map(|attempt| attempt.outcome.to_string());
@@ -188,6 +189,14 @@ fn judge_engine(report: &DeviceReport, asks: &[AskReport]) -> Finding {
     let (action, summary, commands) = remedy(&refused, &engine);
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     finding.mend(action, summary, &commands)
+}
+
+/// Says so where an older release stands for one that the catalog does not know.
+fn with_version(finding: Finding, asks: &[AskReport]) -> Finding {
+    match asks.first().map(|ask| (&ask.asked_version, &ask.version)) {
+        Some((Some(asked), Some(version))) => finding.saw("the catalog", newer_than_known(asked, version)),
+        _ => finding,
+    }
 }
 
 /// What is wrong, in one sentence.
@@ -305,7 +314,7 @@ fn nothing_crashed(facts: &Facts) -> Vec<Finding> {
         let attempts = report.base.iter().chain(report.asks.iter().flat_map(|ask| &ask.attempts));
         let broken = attempts.into_iter().find(|attempt| matches!(attempt.outcome, Outcome::Crashed { .. } | Outcome::Hung { .. }));
         match broken {
-            None => Finding::pass(&report.device, format!("{} attempts came back", report.attempts_total)),
+            None => Finding::pass(&report.device, format!("every attempt came back ({} in all)", report.attempts_total)),
             Some(attempt) => Finding::fail(&report.device, "an attempt crashed or hung")
                 .saw_not(asked(&attempt.request), outcome_shown(&attempt.outcome), "granted or refused")
                 .mend(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),

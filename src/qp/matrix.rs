@@ -40,6 +40,8 @@ pub struct AskGroup {
     pub on_refusal: Option<String>,
     /// How the engine connects its queue pairs; absent for a request of the user's.
     pub connect: Option<Connect>,
+    /// The version that was asked for, where it is newer than any that the catalog knows.
+    pub asked_version: Option<String>,
     /// Other releases, oldest first, by version.
     pub others: Vec<(String, Vec<Ask>)>,
 }
@@ -156,6 +158,8 @@ pub struct AskReport {
     pub engine: Option<String>,
     /// Its version.
     pub version: Option<String>,
+    /// The version that was asked for, where it is newer than any that the catalog knows: judged as `version`.
+    pub asked_version: Option<String>,
     /// The engine's name for the queue pair.
     pub queue: String,
     /// What is asked, after what the engine lowers by itself.
@@ -462,6 +466,7 @@ impl Run<'_> {
         AskReport {
             engine,
             version,
+            asked_version: group.asked_version.clone(),
             queue: ask.queue.clone(),
             request,
             verdict: outcome.verdict().to_owned(),

@@ -6,7 +6,7 @@ use super::{Style, Table};
 use crate::catalog::engine::Connect;
 use crate::qp::{
     AskReport, Bound, Cause, CauseClass, CulpritReport, DeviceReport, Ending, Frontier, Grid, Outcome, Parameter, QpMatrix, Remedy, Shape,
-    Value, remedies_of,
+    Value, newer_than_known, remedies_of,
 };
 
 impl Table for QpMatrix {
@@ -102,8 +102,13 @@ fn draw_device(device: &DeviceReport, style: Style) -> String {
     if let Some(why) = &device.stopped {
         let _ = writeln!(out, "\n{}", style.warn(format!("Not everything was tried: {why}.")));
     }
-    let _ = writeln!(out, "\n{}", style.dim(format!("{} attempts in {}", device.attempts_total, duration(device.elapsed_us))));
+    let _ = writeln!(out, "\n{}", style.dim(format!("{} in {}", attempts(device.attempts_total), duration(device.elapsed_us))));
     out
+}
+
+/// `1 attempt`, `2 attempts`.
+pub(super) fn attempts(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "attempt" } else { "attempts" })
 }
 
 fn duration(us: u64) -> String {
@@ -136,6 +141,9 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
     };
     let of = if asks.len() > 1 { format!(" ({} of {} queue pairs granted)", asks.len() - failed, asks.len()) } else { String::new() };
     let mut out = format!("{}: {verdict}{of}\n", style.bold(who));
+    if let (Some(asked), Some(version)) = (&first.asked_version, &first.version) {
+        out += &style.entry("note", &newer_than_known(asked, version));
+    }
     for ask in asks {
         if ask.verdict == "not_run" || (first.engine.is_some() && (asks.len() > 1 || ask.verdict != "granted")) {
             let note = if ask.optional { " (the engine goes on without it)" } else { "" };
