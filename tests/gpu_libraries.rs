@@ -56,7 +56,7 @@ fn worker(libraries: &Path, fake: &str) -> Worker {
 
 fn asked(fake: &Fake, kind: &str) -> GpusFacts {
     let addresses = ["0000:01:00.0".to_owned(), "0000:02:00.0".to_owned()];
-    facts::gpus(&mut fake.worker(kind), &addresses, Instant::now() + Duration::from_secs(60))
+    facts::gpus(&mut fake.worker(kind), &addresses, Instant::now() + Duration::from_secs(6))
 }
 
 fn kinds(facts: &GpusFacts) -> Vec<Option<GpuErrorKind>> {
@@ -91,7 +91,7 @@ fn one_sick_gpu_does_not_hide_the_other() {
         assert!(facts.cuda.error.is_some(), "{kind}");
     }
     let hung = asked(&fake, "hang").cuda.error.unwrap();
-    assert!(hung.to_string().starts_with("libcuda.so.1 gave no answer in 3000 ms"), "{hung}");
+    assert!(hung.to_string().starts_with("libcuda.so.1 gave no answer in "), "{hung}");
     let crashed = asked(&fake, "crash").cuda.error.unwrap();
     assert_eq!(crashed.to_string(), "libcuda.so.1 crashed with SIGSEGV");
 }

@@ -5,17 +5,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::beside::{Beside, usable};
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit, qp_matrix};
 use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{self, Category, Check, Facts, Level, Policy, VerbsFacts, Wanted, WantedEngine};
-use crate::facts::{self, Device, MemoryTried};
-use crate::gpu::GpusFacts;
+use crate::facts;
 use crate::host;
-use crate::host::pcie::PcieFunction;
-use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, choose, run_device};
 use crate::worker::Worker;
 
@@ -55,13 +53,6 @@ const MOST_ATTEMPTS: u64 = 5000;
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// How long all GPUs together may be asked, and one answer of their driver be waited for: bringing a GPU up takes it a second or two.
-const GPU_TIME: Duration = Duration::from_secs(12);
-const GPU_ANSWER: Duration = Duration::from_secs(8);
-
-/// How long host memory may be registered on all devices together.
-const REGISTRATION_TIME: Duration = Duration::from_secs(6);
-
 /// Looks at everything and comes to a verdict.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
@@ -90,13 +81,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
     });
     let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, memory: None, objects: None, wanted };
-    if asks_devices {
-        // Before this program makes objects of its own.
-        facts.objects = objects(session, worker.as_mut());
-    }
-    if asks_devices && needs_gpus(&checks) {
-        progress.at("asking the GPU driver");
-        facts.gpus = gpus(session, &facts, started + GPU_TIME)?;
+    let beside = Beside::of_checks(&checks);
+    if let Some(worker) = worker.as_mut() {
+        beside.ask(session, worker, &mut facts, started, &mut progress)?;
     }
     let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
     if let Some(worker) = worker.as_mut().filter(|_| needs_attempts) {
@@ -105,7 +92,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     if let Some(worker) = worker.as_mut() {
         let deadline = started + arguments.level.budget().saturating_sub(RESERVE);
-        facts.memory = memory(session, worker, &facts, &checks, deadline, &mut progress)?;
+        beside.try_memory(session, worker, &mut facts, deadline, &mut progress)?;
     }
     drop(worker);
 
@@ -125,84 +112,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
     })
-}
-
-/// Registers memory for those of the checks that are about it.
-fn memory(
-    session: &Session,
-    worker: &mut Worker,
-    facts: &Facts,
-    checks: &[&Check],
-    deadline: Instant,
-    progress: &mut Progress,
-) -> anyhow::Result<Option<MemoryTried>> {
-    let needs = |category, level| checks.iter().any(|check| check.category == category && check.level == level);
-    let (needs_host, needs_gpu) = (needs(Category::Limits, Level::Standard), needs(Category::Gpus, Level::Deep));
-    if !needs_host && !needs_gpu {
-        return Ok(None);
-    }
-    let mut tried = MemoryTried::default();
-    let usable: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
-    let until = deadline.min(Instant::now() + REGISTRATION_TIME);
-    for (index, device) in usable.iter().enumerate().filter(|_| needs_host) {
-        if session.interrupted() {
-            break;
-        }
-        progress.at(&format!("{device}: registering host memory"));
-        let share = until.saturating_duration_since(Instant::now()) / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
-        let mut try_one = |bytes| {
-            worker.register(device, bytes).map(|tried| match (tried.error, tried.elapsed_us) {
-                (Some(error), _) => Err(error),
-                (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
-            })
-        };
-        tried.host.push(facts::try_host_memory(device, facts::most_bytes(&facts.host), Instant::now() + share, &mut try_one));
-    }
-    if needs_gpu {
-        progress.at("trying GPU memory");
-        tried.gpu = match session.modelled_gpu_memory(&usable) {
-            Some(modelled) => modelled,
-            None => {
-                let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
-                let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
-                facts::try_gpu_memory(&mut session.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
-            }
-        };
-    }
-    Ok(Some(tried))
-}
-
-/// Devices that can be opened.
-fn usable(facts: &Facts) -> Vec<&Device> {
-    let devices = facts.devices.devices.iter();
-    devices.filter(|device| device.problem.is_none() && facts.verbs_device(&device.name).is_some()).collect()
-}
-
-/// Who holds objects of RDMA devices.
-fn objects(session: &Session, worker: Option<&mut Worker>) -> Option<ObjectsFacts> {
-    session.modelled_objects().or_else(|| {
-        let asked = worker?.objects();
-        Some(asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() }))
-    })
-}
-
-fn needs_gpus(checks: &[&Check]) -> bool {
-    checks.iter().any(|check| check.level >= Level::Standard && matches!(check.category, Category::Gpus | Category::Health))
-}
-
-/// What the GPUs' driver says; nothing where the kernel has none.
-fn gpus(session: &Session, facts: &Facts, deadline: Instant) -> anyhow::Result<Option<GpusFacts>> {
-    if let Some(modelled) = session.modelled_gpus() {
-        return Ok(modelled);
-    }
-    // Without the driver in the kernel there is nobody to ask, and RD-0701 says so.
-    if facts.modules.nvidia.is_none() {
-        return Ok(None);
-    }
-    let bound = |gpu: &&PcieFunction| gpu.function.driver.as_deref() == Some("nvidia");
-    let addresses: Vec<String> = facts.nvidia_gpus().filter(bound).map(|gpu| gpu.address().to_owned()).collect();
-    let mut worker = session.worker_within(GPU_ANSWER)?;
-    Ok(Some(facts::gpus(&mut worker, &addresses, deadline)))
 }
 
 /// The checks that level, `--only` and `--skip` leave.

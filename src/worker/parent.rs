@@ -106,6 +106,11 @@ impl Worker {
         Self { options, running: None }
     }
 
+    /// Changes the longest wait for one answer.
+    pub fn wait_at_most(&mut self, deadline: Duration) {
+        self.options.deadline = deadline;
+    }
+
     /// The implementation of verbs that children use.
     pub(super) fn provider(&self) -> &Provider {
         &self.options.provider
