@@ -143,9 +143,10 @@ fn left_by(facts: &Facts, objects: &ObjectsFacts, holder: &Holder) -> Finding {
     let held = held.join(", ");
     let source = "rdma resource show";
     let Some(pid) = holder.pid else {
-        // Another PID namespace hides its processes just so.
-        if facts.is_container() {
-            return Finding::skip(&holder.device, format!("{held} are held by a process that is not in this container"));
+        // Processes of other PID namespaces look just so.
+        let container = &facts.host.limits.container;
+        if !container.in_first_process_namespace.unwrap_or(!container.is_container) {
+            return Finding::skip(&holder.device, format!("{held} are held by a process that this PID namespace does not show"));
         }
         let node = facts.rdma_devices().iter().find(|device| device.name == holder.device).and_then(|device| device.uverbs.as_ref());
         let open = objects.open_by.iter().filter(|open| node.is_none_or(|uverbs| uverbs.node.path == open.node));

@@ -375,6 +375,7 @@ const WOUNDS: &[Wound] = &[
     ("RD-1116", "0000:1b:00.0", |f| answer(f).error = refused("NVML_ERROR_GPU_IS_LOST")),
     ("RD-1116", "0000:1b:00.0", |f| answer(f).answered_in_us = Some(3_000_000)),
     ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.pid = None)),
+    ("RD-1118", "mlx5_0", |f| { container(f); f.host.limits.container.in_first_process_namespace = Some(true); held(f, |holder| holder.pid = None); }),
     ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.state = Some("Z (zombie)".to_owned()))),
     ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.state = Some("D (disk sleep)".to_owned()))),
     ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.state = Some("T (stopped)".to_owned()))),
