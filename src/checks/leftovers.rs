@@ -8,21 +8,22 @@ use crate::host::rdma_objects::{Holder, ObjectsFacts};
 /// Half of the time that a quick look may take.
 const SLOW_ANSWER_US: u64 = 1_000_000;
 
+pub(super) const GPUS_ANSWER: Check = Check {
+    id: "RD-1116",
+    title: "GPUs answer",
+    category: Category::Health,
+    level: Level::Standard,
+    why: "A GPU that NVML cannot query, or that answers late, is what a crash leaves behind.",
+    confirm: "time nvidia-smi",
+    mend: "Reset the GPU, or start the host anew.",
+    sources: &["the incident: nvidia-smi hung after the crash", "NVML API reference, nvmlDeviceGetHandleByPciBusId"],
+    depends_on: &["RD-0701", "RD-0715", "RD-1105", "RD-1106"],
+    run: gpus_answer,
+};
+
 pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "RD-1116",
-        title: "GPUs answer",
-        category: Category::Health,
-        level: Level::Standard,
-        why: "A GPU that NVML cannot query, or that answers late, is what a crash leaves behind.",
-        confirm: "time nvidia-smi",
-        mend: "Reset the GPU, or start the host anew.",
-        sources: &["the incident: nvidia-smi hung after the crash", "NVML API reference, nvmlDeviceGetHandleByPciBusId"],
-        depends_on: &["RD-0701", "RD-0715", "RD-1105", "RD-1106"],
-        run: gpus_answer,
-    },
-    Check {
-        id: "RD-1117",
+        id: "RD-1118",
         title: "no GPU waits for a reset",
         category: Category::Health,
         level: Level::Standard,
@@ -35,7 +36,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: no_reset_is_due,
     },
     Check {
-        id: "RD-1118",
+        id: "RD-1119",
         title: "no queue pair or memory region is held by a process that has crashed",
         category: Category::Health,
         level: Level::Standard,

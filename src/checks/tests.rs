@@ -36,14 +36,15 @@ fn modelled(name: &str) -> Facts {
     let devices = facts::collect(&host.rdma, None);
     Facts {
         host,
-        modules,
-        devices,
+        modules: modules.into(),
+        devices: devices.into(),
         verbs: None,
         queue_pairs: None,
         gpus: model.gpus(),
         memory: None,
         objects: None,
         wanted: Wanted::default(),
+        not_asked: None,
     }
 }
 
@@ -282,7 +283,7 @@ const WOUNDS: &[Wound] = &[
     ("RD-0407", "mlx5_0/1", |f| {
         let ports = serde_json::from_value(serde_json::json!([{"port": 1, "state": "active", "max_mtu_bytes": 4096, "active_mtu_bytes": 1024, "max_msg_size_bytes": 1,
             "gid_table_length": 4, "pkey_table_length": 1, "lid": 0, "sm_lid": 0, "link_layer": "ethernet", "active_width_lanes": 4, "active_speed_code": 1}])).unwrap();
-        asked_verbs(f).devices.push(VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, attributes: None, ports });
+        asked_verbs(f).devices.push(VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, loss: None, attributes: None, ports });
     }),
     ("RD-0408", "host", |f| interface(f).mtu_bytes = Some(9000)),
     ("RD-0409", "mlx5_0/1", |f| { infiniband(f); device(f).ports[0].pkeys = vec![SysfsPkey { index: 0, pkey: 0x7fff }]; }),
@@ -374,15 +375,15 @@ const WOUNDS: &[Wound] = &[
     ("RD-1114", "mlx5_0", |f| log(f, Event::RdmaDriverError { driver: "mlx5_core".to_owned(), device: Some("mlx5_0".to_owned()) }, 1)),
     ("RD-1116", "0000:1b:00.0", |f| answer(f).error = refused("NVML_ERROR_GPU_IS_LOST")),
     ("RD-1116", "0000:1b:00.0", |f| answer(f).answered_in_us = Some(3_000_000)),
-    ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.pid = None)),
-    ("RD-1118", "mlx5_0", |f| { container(f); f.host.limits.container.in_first_process_namespace = Some(true); held(f, |holder| holder.pid = None); }),
-    ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.state = Some("Z (zombie)".to_owned()))),
-    ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.state = Some("D (disk sleep)".to_owned()))),
-    ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.state = Some("T (stopped)".to_owned()))),
-    ("RD-1118", "mlx5_0", |f| held(f, |holder| holder.broken_queue_pairs = 4)),
-    ("RD-1117", "0000:1b:00.0", |f| answer(f).recovery_action = Some("gpu_reset".to_owned())),
-    ("RD-1117", "0000:1b:00.0", |f| answer(f).has_remapping_failed = Some(true)),
-    ("RD-1117", "0000:1b:00.0", |f| answer(f).uncorrected_errors = Some(2)),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.pid = None)),
+    ("RD-1119", "mlx5_0", |f| { container(f); f.host.limits.container.in_first_process_namespace = Some(true); held(f, |holder| holder.pid = None); }),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.state = Some("Z (zombie)".to_owned()))),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.state = Some("D (disk sleep)".to_owned()))),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.state = Some("T (stopped)".to_owned()))),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.broken_queue_pairs = 4)),
+    ("RD-1118", "0000:1b:00.0", |f| answer(f).recovery_action = Some("gpu_reset".to_owned())),
+    ("RD-1118", "0000:1b:00.0", |f| answer(f).has_remapping_failed = Some(true)),
+    ("RD-1118", "0000:1b:00.0", |f| answer(f).uncorrected_errors = Some(2)),
 ];
 
 /// Checks that only inform, and those of attempts, which tests/sick_hosts.rs has.
@@ -528,4 +529,34 @@ fn ids_are_found_and_near_ones_told() {
     }
     assert!(find("RD-0599").unwrap_err().to_string().contains("RD-0501"));
     assert!(find("nonsense").unwrap_err().to_string().contains("explain"));
+}
+
+/// A part that could not be read to its end is one finding, and no check judges what is not there.
+#[test]
+fn no_check_is_fooled_by_a_part_that_was_not_read() {
+    use crate::host::part::{Asked, OfPart, Part, PartFacts};
+    let parts = [
+        Part::Rdma,
+        Part::Counters,
+        Part::Pcie,
+        Part::Net,
+        Part::Limits,
+        Part::System,
+        Part::VerbsFiles,
+        Part::Log,
+        Part::Vpd,
+        Part::Modules,
+    ];
+    for stuck in parts {
+        let root = HostModel::find("h100x8-cx7").unwrap().root();
+        let read = |part: Part| -> PartFacts {
+            if part == stuck { part.unread(None, "no answer in 5000 ms".to_owned()) } else { part.read(&root, &Asked::default()) }
+        };
+        let host = facts::host::collect_by(&mut |part| Ok::<_, std::convert::Infallible>(read(part))).unwrap();
+        let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap().into();
+        let devices = facts::collect(&host.rdma, None).into();
+        let facts = Facts { host, modules, devices, ..healthy() };
+        let bad: Vec<String> = run(&facts, registry()).iter().filter(|finding| finding.status.is_bad()).map(Finding::key).collect();
+        assert_eq!(bad, [format!("RD-1117/{}", stuck.name())], "{}", stuck.name());
+    }
 }

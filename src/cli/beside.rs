@@ -39,6 +39,12 @@ impl Beside {
         }
     }
 
+    /// All that a level has.
+    pub(super) fn of_level(level: Level) -> Self {
+        let is_standard = level >= Level::Standard;
+        Self { gpus: is_standard, host_memory: is_standard, gpu_memory: level >= Level::Deep }
+    }
+
     /// Asks who holds objects, before this program makes some of its own, and what the GPUs' driver says.
     pub(super) fn ask(
         &self,

@@ -23,22 +23,22 @@ fn status(findings: &[Value]) -> Vec<&str> {
 }
 
 fn server(guest: &mut Guest) {
-    assert_eq!(status(&findings(guest, "RD-1118")), ["pass"]);
+    assert_eq!(status(&findings(guest, "RD-1119")), ["pass"]);
     guest.sh("ibv_rc_pingpong -d rxe0 -g 1 > /dev/null 2>&1 & echo $! > /tmp/server; until rdma resource show qp | grep -q pingpong; do sleep 0.1; done");
     let pid = guest.sh("cat /tmp/server").out.trim().to_owned();
-    let held = findings(guest, "RD-1118");
+    let held = findings(guest, "RD-1119");
     assert_eq!(status(&held), ["pass"], "{held:#?}");
     let title = held[0]["title"].as_str().unwrap();
     // The kernel cuts names at 15 characters.
     assert!(title.starts_with(&format!("ibv_rc_pingpong ({pid}) holds 1 queue pairs, 1 memory regions")), "{title}");
     guest.sh("kill -STOP $(cat /tmp/server)");
-    let stopped = findings(guest, "RD-1118");
+    let stopped = findings(guest, "RD-1119");
     assert_eq!(status(&stopped), ["warn"], "{stopped:#?}");
     assert!(stopped[0]["title"].as_str().unwrap().contains("is stopped"), "{stopped:#?}");
     // As the finding says.
     let command = stopped[0]["remedy"]["commands"][1].as_str().unwrap().to_owned();
     guest.sh(&format!("{command}; kill -CONT $(cat /tmp/server); while kill -0 {pid} 2> /dev/null; do sleep 0.1; done"));
-    assert_eq!(status(&findings(guest, "RD-1118")), ["pass"]);
+    assert_eq!(status(&findings(guest, "RD-1119")), ["pass"]);
 }
 
 /// Registers memory, leaves a child that has the device open, and ends.
@@ -62,14 +62,14 @@ fn ended(guest: &mut Guest) {
     let ran = guest.sh(&format!("python3 {script} < /dev/null > /dev/null 2>&1 && until [ -s /tmp/child ]; do sleep 0.1; done"));
     assert_eq!(ran.code, 0, "{ran:?}");
     let child = guest.sh("cat /tmp/child").out;
-    let held = findings(guest, "RD-1118");
+    let held = findings(guest, "RD-1119");
     assert_eq!(status(&held), ["fail"], "{held:#?}");
     assert_eq!(held[0]["subject"], "rxe0");
     assert!(held[0]["title"].as_str().unwrap().starts_with("1 memory regions are held"), "{held:#?}");
     let evidence = held[0]["evidence"].to_string();
     assert!(evidence.contains(&format!("({})", child.trim())), "{evidence}");
     guest.sh(&format!("kill {child}; sleep 0.5"));
-    assert_eq!(status(&findings(guest, "RD-1118")), ["pass"]);
+    assert_eq!(status(&findings(guest, "RD-1119")), ["pass"]);
 }
 
 fn limits(guest: &mut Guest) {
