@@ -1,6 +1,6 @@
 //! Memory that is registered to see how much goes: host memory in growing pieces, GPU memory by each way.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,13 @@ pub fn host(
             }
         }
         let Some(next) = found.next() else { return found };
+        // Giving it back takes as long again. On a slow host a large piece would look like a hang.
+        let each = found.largest_us.unwrap_or(0).saturating_mul(2) / found.largest_bytes.unwrap_or(bytes).div_ceil(PAGE_BYTES).max(1);
+        let expected = Duration::from_micros(each.saturating_mul(next / PAGE_BYTES));
+        if expected > deadline.saturating_duration_since(Instant::now()) {
+            found.stopped = Some(format!("{next} bytes would take about {} s", expected.as_secs()));
+            return found;
+        }
         bytes = next;
     }
 }
@@ -147,8 +154,6 @@ pub fn gpu(worker: &mut Worker, gpus: &[String], devices: &[String], deadline: I
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::verbs::ErrorNumber;
 
@@ -187,6 +192,13 @@ mod tests {
             assert!(tries < 20, "{limit}: {tries}");
             assert!(found.largest_bytes.is_none_or(|largest| largest <= limit), "{limit}");
         }
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_not_tried() {
+        // 100 us a page.
+        let slow = host("d", 1 << 30, Instant::now() + Duration::from_secs(2), &mut |bytes| Ok(Ok(bytes / PAGE_BYTES * 100)));
+        assert_eq!((slow.largest_bytes, slow.stopped.as_deref()), (Some(16 << 20), Some("134217728 bytes would take about 6 s")));
     }
 
     #[test]
