@@ -1,6 +1,7 @@
 //! Every check on a host that is well and on one that is not.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::*;
 use crate::catalog::HostModel;
@@ -22,6 +23,7 @@ use crate::host::system::iommu::{IommuGroup, IommuMode};
 use crate::host::system::kernel_config::{KernelConfig, KernelOption};
 use crate::host::topo::Affinity;
 use crate::host::verbs_files::{Library, Provider};
+use crate::host::{ReadError, ReadFailure};
 use crate::worker::{Inventory, VerbsDevice};
 
 /// What files say of a modelled host.
@@ -305,6 +307,10 @@ const WOUNDS: &[Wound] = &[
     ("RD-1112", "0000:1a:00.0", |f| log(f, Event::IommuFault { pci: Some("0000:1a:00.0".to_owned()) }, 1)),
     ("RD-1113", "0000:1a:00.0", |f| log(f, Event::PortModule { pci: Some("0000:1a:00.0".to_owned()), status: "Cable unplugged".to_owned() }, 1)),
     ("RD-1114", "mlx5_0", |f| log(f, Event::RdmaDriverError { driver: "mlx5_core".to_owned(), device: Some("mlx5_0".to_owned()) }, 1)),
+    ("RD-1117", "rdma", |f| {
+        let problem = ReadError::new(Path::new("/sys/class/infiniband"), ReadFailure::NotRead { why: "no answer in 5000 ms".to_owned() });
+        f.host.rdma.problems.push(problem);
+    }),
     ("RD-1116", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), error: Some("GPU is lost".to_owned()), ..GpuFacts::default() }])),
 ];
 
