@@ -1,6 +1,7 @@
 //! Every check on a host that is well and on one that is not.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::*;
 use crate::catalog::HostModel;
@@ -24,6 +25,7 @@ use crate::host::system::iommu::{IommuGroup, IommuMode};
 use crate::host::system::kernel_config::{KernelConfig, KernelOption};
 use crate::host::topo::Affinity;
 use crate::host::verbs_files::{Library, Provider};
+use crate::host::{ReadError, ReadFailure};
 use crate::verbs::{CallError, ErrorNumber};
 use crate::worker::{GpuMemory, Inventory, Registration, VerbsDevice};
 
@@ -384,6 +386,10 @@ const WOUNDS: &[Wound] = &[
     ("RD-1118", "0000:1b:00.0", |f| answer(f).recovery_action = Some("gpu_reset".to_owned())),
     ("RD-1118", "0000:1b:00.0", |f| answer(f).has_remapping_failed = Some(true)),
     ("RD-1118", "0000:1b:00.0", |f| answer(f).uncorrected_errors = Some(2)),
+    ("RD-1117", "rdma", |f| {
+        let problem = ReadError::new(Path::new("/sys/class/infiniband"), ReadFailure::NotRead { why: "no answer in 5000 ms".to_owned() });
+        f.host.rdma.problems.push(problem);
+    }),
 ];
 
 /// Checks that only inform, and those of attempts, which tests/sick_hosts.rs has.
