@@ -9,6 +9,7 @@ use super::{UsageError, exit};
 use crate::catalog::{Catalog, DeviceModel, Engine};
 use crate::compat::{Verdict, compare};
 use crate::qp::{Chosen, choose};
+use crate::report::html::HostPage;
 
 /// Arguments of `compat`.
 #[derive(Debug, Args)]
@@ -66,7 +67,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         models = DeviceModel::embedded().iter().filter(|model| model.name != "limited").collect();
     }
     let compat = compare(&catalog, &chosen, &models)?;
-    session.print(&compat)?;
+    if session.wants_page() {
+        let page = HostPage { name: "engines on device families".to_owned(), compat: Some(compat.clone()), ..HostPage::default() };
+        session.print_page(vec![page])?;
+    } else {
+        session.print(&compat)?;
+    }
     let worst = compat.cells.iter().map(|cell| cell.verdict).max();
     Ok(match (arguments.fail_on, worst) {
         (Some(FailOn::Refused), Some(Verdict::Refused)) | (Some(FailOn::Unknown), Some(Verdict::Refused | Verdict::Unknown)) => {

@@ -9,6 +9,7 @@ mod modules;
 mod probe;
 mod progress;
 mod qp_matrix;
+mod report;
 mod session;
 mod topo;
 mod values;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum as _};
 
 use crate::report::Format;
 use session::Session;
@@ -108,6 +109,23 @@ enum Command {
     Compat(compat::Arguments),
     /// Device, engine and host files.
     Catalog(catalog::Arguments),
+    /// Saved documents as one HTML page, several hosts side by side.
+    Report(report::Arguments),
+}
+
+impl Command {
+    /// The kinds of output that it has.
+    fn formats(&self) -> &'static [Format] {
+        match self {
+            Self::Probe(_) => Format::value_variants(),
+            Self::QpMatrix(_) | Self::Compat(_) => &[Format::Table, Format::Json, Format::Html],
+            // A page in any case; the first one stands for no choice.
+            Self::Report(_) => &[Format::Table, Format::Html],
+            Self::Devices(_) | Self::Caps(_) | Self::Modules(_) | Self::Topo | Self::Explain(_) | Self::Catalog(_) => {
+                &[Format::Table, Format::Json]
+            }
+        }
+    }
 }
 
 /// Runs the program with the process's arguments and gives its exit code.
@@ -125,8 +143,8 @@ pub fn run() -> ExitCode {
         }
     };
     // Told before the work is done, not after.
-    let basic_only = !matches!(cli.command, Command::Probe(_));
-    let result = Session::new(cli.global, basic_only).and_then(|session| {
+    let formats = cli.command.formats();
+    let result = Session::new(cli.global, formats).and_then(|session| {
         let code = match cli.command {
             Command::Devices(arguments) => devices::run(&session, &arguments),
             Command::Caps(arguments) => caps::run(&session, &arguments),
@@ -137,6 +155,7 @@ pub fn run() -> ExitCode {
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
+            Command::Report(arguments) => report::run(&session, &arguments),
         }?;
         // Whatever was printed then is what was known by then.
         Ok(if session.interrupted() { exit::INTERRUPTED } else { code })

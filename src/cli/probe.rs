@@ -11,9 +11,10 @@ use super::{UsageError, exit, qp_matrix};
 use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{self, Category, Check, Facts, Level, Policy, VerbsFacts, Wanted, WantedEngine};
-use crate::facts::{self, Device};
+use crate::facts::{self, Device, Topo};
 use crate::host;
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, choose, run_device};
+use crate::report::html::HostPage;
 use crate::worker::Worker;
 
 /// Arguments of `probe`.
@@ -94,7 +95,17 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         probe.stopped = Some("it took longer than it should: some part of this host answers slowly".to_owned());
     }
     drop(progress);
-    session.print(&probe)?;
+    if session.wants_page() {
+        let topo = Topo { schema: String::new(), topology: facts.host.topology, problems: Vec::new() };
+        session.print_host(HostPage {
+            probe: Some(probe.clone()),
+            devices: Some(facts.devices),
+            topo: Some(topo),
+            ..HostPage::default()
+        })?;
+    } else {
+        session.print(&probe)?;
+    }
     Ok(match probe.verdict.as_str() {
         _ if session.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,

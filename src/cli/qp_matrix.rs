@@ -16,6 +16,7 @@ use crate::qp::{
     self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
     Stop, ask_group, choose, classify_connection, run_device,
 };
+use crate::report::html::HostPage;
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
 use crate::worker::{Failure, VerbsDevice, Worker};
 
@@ -81,7 +82,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let mut worker = session.worker()?;
     let sysfs = host::rdma::read(&session.root());
     let inventory = worker.inventory();
-    let Devices { devices, problems, .. } = facts::collect(&sysfs, Some(&inventory));
+    let Devices { schema, devices, problems } = facts::collect(&sysfs, Some(&inventory));
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());
@@ -105,7 +106,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     drop(worker);
-    session.print(&matrix)?;
+    if session.wants_page() {
+        // Its problems stand in the matrix already.
+        let devices = Devices { schema, devices, problems: Vec::new() };
+        session.print_host(HostPage { matrix: Some(matrix.clone()), devices: Some(devices), ..HostPage::default() })?;
+    } else {
+        session.print(&matrix)?;
+    }
     Ok(match () {
         () if session.interrupted() => exit::INTERRUPTED,
         () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,

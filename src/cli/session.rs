@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Global, UsageError};
 use crate::catalog::HostModel;
 use crate::host::Root;
+use crate::report::html::{HostPage, Page};
 use crate::report::{self, Format, Modelled, Style, Table};
 use crate::worker::{Provider, Worker, WorkerOptions};
 
@@ -23,9 +24,15 @@ pub struct Session {
 
 impl Session {
     /// Checks the options of all commands and listens for Ctrl-C.
-    pub fn new(global: Global, basic_only: bool) -> anyhow::Result<Self> {
-        if basic_only && !matches!(global.format, Format::Table | Format::Json) {
-            return Err(UsageError("this command has the formats table and json only; `probe` has the others".to_owned()).into());
+    pub fn new(global: Global, formats: &[Format]) -> anyhow::Result<Self> {
+        if !formats.contains(&global.format) {
+            let names = |formats: &[Format]| formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+            return Err(UsageError(format!(
+                "this command has no format {}, only {}; probe has all, and qp-matrix, compat and report have html",
+                global.format.name(),
+                names(formats)
+            ))
+            .into());
         }
         // Options of every command may stand on either side of its name, where clap does not see them together.
         let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
@@ -97,6 +104,32 @@ impl Session {
         }))
     }
 
+    /// Whether a page is wanted.
+    pub fn wants_page(&self) -> bool {
+        self.global.format == Format::Html
+    }
+
+    /// Prints what was found on the host that this run is about as a page.
+    pub fn print_host(&self, page: HostPage) -> anyhow::Result<()> {
+        let model = self.modelled();
+        let name = match &model {
+            Some(model) => model.name.clone(),
+            None => nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned()),
+        };
+        self.print_page(vec![HostPage { name, model, ..page }])
+    }
+
+    /// Prints a page.
+    pub fn print_page(&self, hosts: Vec<HostPage>) -> anyhow::Result<()> {
+        let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+        report::print_page(&Page { created, hosts }).context("cannot write to standard output")
+    }
+
+    /// What a document about a modelled host says of that.
+    fn modelled(&self) -> Option<Modelled> {
+        self.model.as_ref().map(|model| Modelled { name: model.name.clone(), doubts: model.doubts() })
+    }
+
     /// Prints a document in the format that was asked for.
     pub fn print<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<()> {
         let color = match self.global.color {
@@ -106,8 +139,7 @@ impl Session {
             ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
-        let model = self.model.as_ref().map(|model| Modelled { name: model.name.clone(), doubts: model.doubts() });
-        report::print(document, self.global.format, &style, model.as_ref()).context("cannot write to standard output")
+        report::print(document, self.global.format, &style, self.modelled().as_ref()).context("cannot write to standard output")
     }
 }
 

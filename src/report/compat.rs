@@ -79,7 +79,7 @@ fn engine(cells: &[Cell], style: Style) -> String {
 }
 
 /// What an unknown verdict rests on.
-fn uncertainty(cell: &Cell) -> String {
+pub(super) fn uncertainty(cell: &Cell) -> String {
     let queues = cell.queues.iter().filter(|queue| queue.rests_on != "source");
     let mut unsure: Vec<String> = Vec::new();
     let mut rests_on = "firmware";

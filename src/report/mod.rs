@@ -4,6 +4,7 @@ mod caps;
 mod compat;
 mod devices;
 mod explain;
+pub mod html;
 mod modules;
 mod probe;
 mod qp_matrix;
@@ -12,7 +13,7 @@ mod topo;
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Doubts;
 
@@ -51,10 +52,28 @@ pub enum Format {
     Prometheus,
     /// For issues and pull requests; of `probe` only.
     Markdown,
+    /// A page to look at and to send on, in one file; of `probe`, `qp-matrix`, `compat` and `report`.
+    Html,
+}
+
+impl Format {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Junit => "junit",
+            Self::Github => "github",
+            Self::Prometheus => "prometheus",
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+        }
+    }
 }
 
 /// What a document about a modelled host says of that.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Modelled {
     /// The host's name.
     pub name: String,
@@ -114,6 +133,18 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             }
         }
     };
+    write(&text)
+}
+
+/// Writes a page to standard output.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_page(page: &html::Page) -> io::Result<()> {
+    write(&page.render())
+}
+
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -19,7 +19,7 @@ impl Table for Probe {
             }
             out += &format!("{} {}  {}\n", mark(worst(&own), style), style.bold(category.title()), style.dim(summary(&own)));
             let told: Vec<&Finding> = own.into_iter().filter(|finding| is_told(finding, style)).collect();
-            for group in groups(&told, style) {
+            for group in groups(&told, style.verbose) {
                 out += &tree(self, &group, style, 0);
             }
         }
@@ -69,21 +69,21 @@ impl Table for Probe {
             Format::Github => Some(github(self)),
             Format::Prometheus => Some(prometheus(self)),
             Format::Markdown => Some(markdown(self)),
-            Format::Table | Format::Json => None,
+            Format::Table | Format::Json | Format::Html => None,
         }
     }
 }
 
-fn of(probe: &Probe, category: Category) -> impl Iterator<Item = &Finding> {
+pub(super) fn of(probe: &Probe, category: Category) -> impl Iterator<Item = &Finding> {
     probe.findings.iter().filter(move |finding| finding.id.get(3..5).and_then(|digits| digits.parse().ok()) == Some(category.number()))
 }
 
-fn count(number: u64, name: &str) -> String {
+pub(super) fn count(number: u64, name: &str) -> String {
     format!("{number} {name}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The worst of what counts.
-fn worst(findings: &[&Finding]) -> Status {
+pub(super) fn worst(findings: &[&Finding]) -> Status {
     let has = |status| findings.iter().any(|finding| finding.status == status && finding.suppressed.is_none());
     [Status::Error, Status::Fail, Status::Warn, Status::Pass].into_iter().find(|status| has(*status)).unwrap_or(Status::Skip)
 }
@@ -98,7 +98,7 @@ fn mark(status: Status, style: Style) -> String {
     }
 }
 
-fn summary(findings: &[&Finding]) -> String {
+pub(super) fn summary(findings: &[&Finding]) -> String {
     let number = |status| findings.iter().filter(|finding| finding.status == status && finding.suppressed.is_none()).count();
     let shown = [
         (Status::Fail, "failed"),
@@ -122,15 +122,15 @@ fn is_told(finding: &Finding, style: Style) -> bool {
     !is_drawn_elsewhere && (style.verbose || (finding.status.is_bad() && finding.suppressed.is_none()))
 }
 
-/// Findings that differ in nothing but their subjects and what they read there, told once; with -v each is told by itself.
-fn groups<'a>(findings: &[&'a Finding], style: Style) -> Vec<Vec<&'a Finding>> {
+/// Findings that differ in nothing but their subjects and what they read there, told once; with `each` every one by itself.
+pub(super) fn groups<'a>(findings: &[&'a Finding], each: bool) -> Vec<Vec<&'a Finding>> {
     let shape = |finding: &Finding| {
         let device = finding.subject.split('/').next().unwrap_or_default().to_owned();
         (finding.id.clone(), finding.status, finding.title.replace(&device, "…"), finding.remedy.summary.replace(&device, "…"))
     };
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in findings {
-        match groups.iter_mut().find(|group| !style.verbose && group.first().is_some_and(|first| shape(first) == shape(finding))) {
+        match groups.iter_mut().find(|group| !each && group.first().is_some_and(|first| shape(first) == shape(finding))) {
             Some(group) => group.push(finding),
             None => groups.push(vec![finding]),
         }
@@ -172,7 +172,7 @@ fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String
     // Links have no cycles and are no longer than the chain of dependencies.
     const DEEPEST: usize = 16;
     if depth < DEEPEST {
-        for group in groups(&consequences, style) {
+        for group in groups(&consequences, style.verbose) {
             out += &tree(probe, &group, style, depth + 1);
         }
     }
