@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test lint bench schemas docs clean
+.PHONY: setup build demo demo-lab test lint bench schemas docs completions screenshots clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -37,6 +37,14 @@ schemas:
 # Writes docs/checks.md anew from the registry of checks; a test fails when it differs.
 docs:
 	RDMADOCTOR_WRITE_DOCS=1 cargo test --quiet --test docs
+
+# Writes completions/ anew from the definitions of the commands; a test fails when it differs.
+completions:
+	RDMADOCTOR_WRITE_COMPLETIONS=1 cargo test --quiet --test completions the_files
+
+# Takes the pictures of HTML reports in docs/ anew.
+screenshots:
+	RDMADOCTOR_WRITE_SCREENSHOTS=1 cargo test --quiet --test html
 
 clean:
 	cargo clean

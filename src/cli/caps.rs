@@ -11,7 +11,7 @@ use crate::host;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only this device.
-    #[arg(value_name = "DEV")]
+    #[arg(value_name = "DEV", add = super::complete::devices())]
     device: Option<String>,
 }
 

@@ -15,10 +15,10 @@ use crate::report::html::HostPage;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// An engine (all its releases), one release, or a file of your own in the catalog's form; all engines' newest otherwise.
-    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
+    #[arg(long, value_name = "NAME[@VERSION]|FILE", add = super::complete::engines_or_files())]
     engine: Vec<String>,
     /// A device model, or a device file; all of them otherwise.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", add = super::complete::models_or_files())]
     family: Vec<String>,
     /// Exit with 1 when a verdict is this bad.
     #[arg(long, value_name = "VERDICT")]

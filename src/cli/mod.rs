@@ -3,6 +3,7 @@
 mod caps;
 mod catalog;
 mod compat;
+mod complete;
 mod devices;
 mod explain;
 mod modules;
@@ -64,7 +65,7 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
     /// Examine a modelled host instead of this one, by name or file; nothing of this host is read or touched.
-    #[arg(long, global = true, value_name = "NAME|FILE")]
+    #[arg(long, global = true, value_name = "NAME|FILE", add = complete::hosts_or_files())]
     host_model: Option<String>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
     #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
@@ -111,6 +112,10 @@ enum Command {
     Catalog(catalog::Arguments),
     /// Saved documents as one HTML page, several hosts side by side.
     Report(report::Arguments),
+    /// The script that completes commands, devices and engines in a shell.
+    Completions(complete::CompletionsArguments),
+    /// The manual page, as roff: `rdmadoctor man probe | man -l -`.
+    Man(complete::ManArguments),
 }
 
 impl Command {
@@ -121,6 +126,8 @@ impl Command {
             Self::QpMatrix(_) | Self::Compat(_) => &[Format::Table, Format::Json, Format::Html],
             // A page in any case; the first one stands for no choice.
             Self::Report(_) => &[Format::Table, Format::Html],
+            // Text in a language of its own.
+            Self::Completions(_) | Self::Man(_) => &[Format::Table],
             Self::Devices(_) | Self::Caps(_) | Self::Modules(_) | Self::Topo | Self::Explain(_) | Self::Catalog(_) => {
                 &[Format::Table, Format::Json]
             }
@@ -133,6 +140,9 @@ impl Command {
 pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::worker::SUBCOMMAND) {
         return ExitCode::from(if crate::worker::serve().is_ok() { exit::OK } else { exit::BROKEN });
+    }
+    if complete::answer() {
+        return ExitCode::from(exit::OK);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -156,6 +166,8 @@ pub fn run() -> ExitCode {
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
             Command::Report(arguments) => report::run(&session, &arguments),
+            Command::Completions(arguments) => complete::completions(&session, &arguments),
+            Command::Man(arguments) => complete::man(&session, &arguments),
         }?;
         // Whatever was printed then is what was known by then.
         Ok(if session.interrupted() { exit::INTERRUPTED } else { code })

@@ -24,13 +24,13 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     level: Level,
     /// Are this engine's queue pairs granted? May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    #[arg(long, value_name = "NAME[@VERSION]", add = super::complete::engines())]
     engine: Vec<String>,
     /// Only this check, or those of a category (`05xx`). May be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::checks_and_categories())]
     only: Vec<String>,
     /// Without this check, or those of a category. May be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::checks_and_categories())]
     skip: Vec<String>,
     /// Exit with 4 where there are warnings and no failures.
     #[arg(long)]

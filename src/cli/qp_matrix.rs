@@ -24,10 +24,10 @@ use crate::worker::{Failure, VerbsDevice, Worker};
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only this device; all of them otherwise.
-    #[arg(value_name = "DEV")]
+    #[arg(value_name = "DEV", add = super::complete::devices())]
     device: Option<String>,
     /// Is this engine's request granted? May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    #[arg(long, value_name = "NAME[@VERSION]", add = super::complete::engines())]
     engine: Vec<String>,
     /// Is this request granted? Parameters that are not named stay small.
     #[arg(long, value_name = "PARAMETER=VALUE,…", value_parser = parse_ask)]

@@ -144,7 +144,11 @@ pub fn print_page(page: &html::Page) -> io::Result<()> {
     write(&page.render())
 }
 
-fn write(text: &str) -> io::Result<()> {
+/// Writes text to standard output. A reader that has gone away is no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -57,8 +57,9 @@ impl Page {
     pub fn render(&self) -> String {
         let names: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
         let title = format!("rdmadoctor: {}", names.join(", "));
-        let policy =
-            format!("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{SCRIPT_HASH}'; base-uri 'none'; form-action 'none'");
+        let policy = format!(
+            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{SCRIPT_HASH}'; base-uri 'none'; form-action 'none'"
+        );
         let has_findings = self.hosts.iter().any(|host| host.probe.is_some());
         let page = html! {
             (DOCTYPE)
