@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test lint bench schemas docs completions screenshots clean
+.PHONY: setup build demo demo-lab test lint bench schemas docs completions screenshots install package test-package clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -45,6 +45,19 @@ completions:
 # Takes the pictures of HTML reports in docs/ anew.
 screenshots:
 	RDMADOCTOR_WRITE_SCREENSHOTS=1 cargo test --quiet --test html
+
+# PREFIX=/usr/local, and DESTDIR for packagers.
+PREFIX ?= /usr/local
+install: build
+	tools/install $(PROGRAM) $(PREFIX)
+
+# target/package: .deb, .rpm, archive and checksums, for glibc 2.28 and newer.
+package: setup
+	tools/package
+
+# The packages in a bare Debian root; needs root, debootstrap, rpm2cpio and cpio.
+test-package: package
+	tests/package/run
 
 clean:
 	cargo clean
