@@ -87,20 +87,37 @@ impl Modelled {
         let before = style.warn(format!("This is the modelled host {}, not this machine.", self.name)) + "\n";
         let mut after = String::new();
         for doubts in &self.doubts {
-            let kinds = [
-                ("set by firmware on a real device, one that was seen is used", &doubts.set_by_firmware),
-                ("only inferred", &doubts.inferred),
-            ];
+            let kinds = [("only inferred", &doubts.inferred), ("as firmware of one device had it", &doubts.set_by_firmware)];
+            let mut told = Vec::new();
             for (what, paths) in kinds {
                 let is_shown = |path: &&str| shown.iter().any(|prefix| path.starts_with(prefix)) && !path.ends_with("sure_up_to");
-                let paths: Vec<&str> = paths.iter().map(String::as_str).filter(is_shown).collect();
-                if !paths.is_empty() {
-                    after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+                let mut names: Vec<String> = Vec::new();
+                for path in paths.iter().map(String::as_str).filter(is_shown) {
+                    let name = if style.verbose { path.to_owned() } else { short_name(path) };
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
                 }
+                if !names.is_empty() {
+                    told.push(format!("{what}: {}", names.join(", ")));
+                }
+            }
+            if !told.is_empty() {
+                after += &style.entry("model", &format!("{}, {}", doubts.model, told.join("; ")));
             }
         }
         (before, after)
     }
+}
+
+/// A figure's name as its reader knows it, from its path in a device file.
+fn short_name(path: &str) -> String {
+    let path = [".limit", ".zero", ".written_back"].iter().find_map(|what| path.strip_suffix(what)).unwrap_or(path);
+    if path == "completion_queues.entries" {
+        return "cq_depth".to_owned();
+    }
+    let (place, name) = path.rsplit_once('.').unwrap_or(("", path));
+    if place == "shared_receive_queues" { format!("srq {name}") } else { name.to_owned() }
 }
 
 /// Writes a document to standard output. `model` is the modelled host that it is about, if it is about one: then the document says so. A reader that has gone away is no error.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::text::wrap;
 use super::{Format, Style, Table};
 use crate::checks::{Category, Finding, Probe, Status, SuppressionState, registry};
 
@@ -46,14 +47,9 @@ impl Table for Probe {
         }
         parts.push(format!("{} passed", counts.pass));
         parts.push(format!("{} skipped", counts.skip));
-        out += &format!(
-            "\n{} {verdict}: {}; level {}, {:.1} s of {} s\n",
-            style.bold("verdict"),
-            parts.join(", "),
-            self.level.name(),
-            Duration::from_micros(self.elapsed_us).as_secs_f64(),
-            Duration::from_micros(self.budget_us).as_secs()
-        );
+        out += &format!("\n{} {verdict}: {}\n", style.bold("verdict"), parts.join(", "));
+        let (elapsed, budget) = (Duration::from_micros(self.elapsed_us).as_secs_f64(), Duration::from_micros(self.budget_us).as_secs());
+        out += &style.dim(format!("level {}, {elapsed:.1} s of {budget} s\n", self.level.name()));
         if let Some(why) = &self.stopped {
             out += &style.entry("stopped", why);
         }
@@ -138,13 +134,28 @@ pub(super) fn groups<'a>(findings: &[&'a Finding], each: bool) -> Vec<Vec<&'a Fi
     groups
 }
 
+/// Status, check and subject, and the title that goes on below itself.
+fn headline(finding: &Finding, style: Style) -> String {
+    const BEFORE: usize = "FAIL RD-0000 ".len();
+    let lines = wrap(&format!("{}: {}", finding.subject, finding.title), style.width.saturating_sub(BEFORE).max(30));
+    let mut out = format!("{} {} ", mark(finding.status, style), style.dim(&finding.id));
+    for (index, line) in lines.iter().enumerate() {
+        // Painted after it is broken, so that colour codes do not count as columns.
+        out += &match line.strip_prefix(&finding.subject).filter(|_| index == 0) {
+            Some(rest) => format!("{}{rest}\n", style.bold(&finding.subject)),
+            None if index == 0 => format!("{line}\n"),
+            None => format!("{}{line}\n", " ".repeat(BEFORE)),
+        };
+    }
+    out
+}
+
 /// Findings of one shape with what follows from them below. Evidence and remedy are those of the first.
 fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String {
     let Some(finding) = group.first() else { return String::new() };
     let indent = "  ".repeat(depth + 1);
     let narrow = Style { width: style.width.saturating_sub(indent.len()), ..style };
-    let mut text =
-        format!("{} {} {}: {}\n", mark(finding.status, style), style.dim(&finding.id), style.bold(&finding.subject), finding.title);
+    let mut text = headline(finding, narrow);
     if group.len() > 1 {
         let others: Vec<&str> = group.iter().skip(1).map(|finding| finding.subject.as_str()).collect();
         text += &narrow.entry("also on", &others.join(", "));
