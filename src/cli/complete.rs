@@ -100,12 +100,7 @@ fn modelled() -> Option<HostModel> {
     HostModel::find(&name).ok()
 }
 
-/// Engines, and after an `@` their releases.
-pub fn engines() -> ArgValueCompleter {
-    ArgValueCompleter::new(engines_like)
-}
-
-/// As [`engines`], or a file.
+/// Engines, and after an `@` their releases; or a file.
 pub fn engines_or_files() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| or_files(current, engines_like(current)))
 }

@@ -5,6 +5,7 @@ mod catalog;
 mod compat;
 mod complete;
 mod devices;
+mod engines;
 mod explain;
 mod modules;
 mod probe;

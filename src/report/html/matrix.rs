@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::super::qp_matrix::{describe, describe_culprit, describe_joint, describe_remedy, group_remedies, is_same, remark, word_of_cell};
+use super::super::qp_matrix::{describe, describe_culprit, describe_joint, describe_remedy, is_same, remark, word_of_cell};
 use super::{badge, commands, plane, tables};
-use crate::qp::{AskReport, Cause, DeviceReport, Grid, Outcome, Parameter, QpMatrix, Remedy, Value};
+use crate::qp::{AskReport, Cause, DeviceReport, Grid, Outcome, Parameter, QpMatrix, Remedy, Value, remedies_of};
 
 /// Rows and columns of a grid drawn at most: more is no picture.
 const MOST_GRID_LINES: usize = 100;
@@ -133,7 +133,7 @@ fn refusals(report: &DeviceReport) -> Markup {
 
 fn group(asks: &[AskReport]) -> Markup {
     let engine = asks[0].engine.as_deref().unwrap_or_default();
-    let remedies = group_remedies(asks);
+    let remedies = remedies_of(asks);
     let bad: Vec<&AskReport> = asks.iter().filter(|ask| ask.verdict != "granted").collect();
     let is_bad = bad.iter().any(|ask| !ask.optional);
     html! {
