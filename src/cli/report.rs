@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::report::Modelled;
 use crate::report::html::HostPage;
+use crate::report::{Captured, Modelled, Origin};
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
@@ -64,12 +64,14 @@ fn named(argument: &str) -> (String, PathBuf) {
 struct Head {
     schema: String,
     host_model: Option<Modelled>,
+    from_capture: Option<Captured>,
 }
 
 fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
     let text = read(path)?;
     let head: Head = parse(path, &text, "a document of rdmadoctor, which has a `schema`")?;
-    host.model = head.host_model.or_else(|| host.model.take());
+    let origin = head.host_model.map(Origin::Model).or_else(|| head.from_capture.map(Origin::Capture));
+    host.origin = origin.or_else(|| host.origin.take());
     let name = head.schema.clone();
     match head.schema.as_str() {
         "rdmadoctor/probe/1" => put(&mut host.probe, &host.name, path, &text, &name),

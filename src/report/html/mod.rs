@@ -11,7 +11,7 @@ mod topology;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::Modelled;
+use super::Origin;
 use crate::checks::Probe;
 use crate::compat::Compat;
 use crate::facts::{Devices, Topo};
@@ -37,8 +37,8 @@ pub struct Page {
 pub struct HostPage {
     /// Its name, or that of the file that told of it.
     pub name: String,
-    /// The modelled host that it is.
-    pub model: Option<Modelled>,
+    /// What it is, if not the machine that made the page.
+    pub origin: Option<Origin>,
     /// What checks say.
     pub probe: Option<Probe>,
     /// RDMA devices.
@@ -97,7 +97,7 @@ fn draw_host(host: &HostPage, index: usize) -> Markup {
     html! {
         section id={ "host-" (index) } {
             h2 { (host.name) }
-            @if let Some(model) = &host.model { (modelled(model)) }
+            @if let Some(origin) = &host.origin { (self::origin(origin)) }
             @if let Some(probe) = &host.probe { (findings::draw(probe)) }
             @if let Some(matrix) = &host.matrix { (matrix::draw(matrix)) }
             @if let Some(devices) = &host.devices { (tables::devices(devices)) }
@@ -107,11 +107,15 @@ fn draw_host(host: &HostPage, index: usize) -> Markup {
     }
 }
 
-fn modelled(model: &Modelled) -> Markup {
+fn origin(origin: &Origin) -> Markup {
+    let doubts = match origin {
+        Origin::Model(model) => model.doubts.as_slice(),
+        Origin::Capture(_) => &[],
+    };
     html! {
         div.note {
-            p { "This is the modelled host " strong { (model.name) } ", not a real machine." }
-            @let doubtful: Vec<_> = model.doubts.iter().filter(|doubts| !doubts.inferred.is_empty() || !doubts.set_by_firmware.is_empty()).collect();
+            p { (origin.mark()) }
+            @let doubtful: Vec<_> = doubts.iter().filter(|doubts| !doubts.inferred.is_empty() || !doubts.set_by_firmware.is_empty()).collect();
             @if !doubtful.is_empty() {
                 details {
                     summary { "Figures of its devices that are not from source" }
