@@ -80,10 +80,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     drop(progress);
     if session.wants_page() {
-        let topo = Topo { schema: String::new(), topology: facts.host.topology.clone(), problems: Vec::new() };
+        let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
         session.print_host(HostPage {
             probe: Some(probe.clone()),
-            devices: Some(facts.devices.clone()),
+            devices: Some((*facts.devices).clone()),
             topo: Some(topo),
             ..HostPage::default()
         })?;
