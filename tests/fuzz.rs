@@ -49,6 +49,9 @@ proptest! {
     fn host_files(text in damaged(files("hosts"))) { bodies::host_file(&text); }
 
     #[test]
+    fn profile_files(text in damaged(vec![include_str!("profile/sample.yaml").to_owned()])) { bodies::profile_file(&text); }
+
+    #[test]
     fn faults(text in "(errno|crash|hang|port_down|exhaust|corrupt_payload|[a-z_]{1,9})[:=@,+0-9a-zA-Z_]{0,30}") { bodies::fault(&text); }
 
     #[test]
@@ -57,5 +60,6 @@ proptest! {
         bodies::device_file(&text);
         bodies::host_file(&text);
         bodies::fault(&text);
+        bodies::profile_file(&text);
     }
 }

@@ -40,3 +40,12 @@ fn catalog_files() {
     check::<rdmadoctor::catalog::DeviceModel>("device-1");
     check::<rdmadoctor::catalog::HostModel>("host-1");
 }
+
+#[test]
+fn profiles() {
+    check::<rdmadoctor::profile::Profile>("profile-1");
+    check::<rdmadoctor::profile::ProfileCheck>("profile-check-1");
+    check::<rdmadoctor::profile::ProfileDiff>("profile-diff-1");
+    check::<rdmadoctor::profile::export::Export>("profile-export-1");
+    check::<rdmadoctor::cli::ProfileValidation>("profile-validation-1");
+}

@@ -7,6 +7,7 @@ mod devices;
 mod explain;
 mod modules;
 mod probe;
+mod profile;
 mod progress;
 mod qp_matrix;
 mod session;
@@ -14,6 +15,7 @@ mod topo;
 mod values;
 
 pub use catalog::CatalogCheck;
+pub use profile::{ProfileValidation, ValidatedFile};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,6 +106,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
+    /// A transfer profile of this host: proven values, in each engine's own configuration language.
+    Profile(profile::Arguments),
     /// Engines against device families, offline, from models.
     Compat(compat::Arguments),
     /// Device, engine and host files.
@@ -135,6 +139,7 @@ pub fn run() -> ExitCode {
             Command::Probe(arguments) => probe::run(&session, &arguments),
             Command::Explain(arguments) => explain::run(&session, &arguments),
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+            Command::Profile(arguments) => profile::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
         }?;

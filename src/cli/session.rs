@@ -79,6 +79,22 @@ impl Session {
         Err(UsageError(format!("`{command}` asks the devices themselves, and --root shows only files; leave --root out")))
     }
 
+    /// The modelled host that is examined in place of this one.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_ref().map(|model| model.name.as_str())
+    }
+
+    /// The host's name, for people.
+    pub fn host_name(&self) -> String {
+        let own = || nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned());
+        self.model().map_or_else(own, str::to_owned)
+    }
+
+    /// The kind of output.
+    pub fn format(&self) -> Format {
+        self.global.format
+    }
+
     /// Whether to show no progress.
     pub fn quiet(&self) -> bool {
         self.global.quiet
@@ -95,6 +111,11 @@ impl Session {
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
         }))
+    }
+
+    /// Prints text as it is: a file's content.
+    pub fn print_text(&self, text: &str) -> anyhow::Result<()> {
+        report::print_text(text).context("cannot write to standard output")
     }
 
     /// Prints a document in the format that was asked for.

@@ -6,6 +6,7 @@ mod devices;
 mod explain;
 mod modules;
 mod probe;
+mod profile;
 mod qp_matrix;
 mod text;
 mod topo;
@@ -114,6 +115,14 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             }
         }
     };
+    print_text(&text)
+}
+
+/// Writes text as it is to standard output. A reader that has gone away is no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_text(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
