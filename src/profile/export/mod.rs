@@ -137,6 +137,10 @@ pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &
     let (_, engine_name, exporter) = EXPORTERS.iter().find(|(name, _, _)| *name == wanted.name).ok_or_else(|| {
         ExportError::Usage(format!("cannot export for `{}`; known are {}", wanted.name, names().collect::<Vec<_>>().join(", ")))
     })?;
+    if profile.devices.is_empty() {
+        let reasons = vec!["it has no RDMA device".to_owned()];
+        return Err(ExportError::Impossible { engine: wanted.name.to_owned(), reasons, remedies: Vec::new() });
+    }
     let engine = engine_name.map(|name| find_engine(profile, catalog, name, wanted.version)).transpose()?;
     let nics = match engine {
         Some(engine) => usable(profile, devices, engine, wanted.force)?,
