@@ -48,6 +48,17 @@ proptest! {
     #[test]
     fn host_files(text in damaged(files("hosts"))) { bodies::host_file(&text); }
 
+    /// What other commands read, `catalog check` finds nothing wrong with, but for text that is empty.
+    #[test]
+    fn what_is_read_has_no_problem(text in damaged([files("engines"), files("devices"), files("hosts")].concat())) {
+        use rdmadoctor::catalog::{DeviceModel, Engine, HostModel, check};
+        let path = Path::new("x.yaml");
+        let is_read = Engine::parse(path, &text).is_ok() || DeviceModel::parse(path, &text).is_ok() || HostModel::parse(path, &text).is_ok();
+        let problems: Vec<String> = check::check(path, &text).problems.iter().map(|problem| problem.summary.clone()).collect();
+        let is_empty_text = |problem: &String| problem.ends_with("source: it is empty") || problem.ends_with("nothing is not text");
+        prop_assert_eq!(is_read, problems.iter().all(is_empty_text), "{:?}", problems);
+    }
+
     #[test]
     fn profile_files(text in damaged(vec![include_str!("profile/sample.yaml").to_owned()])) { bodies::profile_file(&text); }
 

@@ -52,7 +52,13 @@ fn run(verbs: &Arc<Verbs>, model: &DeviceModel, bounds: bool, asked: Vec<QpReque
         optional: false,
     };
     let options = MatrixOptions {
-        asks: vec![AskGroup { asks: asked.into_iter().map(ask).collect(), on_refusal: None, others: Vec::new(), connect: None }],
+        asks: vec![AskGroup {
+            asks: asked.into_iter().map(ask).collect(),
+            on_refusal: None,
+            others: Vec::new(),
+            connect: None,
+            asked_version: None,
+        }],
         grid: Vec::new(),
         bounds,
         limits: HostLimits::default(),

@@ -4,6 +4,7 @@ mod caps;
 mod catalog;
 mod compat;
 mod devices;
+mod engines;
 mod explain;
 mod modules;
 mod probe;

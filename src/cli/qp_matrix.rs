@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, values};
+use super::{UsageError, engines, exit, values};
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
@@ -25,8 +25,9 @@ pub struct Arguments {
     /// Only this device; all of them otherwise.
     #[arg(value_name = "DEV")]
     device: Option<String>,
-    /// Is this engine's request granted? May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    /// Is this engine's request granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's newest
+    /// known release.
+    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
     engine: Vec<String>,
     /// Is this request granted? Parameters that are not named stay small.
     #[arg(long, value_name = "PARAMETER=VALUE,…", value_parser = parse_ask)]
@@ -66,8 +67,9 @@ const MOST_CELLS: usize = 1 << 20;
 /// Tries queue pairs and reports.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("qp-matrix")?;
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let engines = choose(&catalog, &arguments.engine)?;
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
     let cells = arguments.grid.iter().try_fold(1usize, |cells, (_, values)| cells.checked_mul(values.len()));
     if cells.is_none_or(|cells| cells > MOST_CELLS) {
         return Err(UsageError(format!("--grid has more than {MOST_CELLS} combinations")).into());
@@ -156,6 +158,7 @@ impl Examination<'_> {
             }],
             on_refusal: None,
             connect: None,
+            asked_version: None,
             others: Vec::new(),
         }));
         let options = MatrixOptions {

@@ -40,6 +40,8 @@ pub struct AskGroup {
     pub on_refusal: Option<String>,
     /// How the engine connects its queue pairs; absent for a request of the user's.
     pub connect: Option<Connect>,
+    /// The version that was asked for, where it is newer than any that the catalog knows.
+    pub asked_version: Option<String>,
     /// Other releases, oldest first, by version.
     pub others: Vec<(String, Vec<Ask>)>,
 }
@@ -156,6 +158,8 @@ pub struct AskReport {
     pub engine: Option<String>,
     /// Its version.
     pub version: Option<String>,
+    /// The version that was asked for, where it is newer than any that the catalog knows: judged as `version`.
+    pub asked_version: Option<String>,
     /// The engine's name for the queue pair.
     pub queue: String,
     /// What is asked, after what the engine lowers by itself.
@@ -462,6 +466,7 @@ impl Run<'_> {
         AskReport {
             engine,
             version,
+            asked_version: group.asked_version.clone(),
             queue: ask.queue.clone(),
             request,
             verdict: outcome.verdict().to_owned(),
@@ -476,6 +481,30 @@ impl Run<'_> {
             on_refusal: if matches!(outcome, Outcome::Granted { .. } | Outcome::NotRun { .. }) { None } else { group.on_refusal.clone() },
         }
     }
+}
+
+/// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
+#[must_use]
+pub fn remedies_of(asks: &[AskReport]) -> Vec<Remedy> {
+    let all = || asks.iter().flat_map(|ask| &ask.remedies);
+    let mut without: Vec<Parameter> = all()
+        .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
+        .flatten()
+        .copied()
+        .collect();
+    without.sort();
+    without.dedup();
+    let mut lines: Vec<Remedy> = Vec::new();
+    if !without.is_empty() {
+        lines.push(Remedy::NoSetting { parameters: without });
+    }
+    for remedy in all() {
+        let is_covered = matches!(remedy, Remedy::NoSetting { .. }) || (matches!(remedy, Remedy::Settings { .. }) && !lines.is_empty());
+        if !is_covered && !lines.contains(remedy) {
+            lines.push(remedy.clone());
+        }
+    }
+    lines
 }
 
 fn setting_of<'a>(ask: &'a Ask, culprit: &Culprit) -> Option<&'a Setting> {

@@ -80,14 +80,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// The engines that are asked for; all releases of all where none is, so that any of them can be exported.
-fn chosen<'a>(catalog: &'a Catalog, wanted: &[String]) -> anyhow::Result<Vec<Chosen<'a>>> {
+fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
     if wanted.is_empty() {
-        return Ok(catalog.engines().iter().flat_map(|engine| engine.releases.iter().map(move |release| (engine, release))).collect());
+        let every = catalog.engines().iter().flat_map(|engine| engine.releases.iter().map(move |release| Chosen::of(engine, release)));
+        return Ok(every.collect());
     }
+    // A profile names releases: a version that stands for one is that one.
     let mut chosen: Vec<Chosen<'a>> = Vec::new();
-    for (engine, release) in choose(catalog, wanted)? {
-        if !chosen.iter().any(|(other, known)| other.name == engine.name && known.version == release.version) {
-            chosen.push((engine, release));
+    for one in choose(catalog, wanted)?.into_iter().map(|one| Chosen::of(one.engine, one.release)) {
+        if !chosen.contains(&one) {
+            chosen.push(one);
         }
     }
     Ok(chosen)

@@ -27,6 +27,7 @@ use super::seen::best_gid;
 use super::{EngineVerdict, Profile, ProfiledEngine, ProfiledGpu, ProfiledPort};
 use crate::catalog::Catalog;
 use crate::facts::Devices;
+use crate::qp::newer_than_known;
 
 pub use config_map::config_map;
 pub use parts::{Part, PartKind, SettingLine};
@@ -156,6 +157,11 @@ pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &
     } else {
         format!("the profile has {} entries that were not validated; `rdmadoctor profile show` lists them", profile.unvalidated.len())
     }];
+    if let (Some(engine), Some(asked)) = (engine, wanted.version)
+        && catalog.engines().iter().any(|known| known.name == engine.name && known.is_newer(asked))
+    {
+        notes.push(newer_than_known(asked, &engine.version));
+    }
     for left_out in engine.into_iter().flat_map(|engine| &engine.devices).filter(|device| device.verdict == EngineVerdict::Fails) {
         notes.extend(left_out.obstacles.iter().map(|obstacle| format!("{} is left out: {}", left_out.name, obstacle.summary)));
     }
