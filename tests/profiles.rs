@@ -172,3 +172,19 @@ fn a_killed_writer_leaves_a_whole_file() {
     }
     assert!(kills < 100 || (replaced > 0 && replaced < kills), "{replaced} of {kills}: the moments do not straddle the writing");
 }
+
+#[test]
+fn the_depth_of_a_shared_receive_queue_is_no_way_to_do_without_one() {
+    // irdma has none; UCX_RC_VERBS_RX_QUEUE_LEN and NVSHMEM_SRQ_DEPTH set depths.
+    let ran = doctor(&["--host-model", "e810", "--format", "json", "qp-matrix", "--engine", "ucx", "--engine", "nvshmem"]);
+    let document: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let culprits: Vec<&serde_json::Value> = document["devices"][0]["asks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|ask| ask["culprits"].as_array().unwrap())
+        .filter(|culprit| culprit["parameter"] == "srq")
+        .collect();
+    assert_eq!(culprits.len(), 2, "{document:#}");
+    assert!(culprits.iter().all(|culprit| culprit["setting"].is_null()), "{culprits:#?}");
+}

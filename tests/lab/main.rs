@@ -6,6 +6,7 @@ mod engines;
 mod guest;
 mod models;
 mod modules;
+mod profile;
 mod qp_matrix;
 
 use std::io::Write;
@@ -29,6 +30,9 @@ const GROUPS: &[Group] = &[
     // An MTU from which all of a port's follow that a model states.
     Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
+    Group { name: "profile", options: &["--devices", "rxe,limited"], tests: profile::PROFILE },
+    Group { name: "profile-limited", options: &["--devices", "limited"], tests: profile::LIMITED },
+    Group { name: "profile-pair", options: &["--devices", "none"], tests: profile::PAIR },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

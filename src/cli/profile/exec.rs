@@ -12,7 +12,7 @@ use super::super::session::Session;
 use super::super::{UsageError, exit, values};
 use super::export::{ForEngine, make};
 use super::{ProfileFile, check, load};
-use crate::profile::export::PartKind;
+use crate::profile::export::{ExportError, PartKind};
 
 /// Arguments of `profile exec`.
 #[derive(Debug, Args)]
@@ -43,9 +43,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let file = &arguments.profile.profile;
     let profile = load(file)?;
-    let Some(found) = make(session, &profile, &arguments.engine, arguments.allow_failing)? else {
-        say("rdmadoctor: not started; --allow-failing starts it all the same");
-        return Ok(exit::FAILED);
+    let found = match make(session, &profile, &arguments.engine, arguments.allow_failing)? {
+        Ok(found) => found,
+        Err(error) => {
+            let hint = if matches!(error, ExportError::Impossible { .. }) { "; --allow-failing starts it all the same" } else { "" };
+            say(&format!("rdmadoctor: {error}\nrdmadoctor: not started{hint}"));
+            return Ok(exit::FAILED);
+        }
     };
     let checked = check::compare(session, file, &profile, arguments.within)?;
     // What other engines meet does not concern this one.

@@ -61,7 +61,13 @@ pub struct Arguments {
 /// Exports; exit code 1 where no setting makes the engine work.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let profile = load(&arguments.profile.profile)?;
-    let Some(found) = make(session, &profile, &arguments.engine, false)? else { return Ok(exit::FAILED) };
+    let found = match make(session, &profile, &arguments.engine, false)? {
+        Ok(found) => found,
+        Err(error) => {
+            say(&format!("rdmadoctor: {error}"));
+            return Ok(exit::FAILED);
+        }
+    };
     if let Some(name) = &arguments.config_map {
         session.print_text(&config_map(&found, name, &profile.host.name, &profile.created))?;
         return Ok(exit::OK);
@@ -90,8 +96,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// Makes an export and writes its files where that is asked; `None` after telling why there is none.
-pub(super) fn make(session: &Session, profile: &Profile, engine: &ForEngine, force: bool) -> anyhow::Result<Option<Export>> {
+/// Makes an export and writes its files where that is asked, or says why there is none.
+pub(super) fn make(
+    session: &Session,
+    profile: &Profile,
+    engine: &ForEngine,
+    force: bool,
+) -> anyhow::Result<Result<Export, ExportError>> {
     of_this_host(session, profile)?;
     let catalog = Catalog::load(engine.catalog.as_deref())?;
     let devices = facts::collect(&host::rdma::read(&session.root()), None);
@@ -107,15 +118,12 @@ pub(super) fn make(session: &Session, profile: &Profile, engine: &ForEngine, for
     let found = match export(profile, &devices, &catalog, &wanted) {
         Ok(found) => found,
         Err(ExportError::Usage(why)) => return Err(UsageError(why).into()),
-        Err(error) => {
-            say(&format!("rdmadoctor: {error}"));
-            return Ok(None);
-        }
+        Err(error) => return Ok(Err(error)),
     };
     if let Some(directory) = &directory {
         for part in &found.parts {
             save(&directory.join(&part.file), &part.text)?;
         }
     }
-    Ok(Some(found))
+    Ok(Ok(found))
 }
