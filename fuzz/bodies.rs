@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rdmadoctor::capture;
 use rdmadoctor::catalog::{Catalog, DeviceModel, Engine, HostModel};
 use rdmadoctor::facts::Devices;
 use rdmadoctor::profile::export::{Wanted, export, names};
@@ -65,4 +66,40 @@ pub fn profile_file(text: &str) {
             let _ = export(&profile, &devices, &catalog, &Wanted { name, ..Wanted::default() });
         }
     }
+}
+
+/// A capture: whatever the bytes, an answer; and what is accepted can be written and read again.
+pub fn capture_file(bytes: &[u8]) {
+    // Both as it is and as what a file would hold, or hardly any input would get beyond the compression.
+    let _ = capture::parse_file(bytes);
+    if let Ok(capture) = capture::parse_document(bytes) {
+        let again = capture::compress(&capture).ok().map(|file| capture::parse_file(&file));
+        assert!(again.is_some_and(|again| again.is_ok()));
+        if let Ok(redactor) = capture::Redactor::new(&["fuzz-host.example.com".to_owned()]) {
+            assert!(capture.redacted(redactor).is_ok());
+        }
+    }
+}
+
+/// A policy: whatever the text, an answer.
+pub fn policy(text: &str) {
+    let _ = rdmadoctor::checks::Policy::parse(Path::new("fuzz.yaml"), text);
+}
+
+/// A line of the kernel's log: whatever it says, an answer, which can be written and read.
+pub fn log_line(text: &str) {
+    if let Some(event) = rdmadoctor::host::log::classify(text) {
+        let json = serde_json::to_string(&event).expect("it is plain data");
+        assert_eq!(serde_json::from_str::<rdmadoctor::host::log::Event>(&json).ok(), Some(event));
+    }
+}
+
+/// The configuration space of a PCI function: whatever the bytes, an answer.
+pub fn config_space(bytes: &[u8]) {
+    let _ = rdmadoctor::host::pcie::config::parse(&mut std::io::Cursor::new(bytes));
+}
+
+/// Vital product data: whatever the bytes, an answer.
+pub fn vital_product_data(bytes: &[u8]) {
+    let _ = rdmadoctor::host::vpd::parse(bytes);
 }

@@ -3,6 +3,8 @@
 //! Without the default features there is [`profile`] alone: the types of a transfer profile, for engines that read one.
 
 #[cfg(feature = "doctor")]
+pub mod capture;
+#[cfg(feature = "doctor")]
 pub mod catalog;
 #[cfg(feature = "doctor")]
 pub mod checks;

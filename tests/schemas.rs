@@ -33,6 +33,12 @@ fn documents() {
     document::<rdmadoctor::compat::Compat>("compat-1");
     document::<rdmadoctor::facts::Topo>("topo-1");
     document::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+    document::<rdmadoctor::cli::Written>("capture-written-1");
+}
+
+#[test]
+fn captures() {
+    check::<rdmadoctor::capture::Capture>("capture-1");
 }
 
 #[test]

@@ -105,8 +105,7 @@ impl Draft<'_> {
             .map(|(value, file)| Proven { value, evidence: self.book.add(EvidenceKind::File, format!("{file} says {value}")) });
         let report = self.examined.reports.iter().find(|report| report.device == *name);
         let qp = report.map_or_else(QueuePairs::default, |report| self.queue_pairs(&entry, report));
-        let cq_depth =
-            qp.recommended.as_ref().map(|request| Proven { value: request.value.cq_depth, evidence: request.evidence.clone() });
+        let cq_depth = qp.recommended.as_ref().map(|request| Proven { value: request.value.cq_depth, evidence: request.evidence.clone() });
         if report.is_none() {
             let why = device.problem.as_ref().map_or("no queue pair was tried", |problem| problem.summary.as_str());
             self.lack(&format!("{entry}/qp"), why.to_owned());
@@ -155,10 +154,8 @@ impl Draft<'_> {
         };
         let limits = report.bounds.iter().filter_map(|bound| self.limit(entry, &report.device, &base.request, bound)).collect();
         let found = self.examined.recommended.iter().find(|(device, _, _)| *device == report.device);
-        let recommended = found.map(|(device, request, outcome)| Proven {
-            value: request.into(),
-            evidence: self.book.attempt(device, request, outcome),
-        });
+        let recommended =
+            found.map(|(device, request, outcome)| Proven { value: request.into(), evidence: self.book.attempt(device, request, outcome) });
         if recommended.is_none() {
             self.lack(&format!("{entry}/qp/recommended"), "no request in the range of engines was granted as a whole".to_owned());
         }
@@ -192,7 +189,13 @@ impl Draft<'_> {
             let error = crate::verbs::CallError { call: call.to_owned(), object: device.to_owned(), errno };
             self.book.attempt(device, &request, &Outcome::Refused { error })
         });
-        Some(Limit { parameter: parameter.name().to_owned(), accepted, refused: refused.map(|(value, _)| value), evidence, refused_evidence })
+        Some(Limit {
+            parameter: parameter.name().to_owned(),
+            accepted,
+            refused: refused.map(|(value, _)| value),
+            evidence,
+            refused_evidence,
+        })
     }
 
     fn connection(&mut self, entry: &str, port: u32, report: &DeviceReport) -> Option<Connection> {
@@ -272,7 +275,10 @@ impl Draft<'_> {
                 nics,
                 evidence: self.book.add(
                     EvidenceKind::File,
-                    format!("the PCI tree in /sys/bus/pci/devices: {}{notes}", gpu.path.bridges.iter().chain([&gpu.address]).cloned().collect::<Vec<_>>().join(" > ")),
+                    format!(
+                        "the PCI tree in /sys/bus/pci/devices: {}{notes}",
+                        gpu.path.bridges.iter().chain([&gpu.address]).cloned().collect::<Vec<_>>().join(" > ")
+                    ),
                 ),
             });
         }
@@ -290,18 +296,34 @@ impl Draft<'_> {
             self.lack(&entry, format!("it was not tried on {}", device.name));
         }
         // A setting is proven by the attempt whose parameter it changes, on a device that works with it.
-        let settings = if verdict == EngineVerdict::WorksWithSettings || devices.iter().any(|one| one.verdict == EngineVerdict::WorksWithSettings) {
-            trial.settings.iter().filter_map(|(setting, value)| {
-                let proof = trial.devices.iter().filter(|device| device.verdict == EngineVerdict::WorksWithSettings).find_map(|device| {
-                    let found = device.attempts.iter().find(|(ask, _, _)| ask.settings.iter().any(|own| own.name == setting.name))?;
-                    Some(self.book.attempt(&device.device, &found.1, &found.2))
-                })?;
-                Some(EngineSetting { name: setting.name.clone(), value: value.clone(), kind: setting.kind.clone(), evidence: proof })
-            }).collect()
+        let settings = if verdict == EngineVerdict::WorksWithSettings
+            || devices.iter().any(|one| one.verdict == EngineVerdict::WorksWithSettings)
+        {
+            trial
+                .settings
+                .iter()
+                .filter_map(|(setting, value)| {
+                    let proof =
+                        trial.devices.iter().filter(|device| device.verdict == EngineVerdict::WorksWithSettings).find_map(|device| {
+                            let found =
+                                device.attempts.iter().find(|(ask, _, _)| ask.settings.iter().any(|own| own.name == setting.name))?;
+                            Some(self.book.attempt(&device.device, &found.1, &found.2))
+                        })?;
+                    Some(EngineSetting { name: setting.name.clone(), value: value.clone(), kind: setting.kind.clone(), evidence: proof })
+                })
+                .collect()
         } else {
             Vec::new()
         };
+        // What keeps queue pairs from being connected has to be mended whatever the release.
         let mut remedies: Vec<String> = Vec::new();
+        let reports = if trial.connect == Some(Connect::Oob) { self.examined.reports } else { &[] };
+        let connections = reports.iter().filter_map(|report| report.connection.as_ref());
+        for next in connections.filter(|one| one.refused.is_some()).filter_map(|one| one.cause.as_ref()?.next_step.as_ref()) {
+            if !remedies.contains(next) {
+                remedies.push(next.clone());
+            }
+        }
         for device in trial.devices.iter().filter(|device| device.verdict == EngineVerdict::Fails) {
             for remedy in &device.remedies {
                 if !remedies.contains(remedy) {
@@ -327,11 +349,13 @@ impl Draft<'_> {
             && let Some(refused) = &connection.refused
         {
             let cause = connection.cause.as_ref().map_or_else(|| refused.clone(), |cause| format!("{} ({refused})", cause.summary));
-            let next = connection.cause.as_ref().and_then(|cause| cause.next_step.as_ref());
-            let next = next.map_or_else(String::new, |next| format!("; next: {next}"));
             obstacles.push(Obstacle {
-                summary: format!("it cannot be connected without rdma_cm: {cause}{next}"),
-                evidence: self.book.add_of(name, EvidenceKind::Connection, format!("{name}: connected with itself up to {}: {refused}", connection.reached)),
+                summary: format!("its queue pairs come to {} only: {cause}", connection.reached),
+                evidence: self.book.add_of(
+                    name,
+                    EvidenceKind::Connection,
+                    format!("{name}: connected with itself up to {}: {refused}", connection.reached),
+                ),
             });
         }
         let verdict = if obstacles.is_empty() { device.verdict } else { EngineVerdict::Fails };
@@ -341,8 +365,11 @@ impl Draft<'_> {
 
 /// From how many queue pairs on more of them add less than a twentieth; of the throughput of writes to and from host memory.
 fn fewest_queue_pairs(measurements: &[Measurement]) -> Option<Proven<u32>> {
-    let rates: Vec<(&Measurement, f64)> =
-        measurements.iter().filter(|one| one.op == "write" && one.memory == "host").filter_map(|one| Some((one, one.bytes_per_second?))).collect();
+    let rates: Vec<(&Measurement, f64)> = measurements
+        .iter()
+        .filter(|one| one.op == "write" && one.memory == "host")
+        .filter_map(|one| Some((one, one.bytes_per_second?)))
+        .collect();
     let best = rates.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     let enough = rates.iter().filter(|(_, rate)| *rate >= 0.95 * best).min_by_key(|(one, _)| one.queue_pairs)?;
     Some(Proven { value: enough.0.queue_pairs, evidence: enough.0.evidence.clone() })

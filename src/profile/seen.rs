@@ -151,7 +151,10 @@ fn fingerprint(
         }
     }
     for (kind, path) in topology.gpus.iter().map(|gpu| ("gpu", &gpu.path)).chain(topology.nics.iter().map(|nic| ("nic", &nic.path))) {
-        add(format!("pci.{kind}.{}", path.address), Some(path.bridges.iter().chain([&path.address]).cloned().collect::<Vec<_>>().join(" > ")));
+        add(
+            format!("pci.{kind}.{}", path.address),
+            Some(path.bridges.iter().chain([&path.address]).cloned().collect::<Vec<_>>().join(" > ")),
+        );
     }
     let memlock = own.memlock().map(|limit| match limit.soft {
         LimitValue::Unlimited => "unlimited".to_owned(),

@@ -177,14 +177,22 @@ impl Judge<'_> {
         let at = |part: &str| format!("devices/{}/{}/{part}", port.name, port.port);
         let seen = self.now.seen;
         let Some((_, found)) = seen.port(&port.name, port.port) else {
-            self.stale.push(Stale { entry: format!("devices/{}/{}", port.name, port.port), was: "there".to_owned(), is: "no such port".to_owned() });
+            self.stale.push(Stale {
+                entry: format!("devices/{}/{}", port.name, port.port),
+                was: "there".to_owned(),
+                is: "no such port".to_owned(),
+            });
             return;
         };
         if let Some(gid) = &port.gid
             && !found.gids.iter().any(|known| known.gid == gid.value && known.kind == gid.kind)
         {
             let known: Vec<&str> = found.gids.iter().map(|gid| gid.gid.as_str()).collect();
-            self.put(at("gid"), &gid.value, format!("not in the table, which has {}", if known.is_empty() { "nothing".to_owned() } else { known.join(", ") }));
+            self.put(
+                at("gid"),
+                &gid.value,
+                format!("not in the table, which has {}", if known.is_empty() { "nothing".to_owned() } else { known.join(", ") }),
+            );
         }
         if let Some(mtu) = &port.mtu_bytes {
             self.put(at("mtu_bytes"), mtu.value, found.active_mtu_bytes.map_or_else(|| "unknown".to_owned(), |mtu| mtu.to_string()));
@@ -220,9 +228,13 @@ impl Judge<'_> {
         }
         if let Some(memory) = &port.memory {
             let words = |region: u64, locked: Option<u64>| {
-                format!("regions up to {region} bytes, {} may be locked", locked.map_or_else(|| "any number".to_owned(), |bytes| format!("{bytes} bytes")))
+                format!(
+                    "regions up to {region} bytes, {} may be locked",
+                    locked.map_or_else(|| "any number".to_owned(), |bytes| format!("{bytes} bytes"))
+                )
             };
-            let region = seen.verbs(&port.name).and_then(|verbs| verbs.attributes.as_ref()).map_or(0, |attributes| attributes.max_mr_size_bytes);
+            let region =
+                seen.verbs(&port.name).and_then(|verbs| verbs.attributes.as_ref()).map_or(0, |attributes| attributes.max_mr_size_bytes);
             self.put(at("memory"), words(memory.max_region_bytes, memory.memlock_bytes), words(region, seen.limits.memlock_bytes()));
         }
         if !port.measurements.is_empty() {

@@ -56,8 +56,11 @@ fn trial(tried: &[Tried<'_>], index: usize, attempt: &mut dyn FnMut(&str, &QpReq
         .iter()
         .filter_map(|tried| {
             let asks = &tried.groups.get(index)?.asks;
-            let mut reports =
-                tried.report.asks.iter().filter(|report| report.engine.as_ref() == Some(&name) && report.version.as_ref() == Some(&version));
+            let mut reports = tried
+                .report
+                .asks
+                .iter()
+                .filter(|report| report.engine.as_ref() == Some(&name) && report.version.as_ref() == Some(&version));
             Some((tried.report.device.as_str(), asks.iter().filter_map(|ask| Some((ask, reports.next()?))).collect()))
         })
         .collect();
@@ -68,9 +71,9 @@ fn trial(tried: &[Tried<'_>], index: usize, attempt: &mut dyn FnMut(&str, &QpReq
 
 /// Whether settings mend everything that is refused on a device.
 fn can_be_set(asks: &[(&Ask, &AskReport)]) -> bool {
-    asks.iter().filter(|(ask, _)| !ask.optional).all(|(_, report)| {
-        report.verdict == "granted" || report.remedies.iter().any(|remedy| matches!(remedy, Remedy::Settings { .. }))
-    })
+    asks.iter()
+        .filter(|(ask, _)| !ask.optional)
+        .all(|(_, report)| report.verdict == "granted" || report.remedies.iter().any(|remedy| matches!(remedy, Remedy::Settings { .. })))
 }
 
 /// The settings of all queue pairs; of a number, the smallest that any of them needs.
@@ -158,6 +161,10 @@ fn with_settings(request: &QpRequest, ask: &Ask, settings: &[(Setting, String)])
 
 fn obstacle(ask: &Ask, report: &AskReport, outcome: &Outcome) -> String {
     let queue = format!("queue pair `{}`", ask.queue);
+    // Another type is another engine: the other parameters are of no interest then.
+    if wants_another_type(report) {
+        return format!("{queue}: the device has no {} queue pairs; {outcome}", report.request.qp_type);
+    }
     if report.culprits.is_empty() {
         let cause = report.cause.as_ref().map_or_else(String::new, |cause| format!(" ({})", cause.summary));
         return format!("{queue}: {outcome}{cause}");
@@ -166,17 +173,25 @@ fn obstacle(ask: &Ask, report: &AskReport, outcome: &Outcome) -> String {
         .culprits
         .iter()
         .map(|culprit| {
-            let setting = culprit.setting.as_ref().map_or_else(|| "no setting changes it".to_owned(), |setting| format!("{setting} changes it"));
+            let setting =
+                culprit.setting.as_ref().map_or_else(|| "no setting changes it".to_owned(), |setting| format!("{setting} changes it"));
             format!("{}: asked {}, the device accepts {}, {setting}", culprit.parameter, culprit.asked, culprit.accepted)
         })
         .collect();
     format!("{queue}: {}; {outcome}", parts.join("; "))
 }
 
+fn wants_another_type(report: &AskReport) -> bool {
+    report.culprits.iter().any(|culprit| culprit.parameter == Parameter::QpType)
+}
+
 fn remedy_words(report: &AskReport, remedy: &Remedy) -> Option<String> {
     let engine = report.engine.as_deref()?;
     match remedy {
         Remedy::Versions { versions } => Some(format!("{engine} {}: all its queue pairs are granted", versions.join(" or "))),
+        Remedy::NoSetting { .. } if wants_another_type(report) => {
+            Some(format!("an engine that needs no {} queue pairs", report.request.qp_type))
+        }
         Remedy::NoSetting { parameters } => {
             let wanted: Vec<String> = report
                 .culprits

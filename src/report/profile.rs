@@ -84,7 +84,8 @@ fn port_lines(port: &ProfiledPort, style: Style) -> String {
         let rate = one.bytes_per_second.map(|rate| format!("{:.2} GB/s", rate / 1e9));
         let latency = one.p50_us.map(|latency| format!("{latency:.2} us"));
         let values: Vec<String> = [rate, latency].into_iter().flatten().collect();
-        out += &style.entry("measured", &format!("{} {} {} bytes x{}: {}", one.op, one.memory, one.size_bytes, one.queue_pairs, values.join(", ")));
+        out += &style
+            .entry("measured", &format!("{} {} {} bytes x{}: {}", one.op, one.memory, one.size_bytes, one.queue_pairs, values.join(", ")));
     }
     out
 }
@@ -133,7 +134,8 @@ impl Table for ProfileCheck {
             out += &style.entry("changed", &format!("{}: {} -> {}", one.field, word(&one.was), word(&one.is)));
         }
         if style.verbose || self.attempts_left > 0 {
-            out += &style.entry("attempts", &format!("{} made again, {} left to the fingerprint", self.attempts_repeated, self.attempts_left));
+            out +=
+                &style.entry("attempts", &format!("{} made again, {} left to the fingerprint", self.attempts_repeated, self.attempts_left));
         }
         out
     }

@@ -7,6 +7,7 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
 
+use libc::sockaddr;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rdma_sys::*;
 
@@ -98,11 +99,27 @@ table! {
 }
 
 table! {
-    /// Entry points of librdmacm.
+    /// Entry points of librdmacm. `rdma_get_src_port` gives its port in network byte order.
     ConnectionManager;
     required {
         rdma_create_event_channel: fn() -> *mut rdma_event_channel;
         rdma_destroy_event_channel: fn(*mut rdma_event_channel) -> ();
+        rdma_create_id: fn(*mut rdma_event_channel, *mut *mut rdma_cm_id, *mut c_void, rdma_port_space::Type) -> c_int;
+        rdma_destroy_id: fn(*mut rdma_cm_id) -> c_int;
+        rdma_set_option: fn(*mut rdma_cm_id, c_int, c_int, *mut c_void, usize) -> c_int;
+        rdma_bind_addr: fn(*mut rdma_cm_id, *mut sockaddr) -> c_int;
+        rdma_resolve_addr: fn(*mut rdma_cm_id, *mut sockaddr, *mut sockaddr, c_int) -> c_int;
+        rdma_resolve_route: fn(*mut rdma_cm_id, c_int) -> c_int;
+        rdma_create_qp: fn(*mut rdma_cm_id, *mut ibv_pd, *mut ibv_qp_init_attr) -> c_int;
+        rdma_destroy_qp: fn(*mut rdma_cm_id) -> ();
+        rdma_listen: fn(*mut rdma_cm_id, c_int) -> c_int;
+        rdma_connect: fn(*mut rdma_cm_id, *mut rdma_conn_param) -> c_int;
+        rdma_accept: fn(*mut rdma_cm_id, *mut rdma_conn_param) -> c_int;
+        rdma_reject: fn(*mut rdma_cm_id, *const c_void, u8) -> c_int;
+        rdma_disconnect: fn(*mut rdma_cm_id) -> c_int;
+        rdma_get_src_port: fn(*mut rdma_cm_id) -> u16;
+        rdma_get_cm_event: fn(*mut rdma_event_channel, *mut *mut rdma_cm_event) -> c_int;
+        rdma_ack_cm_event: fn(*mut rdma_cm_event) -> c_int;
     }
     optional {}
 }

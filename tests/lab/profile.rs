@@ -124,10 +124,7 @@ fn stale(guest: &mut Guest) {
     assert_eq!(stale_entries(guest, ""), ["devices/rxe1/1/qp/max_inline_data"]);
     // What an engine was refused for is granted now.
     reload(guest, "max_inline_data=256");
-    assert_eq!(
-        stale_entries(guest, ""),
-        ["devices/rxe1/1/qp/max_inline_data", "engines/dlslime/0.0.2.post1", "engines/dlslime/0.1.23"]
-    );
+    assert_eq!(stale_entries(guest, ""), ["devices/rxe1/1/qp/max_inline_data", "engines/dlslime/0.0.2.post1", "engines/dlslime/0.1.23"]);
     reload(guest, "");
 
     let lowered = "ulimit -l 64; setpriv --inh-caps=-ipc_lock --bounding-set=-ipc_lock";
@@ -182,9 +179,7 @@ fn wait_for(guest: &mut Guest, file: &str) -> String {
 fn pair(_: &mut Guest) {
     let directory = tempfile::Builder::new().prefix("rd-wire-").tempdir_in("/tmp").unwrap();
     let wires = ["a", "b"].map(|end| directory.path().join(end).display().to_string());
-    let boot = |own: usize, address: &str| {
-        Guest::boot(&["--devices", "rxe", "--wire", &wires[own], &wires[1 - own], "--address", address])
-    };
+    let boot = |own: usize, address: &str| Guest::boot(&["--devices", "rxe", "--wire", &wires[own], &wires[1 - own], "--address", address]);
     let (mut one, mut other) = (boot(0, "10.79.0.1/24"), boot(1, "10.79.0.2/24"));
     write(&mut one);
     write(&mut other);

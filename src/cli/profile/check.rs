@@ -38,7 +38,7 @@ pub(super) fn compare(session: &Session, file: &Path, profile: &Profile, within:
     let started = Instant::now();
     of_this_host(session, profile)?;
     let mut worker = session.worker()?;
-    let inventory = worker.inventory();
+    let inventory = Session::inventory(&mut worker, None)?;
     let seen = Seen::look(session.host_name(), &session.root(), &inventory);
     let connections = connections(&mut worker, profile);
     let attempts = attempts(&mut worker, profile, &seen, Instant::now() + within);

@@ -38,7 +38,7 @@ pub struct Arguments {
 /// Checks the profile and turns into the command.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("profile exec")?;
-    if let Some(model) = session.model() {
+    if let Some(model) = session.model_name() {
         return Err(UsageError(format!("a command runs on this machine, not on the modelled host {model}: leave --host-model out")).into());
     }
     let file = &arguments.profile.profile;

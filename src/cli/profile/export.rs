@@ -82,7 +82,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let names = || found.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(part) = part else {
-        return Err(UsageError(format!("{} has no part `{}`; it has {}", found.engine, arguments.part.as_deref().unwrap_or_default(), names())).into());
+        return Err(UsageError(format!(
+            "{} has no part `{}`; it has {}",
+            found.engine,
+            arguments.part.as_deref().unwrap_or_default(),
+            names()
+        ))
+        .into());
     };
     session.print_text(&part.text)?;
     if !session.quiet() {
@@ -97,12 +103,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// Makes an export and writes its files where that is asked, or says why there is none.
-pub(super) fn make(
-    session: &Session,
-    profile: &Profile,
-    engine: &ForEngine,
-    force: bool,
-) -> anyhow::Result<Result<Export, ExportError>> {
+pub(super) fn make(session: &Session, profile: &Profile, engine: &ForEngine, force: bool) -> anyhow::Result<Result<Export, ExportError>> {
     of_this_host(session, profile)?;
     let catalog = Catalog::load(engine.catalog.as_deref())?;
     let devices = facts::collect(&host::rdma::read(&session.root()), None);

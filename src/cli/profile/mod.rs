@@ -90,6 +90,7 @@ impl Table for ProfileValidation {
 
 /// Runs an action on profiles.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.no_capture("profile", "is about this host's devices and files of its own")?;
     match &arguments.action {
         Action::Write(arguments) => write::run(session, arguments),
         Action::Show { profile } => {
@@ -139,7 +140,7 @@ fn load(file: &Path) -> Result<Profile, UsageError> {
 
 /// Refuses to compare a profile with a host that it cannot belong to.
 fn of_this_host(session: &Session, profile: &Profile) -> Result<(), UsageError> {
-    match (profile.host.model.as_deref(), session.model()) {
+    match (profile.host.model.as_deref(), session.model_name()) {
         (Some(model), Some(shown)) if model == shown => Ok(()),
         (None, None) => Ok(()),
         (Some(model), _) => Err(UsageError(format!("the profile is of the modelled host {model}: give --host-model {model}"))),

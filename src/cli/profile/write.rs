@@ -43,10 +43,13 @@ const MOST_ATTEMPTS: u64 = 20_000;
 /// Tries, writes, tells.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("profile write")?;
-    let output = match (&arguments.output, session.model()) {
+    let output = match (&arguments.output, session.model_name()) {
         (Some(output), _) => output.clone(),
         (None, Some(_)) => {
-            return Err(UsageError("a model's profile does not belong where engines look for this host's: give -o FILE, or -o -".to_owned()).into());
+            return Err(UsageError(
+                "a model's profile does not belong where engines look for this host's: give -o FILE, or -o -".to_owned(),
+            )
+            .into());
         }
         (None, None) => PathBuf::from(DEFAULT_FILE),
     };
@@ -61,7 +64,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         return Ok(exit::INTERRUPTED);
     }
     let text = profile.to_yaml()?;
-    if output == PathBuf::from("-") {
+    if output == "-" {
         session.print_text(&text)?;
     } else {
         let saved = save(&output, &text);
@@ -101,7 +104,7 @@ fn examine(session: &Session, arguments: &Arguments, catalog: &Catalog, engines:
     let mut worker = session.worker()?;
     let root = session.root();
     progress.at("asking the verbs library");
-    let inventory = worker.inventory();
+    let inventory = Session::inventory(&mut worker, None)?;
     let seen = Seen::look(session.host_name(), &root, &inventory);
     let usable: Vec<&Device> =
         seen.devices.devices.iter().filter(|device| device.problem.is_none() && seen.verbs(&device.name).is_some()).collect();
@@ -151,7 +154,7 @@ fn examine(session: &Session, arguments: &Arguments, catalog: &Catalog, engines:
     let at = jiff::Timestamp::now().round(jiff::Unit::Second).context("cannot tell the time")?.to_string();
     Ok(assemble(&Examined {
         seen: &seen,
-        model: session.model(),
+        model: session.model_name(),
         at: &at,
         reports: &reports,
         recommended: &recommended,

@@ -177,12 +177,7 @@ pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &
     })
 }
 
-fn find_engine<'a>(
-    profile: &'a Profile,
-    catalog: &Catalog,
-    name: &str,
-    version: Option<&str>,
-) -> Result<&'a ProfiledEngine, ExportError> {
+fn find_engine<'a>(profile: &'a Profile, catalog: &Catalog, name: &str, version: Option<&str>) -> Result<&'a ProfiledEngine, ExportError> {
     let known: Vec<&ProfiledEngine> = profile.engines.iter().filter(|engine| engine.name == name).collect();
     let usage = |error: crate::catalog::CatalogError| ExportError::Usage(error.to_string());
     let release = match version {
@@ -193,7 +188,9 @@ fn find_engine<'a>(
     };
     known.into_iter().find(|engine| engine.version == release).ok_or_else(|| {
         let wanted = if release.is_empty() { name.to_owned() } else { format!("{name}@{release}") };
-        ExportError::Usage(format!("the profile has no verdict on {wanted}; write it again with `rdmadoctor profile write --engine {wanted}`"))
+        ExportError::Usage(format!(
+            "the profile has no verdict on {wanted}; write it again with `rdmadoctor profile write --engine {wanted}`"
+        ))
     })
 }
 
@@ -203,7 +200,8 @@ fn usable<'a>(profile: &'a Profile, devices: &Devices, engine: &'a ProfiledEngin
     let mut reasons = Vec::new();
     for device in &engine.devices {
         let works = matches!(device.verdict, EngineVerdict::Works | EngineVerdict::WorksWithSettings);
-        if !works && !(force && device.verdict == EngineVerdict::Fails) {
+        let is_forced = force && device.verdict == EngineVerdict::Fails;
+        if !works && !is_forced {
             let words: Vec<&str> = device.obstacles.iter().map(|obstacle| obstacle.summary.as_str()).collect();
             let words = if words.is_empty() { "it was not tried".to_owned() } else { words.join("; ") };
             reasons.push(format!("{}: {words}", device.name));
@@ -228,7 +226,9 @@ fn usable<'a>(profile: &'a Profile, devices: &Devices, engine: &'a ProfiledEngin
 fn every<'a>(profile: &'a Profile, devices: &Devices) -> Result<Vec<Nic<'a>>, ExportError> {
     let ports = profile.devices.iter().filter(|port| port.state.as_deref() == Some("active"));
     let nics: Vec<Nic<'a>> = ports
-        .map(|port| Ok(Nic { port, gid_index: resolve(devices, port)?, evidence: port.gid.iter().map(|gid| gid.evidence.clone()).collect() }))
+        .map(|port| {
+            Ok(Nic { port, gid_index: resolve(devices, port)?, evidence: port.gid.iter().map(|gid| gid.evidence.clone()).collect() })
+        })
         .collect::<Result<_, ExportError>>()?;
     if nics.is_empty() {
         let reasons = vec!["it has no RDMA device with an active port".to_owned()];
@@ -247,7 +247,10 @@ fn resolve(devices: &Devices, port: &ProfiledPort) -> Result<Option<u32>, Export
     let found = devices.devices.iter().find(|device| device.name == port.name);
     let found = found.and_then(|device| device.ports.iter().find(|known| known.port == port.port));
     let Some(found) = found else {
-        return Err(ExportError::Elsewhere(format!("this host has no {} port {}: the profile is of another host or time", port.name, port.port)));
+        return Err(ExportError::Elsewhere(format!(
+            "this host has no {} port {}: the profile is of another host or time",
+            port.name, port.port
+        )));
     };
     match found.gids.iter().find(|known| known.gid == gid.value && known.kind == gid.kind) {
         Some(known) => Ok(Some(known.index)),
@@ -360,7 +363,12 @@ impl<'a> Context<'a> {
         let class = self.nics.first()?.port.traffic_class.as_ref()?;
         let is_shared = self.nics.iter().all(|nic| nic.port.traffic_class.as_ref().is_some_and(|other| other.value == class.value));
         let why = "the traffic class that the host sets".to_owned();
-        is_shared.then(|| SettingLine { name: name.to_owned(), value: class.value.to_string(), why, evidence: vec![class.evidence.clone()] })
+        is_shared.then(|| SettingLine {
+            name: name.to_owned(),
+            value: class.value.to_string(),
+            why,
+            evidence: vec![class.evidence.clone()],
+        })
     }
 
     /// The engine's settings that attempts proved, of one kind.
@@ -411,8 +419,12 @@ impl<'a> Context<'a> {
         }
         for gpu in &self.profile.gpus {
             let near = self.nearest(gpu);
-            let far: Vec<Nic<'_>> =
-                self.ranked(gpu).into_iter().map(|(nic, _)| nic).filter(|nic| near.iter().all(|one| one.port.name != nic.port.name)).collect();
+            let far: Vec<Nic<'_>> = self
+                .ranked(gpu)
+                .into_iter()
+                .map(|(nic, _)| nic)
+                .filter(|nic| near.iter().all(|one| one.port.name != nic.port.name))
+                .collect();
             matrix.insert(format!("cuda:{}", gpu.index), serde_json::json!([names(near.iter().collect()), names(far.iter().collect())]));
         }
         matrix.into()
@@ -428,6 +440,8 @@ impl<'a> Context<'a> {
         let profile = self.profile;
         let first = profile.gpus.first()?.path.as_ref()?;
         let all = profile.gpus.iter().map(|gpu| gpu.path.as_ref()).collect::<Option<Vec<_>>>()?;
-        all.iter().all(|path| path.kind == first.kind).then(|| (first.kind.as_str(), all.iter().map(|path| path.evidence.clone()).collect()))
+        all.iter()
+            .all(|path| path.kind == first.kind)
+            .then(|| (first.kind.as_str(), all.iter().map(|path| path.evidence.clone()).collect()))
     }
 }

@@ -15,7 +15,12 @@ pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
     };
     parts.push(context.json_part("topology", TOPOLOGY, &context.priority_matrix(), vec![topology]));
     let store = serde_json::json!({"protocol": "rdma", "device_name": context.device_names().join(",")});
-    parts.push(context.json_part("store", "mooncake.json", &store, vec![context.devices_line("device_name", context.device_names().join(","))]));
+    parts.push(context.json_part(
+        "store",
+        "mooncake.json",
+        &store,
+        vec![context.devices_line("device_name", context.device_names().join(","))],
+    ));
     Ok(parts)
 }
 

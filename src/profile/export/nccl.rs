@@ -11,8 +11,5 @@ pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
     lines.extend(context.gid_line("NCCL_IB_GID_INDEX"));
     lines.extend(context.traffic_class_line("NCCL_IB_TC"));
     lines.extend(context.engine_lines("env"));
-    Ok(vec![
-        context.part("conf", "nccl.conf", PartKind::Conf, lines.clone()),
-        context.part("env", "nccl.env", PartKind::Env, lines),
-    ])
+    Ok(vec![context.part("conf", "nccl.conf", PartKind::Conf, lines.clone()), context.part("env", "nccl.env", PartKind::Env, lines)])
 }

@@ -26,6 +26,11 @@ pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
     lines.extend(keys.clone());
     Ok(vec![
         context.json_part("backend", "nixl-backend.json", &document, lines),
-        context.part("env", "nixl.env", PartKind::Env, [vec![context.devices_line("UCX_NET_DEVICES", context.device_ports().join(","))], keys].concat()),
+        context.part(
+            "env",
+            "nixl.env",
+            PartKind::Env,
+            [vec![context.devices_line("UCX_NET_DEVICES", context.device_ports().join(","))], keys].concat(),
+        ),
     ])
 }

@@ -73,7 +73,10 @@ impl Part {
         for line in &self.settings {
             let is_name = line.name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c)) && !line.name.is_empty();
             if !is_name || line.value.chars().any(char::is_control) {
-                return Err(ExportError::Usage(format!("the profile has a setting that cannot be written: {:?}={:?}", line.name, line.value)));
+                return Err(ExportError::Usage(format!(
+                    "the profile has a setting that cannot be written: {:?}={:?}",
+                    line.name, line.value
+                )));
             }
         }
         Ok(())

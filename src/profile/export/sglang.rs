@@ -10,7 +10,10 @@ pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
         return Err(ExportError::Impossible {
             engine: "sglang".to_owned(),
             reasons: vec!["the profile lists no GPU, and SGLang's file is a map of GPUs to NICs".to_owned()],
-            remedies: vec![format!("without GPUs pass the devices by name: --disaggregation-ib-device {}", context.device_names().join(","))],
+            remedies: vec![format!(
+                "without GPUs pass the devices by name: --disaggregation-ib-device {}",
+                context.device_names().join(",")
+            )],
         });
     }
     let mut map = serde_json::Map::new();

@@ -7,10 +7,7 @@ use super::{Context, ExportError, Part, PartKind, SettingLine};
 
 pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
     let lines = lines(context);
-    Ok(vec![
-        context.part("conf", "ucx.conf", PartKind::Conf, lines.clone()),
-        context.part("env", "ucx.env", PartKind::Env, lines),
-    ])
+    Ok(vec![context.part("conf", "ucx.conf", PartKind::Conf, lines.clone()), context.part("env", "ucx.env", PartKind::Env, lines)])
 }
 
 /// The keys with their prefix.

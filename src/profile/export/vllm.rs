@@ -21,7 +21,12 @@ pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
         evidence: Vec::new(),
     };
     Ok(vec![
-        context.json_part("kv-transfer-config", "vllm-kv-transfer.json", &document, vec![context.devices_line("device_name", devices.clone()), role]),
+        context.json_part(
+            "kv-transfer-config",
+            "vllm-kv-transfer.json",
+            &document,
+            vec![context.devices_line("device_name", devices.clone()), role],
+        ),
         context.part("env", "vllm.env", PartKind::Env, mooncake::lines(context)),
     ])
 }
