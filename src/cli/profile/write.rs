@@ -64,7 +64,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         return Ok(exit::INTERRUPTED);
     }
     let text = profile.to_yaml()?;
-    if output == "-" {
+    if output.as_os_str() == "-" {
         session.print_text(&text)?;
     } else {
         let saved = save(&output, &text);
