@@ -10,5 +10,6 @@ pub mod qp;
 pub mod report;
 pub mod request;
 pub mod sim;
+pub mod transfer;
 pub mod verbs;
 pub mod worker;

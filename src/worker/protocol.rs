@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outcome, QpRequest};
 use crate::sim::SimConfig;
+use crate::transfer;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
 /// Which implementation of verbs the child uses.
@@ -31,6 +32,8 @@ pub(super) enum Request {
     Count { provider: Provider, device: String, request: QpRequest, ceiling: u32 },
     /// Make a queue pair and connect it with itself.
     Connect { provider: Provider, device: String, port: u8, request: QpRequest },
+    /// Move data.
+    Transfer { provider: Provider, command: transfer::Command },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +46,7 @@ pub(super) enum Reply {
     Counting,
     Counted(Counted),
     Connected(Connected),
+    Transfer(transfer::Answer),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.
     CannotStart(OpenDevice),
 }
