@@ -1,5 +1,6 @@
 //! Says why RDMA does not work on a host, and what would.
 
+pub mod bench;
 pub mod catalog;
 pub mod checks;
 pub mod cli;

@@ -191,7 +191,7 @@ impl Link {
             let batch = (depth / 8).clamp(1, 32);
             let header = if self.plan.transport == Transport::Ud { DATAGRAM_HEADER } else { 0 };
             let base = start(region.length(), true) - header;
-            let places = places(receive.size_bytes as usize, region.length(), receive.spread, receive.shift_bytes as usize, batch, batch);
+            let places = places(receive.size_bytes as usize, region.length(), receive.touch, receive.shift_bytes as usize, batch, batch);
             let places: Vec<usize> = places.into_iter().map(|place| place + base).collect();
             let id = self.queue_pairs.len() as u64;
             let size = receive.size_bytes + header as u32;

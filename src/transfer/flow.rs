@@ -53,7 +53,7 @@ pub fn ring(link: &Link, region: &Region, plan: &RunPlan, index: usize, signal_c
     let reads = plan.operation == Operation::Read;
     let batch = plan.batch.clamp(1, plan.depth.max(1)) as usize;
     let unit = batch * signal_chains.max(1);
-    let places = places(plan.size_bytes as usize, region.length(), plan.spread, plan.shift_bytes as usize, unit, unit);
+    let places = places(plan.size_bytes as usize, region.length(), plan.touch, plan.shift_bytes as usize, unit, unit);
     // A read brings the other side's outgoing data into the own incoming half; a write the reverse.
     let (local, remote) = (start(region.length(), reads), start(link.remote.2 as usize, !reads));
     let offsets: Vec<(usize, u64)> = places.iter().map(|place| (local + place, *place as u64)).collect();

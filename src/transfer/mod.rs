@@ -17,7 +17,7 @@ mod watch;
 
 pub use plan::{
     Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd,
-    RunKind, RunPlan, RunResult, StageFacts, StagePlan, Transport,
+    RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport,
 };
 pub use layout::LEAD;
 pub use serve::{Ends, Manager};

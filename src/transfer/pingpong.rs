@@ -51,7 +51,7 @@ impl<'a> Pong<'a> {
         let header = if link.plan.transport == Transport::Ud { DATAGRAM_HEADER as u32 } else { 0 };
         // Where each message's last byte lies, relative to the data of a half; the same on both sides.
         let size = plan.size_bytes as usize;
-        let last_byte = places(size, region.length(), plan.spread, plan.shift_bytes as usize, signal as usize, signal as usize);
+        let last_byte = places(size, region.length(), plan.touch, plan.shift_bytes as usize, signal as usize, signal as usize);
         for place in &last_byte {
             // What an earlier run has left may look like a message.
             region.store(start(region.length(), true) + place + size.max(1) - 1, 0);

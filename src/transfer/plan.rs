@@ -74,6 +74,18 @@ pub enum Connect {
     Cm,
 }
 
+/// Which memory messages touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Touch {
+    /// One place.
+    One,
+    /// One page, or one place for what is larger.
+    Hot,
+    /// All of it.
+    Spread,
+}
+
 /// What an end keeps while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagePlan {
@@ -119,8 +131,8 @@ pub struct ReceivePlan {
     pub size_bytes: u32,
     /// Bytes between the beginning of the memory and where messages go, for unaligned ones.
     pub shift_bytes: u32,
-    /// Whether messages go all over the memory.
-    pub spread: bool,
+    /// Where in memory messages go.
+    pub touch: Touch,
     /// How many on each queue pair.
     pub depth: u32,
 }
@@ -222,8 +234,8 @@ pub struct RunPlan {
     pub size_bytes: u32,
     /// Bytes between the beginning of the memory and the message, on both sides.
     pub shift_bytes: u32,
-    /// Whether messages lie all over the memory.
-    pub spread: bool,
+    /// Where in memory messages lie.
+    pub touch: Touch,
     /// Requests under way on each queue pair.
     pub depth: u32,
     /// Requests posted at once.

@@ -15,7 +15,7 @@ use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunRes
 use crate::verbs::{ConnectionManager, Verbs};
 
 /// How to get at librdmacm, which only connections by rdma_cm need.
-pub type Manager = dyn Fn() -> Result<Arc<ConnectionManager>, String>;
+pub type Manager<'a> = dyn Fn() -> Result<Arc<ConnectionManager>, String> + 'a;
 
 /// The ends of connections in this process.
 #[derive(Default)]
@@ -26,14 +26,14 @@ pub struct Ends {
 
 impl Ends {
     /// Does one command. A failure leaves the ends open; the next link replaces broken queue pairs.
-    pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager, command: &Command, host: &mut dyn Host) -> Answer {
+    pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Answer {
         self.work(verbs, manager, command, host).unwrap_or_else(|trouble| {
             let evidence = self.ends.values().flat_map(End::evidence).collect();
             Answer::Failed(Box::new(Failure { trouble, evidence }))
         })
     }
 
-    fn work(&mut self, verbs: &Arc<Verbs>, manager: &Manager, command: &Command, host: &mut dyn Host) -> Result<Answer, Trouble> {
+    fn work(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Result<Answer, Trouble> {
         match command {
             Command::Open(end, plan) => {
                 self.ends.remove(end);

@@ -1,0 +1,24 @@
+//! `ping` and `bw`: two ends of connections, what is chosen for them, what is measured, and what it means.
+
+mod address;
+mod causes;
+mod counters;
+mod document;
+mod measure;
+mod pair;
+mod settings;
+mod side;
+mod statistics;
+mod verify;
+
+pub use address::{Choice, choose};
+pub use document::{
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Notice, Verification,
+};
+pub use causes::explain;
+pub use counters::Watched;
+pub use measure::{Done, Measurement, measure};
+pub use pair::{EndChoice, Pair};
+pub use settings::Settings;
+pub use side::{BenchError, Side, Who};
+pub use statistics::{Latencies, Spread};
