@@ -18,8 +18,9 @@ const RAMP: [(u32, u32); 9] = [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (32, 8),
 const BEGIN: usize = 4;
 /// How long a step of the ramp lasts.
 const STEP_MS: u64 = 20;
-/// How much more the next step must bring for the ramp to go on.
+/// How much more a step must bring, and how many in a row may bring less, for the ramp to go on.
 const GAIN: f64 = 1.02;
+const FLAT: u32 = 2;
 /// How long data that is under way may take when the time of a run is up, as a part of the run.
 const DRAIN_PART: f64 = 0.25;
 /// Receives for each send that may be under way: a receiver that is scheduled late is not seen as not ready.
@@ -39,6 +40,8 @@ pub struct Measurement<'a> {
     pub stop: &'a dyn Fn() -> bool,
     /// Explains a failure.
     pub explain: &'a dyn Fn(&BenchError) -> FailureReport,
+    /// Whether the process that had the ends is gone.
+    pub is_lost: bool,
 }
 
 /// What a run uses.
@@ -75,6 +78,12 @@ pub fn measure(pair: &mut Pair<'_>, kind: RunKind, measurement: &mut Measurement
 }
 
 impl Measurement<'_> {
+    /// Explains an error, and notes whether the process of both ends is gone with it.
+    fn told(&mut self, error: &BenchError) -> FailureReport {
+        self.is_lost |= matches!(error, BenchError::Worker(_));
+        (self.explain)(error)
+    }
+
     fn arrives(&self, operation: Operation) -> bool {
         operation == Operation::Send || (self.settings.immediate && operation == Operation::Write)
     }
@@ -110,11 +119,18 @@ impl Measurement<'_> {
     fn one(&mut self, pair: &mut Pair<'_>, kind: RunKind, operation: Operation, size: u64, each: &mut dyn FnMut(Done)) {
         let mut verification = None;
         let mut failure = None;
+        if self.is_lost {
+            // The child that had both ends is gone; a new one may have more luck with the next step.
+            match pair.open() {
+                Ok(facts) => (self.facts, self.is_lost) = (facts, false),
+                Err(error) => failure = Some((self.explain)(&error)),
+            }
+        }
         let mut link = self.link(kind, operation, size, Touch::Hot);
-        if self.settings.verify {
+        if self.settings.verify && failure.is_none() {
             match verify(pair, self.settings, &link, operation, size) {
                 Ok(verified) => verification = Some(verified),
-                Err(error) => failure = Some((self.explain)(&error)),
+                Err(error) => failure = Some(self.told(&error)),
             }
         }
         let touches: &[(bool, Touch, Buffer)] =
@@ -129,7 +145,7 @@ impl Measurement<'_> {
                     if row.failure.is_none()
                         && let Err(error) = self.bandwidth(pair, &link, *touch, &mut row)
                     {
-                        row.failure = Some((self.explain)(&error));
+                        row.failure = Some(self.told(&error));
                     }
                     each(Done::Bandwidth(Box::new(row)));
                 }
@@ -228,7 +244,7 @@ impl Measurement<'_> {
         if row.failure.is_none()
             && let Err(error) = self.to_and_fro(pair, link, &mut row)
         {
-            row.failure = Some((self.explain)(&error));
+            row.failure = Some(self.told(&error));
         }
         row
     }
@@ -340,15 +356,15 @@ fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPla
     let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(1, link.send_depth);
     let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest).collect();
     let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
-    let mut best = (single, 0.0);
+    let (mut best, mut flat) = ((single, 0.0), 0);
     for (depth, chain) in &steps[begin..] {
         let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), inline: can_inline };
         let (rate, _) = try_one(way, Limit::TimeMs(STEP_MS))?;
-        let gain = rate / best.1;
+        flat = if rate < best.1 * GAIN { flat + 1 } else { 0 };
         if rate > best.1 {
             best = (way, rate);
         }
-        if gain < GAIN {
+        if flat == FLAT {
             break;
         }
     }

@@ -1,11 +1,14 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
+mod bw;
 mod caps;
 mod catalog;
 mod compat;
 mod devices;
+mod ends;
 mod explain;
 mod modules;
+mod ping;
 mod probe;
 mod progress;
 mod qp_matrix;
@@ -104,6 +107,10 @@ enum Command {
     Explain(explain::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
+    /// Latency of write, read and send, with every percentile.
+    Ping(ping::Arguments),
+    /// Bandwidth of write, read and send, verified and explained.
+    Bw(bw::Arguments),
     /// Engines against device families, offline, from models.
     Compat(compat::Arguments),
     /// Device, engine and host files.
@@ -125,8 +132,12 @@ pub fn run() -> ExitCode {
         }
     };
     // Told before the work is done, not after.
-    let basic_only = !matches!(cli.command, Command::Probe(_));
-    let result = Session::new(cli.global, basic_only).and_then(|session| {
+    let formats: &[Format] = match cli.command {
+        Command::Probe(_) => &[Format::Junit, Format::Github, Format::Prometheus, Format::Markdown],
+        Command::Ping(_) | Command::Bw(_) => &[Format::Csv],
+        _ => &[],
+    };
+    let result = Session::new(cli.global, formats).and_then(|session| {
         let code = match cli.command {
             Command::Devices(arguments) => devices::run(&session, &arguments),
             Command::Caps(arguments) => caps::run(&session, &arguments),
@@ -135,6 +146,8 @@ pub fn run() -> ExitCode {
             Command::Probe(arguments) => probe::run(&session, &arguments),
             Command::Explain(arguments) => explain::run(&session, &arguments),
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+            Command::Ping(arguments) => ping::run(&session, &arguments),
+            Command::Bw(arguments) => bw::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
         }?;

@@ -1,11 +1,13 @@
 //! What every command has: the options of all commands, the child process, the way to print.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use clap::ColorChoice;
+use clap::{ColorChoice, ValueEnum as _};
 use serde::Serialize;
 
 use super::{Global, UsageError};
@@ -23,9 +25,12 @@ pub struct Session {
 
 impl Session {
     /// Checks the options of all commands and listens for Ctrl-C.
-    pub fn new(global: Global, basic_only: bool) -> anyhow::Result<Self> {
-        if basic_only && !matches!(global.format, Format::Table | Format::Json) {
-            return Err(UsageError("this command has the formats table and json only; `probe` has the others".to_owned()).into());
+    /// `formats` are those that the command has besides table and json.
+    pub fn new(global: Global, formats: &[Format]) -> anyhow::Result<Self> {
+        if !matches!(global.format, Format::Table | Format::Json) && !formats.contains(&global.format) {
+            let name = |format: &Format| format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let others: String = formats.iter().map(|format| format!(", {}", name(format))).collect();
+            return Err(UsageError(format!("this command has no format {}; it has table, json{others}", name(&global.format))).into());
         }
         // Options of every command may stand on either side of its name, where clap does not see them together.
         let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
@@ -77,6 +82,23 @@ impl Session {
             return Ok(());
         }
         Err(UsageError(format!("`{command}` asks the devices themselves, and --root shows only files; leave --root out")))
+    }
+
+    /// Longest wait for one answer.
+    pub fn answer_within(&self) -> std::time::Duration {
+        self.global.answer_within
+    }
+
+    /// Writes a file whole: whoever reads it sees the old one or the new one.
+    pub fn write_file(&self, path: &Path, text: &str) -> anyhow::Result<()> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(directory)?;
+            file.write_all(text.as_bytes())?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Whether to show no progress.

@@ -1,5 +1,6 @@
 //! Draws documents: one file a kind of output. Nothing here finds anything out.
 
+mod bench;
 mod caps;
 mod compat;
 mod devices;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use crate::catalog::Doubts;
 
+pub use bench::bandwidth_svg;
 pub use probe::checks_markdown;
 pub use text::Style;
 
@@ -51,6 +53,8 @@ pub enum Format {
     Prometheus,
     /// For issues and pull requests; of `probe` only.
     Markdown,
+    /// A line for each figure; of `ping` and `bw` only.
+    Csv,
 }
 
 /// What a document about a modelled host says of that.
@@ -106,7 +110,7 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             let mark = model.map(|model| format!("This is the modelled host {}, not this machine.", model.name));
             match (mark, other) {
                 (None, _) => text,
-                (Some(mark), Format::Prometheus) => format!("# {mark}\n{text}"),
+                (Some(mark), Format::Prometheus | Format::Csv) => format!("# {mark}\n{text}"),
                 (Some(mark), Format::Github) => format!("::notice::{mark}\n{text}"),
                 // After the declaration, which must be the first thing of an XML document.
                 (Some(mark), Format::Junit) => text.replacen("?>\n", &format!("?>\n<!-- {mark} -->\n"), 1),

@@ -136,10 +136,16 @@ impl<'a> Pong<'a> {
         Ok(())
     }
 
-    /// Whether another message may be posted without filling the queue.
+    /// Whether another message may be posted without filling the queue, in which an earlier run may have left less than `signal` requests
+    /// that make no completion of their own.
     #[inline]
     fn has_place(&self) -> bool {
-        self.posted - self.done < u64::from(self.link.plan.send_depth)
+        self.posted - self.done < u64::from(self.link.plan.send_depth).saturating_sub(self.signal).max(1)
+    }
+
+    /// Whether all completions are taken that will ever come.
+    fn has_all(&self) -> bool {
+        self.done >= self.posted - self.posted % self.signal
     }
 
     fn sleep(&mut self) -> Result<bool, Trouble> {
@@ -195,7 +201,12 @@ fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble>
     if pong.posted % pong.signal == 0 && pong.operation != Operation::Read {
         pong.take_sent()?;
     }
-    while !pong.has_place() {
+    wait_for_completions(pong, watch, |pong| pong.has_place())
+}
+
+/// Takes completions of what was sent until `is_enough`.
+fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: impl Fn(&Pong<'_>) -> bool) -> Result<(), Trouble> {
+    while !is_enough(pong) {
         pong.take_sent()?;
         if watch.look(pong.arrived, pong.arrived * pong.size, false)? == Time::Stalled {
             let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
@@ -242,6 +253,10 @@ pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut 
         }
     }
     let elapsed_ns = started.elapsed().as_nanos() as u64;
+    wait_for_completions(&mut a, watch, |pong| pong.has_all())?;
+    if let Some(b) = &mut b {
+        wait_for_completions(b, watch, |pong| pong.has_all())?;
+    }
     let moved = Progress { messages: count, bytes: count * a.size, elapsed_ns };
     let latencies = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).collect();
     Ok(RunResult { sent: moved, received: if halves == 2 { moved } else { Progress::default() }, cpu_ns: 0, latencies })
@@ -261,6 +276,7 @@ pub fn pong(end: &mut End, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunR
         make_place(&mut b, watch)?;
         b.post()?;
     }
+    wait_for_completions(&mut b, watch, |pong| pong.has_all())?;
     let moved = |messages: u64| Progress { messages, bytes: messages * b.size, elapsed_ns: started.elapsed().as_nanos() as u64 };
     Ok(RunResult { sent: moved(b.posted), received: moved(b.arrived), ..RunResult::default() })
 }

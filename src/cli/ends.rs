@@ -1,0 +1,370 @@
+//! What `ping` and `bw` share: the options of both, the choice of both ends, and the way from there to a report.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::session::Session;
+use super::{UsageError, exit, values};
+use crate::bench::{
+    self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair,
+    Settings, Watched,
+};
+use crate::facts::{self, Device, Port, Problem};
+use crate::host::{self, Root};
+use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
+
+/// Options of `ping` and `bw`.
+#[derive(Debug, Args)]
+#[group(id = "ends")]
+pub struct Arguments {
+    /// Only this device; the first with an active port otherwise.
+    #[arg(value_name = "DEV")]
+    device: Option<String>,
+    /// To this device of the same host, instead of back to the same one.
+    #[arg(long, value_name = "DEV2")]
+    to: Option<String>,
+    /// What moves data; all that the type of queue pair has otherwise.
+    #[arg(long, value_enum, value_name = "OPERATION,…", value_delimiter = ',')]
+    op: Vec<Operation>,
+    /// Type of the queue pairs.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Transport::Rc)]
+    transport: Transport,
+    /// Writes and sends carry immediate data.
+    #[arg(long)]
+    immediate: bool,
+    /// Measure for this long each time.
+    #[arg(long, value_name = "TIME", default_value = "300ms", value_parser = values::duration, conflicts_with = "iterations")]
+    duration: Duration,
+    /// Measure so many messages on each queue pair each time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    iterations: Option<u64>,
+    /// Measure so often; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeats: u32,
+    /// Wait for completions by asking again and again, or by sleeping until an event.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Completing::Poll)]
+    completion: Completing,
+    /// Connect by exchanged addresses or by rdma_cm; chosen from the device otherwise.
+    #[arg(long, value_enum, value_name = "HOW")]
+    connect: Option<Connect>,
+    /// Index of the own address; chosen by type, scope and reachability otherwise.
+    #[arg(long, value_name = "INDEX")]
+    gid_index: Option<u8>,
+    /// Path MTU; the smaller one of both ports otherwise.
+    #[arg(long, value_name = "BYTES", value_parser = mtu)]
+    mtu: Option<u32>,
+    /// Do not compare what arrives with what was sent before measuring.
+    #[arg(long)]
+    no_verify: bool,
+}
+
+/// Bytes of a spread buffer: more than most caches hold.
+const SPREAD_BYTES: u64 = 32 << 20;
+/// The longest message: 1 GiB.
+const LONGEST: u64 = 1 << 30;
+
+fn mtu(text: &str) -> Result<u32, String> {
+    let valid = [256, 512, 1024, 2048, 4096];
+    text.parse().ok().filter(|bytes| valid.contains(bytes)).ok_or_else(|| format!("`{text}` is no path MTU; valid are 256, 512, 1024, 2048, 4096"))
+}
+
+/// A size of a message.
+pub fn message_size(text: &str) -> Result<u64, String> {
+    values::size(text).and_then(|size| {
+        if (1..=LONGEST).contains(&size) { Ok(size) } else { Err(format!("`{text}` is out of range; messages have 1 byte to 1 GiB")) }
+    })
+}
+
+/// What only one of the commands has.
+pub struct Own {
+    /// Bandwidth or latency.
+    pub kind: RunKind,
+    /// Sizes of messages.
+    pub sizes: Vec<u64>,
+    /// Queue pairs.
+    pub queue_pairs: u32,
+    /// Which buffers.
+    pub hot: bool,
+    /// As above.
+    pub spread: bool,
+    /// Both ends send.
+    pub bidirectional: bool,
+    /// Given depths.
+    pub depth: Option<u32>,
+    /// As above.
+    pub batch: Option<u32>,
+}
+
+/// Why there is nothing to measure.
+enum Obstacle {
+    /// A mistake of the caller's.
+    Usage(UsageError),
+    /// The host's.
+    Problem(Problem),
+}
+
+impl From<UsageError> for Obstacle {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+/// A device, one of its ports, and that port's addresses.
+struct End<'a> {
+    device: &'a Device,
+    port: &'a Port,
+}
+
+impl End<'_> {
+    fn is_ethernet(&self) -> bool {
+        self.port.link_layer.as_deref().is_none_or(|layer| !layer.eq_ignore_ascii_case("infiniband"))
+    }
+
+    fn is_iwarp(&self) -> bool {
+        self.device.transport == "iWARP"
+    }
+}
+
+/// Measures, and gives the document's rows by `each`.
+pub fn run<R>(
+    session: &Session,
+    arguments: &Arguments,
+    own: &Own,
+    schema: &str,
+    each: &mut dyn FnMut(Done, &mut Bench<R>),
+) -> anyhow::Result<Bench<R>> {
+    let mut document = Bench {
+        schema: schema.to_owned(),
+        connection: None,
+        results: Vec::new(),
+        notices: Vec::new(),
+        problems: Vec::new(),
+        stopped: None,
+    };
+    let root = session.root();
+    let mut worker = session.worker()?;
+    let sysfs = host::rdma::read(&root);
+    let inventory = worker.inventory();
+    let found = facts::collect(&sysfs, Some(&inventory));
+    let chosen = choose(arguments, own, &root, &found.devices);
+    let (mut pair, settings, connection, hints) = match chosen {
+        Ok(chosen) => {
+            let pair = Pair::new(&mut worker, None, chosen.ends, chosen.connection.connect, chosen.mark);
+            (pair, chosen.settings, chosen.connection, chosen.hints)
+        }
+        Err(Obstacle::Usage(error)) => return Err(error.into()),
+        Err(Obstacle::Problem(problem)) => {
+            document.problems = found.problems;
+            document.problems.push(problem);
+            return Ok(document);
+        }
+    };
+    let patience = u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX);
+    let settings = Settings { patience_ms: patience * 4 / 5, ..settings };
+    for operation in &settings.operations {
+        for size in &settings.sizes {
+            if let Some(why) = settings.impossible(*operation, *size) {
+                document.notices.push(Notice { summary: format!("{operation} of {size} bytes is left out: {why}"), causes: Vec::new() });
+            }
+        }
+    }
+    let watched = Watched::new(&root, &[&connection.local.device, &connection.remote.device]);
+    let explain = |error: &BenchError| -> FailureReport { bench::explain(error, &hints) };
+    document.connection = Some(connection);
+    let mut progress = Progress::new(if own.kind == RunKind::Bandwidth { "bw" } else { "ping" }, session.quiet());
+    let facts = match pair.open() {
+        Ok(facts) => facts,
+        Err(error) => {
+            let report = explain(&error);
+            let summary = format!("{}: {}", report.step, report.summary);
+            document.problems.push(Problem { summary, next_step: report.causes.first().cloned().or(report.next_step) });
+            return Ok(document);
+        }
+    };
+    let mut measurement = Measurement {
+        settings: &settings,
+        facts,
+        counters: &watched,
+        say: &mut |text| progress.at(text),
+        stop: &|| session.interrupted(),
+        explain: &explain,
+        is_lost: false,
+    };
+    let is_complete = bench::measure(&mut pair, own.kind, &mut measurement, &mut |done| each(done, &mut document));
+    if !is_complete {
+        document.stopped = Some("interrupted".to_owned());
+    } else {
+        pair.close();
+    }
+    Ok(document)
+}
+
+/// Both ends, and what to do with them.
+struct Chosen {
+    ends: [EndChoice; 2],
+    settings: Settings,
+    connection: ConnectionReport,
+    /// What is known of both ends that bears on failures.
+    hints: Vec<String>,
+    mark: u64,
+}
+
+fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> Result<Chosen, Obstacle> {
+    let here = end(devices, arguments.device.as_deref())?;
+    let there = match &arguments.to {
+        Some(name) => end(devices, Some(name))?,
+        None => End { device: here.device, port: here.port },
+    };
+    let connect = arguments.connect.unwrap_or(if here.is_iwarp() || there.is_iwarp() { Connect::Cm } else { Connect::Oob });
+    if here.is_iwarp() && arguments.transport != Transport::Rc {
+        return Err(UsageError(format!("{} is an iWARP adapter, which has reliable connections only", here.device.name)).into());
+    }
+    if connect == Connect::Cm && arguments.transport != Transport::Rc {
+        return Err(UsageError("rdma_cm connects queue pairs of type RC here; leave --transport or --connect out".to_owned()).into());
+    }
+    let problem = |summary: String, next: &str| Obstacle::Problem(Problem { summary, next_step: Some(next.to_owned()) });
+    let gids = bench::choose([here.port, there.port], [arguments.gid_index, None])
+        .map_err(|why| if arguments.gid_index.is_some() { Obstacle::Usage(UsageError(why)) } else { problem(why, "`rdmadoctor devices` shows the addresses of both") })?;
+    let mtus = [here.port, there.port].map(|port| port.active_mtu_bytes.unwrap_or(1024));
+    let mtu_bytes = arguments.mtu.unwrap_or(mtus[0].min(mtus[1]));
+    let addresses = match connect {
+        Connect::Oob => [None, None],
+        Connect::Cm => {
+            let net = host::net::read(root);
+            let mut addresses = [None; 2];
+            for (at, (end, gid)) in [&here, &there].into_iter().zip(&gids).enumerate() {
+                addresses[at] = Some(address(end, gid, &net).ok_or_else(|| {
+                    problem(format!("{}: its interface has no address, which rdma_cm needs", end.device.name), "give its interface an address: ip address add …")
+                })?);
+            }
+            addresses
+        }
+    };
+    let largest = own.sizes.iter().copied().max().unwrap_or(1);
+    let half = largest.max(if own.spread { SPREAD_BYTES } else { 0 }) + 3 * LEAD as u64;
+    let choice = |end: &End<'_>, gid: &Choice, address: Option<IpAddr>| EndChoice {
+        stage: StagePlan {
+            device: end.device.name.clone(),
+            port: u8::try_from(end.port.port).unwrap_or(1),
+            memory_bytes: half.next_multiple_of(4096) * 2,
+            manager: address.map(|address| (address, 0).into()),
+        },
+        gid_index: gid.index,
+        is_global: end.is_ethernet(),
+        address,
+    };
+    let report = |end: &End<'_>, gid: &Choice| EndReport {
+        device: end.device.name.clone(),
+        port: u8::try_from(end.port.port).unwrap_or(1),
+        gid_index: gid.index,
+        gid: gid.gid.clone(),
+        reason: gid.reason.clone(),
+    };
+    let hint = |whose: &str, end: &End<'_>, gid: &Choice| {
+        format!("{whose} {} port {} uses GID {} ({})", end.device.name, end.port.port, gid.index, gid.reason)
+    };
+    let [first, second] = &gids;
+    Ok(Chosen {
+        ends: [choice(&here, first, addresses[0]), choice(&there, second, addresses[1])],
+        connection: ConnectionReport {
+            transport: arguments.transport,
+            connect,
+            mtu_bytes,
+            local: report(&here, first),
+            remote: report(&there, second),
+            peer: None,
+        },
+        hints: vec![hint("this end:", &here, first), hint("the other end:", &there, second)],
+        settings: Settings {
+            operations: operations(arguments),
+            transport: arguments.transport,
+            immediate: arguments.immediate,
+            sizes: own.sizes.clone(),
+            queue_pairs: own.queue_pairs,
+            completing: arguments.completion,
+            hot: own.hot,
+            spread: own.spread,
+            bidirectional: own.bidirectional,
+            limit: arguments.iterations.map_or(Limit::TimeMs(u64::try_from(arguments.duration.as_millis()).unwrap_or(u64::MAX)), Limit::Iterations),
+            repeats: arguments.repeats,
+            verify: !arguments.no_verify,
+            depth: own.depth,
+            batch: own.batch,
+            mtu_bytes,
+            patience_ms: 0,
+        },
+        mark: u64::from(std::process::id()) << 32,
+    })
+}
+
+/// The operations that were asked, or all of the type.
+fn operations(arguments: &Arguments) -> Vec<Operation> {
+    if !arguments.op.is_empty() {
+        return arguments.op.clone();
+    }
+    match arguments.transport {
+        Transport::Rc => vec![Operation::Write, Operation::Read, Operation::Send],
+        Transport::Uc => vec![Operation::Write, Operation::Send],
+        Transport::Ud => vec![Operation::Send],
+    }
+}
+
+/// A device by name, or the first that can be used, and its first active port.
+fn end<'a>(devices: &'a [Device], wanted: Option<&str>) -> Result<End<'a>, Obstacle> {
+    let active = |device: &'a Device| device.ports.iter().find(|port| port.state.as_deref() == Some("active"));
+    let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
+    let device = match wanted {
+        Some(name) => devices.iter().find(|device| device.name == name).ok_or_else(|| super::unknown_device(name, &known))?,
+        None => devices
+            .iter()
+            .find(|device| device.problem.is_none() && active(device).is_some())
+            .or_else(|| devices.first())
+            .ok_or_else(|| Obstacle::Problem(Problem { summary: "there is no RDMA device to measure with".to_owned(), next_step: Some("`rdmadoctor devices` says why".to_owned()) }))?,
+    };
+    if let Some(problem) = &device.problem {
+        return Err(Obstacle::Problem(Problem { summary: format!("{}: {}", device.name, problem.summary), next_step: problem.next_step.clone() }));
+    }
+    match active(device) {
+        Some(port) => Ok(End { device, port }),
+        None => {
+            let states: Vec<String> =
+                device.ports.iter().map(|port| format!("port {} is {}", port.port, port.state.as_deref().unwrap_or("in an unknown state"))).collect();
+            Err(Obstacle::Problem(Problem {
+                summary: format!("{} has no active port: {}", device.name, states.join(", ")),
+                next_step: Some("`rdmadoctor probe` says why a port is not active".to_owned()),
+            }))
+        }
+    }
+}
+
+/// The address by which rdma_cm finds an end: that of its GID, or one of its interface.
+fn address(end: &End<'_>, gid: &Choice, net: &host::net::NetFacts) -> Option<IpAddr> {
+    let of_gid = end.port.gids.iter().find(|entry| entry.gid == gid.gid).and_then(|entry| entry.ipv4.as_ref()?.parse().ok());
+    let own = |address: &&host::net::address::Address| address.netdev.as_ref().is_some_and(|netdev| end.device.netdevs.contains(netdev));
+    let is_plain = |address: &IpAddr| match address {
+        IpAddr::V4(_) => true,
+        // A link-local address needs an interface beside it, which rdma_cm is not given here.
+        IpAddr::V6(six) => six.segments()[0] & 0xffc0 != 0xfe80,
+    };
+    of_gid.or_else(|| net.addresses.iter().filter(own).map(|address| address.address).filter(is_plain).min_by_key(|address| address.is_ipv6()))
+}
+
+/// Says that figures are too noisy to quote.
+pub fn noise(figures: &[String]) -> Option<Notice> {
+    (!figures.is_empty()).then(|| Notice {
+        summary: format!("too noisy to quote, by how much repeats differ: {}", figures.join(", ")),
+        causes: vec!["something else uses the device or the processors; a longer --duration and more --repeats steady it".to_owned()],
+    })
+}
+
+/// Exit code of a document.
+pub fn code(session: &Session, has_problems: bool, has_failed: bool) -> u8 {
+    match () {
+        () if session.interrupted() => exit::INTERRUPTED,
+        () if has_problems || has_failed => exit::FAILED,
+        () => exit::OK,
+    }
+}
