@@ -29,9 +29,9 @@ pub struct Arguments {
     /// What moves data; all that the type of queue pair has otherwise.
     #[arg(long, value_enum, value_name = "OPERATION,…", value_delimiter = ',')]
     op: Vec<Operation>,
-    /// Type of the queue pairs.
-    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Transport::Rc)]
-    transport: Transport,
+    /// Type of the queue pairs; RC where the device has it.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    transport: Option<Transport>,
     /// Writes and sends carry immediate data.
     #[arg(long)]
     immediate: bool,
@@ -179,8 +179,9 @@ pub fn run<R>(
         Ok(facts) => facts,
         Err(error) => {
             let report = explain(&error);
-            let summary = format!("{}: {}", report.step, report.summary);
-            document.problems.push(Problem { summary, next_step: report.causes.first().cloned().or(report.next_step) });
+            let causes: String = report.causes.iter().map(|cause| format!("; likely: {cause}")).collect();
+            let summary = format!("{}: {}{causes}", report.step, report.summary);
+            document.problems.push(Problem { summary, next_step: report.next_step });
             return Ok(document);
         }
     };
@@ -219,10 +220,13 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
         None => End { device: here.device, port: here.port },
     };
     let connect = arguments.connect.unwrap_or(if here.is_iwarp() || there.is_iwarp() { Connect::Cm } else { Connect::Oob });
-    if here.is_iwarp() && arguments.transport != Transport::Rc {
+    // EFA has datagrams and a type of its own only (rdma-core providers/efa/verbs.c, efa_create_qp).
+    let usual = if here.device.transport == "unspecified" { Transport::Ud } else { Transport::Rc };
+    let transport = arguments.transport.unwrap_or(usual);
+    if here.is_iwarp() && transport != Transport::Rc {
         return Err(UsageError(format!("{} is an iWARP adapter, which has reliable connections only", here.device.name)).into());
     }
-    if connect == Connect::Cm && arguments.transport != Transport::Rc {
+    if connect == Connect::Cm && transport != Transport::Rc {
         return Err(UsageError("rdma_cm connects queue pairs of type RC here; leave --transport or --connect out".to_owned()).into());
     }
     let problem = |summary: String, next: &str| Obstacle::Problem(Problem { summary, next_step: Some(next.to_owned()) });
@@ -270,7 +274,7 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
     Ok(Chosen {
         ends: [choice(&here, first, addresses[0]), choice(&there, second, addresses[1])],
         connection: ConnectionReport {
-            transport: arguments.transport,
+            transport,
             connect,
             mtu_bytes,
             local: report(&here, first),
@@ -279,8 +283,8 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
         },
         hints: vec![hint("this end:", &here, first), hint("the other end:", &there, second)],
         settings: Settings {
-            operations: operations(arguments),
-            transport: arguments.transport,
+            operations: operations(arguments, transport),
+            transport,
             immediate: arguments.immediate,
             sizes: own.sizes.clone(),
             queue_pairs: own.queue_pairs,
@@ -301,11 +305,11 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
 }
 
 /// The operations that were asked, or all of the type.
-fn operations(arguments: &Arguments) -> Vec<Operation> {
+fn operations(arguments: &Arguments, transport: Transport) -> Vec<Operation> {
     if !arguments.op.is_empty() {
         return arguments.op.clone();
     }
-    match arguments.transport {
+    match transport {
         Transport::Rc => vec![Operation::Write, Operation::Read, Operation::Send],
         Transport::Uc => vec![Operation::Write, Operation::Send],
         Transport::Ud => vec![Operation::Send],

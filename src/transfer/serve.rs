@@ -28,7 +28,9 @@ impl Ends {
     /// Does one command. A failure leaves the ends open; the next link replaces broken queue pairs.
     pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Answer {
         self.work(verbs, manager, command, host).unwrap_or_else(|trouble| {
-            let evidence = self.ends.values().flat_map(End::evidence).collect();
+            let mut evidence: Vec<String> = self.ends.values().flat_map(End::evidence).collect();
+            evidence.sort();
+            evidence.dedup();
             Answer::Failed(Box::new(Failure { trouble, evidence }))
         })
     }
