@@ -11,6 +11,8 @@ pub struct Choice {
     pub gid: String,
     /// Why this one.
     pub reason: String,
+    /// Whether the other side's address is of another network.
+    pub needs_router: bool,
 }
 
 /// Chooses for both ends. `asked` is the index that the user gives for each.
@@ -47,7 +49,7 @@ pub fn choose(ports: [&Port; 2], asked: [Option<u8>; 2]) -> Result<[Choice; 2], 
 }
 
 fn none() -> Choice {
-    Choice { index: 0, gid: String::new(), reason: "the port has no GID table".to_owned() }
+    Choice { index: 0, gid: String::new(), reason: "the port has no GID table".to_owned(), needs_router: false }
 }
 
 /// Type and family: only equal ones reach each other.
@@ -77,6 +79,7 @@ fn describe(gid: &Gid) -> String {
 }
 
 fn choice(gid: &Gid, other: &Gid, port: &Port, asked: Option<u8>) -> Choice {
+    let needs_router = gid.gid != other.gid && !is_near(gid, other);
     let mut reason = describe(gid);
     if asked.is_some() {
         reason += ", as asked";
@@ -86,14 +89,28 @@ fn choice(gid: &Gid, other: &Gid, port: &Port, asked: Option<u8>) -> Choice {
             reason += if same == 1 { ", the only one of its kind" } else { ", the best match for the other side" };
             reason += &format!(" among {}", port.gids.len());
         }
-        if gid.gid != other.gid && !is_near(gid, other) {
+        if needs_router {
             reason += "; the other side is in another network, so a router is needed";
         }
     }
     if kind(gid) != kind(other) {
         reason += &format!("; the other side uses {}, which it does not reach", describe(other));
     }
-    Choice { index: u8::try_from(gid.index).unwrap_or(u8::MAX), gid: gid.gid.clone(), reason }
+    Choice { index: u8::try_from(gid.index).unwrap_or(u8::MAX), gid: gid.gid.clone(), reason, needs_router }
+}
+
+/// Whether both ports are in one partition; the highest bit of a key tells full from limited members, of which two do not talk.
+///
+/// # Errors
+/// They are not; the text says what each has.
+pub fn common_pkey(ours: &[u16], theirs: &[u16]) -> Result<(), String> {
+    let talk = |our: &u16| theirs.iter().any(|their| our & 0x7fff == their & 0x7fff && (our | their) & 0x8000 != 0);
+    // An iWARP adapter has none.
+    if ours.is_empty() || theirs.is_empty() || ours.iter().any(talk) {
+        return Ok(());
+    }
+    let list = |keys: &[u16]| keys.iter().map(|key| format!("{key:#06x}")).collect::<Vec<_>>().join(", ");
+    Err(format!("the ports have no common partition: P_Keys here {}, there {}", list(ours), list(theirs)))
 }
 
 #[cfg(test)]
@@ -144,6 +161,14 @@ mod tests {
         assert_eq!((ours.index, theirs.index), (1, 1));
         assert!(ours.reason.contains("as asked"), "{ours:?}");
         assert!(choose([&here, &here], [Some(77), None]).unwrap_err().contains("0, 1, 2, 3, 4"));
+    }
+
+    #[test]
+    fn limited_members_of_a_partition_do_not_talk() {
+        assert!(common_pkey(&[0xffff], &[0x7fff]).is_ok());
+        assert!(common_pkey(&[0x7fff], &[0x7fff]).unwrap_err().contains("0x7fff"));
+        assert!(common_pkey(&[0x8001], &[0x8002, 0xffff]).is_err());
+        assert!(common_pkey(&[], &[0xffff]).is_ok());
     }
 
     #[test]

@@ -24,6 +24,19 @@ pub struct Bench<R> {
     pub stopped: Option<String>,
 }
 
+/// Where `peer` listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listening {
+    /// `rdmadoctor/peer/1`.
+    pub schema: String,
+    /// The address.
+    pub address: String,
+    /// The TCP port.
+    pub port: u16,
+    /// What clients must know; absent where it was given.
+    pub token: Option<String>,
+}
+
 /// How both ends are connected.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionReport {
@@ -37,6 +50,8 @@ pub struct ConnectionReport {
     pub local: EndReport,
     /// The other end.
     pub remote: EndReport,
+    /// Memory registered on each end, half of it for what is sent.
+    pub memory_bytes: u64,
     /// Where the other end is: absent where it is on this host.
     pub peer: Option<String>,
 }

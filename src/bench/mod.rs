@@ -6,14 +6,15 @@ mod counters;
 mod document;
 mod measure;
 mod pair;
+pub mod peer;
 mod settings;
 mod side;
 mod statistics;
 mod verify;
 
-pub use address::{Choice, choose};
+pub use address::{Choice, choose, common_pkey};
 pub use document::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Notice, Verification,
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice, Verification,
 };
 pub use causes::explain;
 pub use counters::Watched;

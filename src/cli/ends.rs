@@ -8,12 +8,14 @@ use clap::Args;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit, values};
+use crate::bench::peer::Client;
 use crate::bench::{
     self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair,
-    Settings, Watched,
+    Settings, Side, Watched,
 };
 use crate::facts::{self, Device, Port, Problem};
-use crate::host::{self, Root};
+use crate::host;
+use crate::host::net::address::Address;
 use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
 
 /// Options of `ping` and `bw`.
@@ -23,9 +25,14 @@ pub struct Arguments {
     /// Only this device; the first with an active port otherwise.
     #[arg(value_name = "DEV")]
     device: Option<String>,
-    /// To this device of the same host, instead of back to the same one.
+    /// To this device, instead of back to the same one.
     #[arg(long, value_name = "DEV2")]
     to: Option<String>,
+    /// To another host, where `rdmadoctor peer` runs; --to then names a device there.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    peer: Option<String>,
+    #[command(flatten)]
+    secret: super::token::Arguments,
     /// What moves data; all that the type of queue pair has otherwise.
     #[arg(long, value_enum, value_name = "OPERATION,…", value_delimiter = ',')]
     op: Vec<Operation>,
@@ -149,12 +156,24 @@ pub fn run<R>(
     let sysfs = host::rdma::read(&root);
     let inventory = worker.inventory();
     let found = facts::collect(&sysfs, Some(&inventory));
-    let chosen = choose(arguments, own, &root, &found.devices);
-    let (mut pair, settings, connection, hints) = match chosen {
-        Ok(chosen) => {
-            let pair = Pair::new(&mut worker, None, chosen.ends, chosen.connection.connect, chosen.mark);
-            (pair, chosen.settings, chosen.connection, chosen.hints)
+    let mut client = match call(session, arguments, &mut document.problems)? {
+        Ok(client) => client,
+        Err(()) => return Ok(document),
+    };
+    let theirs = match client.as_mut().map(Client::describe).transpose() {
+        Ok(theirs) => theirs,
+        Err(error) => {
+            document.problems.push(Problem { summary: error.to_string(), next_step: None });
+            return Ok(document);
         }
+    };
+    let hosts = Hosts {
+        ours: &found.devices,
+        our_addresses: &host::net::read(&root).addresses,
+        theirs: theirs.as_ref().map(|(devices, addresses)| (devices.as_slice(), addresses.as_slice())),
+    };
+    let mut chosen = match choose(arguments, own, &hosts) {
+        Ok(chosen) => chosen,
         Err(Obstacle::Usage(error)) => return Err(error.into()),
         Err(Obstacle::Problem(problem)) => {
             document.problems = found.problems;
@@ -162,6 +181,18 @@ pub fn run<R>(
             return Ok(document);
         }
     };
+    document.notices.append(&mut chosen.notices);
+    if let Some(client) = &client {
+        chosen.connection.peer = Some(client.name().to_owned());
+        let own = env!("CARGO_PKG_VERSION");
+        if client.release != own {
+            let summary = format!("the other side is rdmadoctor {}, this one {own}", client.release);
+            document.notices.push(Notice { summary, causes: Vec::new() });
+        }
+    }
+    let Chosen { ends, settings, mut connection, hints, mark, .. } = chosen;
+    let far = client.as_mut().map(|client| client as &mut dyn Side);
+    let mut pair = Pair::new(&mut worker, far, ends, connection.connect, mark);
     let patience = u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX);
     let settings = Settings { patience_ms: patience * 4 / 5, ..settings };
     for operation in &settings.operations {
@@ -171,9 +202,9 @@ pub fn run<R>(
             }
         }
     }
-    let watched = Watched::new(&root, &[&connection.local.device, &connection.remote.device]);
+    let here_only = [connection.local.device.as_str(), if connection.peer.is_none() { connection.remote.device.as_str() } else { "" }];
+    let watched = Watched::new(&root, &here_only);
     let explain = |error: &BenchError| -> FailureReport { bench::explain(error, &hints) };
-    document.connection = Some(connection);
     let mut progress = Progress::new(if own.kind == RunKind::Bandwidth { "bw" } else { "ping" }, session.quiet());
     let facts = match pair.open() {
         Ok(facts) => facts,
@@ -182,9 +213,17 @@ pub fn run<R>(
             let causes: String = report.causes.iter().map(|cause| format!("; likely: {cause}")).collect();
             let summary = format!("{}: {}{causes}", report.step, report.summary);
             document.problems.push(Problem { summary, next_step: report.next_step });
+            document.connection = Some(connection);
             return Ok(document);
         }
     };
+    connection.memory_bytes = facts.each_ref().map(|facts| facts.memory_bytes).into_iter().min().unwrap_or(0);
+    let pkeys = bench::common_pkey(&facts[0].pkeys, &facts[1].pkeys);
+    document.connection = Some(connection);
+    if let Err(why) = pkeys {
+        document.problems.push(Problem { summary: why, next_step: Some("give both ports membership in one partition (the subnet manager's partitions.conf)".to_owned()) });
+        return Ok(document);
+    }
     let mut measurement = Measurement {
         settings: &settings,
         facts,
@@ -210,16 +249,64 @@ struct Chosen {
     connection: ConnectionReport,
     /// What is known of both ends that bears on failures.
     hints: Vec<String>,
+    /// What disagrees between both ends.
+    notices: Vec<Notice>,
     mark: u64,
 }
 
-fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> Result<Chosen, Obstacle> {
-    let here = end(devices, arguments.device.as_deref())?;
-    let there = match &arguments.to {
-        Some(name) => end(devices, Some(name))?,
-        None => End { device: here.device, port: here.port },
-    };
-    let connect = arguments.connect.unwrap_or(if here.is_iwarp() || there.is_iwarp() { Connect::Cm } else { Connect::Oob });
+/// Calls the other host, if there is to be one. Why it cannot be talked to is a problem of the document.
+fn call(session: &Session, arguments: &Arguments, problems: &mut Vec<Problem>) -> anyhow::Result<Result<Option<Client>, ()>> {
+    let Some(host) = &arguments.peer else { return Ok(Ok(None)) };
+    let token = arguments.secret.token()?.ok_or_else(|| {
+        UsageError("--peer needs the token that `rdmadoctor peer` prints there: --token, --token-file or RDMADOCTOR_TOKEN".to_owned())
+    })?;
+    match Client::connect(host, &token, session.answer_within(), session.interruption()) {
+        Ok(client) => Ok(Ok(Some(client))),
+        Err(error) => {
+            problems.push(Problem { summary: error.to_string(), next_step: None });
+            Ok(Err(()))
+        }
+    }
+}
+
+/// What is known of the hosts of both ends.
+struct Hosts<'a> {
+    ours: &'a [Device],
+    our_addresses: &'a [Address],
+    /// Of another host's.
+    theirs: Option<(&'a [Device], &'a [Address])>,
+}
+
+/// The other end: the device that was named, or on another host the first that this end reaches, or this end itself.
+fn other_end<'a>(arguments: &Arguments, hosts: &Hosts<'a>, here: &End<'a>) -> Result<End<'a>, Obstacle> {
+    match (&arguments.to, hosts.theirs) {
+        (to, Some((devices, _))) => {
+            let reaches = |device: &&Device| {
+                let there = end(devices, Some(&device.name)).ok();
+                there.is_some_and(|there| bench::choose([here.port, there.port], [arguments.gid_index, None]).is_ok_and(|[ours, _]| !ours.needs_router))
+            };
+            let first = devices.iter().find(reaches).map(|device| device.name.as_str());
+            end(devices, to.as_deref().or(first)).map_err(|obstacle| match obstacle {
+                Obstacle::Problem(problem) => Obstacle::Problem(Problem { summary: format!("the other side: {}", problem.summary), ..problem }),
+                usage => usage,
+            })
+        }
+        (Some(name), None) => end(hosts.ours, Some(name)),
+        (None, None) => Ok(End { device: here.device, port: here.port }),
+    }
+}
+
+fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen, Obstacle> {
+    let here = end(hosts.ours, arguments.device.as_deref())?;
+    let there = other_end(arguments, hosts, &here)?;
+    if here.is_iwarp() != there.is_iwarp() {
+        let transports = format!("{} here, {} there", here.device.transport, there.device.transport);
+        return Err(Obstacle::Problem(Problem {
+            summary: format!("both ends need one transport, and have two: {transports}"),
+            next_step: Some("name devices of one kind: DEV here, --to there".to_owned()),
+        }));
+    }
+    let connect = arguments.connect.unwrap_or(if here.is_iwarp() { Connect::Cm } else { Connect::Oob });
     // EFA has datagrams and a type of its own only (rdma-core providers/efa/verbs.c, efa_create_qp).
     let usual = if here.device.transport == "unspecified" { Transport::Ud } else { Transport::Rc };
     let transport = arguments.transport.unwrap_or(usual);
@@ -234,13 +321,20 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
         .map_err(|why| if arguments.gid_index.is_some() { Obstacle::Usage(UsageError(why)) } else { problem(why, "`rdmadoctor devices` shows the addresses of both") })?;
     let mtus = [here.port, there.port].map(|port| port.active_mtu_bytes.unwrap_or(1024));
     let mtu_bytes = arguments.mtu.unwrap_or(mtus[0].min(mtus[1]));
+    let mut notices = Vec::new();
+    if mtus[0] != mtus[1] {
+        notices.push(Notice {
+            summary: format!("the path MTUs differ: {} bytes here, {} there; {mtu_bytes} is used", mtus[0], mtus[1]),
+            causes: vec!["the interfaces have different MTUs; an engine that takes its own port's loses every long message".to_owned()],
+        });
+    }
     let addresses = match connect {
         Connect::Oob => [None, None],
         Connect::Cm => {
-            let net = host::net::read(root);
             let mut addresses = [None; 2];
+            let known = [hosts.our_addresses, hosts.theirs.map_or(hosts.our_addresses, |(_, addresses)| addresses)];
             for (at, (end, gid)) in [&here, &there].into_iter().zip(&gids).enumerate() {
-                addresses[at] = Some(address(end, gid, &net).ok_or_else(|| {
+                addresses[at] = Some(address(end, gid, known[at]).ok_or_else(|| {
                     problem(format!("{}: its interface has no address, which rdma_cm needs", end.device.name), "give its interface an address: ip address add …")
                 })?);
             }
@@ -254,6 +348,7 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
             device: end.device.name.clone(),
             port: u8::try_from(end.port.port).unwrap_or(1),
             memory_bytes: half.next_multiple_of(4096) * 2,
+            least_bytes: (largest + 3 * LEAD as u64).next_multiple_of(4096) * 2,
             manager: address.map(|address| (address, 0).into()),
         },
         gid_index: gid.index,
@@ -280,7 +375,9 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
             local: report(&here, first),
             remote: report(&there, second),
             peer: None,
+            memory_bytes: 0,
         },
+        notices,
         hints: vec![hint("this end:", &here, first), hint("the other end:", &there, second)],
         settings: Settings {
             operations: operations(arguments, transport),
@@ -300,7 +397,7 @@ fn choose(arguments: &Arguments, own: &Own, root: &Root, devices: &[Device]) -> 
             mtu_bytes,
             patience_ms: 0,
         },
-        mark: u64::from(std::process::id()) << 32,
+        mark: mark(),
     })
 }
 
@@ -314,6 +411,12 @@ fn operations(arguments: &Arguments, transport: Transport) -> Vec<Operation> {
         Transport::Uc => vec![Operation::Write, Operation::Send],
         Transport::Ud => vec![Operation::Send],
     }
+}
+
+/// Tells this run's requests of rdma_cm from those of others.
+fn mark() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    now ^ (u64::from(std::process::id()) << 40)
 }
 
 /// A device by name, or the first that can be used, and its first active port.
@@ -345,15 +448,15 @@ fn end<'a>(devices: &'a [Device], wanted: Option<&str>) -> Result<End<'a>, Obsta
 }
 
 /// The address by which rdma_cm finds an end: that of its GID, or one of its interface.
-fn address(end: &End<'_>, gid: &Choice, net: &host::net::NetFacts) -> Option<IpAddr> {
+fn address(end: &End<'_>, gid: &Choice, known: &[Address]) -> Option<IpAddr> {
     let of_gid = end.port.gids.iter().find(|entry| entry.gid == gid.gid).and_then(|entry| entry.ipv4.as_ref()?.parse().ok());
-    let own = |address: &&host::net::address::Address| address.netdev.as_ref().is_some_and(|netdev| end.device.netdevs.contains(netdev));
+    let own = |address: &&Address| address.netdev.as_ref().is_some_and(|netdev| end.device.netdevs.contains(netdev));
     let is_plain = |address: &IpAddr| match address {
         IpAddr::V4(_) => true,
         // A link-local address needs an interface beside it, which rdma_cm is not given here.
         IpAddr::V6(six) => six.segments()[0] & 0xffc0 != 0xfe80,
     };
-    of_gid.or_else(|| net.addresses.iter().filter(own).map(|address| address.address).filter(is_plain).min_by_key(|address| address.is_ipv6()))
+    of_gid.or_else(|| known.iter().filter(own).map(|address| address.address).filter(is_plain).min_by_key(|address| address.is_ipv6()))
 }
 
 /// Says that figures are too noisy to quote.

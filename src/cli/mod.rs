@@ -8,11 +8,13 @@ mod devices;
 mod ends;
 mod explain;
 mod modules;
+mod peer;
 mod ping;
 mod probe;
 mod progress;
 mod qp_matrix;
 mod session;
+mod token;
 mod topo;
 mod values;
 
@@ -111,6 +113,8 @@ enum Command {
     Ping(ping::Arguments),
     /// Bandwidth of write, read and send, verified and explained.
     Bw(bw::Arguments),
+    /// The other side of ping and bw: serves clients that know the token.
+    Peer(peer::Arguments),
     /// Engines against device families, offline, from models.
     Compat(compat::Arguments),
     /// Device, engine and host files.
@@ -148,6 +152,7 @@ pub fn run() -> ExitCode {
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
             Command::Ping(arguments) => ping::run(&session, &arguments),
             Command::Bw(arguments) => bw::run(&session, &arguments),
+            Command::Peer(arguments) => peer::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
         }?;

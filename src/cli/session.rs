@@ -106,9 +106,14 @@ impl Session {
         self.global.quiet
     }
 
-    /// A child process that serves verbs, not yet started.
-    pub fn worker(&self) -> anyhow::Result<Worker> {
-        Ok(Worker::new(WorkerOptions {
+    /// Set when the user has asked to stop.
+    pub fn interruption(&self) -> Arc<AtomicBool> {
+        self.interrupted.clone()
+    }
+
+    /// How child processes that serve verbs are run.
+    pub fn worker_options(&self) -> anyhow::Result<WorkerOptions> {
+        Ok(WorkerOptions {
             program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
             provider: match &self.model {
                 Some(model) => Provider::Simulated(model.simulation()),
@@ -116,7 +121,12 @@ impl Session {
             },
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
-        }))
+        })
+    }
+
+    /// A child process that serves verbs, not yet started.
+    pub fn worker(&self) -> anyhow::Result<Worker> {
+        Ok(Worker::new(self.worker_options()?))
     }
 
     /// Prints a document in the format that was asked for.

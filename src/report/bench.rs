@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Format, Style, Table};
 use crate::bench::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Notice, Verification,
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Verification,
 };
 use crate::transfer::Connect;
 
@@ -141,6 +141,21 @@ impl Table for Bench<LatencyResult> {
             }
             out
         })
+    }
+}
+
+impl Table for Listening {
+    fn table(&self, style: &Style) -> String {
+        let place = std::net::SocketAddr::new(self.address.parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), self.port);
+        let mut out = style.entry("listening", &place.to_string());
+        let host = if place.ip().is_unspecified() { "HOST".to_owned() } else { place.to_string() };
+        if let Some(token) = &self.token {
+            out += &style.entry("token", token);
+            out += &style.entry("there", &format!("RDMADOCTOR_TOKEN={token} rdmadoctor bw --peer {host}"));
+        } else {
+            out += &style.entry("there", &format!("rdmadoctor bw --peer {host}, with the same token"));
+        }
+        out
     }
 }
 

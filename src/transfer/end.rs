@@ -103,8 +103,14 @@ impl End {
         };
         let facts = facts(&context, plan)?;
         let pd = context.alloc_pd()?;
-        let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
-        let region = pd.register_pages(length)?;
+        let mut length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
+        let region = loop {
+            match pd.register_pages(length) {
+                // Locked memory is short: half of it may still do.
+                Err(error) if error.errno.0 == libc::ENOMEM && (length / 2) as u64 >= plan.least_bytes => length = (length / 2).next_multiple_of(8192),
+                registered => break registered?,
+            }
+        };
         let mut end = Self { plan: plan.clone(), pd, region, facts, manager: manager_end, link: None };
         end.facts.max_inline_bytes = end.most_inline();
         (end.facts.address, end.facts.key, end.facts.memory_bytes) = (end.region.address(), end.region.remote_key(), length as u64);

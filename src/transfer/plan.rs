@@ -95,6 +95,8 @@ pub struct StagePlan {
     pub port: u8,
     /// Memory to register; half for sending, half for receiving.
     pub memory_bytes: u64,
+    /// What is enough of it, where not so much can be locked.
+    pub least_bytes: u64,
     /// The own address, with port 0, for connections by rdma_cm.
     pub manager: Option<SocketAddr>,
 }
