@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rdmadoctor::bench::peer::{Decoder, Limits, Request, ServerHandshake, Step};
 use rdmadoctor::catalog::{DeviceModel, Engine, HostModel};
 
 /// An engine file: whatever the text, an answer; and what is accepted makes asks.
@@ -42,5 +43,33 @@ pub fn host_file(text: &str) {
 pub fn fault(text: &str) {
     if let Ok(fault) = text.parse::<rdmadoctor::sim::Fault>() {
         assert_eq!(fault.to_string().parse(), Ok(fault));
+    }
+}
+
+/// Whatever a stranger sends to a peer's server: frames or an error, and never a session without the token.
+pub fn peer_frames(bytes: &[u8]) {
+    let Ok((mut handshake, _)) = ServerHandshake::begin("a token that nobody knows") else { return };
+    let mut decoder = Decoder::default();
+    for chunk in bytes.chunks(7) {
+        decoder.push(chunk);
+        loop {
+            match decoder.next(1024) {
+                Ok(Some(frame)) => match handshake.step(&frame) {
+                    Ok(Step::Wait) => {}
+                    Ok(Step::Done(..)) => panic!("a session without the token"),
+                    Err(_) => return,
+                },
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whatever a client that knows the token asks: understood or not; and what is understood is within the bounds or refused.
+pub fn peer_request(bytes: &[u8]) {
+    if let Ok(Request::Tell(command)) = serde_json::from_slice(bytes) {
+        let _ = Limits::default().refusal(&command);
+        let _ = command.step();
     }
 }

@@ -14,11 +14,12 @@ use crate::catalog::device::RdmaCm;
 use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError, Certainty, DeviceModel};
 use crate::facts::HostLimits;
-use crate::qp::{AskReport, Attempter, Chosen, CulpritReport, MatrixOptions, Remedy, Stop, ask_group, run_device};
+use crate::qp::{
+    AskReport, Attempter, Chosen, CulpritReport, DeviceAttempter, MatrixOptions, Remedy, Stop, ask_group, newer_than_known, run_device,
+};
 use crate::request::{Outcome, Parameter, QpRequest};
 use crate::sim::{self, InstallError, ModelSource, SimConfig, SimDevice};
-use crate::verbs::Verbs;
-use crate::worker::{Bench, OpenDevice};
+use crate::worker::{Bench, OpenDevice, Provider, Worker, WorkerOptions};
 
 /// The document of `compat`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -40,10 +41,14 @@ pub struct Cell {
     pub engine: String,
     /// Its version.
     pub version: String,
+    /// The version that was asked for, where it is newer than any that the catalog knows: judged as `version`.
+    pub asked_version: Option<String>,
     /// The device model.
     pub family: String,
-    /// The verdict.
+    /// Whether its queue pairs are granted.
     pub verdict: Verdict,
+    /// Whether it can connect them: refused where only one of engine and device takes rdma_cm.
+    pub connects: Verdict,
     /// Each queue pair that the engine makes.
     pub queues: Vec<QueueCell>,
     /// What else stands in the way, or is worth knowing.
@@ -126,22 +131,21 @@ impl Attempter for Modelled<'_> {
 ///
 /// # Errors
 /// The simulation cannot be set up, or an engine refers to one that the catalog lacks.
-pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel]) -> Result<Compat, CompatError> {
+pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel], child: &WorkerOptions) -> Result<Compat, CompatError> {
     let started = Instant::now();
-    let devices = models
-        .iter()
-        .map(|model| SimDevice {
-            name: model.name.clone(),
-            model: ModelSource::Given(Box::new((*model).clone())),
-            ports: Vec::new(),
-            node_guid: 0,
-        })
-        .collect();
-    let verbs = Arc::new(sim::install(SimConfig { devices, ..SimConfig::default() })?);
+    // What may crash or hang does so in a child process.
+    let (faulty, sound): (Vec<&DeviceModel>, Vec<&DeviceModel>) = models.iter().partition(|model| !model.faults.is_empty());
+    let verbs = Arc::new(sim::install(of_models(&sound))?);
+    let mut worker = Worker::new(WorkerOptions { provider: Provider::Simulated(of_models(&faulty)), ..child.clone() });
     let mut attempts_total = 0;
     let mut columns = Vec::new();
     for model in models {
-        let (cells, attempts) = column(catalog, engines, model, &verbs)?;
+        let (cells, attempts) = if model.faults.is_empty() {
+            let mut attempter = Modelled { model, bench: Bench::open(&verbs, &model.name).map_err(CompatError::Open)? };
+            column(catalog, engines, model, &mut attempter)?
+        } else {
+            column(catalog, engines, model, &mut DeviceAttempter { worker: &mut worker, device: &model.name })?
+        };
         attempts_total += attempts;
         columns.push(cells.into_iter());
     }
@@ -151,8 +155,25 @@ pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel
     Ok(Compat { schema: "rdmadoctor/compat/1".to_owned(), cells, attempts_total, elapsed_us })
 }
 
+/// A device of each model, with its name.
+fn of_models(models: &[&DeviceModel]) -> SimConfig {
+    let device = |model: &&DeviceModel| SimDevice {
+        name: model.name.clone(),
+        model: ModelSource::Given(Box::new((*model).clone())),
+        ports: Vec::new(),
+        node_guid: 0,
+        firmware: None,
+    };
+    SimConfig { devices: models.iter().map(device).collect(), ..SimConfig::default() }
+}
+
 /// All engines on one model.
-fn column(catalog: &Catalog, engines: &[Chosen<'_>], model: &DeviceModel, verbs: &Arc<Verbs>) -> Result<(Vec<Cell>, u64), CompatError> {
+fn column(
+    catalog: &Catalog,
+    engines: &[Chosen<'_>],
+    model: &DeviceModel,
+    attempter: &mut dyn Attempter,
+) -> Result<(Vec<Cell>, u64), CompatError> {
     let attributes = model.attributes();
     let asks = engines.iter().map(|chosen| ask_group(catalog, *chosen, Some(&attributes))).collect::<Result<Vec<_>, _>>()?;
     let counts: Vec<usize> = asks.iter().map(|group| group.asks.len()).collect();
@@ -161,24 +182,31 @@ fn column(catalog: &Catalog, engines: &[Chosen<'_>], model: &DeviceModel, verbs:
         grid: Vec::new(),
         bounds: false,
         limits: HostLimits::default(),
-        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX },
+        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX },
     };
-    let mut attempter = Modelled { model, bench: Bench::open(verbs, &model.name).map_err(CompatError::Open)? };
-    let report = run_device(&model.name, Some(model.family.clone()), Some(&attributes), &mut attempter, &options, &mut |_| {});
+    let report = run_device(&model.name, Some(model.family.clone()), Some(&attributes), attempter, &options, &mut |_| {});
     let mut reports = report.asks.into_iter();
     let cells = engines
         .iter()
         .zip(counts)
-        .map(|((engine, release), count)| {
+        .map(|(chosen, count)| {
             let queues: Vec<QueueCell> = reports.by_ref().take(count).map(|ask| queue(ask, model)).collect();
             let verdict = queues.iter().filter(|queue| !queue.optional).map(verdict).max().unwrap_or(Verdict::Granted);
+            let (connects, mut notes) = connection(chosen.connect(catalog), model);
+            if chosen.release.inferred {
+                notes.push("what this release asks was inferred, not read in its source".to_owned());
+            }
+            notes.extend(chosen.asked_version.map(|asked| newer_than_known(asked, &chosen.release.version)));
+            notes.extend(model.faults.iter().map(|fault| format!("the model has the fault {fault}")));
             Cell {
-                engine: engine.name.clone(),
-                version: release.version.clone(),
+                engine: chosen.engine.name.clone(),
+                version: chosen.release.version.clone(),
+                asked_version: chosen.asked_version.map(str::to_owned),
                 family: model.name.clone(),
                 verdict,
+                connects,
                 queues,
-                notes: notes(engine.connect, release.inferred, model),
+                notes,
             }
         })
         .collect();
@@ -187,6 +215,7 @@ fn column(catalog: &Catalog, engines: &[Chosen<'_>], model: &DeviceModel, verbs:
 
 fn verdict(queue: &QueueCell) -> Verdict {
     match (&queue.outcome, queue.rests_on == Certainty::Source.name()) {
+        (Outcome::NotRun { .. }, _) => Verdict::Unknown,
         (_, false) => Verdict::Unknown,
         (Outcome::Granted { .. }, true) => Verdict::Granted,
         (_, true) => Verdict::Refused,
@@ -196,7 +225,10 @@ fn verdict(queue: &QueueCell) -> Verdict {
 fn queue(ask: AskReport, model: &DeviceModel) -> QueueCell {
     let outcome =
         ask.attempts.into_iter().next().map_or_else(|| Outcome::NotRun { why: "not tried".to_owned() }, |attempt| attempt.outcome);
-    let (certainty, unsure) = match model.answer(&ask.request) {
+    let answer = model.answer(&ask.request);
+    let (certainty, unsure) = match answer {
+        // A fault, which is as sure as that somebody asked for it.
+        _ if answer.is_ok() != outcome.is_granted() => (Certainty::Source, Vec::new()),
         Ok((grant, _)) => (grant.certainty, grant.unsure.iter().map(ToString::to_string).collect()),
         Err(refusal) if refusal.certainty == Certainty::Source => (refusal.certainty, Vec::new()),
         Err(refusal) => (refusal.certainty, refusal.parameter.iter().map(ToString::to_string).collect()),
@@ -213,26 +245,31 @@ fn queue(ask: AskReport, model: &DeviceModel) -> QueueCell {
     }
 }
 
-fn notes(connect: Connect, is_inferred: bool, model: &DeviceModel) -> Vec<String> {
-    let mut notes = Vec::new();
-    match (connect, model.connection.rdma_cm.value) {
+/// Whether an engine can connect queue pairs of a model, and why not.
+fn connection(connect: Connect, model: &DeviceModel) -> (Verdict, Vec<String>) {
+    let rdma_cm = &model.connection.rdma_cm;
+    let why = match (connect, rdma_cm.value) {
         (Connect::Oob, RdmaCm::Mandatory) => {
-            notes.push("queue pairs of this device are connected by rdma_cm only; the engine exchanges addresses by itself".to_owned());
+            "queue pairs of this device are connected by rdma_cm only; the engine exchanges addresses by itself"
         }
-        (Connect::Cm, RdmaCm::None) => notes.push("the engine connects by rdma_cm, which this device does not take".to_owned()),
-        _ => {}
-    }
-    if is_inferred {
-        notes.push("what this release asks was inferred, not read in its source".to_owned());
-    }
-    notes
+        (Connect::Cm, RdmaCm::None) => "the engine connects by rdma_cm, which this device does not take",
+        _ => return (Verdict::Granted, Vec::new()),
+    };
+    let verdict = if rdma_cm.certainty == Certainty::Source { Verdict::Refused } else { Verdict::Unknown };
+    (verdict, vec![why.to_owned()])
 }
 
 impl Cell {
-    /// What is refused, each as `parameter asked>accepted`, without repetition; the errno where no change helps.
+    /// The worse of both verdicts: what becomes of the engine on the device.
+    #[must_use]
+    pub fn worst(&self) -> Verdict {
+        self.verdict.max(self.connects)
+    }
+
+    /// What is refused, each once, with the queues that it is refused to where the engine has several; the errno where no change helps.
     #[must_use]
     pub fn refusals(&self) -> Vec<String> {
-        let mut words = Vec::new();
+        let mut words: Vec<(String, Vec<&str>)> = Vec::new();
         for queue in self.queues.iter().filter(|queue| !queue.outcome.is_granted()) {
             let told: Vec<String> = queue
                 .culprits
@@ -243,10 +280,17 @@ impl Cell {
                     parameter => format!("{parameter} {}, takes {}", culprit.asked, culprit.accepted),
                 })
                 .collect();
-            let told = if told.is_empty() { vec![queue.outcome.to_string()] } else { told };
-            words.extend(told.into_iter().filter(|word| !words.contains(word)).collect::<Vec<_>>());
+            for word in if told.is_empty() { vec![queue.outcome.to_string()] } else { told } {
+                match words.iter_mut().find(|(known, _)| *known == word) {
+                    Some((_, queues)) => queues.push(&queue.queue),
+                    None => words.push((word, vec![&queue.queue])),
+                }
+            }
         }
-        words
+        let named = |(word, queues): (String, Vec<&str>)| {
+            if self.queues.len() > 1 { format!("{word} ({})", queues.join(", ")) } else { word }
+        };
+        words.into_iter().map(named).collect()
     }
 }
 
@@ -257,8 +301,18 @@ mod tests {
     fn cells(engine: &str, family: &str) -> Vec<Cell> {
         let catalog = Catalog::load(None).unwrap();
         let (engine, _) = catalog.find(engine).unwrap();
-        let chosen: Vec<_> = engine.releases.iter().map(|release| (engine, release)).collect();
-        compare(&catalog, &chosen, &[DeviceModel::find(family).unwrap()]).unwrap().cells
+        let chosen: Vec<_> = engine.releases.iter().map(|release| Chosen::of(engine, release)).collect();
+        compare(&catalog, &chosen, &[DeviceModel::find(family).unwrap()], &no_child()).unwrap().cells
+    }
+
+    /// Models without faults need no child process.
+    fn no_child() -> WorkerOptions {
+        WorkerOptions {
+            program: "/nowhere".into(),
+            provider: Provider::Library(None),
+            deadline: std::time::Duration::from_secs(1),
+            interrupted: Arc::default(),
+        }
     }
 
     #[test]
@@ -271,12 +325,13 @@ mod tests {
         for version in ["0.0.2.post1", "0.1.0.post1", "0.1.23"] {
             assert_eq!(of(version).verdict, Verdict::Refused, "{version}");
             assert!(
-                of(version).refusals().contains(&"max_inline_data 256, takes 96".to_owned()),
+                of(version).refusals().iter().any(|word| word.starts_with("max_inline_data 256, takes 96")),
                 "{version}: {:?}",
                 of(version).refusals()
             );
         }
         assert!(of("0.0.1.post10").notes[0].contains("rdma_cm"));
+        assert_eq!((of("0.0.1.post10").connects, of("0.0.1.post10").worst()), (Verdict::Refused, Verdict::Refused));
     }
 
     #[test]
@@ -287,9 +342,9 @@ mod tests {
     #[test]
     fn every_engine_has_a_verdict_on_every_family() {
         let catalog = Catalog::load(None).unwrap();
-        let chosen: Vec<_> = catalog.engines().iter().map(|engine| (engine, engine.release(None).unwrap())).collect();
+        let chosen: Vec<_> = catalog.engines().iter().map(|engine| Chosen::of(engine, engine.release(None).unwrap())).collect();
         let models: Vec<_> = DeviceModel::embedded().iter().collect();
-        let compat = compare(&catalog, &chosen, &models).unwrap();
+        let compat = compare(&catalog, &chosen, &models, &no_child()).unwrap();
         assert_eq!(compat.cells.len(), chosen.len() * models.len());
         for cell in &compat.cells {
             assert!(!cell.queues.is_empty());
@@ -301,7 +356,7 @@ mod tests {
         // The order is by engine, then by model.
         assert_eq!(
             (&cells_names(&compat)[0], &cells_names(&compat)[1]),
-            (&(chosen[0].0.name.clone(), models[0].name.clone()), &(chosen[0].0.name.clone(), models[1].name.clone()))
+            (&(chosen[0].engine.name.clone(), models[0].name.clone()), &(chosen[0].engine.name.clone(), models[1].name.clone()))
         );
     }
 

@@ -52,11 +52,17 @@ fn run(verbs: &Arc<Verbs>, model: &DeviceModel, bounds: bool, asked: Vec<QpReque
         optional: false,
     };
     let options = MatrixOptions {
-        asks: vec![AskGroup { asks: asked.into_iter().map(ask).collect(), on_refusal: None, others: Vec::new(), connect: None }],
+        asks: vec![AskGroup {
+            asks: asked.into_iter().map(ask).collect(),
+            on_refusal: None,
+            others: Vec::new(),
+            connect: None,
+            asked_version: None,
+        }],
         grid: Vec::new(),
         bounds,
         limits: HostLimits::default(),
-        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX },
+        stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX },
     };
     let mut attempter = Simulated { model, bench: Bench::open(verbs, &model.name).unwrap() };
     run_device(&model.name, None, Some(&model.attributes()), &mut attempter, &options, &mut |_| {})

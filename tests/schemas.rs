@@ -1,6 +1,7 @@
 //! The published JSON Schemas are those of the program. `make schemas` writes them anew.
 
 use std::path::Path;
+use std::process::Command;
 
 use schemars::{JsonSchema, schema_for};
 
@@ -16,17 +17,25 @@ fn check<T: JsonSchema>(name: &str) {
     assert!(published == current, "{} is not the program's schema; run `make schemas`", path.display());
 }
 
+/// A document that a command prints.
+fn document<T: JsonSchema>(name: &str) {
+    check::<rdmadoctor::report::Document<T>>(name);
+}
+
 #[test]
 fn documents() {
-    check::<rdmadoctor::facts::Devices>("devices-1");
-    check::<rdmadoctor::facts::Caps>("caps-1");
-    check::<rdmadoctor::facts::Modules>("modules-1");
-    check::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");
-    check::<rdmadoctor::checks::Probe>("probe-1");
-    check::<rdmadoctor::checks::Explanation>("explanation-1");
-    check::<rdmadoctor::compat::Compat>("compat-1");
-    check::<rdmadoctor::facts::Topo>("topo-1");
-    check::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+    document::<rdmadoctor::facts::Devices>("devices-1");
+    document::<rdmadoctor::facts::Caps>("caps-1");
+    document::<rdmadoctor::facts::Modules>("modules-1");
+    document::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");
+    document::<rdmadoctor::checks::Probe>("probe-1");
+    document::<rdmadoctor::checks::Explanation>("explanation-1");
+    document::<rdmadoctor::compat::Compat>("compat-1");
+    document::<rdmadoctor::facts::Topo>("topo-1");
+    document::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+    document::<rdmadoctor::bench::Bench<rdmadoctor::bench::BandwidthResult>>("bw-1");
+    document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");
+    document::<rdmadoctor::bench::Listening>("peer-1");
 }
 
 #[test]
@@ -39,4 +48,68 @@ fn catalog_files() {
     check::<rdmadoctor::catalog::Engine>("engine-1");
     check::<rdmadoctor::catalog::DeviceModel>("device-1");
     check::<rdmadoctor::catalog::HostModel>("host-1");
+}
+
+/// Runs a command and holds what it prints against the published schema that the document names.
+fn holds(host: Option<&str>, arguments: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["--format", "json", "-q"]).args(arguments);
+    if let Some(host) = host {
+        command.args(["--host-model", host]);
+    }
+    let output = command.output().unwrap();
+    let what = format!("{arguments:?} on {host:?}");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{what}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let name = document["schema"].as_str().unwrap().strip_prefix("rdmadoctor/").unwrap().replace('/', "-");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("profiles/schema/{name}.json"));
+    let mut schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(document["host_model"]["name"].as_str(), host, "{what}");
+    closed(&mut schema);
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(&document).take(5).map(|error| format!("{} at {}", error, error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{what}: {wrong:#?}");
+}
+
+/// Programs may meet keys that a schema does not know; this program must print none.
+fn closed(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(fields) => {
+            // Parts that are put together know only their own keys.
+            let is_whole = !["oneOf", "anyOf", "allOf"].iter().any(|part| fields.contains_key(*part));
+            fields.values_mut().for_each(closed);
+            if is_whole && fields.contains_key("properties") && fields.get("type").is_some_and(|kind| kind == "object") {
+                fields.entry("additionalProperties").or_insert(false.into());
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(closed),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_commands_print_is_what_the_schemas_say() {
+    for host in ["erdma-a10x8", "h100x8-cx7", "bare", "container-gaps"] {
+        for arguments in [
+            &["devices"][..],
+            &["caps"],
+            &["modules"],
+            &["topo"],
+            &["probe", "--engine", "dlslime@0.0.1.post7"],
+            &["qp-matrix", "--engine", "dlslime@99", "--ask", "max_send_sge=64"],
+            &["qp-matrix", "--count", "3", "--grid", "max_send_sge=1,64"],
+            &["bw", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
+            &["ping", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
+        ] {
+            holds(Some(host), arguments);
+        }
+    }
+    holds(Some("erdma-a10x8"), &["--fault", "crash:ibv_create_qp@3", "qp-matrix"]);
+    holds(Some("h100x8-cx7"), &["--fault", "corrupt_payload:3", "bw", "--iterations", "20", "--sizes", "64,65k"]);
+    holds(Some("h100x8-cx7"), &["--fault", "device_removed@200", "ping", "--iterations", "20"]);
+    holds(None, &["compat"]);
+    holds(None, &["compat", "--engine", "dlslime@99", "--family", "erdma"]);
+    holds(None, &["explain", "RD-0101"]);
+    holds(None, &["catalog", "check", "profiles/hosts/bare.yaml", "tests/cli/damaged/mine.yaml", "/nowhere"]);
 }

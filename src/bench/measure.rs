@@ -16,8 +16,9 @@ use crate::verbs::Reliability;
 const RAMP: [(u32, u32); 9] = [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (32, 8), (64, 16), (128, 32), (256, 64)];
 /// From how small a message on the ramp begins at a depth that a single look would not fill.
 const BEGIN: usize = 4;
-/// How long a step of the ramp lasts.
+/// How long a step of the ramp lasts, or how many messages long if that is longer: of a few, one more or less counts too much.
 const STEP_MS: u64 = 20;
+const STEP_MESSAGES: u64 = 32;
 /// How much more a step must bring, and how many in a row may bring less, for the ramp to go on.
 const GAIN: f64 = 1.02;
 const FLAT: u32 = 2;
@@ -78,10 +79,10 @@ pub fn measure(pair: &mut Pair<'_>, kind: RunKind, measurement: &mut Measurement
 }
 
 impl Measurement<'_> {
-    /// Explains an error, and notes whether the process of both ends is gone with it.
-    fn told(&mut self, error: &BenchError) -> FailureReport {
+    /// Explains an error, unless it is the user's wish to stop. Notes whether the process of both ends is gone with it.
+    fn told(&mut self, error: &BenchError) -> Option<FailureReport> {
         self.is_lost |= matches!(error, BenchError::Worker(_));
-        (self.explain)(error)
+        (!is_interrupted(error)).then(|| (self.explain)(error))
     }
 
     fn arrives(&self, operation: Operation) -> bool {
@@ -123,20 +124,28 @@ impl Measurement<'_> {
             // The child that had both ends is gone; a new one may have more luck with the next step.
             match pair.open() {
                 Ok(facts) => (self.facts, self.is_lost) = (facts, false),
-                Err(error) => failure = Some((self.explain)(&error)),
+                Err(error) => failure = self.told(&error),
             }
         }
         let mut link = self.link(kind, operation, size, Touch::Hot);
         if self.settings.verify && failure.is_none() {
             match verify(pair, self.settings, &link, operation, size) {
                 Ok(verified) => verification = Some(verified),
-                Err(error) => failure = Some(self.told(&error)),
+                Err(error) => failure = self.told(&error),
             }
         }
         let touches: &[(bool, Touch, Buffer)] =
             &[(self.settings.hot, Touch::Hot, Buffer::Hot), (self.settings.spread, Touch::Spread, Buffer::Spread)];
+        if (self.stop)() && failure.is_none() {
+            return;
+        }
         match kind {
-            RunKind::Latency => each(Done::Latency(Box::new(self.latency(pair, &link, operation, size, verification, failure)))),
+            RunKind::Latency => {
+                let row = self.latency(pair, &link, operation, size, verification, failure);
+                if row.latencies.is_some() || row.failure.is_some() {
+                    each(Done::Latency(Box::new(row)));
+                }
+            }
             RunKind::Bandwidth => {
                 for (_, touch, buffer) in touches.iter().filter(|(is_asked, _, _)| *is_asked) {
                     link.receive.iter_mut().for_each(|receive| receive.touch = *touch);
@@ -145,9 +154,12 @@ impl Measurement<'_> {
                     if row.failure.is_none()
                         && let Err(error) = self.bandwidth(pair, &link, *touch, &mut row)
                     {
-                        row.failure = Some(self.told(&error));
+                        row.failure = self.told(&error);
                     }
-                    each(Done::Bandwidth(Box::new(row)));
+                    // What an interruption has left without any figure is not shown.
+                    if row.bytes_per_second.is_some() || row.failure.is_some() {
+                        each(Done::Bandwidth(Box::new(row)));
+                    }
                 }
             }
         }
@@ -195,7 +207,22 @@ impl Measurement<'_> {
                 let rate = progress.bytes as f64 / (progress.elapsed_ns.max(1) as f64 / 1e9) / 1e6;
                 say(&format!("{operation}, {size} bytes, {repeat} of {}: {rate:.1} MB/s", settings.repeats));
             };
-            let results = run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut told)?;
+            let mut last = Progress::default();
+            let mut each = |progress: Progress| {
+                last = progress;
+                told(progress);
+            };
+            let results = match run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut each) {
+                Err(error) if is_interrupted(&error) => {
+                    // What has moved by then is a figure too, if a short one.
+                    if last.elapsed_ns > 0 && rates.is_empty() {
+                        rates.push(last.bytes as f64 / (last.elapsed_ns as f64 / 1e9));
+                        sent = last.messages;
+                    }
+                    break;
+                }
+                results => results?,
+            };
             rates.push(rate(settings, arrives, &results));
             for result in &results {
                 bytes += result.sent.bytes;
@@ -244,7 +271,7 @@ impl Measurement<'_> {
         if row.failure.is_none()
             && let Err(error) = self.to_and_fro(pair, link, &mut row)
         {
-            row.failure = Some(self.told(&error));
+            row.failure = self.told(&error);
         }
         row
     }
@@ -263,7 +290,10 @@ impl Measurement<'_> {
             let mut told = |progress: Progress| {
                 say(&format!("{operation}, {size} bytes, {repeat} of {}: {} messages", settings.repeats, progress.messages));
             };
-            let [result, _] = run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut told)?;
+            let result = match run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut told) {
+                Err(error) if is_interrupted(&error) => break,
+                results => results?[0].clone(),
+            };
             medians.extend(Latencies::of(&result.latencies).map(|latencies| latencies.p50_us));
             samples.extend(result.latencies);
             if (self.stop)() {
@@ -275,6 +305,10 @@ impl Measurement<'_> {
         row.p50_us = Spread::of(&medians);
         Ok(())
     }
+}
+
+fn is_interrupted(error: &BenchError) -> bool {
+    matches!(error, BenchError::Worker(crate::worker::Failure::Interrupted))
 }
 
 /// A fifth of a run, for warming up.
@@ -354,12 +388,13 @@ fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPla
         Limit::UntilTold => 1e9,
     };
     let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(1, link.send_depth);
+    let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
     let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest).collect();
     let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
     let (mut best, mut flat) = ((single, 0.0), 0);
     for (depth, chain) in &steps[begin..] {
         let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), inline: can_inline };
-        let (rate, _) = try_one(way, Limit::TimeMs(STEP_MS))?;
+        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
         flat = if rate < best.1 * GAIN { flat + 1 } else { 0 };
         if rate > best.1 {
             best = (way, rate);
@@ -371,7 +406,7 @@ fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPla
     // Carrying payload in the request is not always faster.
     if can_inline {
         let way = Way { inline: false, ..best.0 };
-        let (rate, _) = try_one(way, Limit::TimeMs(STEP_MS))?;
+        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
         if rate > best.1 {
             best = (way, rate);
         }

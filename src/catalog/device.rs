@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{CompletionQueues, MemoryRegions, QueuePairs, SharedReceiveQueues};
 use super::{Errno, Figure};
+use crate::sim::Fault;
 
 /// The value of `schema` in a device file.
 pub const SCHEMA: &str = "rdmadoctor/device/1";
@@ -49,6 +50,10 @@ pub struct DeviceModel {
     pub connection: Connection,
     /// Which software it takes.
     pub software: Software,
+    /// What goes wrong on it, as `--fault` writes it, wherever the model is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub faults: Vec<Fault>,
 }
 
 /// How the device presents itself.
@@ -262,6 +267,22 @@ pub struct Connection {
     pub rdma_cm: Figure<RdmaCm>,
     /// What a failed post returns.
     pub failed_post_returns: Figure<PostReturns>,
+    /// What `ibv_query_qp` tells otherwise than it is.
+    #[serde(default)]
+    pub query_qp: Option<QueryQp>,
+}
+
+/// What `ibv_query_qp` tells otherwise than it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueryQp {
+    /// Whether it tells the state, by kernel; where it does not, that is always RESET.
+    pub tells_state: Vec<ByKernel>,
+    /// The state that it tells of a queue pair without a connection is INIT.
+    pub idle_is_init: Figure<bool>,
+    /// What it tells as `max_inline_data`, whatever was granted.
+    #[serde(default)]
+    pub max_inline_data: Option<Figure<u32>>,
 }
 
 /// How `ibv_modify_qp` moves a queue pair.

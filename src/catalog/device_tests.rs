@@ -357,13 +357,8 @@ fn an_unknown_key_is_named_with_line_and_column() {
     let (path, text) = embedded::FILES[0];
     let broken = text.replacen("port:\n", "port:\n  gid_colour: 1\n", 1);
     let line = broken.lines().position(|line| line.contains("gid_colour")).unwrap() + 1;
-    match DeviceModel::parse(Path::new(path), &broken).unwrap_err() {
-        DeviceError::Parse { line: at, column, why, .. } => {
-            assert_eq!((at, column), (line, 3), "{why}");
-            assert!(why.contains("gid_colour"), "{why}");
-        }
-        other => panic!("{other}"),
-    }
+    let error = DeviceModel::parse(Path::new(path), &broken).unwrap_err().to_string();
+    assert!(error.contains(&format!("{path}:{line}:3: port: unknown key `gid_colour`")), "{error}");
 }
 
 #[test]
@@ -378,13 +373,12 @@ fn a_figure_without_source_is_refused_where_it_stands() {
         let broken = text.replacen(from, to, 1);
         assert_ne!(broken, text);
         let line = broken.lines().zip(text.lines()).position(|(new, old)| new != old).unwrap() + 1;
-        match DeviceModel::parse(Path::new(path), &broken).unwrap_err() {
-            DeviceError::Parse { line: at, why, .. } => assert_eq!(at, line, "{why}"),
-            other => panic!("{other}"),
-        }
+        let error = DeviceModel::parse(Path::new(path), &broken).unwrap_err().to_string();
+        assert!(error.contains(&format!("{path}:{line}:")), "{error}");
     }
     let order = text.replacen("qp_type, srq]", "qp_type]", 1);
-    assert!(matches!(DeviceModel::parse(Path::new(path), &order), Err(DeviceError::Inconsistent { .. })));
+    let error = DeviceModel::parse(Path::new(path), &order).unwrap_err().to_string();
+    assert!(error.contains("queue_pairs.order has srq 0 times, not 1"), "{error}");
 }
 
 #[test]

@@ -1,42 +1,11 @@
 //! The device files: those in the binary, and those of a directory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
+use super::check::{self, Document};
 use super::device::{DeviceModel, SCHEMA};
-
-/// A device file that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
-    /// It cannot be read.
-    #[error("{path}: {why}", path = .path.display())]
-    Read {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-    /// It is not a device file.
-    #[error("{path}:{line}:{column}: {why}", path = .path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Line, from 1; 0 where it is not known.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// What is wrong.
-        why: String,
-    },
-    /// Its parts do not fit together.
-    #[error("{path}: {why}", path = .path.display())]
-    Inconsistent {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        why: String,
-    },
-}
+use super::{CatalogError, file};
 
 /// Lists each file by its name, so that a missing one fails the build.
 macro_rules! device_files {
@@ -99,35 +68,33 @@ impl DeviceModel {
     ///
     /// # Errors
     /// When it cannot be read or is not one; line and column are told.
-    pub fn load(path: &Path) -> Result<Self, DeviceError> {
-        let text = std::fs::read_to_string(path).map_err(|error| DeviceError::Read { path: path.to_owned(), why: error.to_string() })?;
-        Self::parse(path, &text)
+    pub fn load(path: &Path) -> Result<Self, CatalogError> {
+        Self::parse(path, &file::read(path)?)
     }
 
     /// Reads the text of a device file; `path` is only named in errors.
     ///
     /// # Errors
     /// When it is not one; line and column are told.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, DeviceError> {
-        let model: Self = serde_yaml::from_str(text).map_err(|error| {
-            let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-            // serde_yaml ends its message with the place, which stands before it here.
-            let full = error.to_string();
-            let why = full.split(" at line ").next().unwrap_or(&full).to_owned();
-            DeviceError::Parse { path: path.to_owned(), line, column, why }
-        })?;
-        match model.inconsistency() {
-            Some(why) => Err(DeviceError::Inconsistent { path: path.to_owned(), why }),
-            None => Ok(model),
-        }
+    pub fn parse(path: &Path, text: &str) -> Result<Self, CatalogError> {
+        check::parse(path, text)
+    }
+}
+
+impl Document for DeviceModel {
+    const SCHEMA: &str = SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
     }
 
-    /// What does not fit together, if anything.
-    fn inconsistency(&self) -> Option<String> {
-        if self.schema != SCHEMA {
-            return Some(format!("schema is `{}`, not `{SCHEMA}`", self.schema));
+    fn misfits(&self) -> Vec<(String, String)> {
+        let mut misfits = self.queue_pairs.misfits();
+        for (index, fault) in self.faults.iter().enumerate().filter(|(_, fault)| fault.device.is_some()) {
+            let why = format!("`{fault}` names a device; a model's faults are on every device of the model");
+            misfits.push((format!("faults[{index}]"), why));
         }
-        self.queue_pairs.inconsistency()
+        misfits
     }
 }
 
@@ -135,15 +102,6 @@ impl DeviceModel {
 ///
 /// # Errors
 /// The first file that cannot be used.
-pub fn load_directory(directory: &Path) -> Result<Vec<DeviceModel>, DeviceError> {
-    let read = |error: std::io::Error| DeviceError::Read { path: directory.to_owned(), why: error.to_string() };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    paths.iter().map(|path| DeviceModel::load(path)).collect()
+pub fn load_directory(directory: &Path) -> Result<Vec<DeviceModel>, CatalogError> {
+    super::yaml_files(directory)?.iter().map(|(path, text)| DeviceModel::parse(path, text)).collect()
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CatalogError;
+use super::check::{self, Document};
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Setting, SrqRequest};
 use crate::verbs::DeviceAttributes;
 
@@ -33,6 +34,7 @@ pub struct Engine {
     /// What a user sees when a queue pair is refused.
     pub on_refusal: OnRefusal,
     /// Oldest first.
+    #[schemars(length(min = 1))]
     pub releases: Vec<Release>,
 }
 
@@ -93,6 +95,7 @@ pub struct Release {
     /// Another engine's release, whose queue pairs this one makes.
     pub uses: Option<Uses>,
     /// Where this is known from.
+    #[schemars(length(min = 1))]
     pub sources: Vec<String>,
     /// The queue pairs that it makes.
     #[serde(default)]
@@ -212,36 +215,13 @@ impl Engine {
     /// # Errors
     /// The text is no valid engine file; the message names file, line and column.
     pub fn parse(name: &Path, text: &str) -> Result<Self, CatalogError> {
-        let invalid = |message: String| CatalogError::Invalid { file: name.to_owned(), message };
-        let engine: Self = serde_yaml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        if engine.schema != ENGINE_SCHEMA {
-            return Err(invalid(format!("schema is `{}`, expected `{ENGINE_SCHEMA}`", engine.schema)));
-        }
-        if engine.releases.is_empty() {
-            return Err(invalid("it lists no release".to_owned()));
-        }
-        for release in &engine.releases {
-            let place = format!("release {}", release.version);
-            if release.sources.is_empty() {
-                return Err(invalid(format!("{place} names no source")));
-            }
-            if release.queues.is_empty() == release.uses.is_none() {
-                return Err(invalid(format!("{place} needs either queues or uses")));
-            }
-            for queue in &release.queues {
-                queue.type_of().map_err(|error| invalid(format!("{place}, queue {}: {error}", queue.name)))?;
-                if queue.cq_depth.is_none() && !queue.follows.iter().any(|follow| follow.parameter == Parameter::CqDepth) {
-                    return Err(invalid(format!("{place}, queue {} has no cq_depth", queue.name)));
-                }
-            }
-        }
-        Ok(engine)
+        check::parse(name, text)
     }
 
     /// The release that `version` belongs to; the newest one for `None`.
     ///
     /// # Errors
-    /// No release covers the version; the message lists those that are known.
+    /// No release covers the version; the message lists those that are known. `1.2.x` is the newest one of 1.2.
     pub fn release(&self, version: Option<&str>) -> Result<&Release, CatalogError> {
         let unknown = |version: &str| CatalogError::UnknownVersion {
             engine: self.name.clone(),
@@ -249,6 +229,10 @@ impl Engine {
             known: self.releases.iter().map(|release| release.version.clone()).collect(),
         };
         let Some(version) = version else { return self.releases.last().ok_or_else(|| unknown("")) };
+        if let Some(series) = version.strip_suffix(".x").or_else(|| version.strip_suffix(".*")) {
+            let newest = self.releases.iter().filter(|release| release.is_of(series));
+            return newest.max_by(|left, right| compare_versions(&left.version, &right.version)).ok_or_else(|| unknown(version));
+        }
         self.releases
             .iter()
             .find(|release| release.version == version)
@@ -257,10 +241,63 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether a version is newer than every release that is known.
+    #[must_use]
+    pub fn is_newer(&self, version: &str) -> bool {
+        is_version(version) && self.releases.iter().all(|release| compare_versions(version, &release.version) == Ordering::Greater)
+    }
+}
+
+/// What does not begin with a number is no version, and so before or after none.
+fn is_version(text: &str) -> bool {
+    text.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with(".x") && !text.ends_with(".*")
+}
+
+impl Document for Engine {
+    const SCHEMA: &str = ENGINE_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn misfits(&self) -> Vec<(String, String)> {
+        let mut misfits = Vec::new();
+        if self.releases.is_empty() {
+            misfits.push(("releases".to_owned(), "it lists no release".to_owned()));
+        }
+        for (index, release) in self.releases.iter().enumerate() {
+            let path = format!("releases[{index}]");
+            let place = format!("release {}", release.version);
+            if release.sources.iter().all(|source| source.trim().is_empty()) {
+                misfits.push((format!("{path}.sources"), format!("{place} names no source")));
+            }
+            if release.queues.is_empty() == release.uses.is_none() {
+                misfits.push((path.clone(), format!("{place} needs either queues or uses")));
+            }
+            for (index, queue) in release.queues.iter().enumerate() {
+                let path = format!("{path}.queues[{index}]");
+                if let Err(error) = queue.type_of() {
+                    misfits.push((format!("{path}.qp_type"), format!("{place}, queue {}: {error}", queue.name)));
+                }
+                if queue.cq_depth.is_none() && !queue.follows.iter().any(|follow| follow.parameter == Parameter::CqDepth) {
+                    misfits.push((path, format!("{place}, queue {} has no cq_depth", queue.name)));
+                }
+            }
+        }
+        misfits
+    }
+}
+
 impl Release {
+    /// Whether it is of a series of versions: 1.2.3 is of 1.2 and of 1.
+    fn is_of(&self, series: &str) -> bool {
+        let rest = self.version.trim_start_matches('v').strip_prefix(series.trim_start_matches('v'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
     fn covers(&self, version: &str) -> bool {
-        // What does not begin with a number is no version, and so before or after none.
-        version.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit())
+        is_version(version)
             && (self.from.is_some() || self.before.is_some())
             && self.from.as_deref().is_none_or(|from| compare_versions(version, from) != Ordering::Less)
             && self.before.as_deref().is_none_or(|before| compare_versions(version, before) == Ordering::Less)
@@ -401,6 +438,10 @@ releases:
         assert_eq!(engine.release(None).unwrap().version, "2.1");
         assert_eq!(engine.release(Some("1.7.3")).unwrap().version, "1.0");
         assert_eq!(engine.release(Some("9")).unwrap().version, "2.1");
+        assert!(engine.is_newer("9") && engine.is_newer("v2.2") && !engine.is_newer("2.1") && !engine.is_newer("2.x"));
+        assert_eq!(engine.release(Some("1.x")).unwrap().version, "1.0");
+        assert_eq!(engine.release(Some("2.1.*")).unwrap().version, "2.1");
+        assert!(engine.release(Some("3.x")).is_err());
         let engine = Engine::parse(Path::new("tiny.yaml"), &FILE.replace("    before: '2.0'\n", "")).unwrap();
         let error = engine.release(Some("0.5")).unwrap_err().to_string();
         assert!(error.contains("1.0") && error.contains("2.1"), "{error}");
@@ -420,12 +461,12 @@ releases:
     #[test]
     fn a_damaged_file_is_refused_with_its_place() {
         for (damage, expected) in [
-            (FILE.replace("title: Tiny", "titel: Tiny"), "line 4"),
+            (FILE.replace("title: Tiny", "titel: Tiny"), "tiny.yaml:4:1: unknown key `titel`; did you mean `title`?"),
             (FILE.replace("max_send_wr: 8,", "max_send_wr: many,"), "max_send_wr"),
-            (FILE.replace("engine/1", "engine/9"), "expected `rdmadoctor/engine/1`"),
+            (FILE.replace("engine/1", "engine/9"), "tiny.yaml:2:9: schema is `rdmadoctor/engine/9`, expected `rdmadoctor/engine/1`"),
             (FILE.replace("sources: [a]", "sources: []"), "names no source"),
             (FILE.replace("qp_type: RC", "qp_type: XX"), "RC, UC, UD"),
-            ("{".to_owned(), "line"),
+            ("{".to_owned(), "tiny.yaml:"),
         ] {
             let error = Engine::parse(Path::new("tiny.yaml"), &damage).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("tiny.yaml"), "{error}");

@@ -76,6 +76,7 @@ fn none<T>() -> Option<T> {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Figure_{T}")]
+#[schemars(extend("oneOf" = [{"required": ["value"]}, {"required": ["observed"]}, {"required": ["inferred"]}]))]
 pub(super) struct RawFigure<T> {
     /// The value, stated by source code.
     #[serde(default = "none::<T>")]
@@ -87,6 +88,7 @@ pub(super) struct RawFigure<T> {
     #[serde(default = "none::<T>")]
     inferred: Option<T>,
     /// Where it is from.
+    #[schemars(regex(pattern = r"\S"))]
     source: String,
     /// How it follows from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]

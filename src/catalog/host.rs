@@ -183,7 +183,8 @@ pub struct Nic {
     pub firmware: Option<String>,
     /// Largest piece that it asks memory for at once (MaxReadRequest); 512 if absent.
     pub read_request_bytes: Option<u32>,
-    /// Version of the driver's interface to its provider, where it is another than the kernel's own driver has.
+    /// Version of the driver's interface to its provider, where it is another than the kernel's own driver has. libibverbs leaves a device
+    /// out whose version its provider does not take (`software.abi` of the model), and prints a warning.
     pub abi: Option<u32>,
     /// Permission bits of its uverbs node; 0666 if absent, as rdma-core's rules give it.
     pub node_mode: Option<u32>,
@@ -320,13 +321,13 @@ pub struct Module {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UserSpace {
-    /// Release of rdma-core.
+    /// Release of rdma-core; 0 where neither libibverbs nor librdmacm is installed.
     pub rdma_core: u32,
     /// The generation of providers that libibverbs loads (`libmlx5-rdmav34.so`).
     pub generation: u32,
     /// The generation that the provider libraries are of, where it is another: then none is loaded.
     pub provider_generation: Option<u32>,
-    /// Providers that are installed; those of the NICs' families if absent.
+    /// Providers that are installed; those of the NICs' families, as far as the release has them, if absent.
     pub providers: Option<Vec<String>>,
 }
 
@@ -362,6 +363,12 @@ impl HostModel {
     #[must_use]
     pub fn has_module(&self, name: &str) -> bool {
         self.modules.built_in.iter().any(|other| other == name) || self.modules.loaded.iter().any(|other| other.name == name)
+    }
+
+    /// The name of a device, where the host has none of that name.
+    #[must_use]
+    pub fn lacks<'a>(&self, device: &'a str) -> Option<&'a str> {
+        (!self.nics.iter().any(|nic| nic.name == device)).then_some(device)
     }
 
     /// Whether CUDA would make dma-bufs of a GPU's memory.

@@ -10,8 +10,8 @@ mod rdma;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::DeviceModel;
 use super::host::HostModel;
+use super::{Certainty, DeviceModel};
 use crate::host::Node;
 
 #[cfg(test)]
@@ -144,7 +144,13 @@ fn user_space(tree: &mut Tree, host: &HostModel) {
         tree.file(&real, Node::text(""));
         tree.link(format!("{LIBRARIES}/{name}"), &real);
     }
-    let of_nics = || host.nics.iter().filter_map(|nic| DeviceModel::find(&nic.model)).map(|model| model.family.clone()).collect();
+    let models = || host.nics.iter().filter_map(|nic| DeviceModel::find(&nic.model));
+    // A release is without a provider only where that is known for certain.
+    let has_provider = |model: &&DeviceModel| {
+        let first = &model.software.min_rdma_core;
+        first.value <= release || first.certainty != Certainty::Source
+    };
+    let of_nics = || models().filter(has_provider).map(|model| model.family.clone()).collect();
     let families: Vec<String> = host.verbs.providers.clone().unwrap_or_else(of_nics);
     let generation = host.verbs.provider_generation.unwrap_or(host.verbs.generation);
     tree.dir("/etc/libibverbs.d");

@@ -3,6 +3,7 @@
 //! Nothing here talks to a device: what a device model answers is computed from its figures alone, and each names its source.
 
 mod accept;
+pub mod check;
 pub mod device;
 #[cfg(test)]
 mod device_tests;
@@ -10,6 +11,7 @@ mod doubt;
 mod embedded;
 pub mod engine;
 mod figure;
+mod file;
 pub mod host;
 pub(crate) mod host_tree;
 mod model;
@@ -22,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use accept::{Aspect, Grant, Refusal};
 pub use device::DeviceModel;
 pub use doubt::Doubts;
-pub use embedded::{DeviceError, load_directory};
+pub use embedded::load_directory;
 pub use engine::Engine;
 use engine::Release;
 pub use figure::{Certainty, Derivation, Errno, Figure};
@@ -45,12 +47,12 @@ pub enum CatalogError {
         source: std::io::Error,
     },
     /// A file is damaged.
-    #[error("{}: {message}", file.display())]
+    #[error("{}", problem.in_file(file))]
     Invalid {
         /// Which.
         file: PathBuf,
         /// What is wrong, with line and column.
-        message: String,
+        problem: check::Problem,
     },
     /// No engine has this name.
     #[error("unknown engine `{name}`; known are {}", known.join(", "))]
@@ -110,8 +112,7 @@ impl Catalog {
     /// # Errors
     /// The file cannot be read or is damaged.
     pub fn add(&mut self, file: &Path) -> Result<String, CatalogError> {
-        let text = std::fs::read_to_string(file).map_err(|source| CatalogError::Unreadable { file: file.to_owned(), source })?;
-        let engine = Engine::parse(file, &text)?;
+        let engine = Engine::parse(file, &file::read(file)?)?;
         let name = engine.name.clone();
         self.engines.retain(|known| known.name != name);
         self.engines.push(engine);
@@ -164,7 +165,7 @@ fn yaml_files(directory: &Path) -> Result<Vec<(PathBuf, String)>, CatalogError> 
     for entry in std::fs::read_dir(directory).map_err(unreadable(directory))? {
         let path = entry.map_err(unreadable(directory))?.path();
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+            let text = file::read(&path)?;
             files.push((path, text));
         }
     }
@@ -203,7 +204,7 @@ mod tests {
         assert!(catalog.find("mine@0.0.1.post7").is_ok() && catalog.find("dlslime").is_ok());
         std::fs::write(directory.path().join("bad.yaml"), "schema: 5\nname").unwrap();
         let error = Catalog::load(Some(directory.path())).err().unwrap().to_string();
-        assert!(error.contains("bad.yaml") && error.contains("line"), "{error}");
+        assert!(error.contains("bad.yaml:"), "{error}");
         assert!(Catalog::load(Some(Path::new("/nowhere"))).err().unwrap().to_string().contains("/nowhere"));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::device::*;
 use super::rules::*;
-use super::{Certainty, Errno, Figure, Mlx5, Packing};
+use super::{Certainty, Errno, Figure, Mlx5, Packing, QpState};
 use crate::request::QpType;
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
 
@@ -90,6 +90,19 @@ impl DeviceModel {
     #[must_use]
     pub fn dma_buf(&self, kernel: &str) -> Option<&Figure<bool>> {
         by_kernel(&self.software.dma_buf, kernel)
+    }
+
+    /// What `ibv_query_qp` tells with a kernel of a queue pair in a state, and of its inline data.
+    #[must_use]
+    pub fn told(&self, kernel: &str, state: QpState, max_inline_data: u32) -> (QpState, u32) {
+        let Some(query) = &self.connection.query_qp else { return (state, max_inline_data) };
+        let tells = by_kernel(&query.tells_state, kernel).is_none_or(|figure| figure.value);
+        let told = match state {
+            _ if !tells => QpState::Reset,
+            QpState::Reset if query.idle_is_init.value => QpState::Init,
+            other => other,
+        };
+        (told, query.max_inline_data.as_ref().map_or(max_inline_data, |figure| figure.value))
     }
 
     /// Whether relaxed ordering has an effect with a kernel.
@@ -244,6 +257,7 @@ impl DeviceModel {
                 state_machine: Figure::new(StateMachine::Infiniband, GIVEN),
                 rdma_cm: Figure::new(RdmaCm::Optional, GIVEN),
                 failed_post_returns: Figure::new(PostReturns::Errno, GIVEN),
+                query_qp: None,
             },
             software: Software {
                 min_kernel: Figure::new("0".to_owned(), GIVEN),
@@ -255,6 +269,7 @@ impl DeviceModel {
                 on_demand_paging: Figure::new(false, GIVEN),
                 relaxed_ordering: Vec::new(),
             },
+            faults: Vec::new(),
         }
     }
 }
@@ -277,26 +292,43 @@ impl Step {
     /// Every step that a driver takes, in the order of most drivers.
     pub const ALL: [Self; 8] =
         [Self::QpType, Self::Srq, Self::MaxSendWr, Self::MaxRecvWr, Self::MaxSendSge, Self::MaxRecvSge, Self::MaxInlineData, Self::Packing];
+
+    /// The word for it in files.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::QpType => "qp_type",
+            Self::Srq => "srq",
+            Self::MaxSendWr => "max_send_wr",
+            Self::MaxRecvWr => "max_recv_wr",
+            Self::MaxSendSge => "max_send_sge",
+            Self::MaxRecvSge => "max_recv_sge",
+            Self::MaxInlineData => "max_inline_data",
+            Self::Packing => "packing",
+        }
+    }
 }
 
 impl QueuePairs {
-    /// What does not fit together, if anything.
-    pub(super) fn inconsistency(&self) -> Option<String> {
+    /// What does not fit together, each with its path.
+    pub(super) fn misfits(&self) -> Vec<(String, String)> {
         let packed = self.packing.is_some();
-        if self.order.iter().skip(1).any(|step| *step == Step::Core) {
-            return Some("queue_pairs.order has Core, but not in front".to_owned());
+        let mut misfits = Vec::new();
+        let mut say = |field: &str, why: String| misfits.push((format!("queue_pairs.{field}"), why));
+        if let Some(at) = self.order.iter().skip(1).position(|step| *step == Step::Core) {
+            say(&format!("order[{}]", at + 1), "queue_pairs.order has core, but not in front".to_owned());
         }
         for step in Step::ALL {
             let times = self.order.iter().filter(|given| **given == step).count();
             let wanted = usize::from(step != Step::Packing || packed);
             if times != wanted {
-                return Some(format!("queue_pairs.order has {step:?} {times} times, not {wanted}"));
+                say("order", format!("queue_pairs.order has {} {times} times, not {wanted}", step.name()));
             }
         }
-        match &self.packing {
-            Some(packing) if packing.kinds() != 1 => Some("queue_pairs.packing needs exactly one arithmetic".to_owned()),
-            _ => None,
+        if self.packing.as_ref().is_some_and(|packing| packing.kinds() != 1) {
+            say("packing", "queue_pairs.packing needs exactly one arithmetic".to_owned());
         }
+        misfits
     }
 }
 

@@ -52,6 +52,7 @@ pub struct TypeRule {
     #[serde(default)]
     pub standard_call: Option<Errno>,
     /// Where this is from.
+    #[schemars(regex(pattern = r"\S"))]
     pub source: String,
     /// Whether it is only reasoned.
     #[serde(default)]
@@ -121,6 +122,7 @@ pub struct Zero {
     #[serde(default)]
     pub errno: Option<Errno>,
     /// Where this is from.
+    #[schemars(regex(pattern = r"\S"))]
     pub source: String,
     /// Whether it is only reasoned.
     #[serde(default)]
@@ -174,6 +176,7 @@ pub struct WithSrq {
     #[serde(default)]
     pub writes_back: SrqWriteBack,
     /// Where this is from.
+    #[schemars(regex(pattern = r"\S"))]
     pub source: String,
 }
 

@@ -435,8 +435,8 @@ fn routes(facts: &Facts) -> Vec<Finding> {
         Some(if net.routes.iter().any(|route| route.netdev == netdev && !route.is_reject) {
             Finding::pass(name, format!("there is a route by {netdev}"))
         } else {
-            Finding::warn(name, format!("no route of the main table leads out of {netdev}"))
-                .saw_not("/proc/net/route", format!("none by {netdev}, which has {address}"), format!("a route by {netdev}"))
+            Finding::warn(name, format!("no route leads out of {netdev}"))
+                .saw_not("ip route show table all", format!("none by {netdev}, which has {address}"), format!("a route by {netdev}"))
                 .mend(Action::Tune, "add one to the peers' network", &[&format!("ip route add NETWORK dev {netdev}")])
         })
     };

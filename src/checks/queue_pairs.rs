@@ -2,7 +2,7 @@
 
 use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::host::log::Event;
-use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy};
+use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, newer_than_known, remedies_of};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -139,46 +139,86 @@ fn engines_are_granted(facts: &Facts) -> Vec<Finding> {
         Ok(reports) => reports,
         Err(skipped) => return skipped,
     };
-    reports.iter().flat_map(|report| report.asks.iter().map(move |ask| judge_ask(report, ask))).collect()
+    let of_one_engine = |left: &AskReport, right: &AskReport| (&left.engine, &left.version) == (&right.engine, &right.version);
+    reports.iter().flat_map(|report| report.asks.chunk_by(of_one_engine).map(move |asks| judge_engine(report, asks))).collect()
 }
 
-fn judge_ask(report: &DeviceReport, ask: &AskReport) -> Finding {
-    let engine = match (&ask.engine, &ask.version) {
-        (Some(engine), Some(version)) => format!("{engine}@{version}"),
-        (Some(engine), None) => engine.clone(),
+/// One finding for all queue pairs of an engine on a device.
+fn judge_engine(report: &DeviceReport, asks: &[AskReport]) -> Finding {
+    let device = &report.device;
+    let engine = match asks.first().map(|ask| (&ask.engine, &ask.version)) {
+        Some((Some(engine), Some(version))) => format!("{engine}@{version}"),
+        Some((Some(engine), None)) => engine.clone(),
         _ => "asked".to_owned(),
     };
-    let subject = format!("{}/{engine}/{}", report.device, ask.queue);
-    let device = &report.device;
-    match ask.verdict.as_str() {
-        "granted" => return Finding::pass(subject, format!("{device} grants the {} queue pair of {engine}", ask.queue)),
-        "not_run" => return Finding::skip(subject, "it was not tried: the time or the number of attempts was over"),
-        _ => {}
+    let subject = format!("{device}/{engine}");
+    let refused: Vec<&AskReport> = asks.iter().filter(|ask| !matches!(ask.verdict.as_str(), "granted" | "not_run")).collect();
+    if refused.is_empty() {
+        return if asks.iter().any(|ask| ask.verdict == "not_run") {
+            Finding::skip(subject, "not all of it was tried: the time or the number of attempts was over")
+        } else {
+            with_version(Finding::pass(subject, format!("{device} grants what {engine} asks")), asks)
+        };
     }
-    let culprits: Vec<String> = ask.culprits.iter().map(culprit_shown).collect();
-    let what = if culprits.is_empty() { "its request as a whole".to_owned() } else { culprits.join(" and ") };
-    let mut finding = Finding::graded(
-        !ask.optional,
-        subject,
-        format!("{device} {} the {} queue pair of {engine}: {what}", verdict_shown(&ask.verdict), ask.queue),
-    );
-    if let Some(first) = ask.attempts.first() {
-        finding = finding.saw_not("ibv_create_qp", outcome_shown(&first.outcome), "granted").saw("request", asked(&first.request));
+    let mut finding = Finding::graded(refused.iter().any(|ask| !ask.optional), subject, title(device, &engine, &refused));
+    finding = with_version(finding, asks);
+    for ask in &refused {
+        let queue = &ask.queue;
+        let came_back = ask.attempts.first().map(|attempt| attempt.outcome.to_string());
+        if let Some(first) = ask.attempts.first() {
+            finding = finding.saw_not(format!("{queue} queue pair"), outcome_shown(&first.outcome), "granted");
+        }
+        for culprit in &ask.culprits {
+            finding = finding.saw_not(
+                format!("{queue} {}", culprit.parameter),
+                format!("{} asked", culprit.asked),
+                format!("{} is granted", culprit.accepted),
+            );
+        }
+        let seen = ask.cause.iter().flat_map(|cause| &cause.evidence).filter(|seen| Some(*seen) != came_back.as_ref());
+        for seen in seen {
+            finding = finding.saw(format!("{queue} attempts"), seen);
+        }
     }
-    for culprit in &ask.culprits {
-        finding = finding.saw_not(culprit.parameter.name(), format!("{} asked", culprit.asked), format!("{} is granted", culprit.accepted));
-    }
-    finding.evidence.extend(ask.cause.iter().flat_map(|cause| &cause.evidence).map(|seen| super::Evidence {
-        source: "attempts".to_owned(),
-        value: seen.clone(),
-        expected: None,
-    }));
-    if let Some(seen) = &ask.on_refusal {
+    if let Some(seen) = refused.iter().find_map(|ask| ask.on_refusal.as_ref()) {
         finding = finding.saw("what its user sees", seen);
     }
-    let (action, summary, commands) = remedy(ask, &engine);
+    for (ask, first) in refused.iter().filter_map(|ask| Some((ask, ask.attempts.first()?))) {
+        finding = finding.saw(format!("{} request", ask.queue), asked(&first.request));
+    }
+    let (action, summary, commands) = remedy(&refused, &engine);
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     finding.mend(action, summary, &commands)
+}
+
+/// Says so where an older release stands for one that the catalog does not know.
+fn with_version(finding: Finding, asks: &[AskReport]) -> Finding {
+    match asks.first().map(|ask| (&ask.asked_version, &ask.version)) {
+        Some((Some(asked), Some(version))) => finding.saw("the catalog", newer_than_known(asked, version)),
+        _ => finding,
+    }
+}
+
+/// What is wrong, in one sentence.
+fn title(device: &str, engine: &str, refused: &[&AskReport]) -> String {
+    let type_of =
+        |ask: &&AskReport| ask.culprits.iter().find(|culprit| culprit.parameter == Parameter::QpType).map(|culprit| culprit.asked);
+    // Another type is another engine: the other parameters are of no interest then.
+    if let Some(asked) = refused.first().and_then(type_of)
+        && refused.iter().all(|ask| type_of(ask) == Some(asked))
+    {
+        return format!("{device} has no {asked} queue pairs, and {engine} asks for them");
+    }
+    let parts: Vec<String> = refused
+        .iter()
+        .map(|ask| {
+            let culprits: Vec<String> = ask.culprits.iter().map(culprit_shown).collect();
+            let what = if culprits.is_empty() { "its request as a whole".to_owned() } else { culprits.join(" and ") };
+            format!("{what} ({})", ask.queue)
+        })
+        .collect();
+    let verdict = refused.first().map_or("refuses", |ask| verdict_shown(&ask.verdict));
+    format!("{device} {verdict} what {engine} asks: {}", parts.join(", "))
 }
 
 fn verdict_shown(verdict: &str) -> &str {
@@ -193,12 +233,13 @@ fn culprit_shown(culprit: &CulpritReport) -> String {
     format!("{} {} where {} is granted", culprit.parameter, culprit.asked, culprit.accepted)
 }
 
-/// What makes a request pass: settings, other releases, or what the cause says.
-fn remedy(ask: &AskReport, engine: &str) -> (Action, String, Vec<String>) {
+/// What makes an engine's requests pass: settings, other releases, or what the cause says.
+fn remedy(refused: &[&AskReport], engine: &str) -> (Action, String, Vec<String>) {
     let mut parts = Vec::new();
     let mut commands = Vec::new();
     let mut action = Action::Tune;
-    for remedy in &ask.remedies {
+    let asks: Vec<AskReport> = refused.iter().map(|ask| (*ask).clone()).collect();
+    for remedy in remedies_of(&asks) {
         match remedy {
             Remedy::Settings { settings } => {
                 parts.push(format!("start {engine} with {}", settings.join(" ")));
@@ -206,8 +247,12 @@ fn remedy(ask: &AskReport, engine: &str) -> (Action, String, Vec<String>) {
             }
             Remedy::Versions { versions } => {
                 action = Action::Replace;
-                let name = ask.engine.as_deref().unwrap_or("the engine");
+                let name = engine.split('@').next().unwrap_or(engine);
                 parts.push(format!("use {name} {}, all of whose queue pairs are granted here", versions.join(" or ")));
+            }
+            Remedy::NoSetting { parameters } if parameters.contains(&Parameter::QpType) => {
+                action = Action::Replace;
+                parts.push("take a device that has such queue pairs, or an engine that does without them".to_owned());
             }
             Remedy::NoSetting { parameters } => {
                 action = Action::Replace;
@@ -217,9 +262,9 @@ fn remedy(ask: &AskReport, engine: &str) -> (Action, String, Vec<String>) {
             Remedy::Request { changes } => parts.push(format!("ask {}", changes.join(" and "))),
         }
     }
-    if let Some(step) = ask.cause.as_ref().and_then(|cause| cause.next_step.as_ref()) {
-        parts.push(step.clone());
-    }
+    let mut steps: Vec<&String> = refused.iter().filter_map(|ask| ask.cause.as_ref()?.next_step.as_ref()).collect();
+    steps.dedup();
+    parts.extend(steps.into_iter().cloned());
     if parts.is_empty() {
         parts.push("no smaller request of this shape is granted; see the whole matrix".to_owned());
     }
@@ -269,7 +314,7 @@ fn nothing_crashed(facts: &Facts) -> Vec<Finding> {
         let attempts = report.base.iter().chain(report.asks.iter().flat_map(|ask| &ask.attempts));
         let broken = attempts.into_iter().find(|attempt| matches!(attempt.outcome, Outcome::Crashed { .. } | Outcome::Hung { .. }));
         match broken {
-            None => Finding::pass(&report.device, format!("{} attempts came back", report.attempts_total)),
+            None => Finding::pass(&report.device, format!("every attempt came back ({} in all)", report.attempts_total)),
             Some(attempt) => Finding::fail(&report.device, "an attempt crashed or hung")
                 .saw_not(asked(&attempt.request), outcome_shown(&attempt.outcome), "granted or refused")
                 .mend(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),

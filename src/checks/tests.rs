@@ -227,7 +227,7 @@ const WOUNDS: &[Wound] = &[
     ("RD-0409", "mlx5_0/1", |f| { infiniband(f); device(f).ports[0].pkeys = vec![SysfsPkey { index: 0, pkey: 0x7fff }]; }),
     ("RD-0410", "mlx5_0/1", |f| { infiniband(f); device(f).ports[0].state = Some(NamedCode { code: 2, name: "INIT".to_owned() }); }),
     ("RD-0411", "mlx5_0/1", |f| f.host.net.routes = vec![Route {
-        destination: "0.0.0.0".parse().unwrap(), prefix_length: 0, gateway: None, netdev: "eth9".to_owned(), metric: 0, is_reject: false }]),
+        destination: "0.0.0.0".parse().unwrap(), prefix_length: 0, gateway: None, netdev: "eth9".to_owned(), metric: 0, is_reject: false, table: Some(254) }]),
     ("RD-0412", "mlx5_0/1", |f| f.host.net.addresses = vec![Address {
         address: "192.0.2.1".parse().unwrap(), netdev: Some("eth0".to_owned()), prefix_length: Some(24), source: "x".to_owned(), is_duplicate: false, is_tentative: false }]),
     ("RD-0501", "host", |f| f.host.limits.own = unprivileged(65536)),

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::engines::{self, is_file};
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::{Catalog, DeviceModel, Engine};
-use crate::compat::{Verdict, compare};
+use crate::catalog::{Catalog, DeviceModel};
+use crate::compat::{Cell, Verdict, compare};
 use crate::qp::{Chosen, choose};
 
 /// Arguments of `compat`.
@@ -32,42 +33,48 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FailOn {
-    /// A queue pair is refused for certain.
+    /// A queue pair, or connecting it, is refused for certain.
     Refused,
-    /// Or the verdict rests on a figure that is not from source.
+    /// Or a verdict rests on a figure that is not from source.
     Unknown,
 }
 
 /// Judges engines on models.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    let (engines, families) = match arguments.explain.as_slice() {
+    let (wanted, families) = match arguments.explain.as_slice() {
         [engine, family] => (vec![engine.clone()], vec![family.clone()]),
         _ => (arguments.engine.clone(), arguments.family.clone()),
     };
     let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let mut names = Vec::new();
-    for engine in &engines {
-        names.push(if is_file(engine) { catalog.add(Path::new(engine))? } else { engine.clone() });
+    let mut names = engines::with_files(&mut catalog, &wanted)?;
+    if names.is_empty() {
+        names.push("all".to_owned());
     }
-    let chosen =
-        if names.is_empty() { choose(&catalog, &["all".to_owned()])? } else { releases(&catalog, &names, !arguments.explain.is_empty())? };
-    let own =
-        families.iter().filter(|family| is_file(family)).map(|family| DeviceModel::load(Path::new(family))).collect::<Result<Vec<_>, _>>();
-    let own = own.map_err(|error| UsageError(error.to_string()))?;
-    let mut models: Vec<&DeviceModel> = own.iter().collect();
+    let chosen = releases(&catalog, &names, !arguments.explain.is_empty())?;
+    let own = families
+        .iter()
+        .filter(|family| is_file(family))
+        .map(|family| DeviceModel::load(Path::new(family)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut models: Vec<&DeviceModel> = Vec::new();
+    for (index, model) in own.iter().enumerate() {
+        if own[..index].iter().any(|other| other.name == model.name && other != model) {
+            return Err(UsageError(format!("two of the device files have the name `{}`", model.name)).into());
+        }
+        add(&mut models, model);
+    }
     for family in families.iter().filter(|family| !is_file(family)) {
-        models.push(
-            DeviceModel::find(family)
-                .ok_or_else(|| UsageError(format!("unknown device model `{family}`; known are {}", DeviceModel::names().join(", "))))?,
-        );
+        let model = DeviceModel::find(family);
+        let unknown = || UsageError(format!("unknown device model `{family}`; known are {}", DeviceModel::names().join(", ")));
+        add(&mut models, model.ok_or_else(unknown)?);
     }
     if models.is_empty() {
         // `limited` is the lab's device, not one that anybody owns.
         models = DeviceModel::embedded().iter().filter(|model| model.name != "limited").collect();
     }
-    let compat = compare(&catalog, &chosen, &models)?;
+    let compat = compare(&catalog, &chosen, &models, &session.worker_options()?)?;
     session.print(&compat)?;
-    let worst = compat.cells.iter().map(|cell| cell.verdict).max();
+    let worst = compat.cells.iter().map(Cell::worst).max();
     Ok(match (arguments.fail_on, worst) {
         (Some(FailOn::Refused), Some(Verdict::Refused)) | (Some(FailOn::Unknown), Some(Verdict::Refused | Verdict::Unknown)) => {
             exit::FAILED
@@ -76,23 +83,26 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     })
 }
 
-/// Whether a name is meant as a file: nothing in the catalog has a dot at its end or a slash.
-fn is_file(name: &str) -> bool {
-    name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
+/// Each model once; a file stands for the built-in model of its name.
+fn add<'a>(models: &mut Vec<&'a DeviceModel>, model: &'a DeviceModel) {
+    if !models.iter().any(|other| other.name == model.name) {
+        models.push(model);
+    }
 }
 
 /// All releases of engines that are named without a version, or only the newest where one verdict is wanted.
-fn releases<'a>(catalog: &'a Catalog, names: &[String], only_newest: bool) -> anyhow::Result<Vec<Chosen<'a>>> {
-    let mut all = Vec::new();
+fn releases<'a>(catalog: &'a Catalog, names: &'a [String], only_newest: bool) -> anyhow::Result<Vec<Chosen<'a>>> {
+    let mut all: Vec<Chosen<'a>> = Vec::new();
     for name in names {
-        let chosen = choose(catalog, std::slice::from_ref(name))?;
-        match chosen.as_slice() {
-            [(engine, _)] if !name.contains('@') && !only_newest => {
-                let engine: &'a Engine = engine;
-                all.extend(engine.releases.iter().map(|release| (engine, release)));
-            }
-            _ => all.extend(chosen),
+        let mut chosen = choose(catalog, std::slice::from_ref(name))?;
+        if let [Chosen { engine, .. }] = chosen[..]
+            && !name.contains('@')
+            && !only_newest
+        {
+            chosen = engine.releases.iter().map(|release| Chosen::of(engine, release)).collect();
         }
+        let fresh = chosen.into_iter().filter(|one| !all.contains(one)).collect::<Vec<_>>();
+        all.extend(fresh);
     }
     Ok(all)
 }

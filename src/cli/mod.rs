@@ -6,6 +6,7 @@ mod catalog;
 mod compat;
 mod devices;
 mod ends;
+mod engines;
 mod explain;
 mod modules;
 mod peer;

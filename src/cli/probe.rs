@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, qp_matrix};
+use super::{UsageError, engines, exit, qp_matrix};
 use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{self, Category, Check, Facts, Level, Policy, VerbsFacts, Wanted, WantedEngine};
@@ -22,8 +22,9 @@ pub struct Arguments {
     /// How much effort to take.
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     level: Level,
-    /// Are this engine's queue pairs granted? May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    /// Are this engine's queue pairs granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's
+    /// newest known release.
+    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
     engine: Vec<String>,
     /// Only this check, or those of a category (`05xx`). May be repeated.
     #[arg(long, value_name = "ID")]
@@ -48,9 +49,6 @@ pub struct Arguments {
 /// Attempts at most on each device: asks and what proves their culprits need some hundreds.
 const MOST_ATTEMPTS: u64 = 5000;
 
-/// Queues of one request at most.
-const MOST_MEMORY_BYTES: u64 = 256 << 20;
-
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
 
@@ -60,8 +58,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let policy =
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
     let checks = selected(arguments)?;
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
     let named: Vec<String> = arguments.engine.iter().chain(&policy.require.engines).cloned().collect();
+    let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;
     let wanted = wanted(&catalog, &engines, &policy);
 
@@ -138,10 +137,10 @@ fn matching(wanted: &str) -> Result<Vec<&'static str>, UsageError> {
 }
 
 fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy) -> Wanted {
-    let engines = engines.iter().map(|(engine, release)| {
-        // An engine that uses another's queue pairs connects as that one does.
-        let maker = catalog.queues_of(engine, release).map_or(*engine, |(maker, _)| maker);
-        WantedEngine { name: engine.name.clone(), version: release.version.clone(), connects_itself: maker.connect == Connect::Oob }
+    let engines = engines.iter().map(|chosen| WantedEngine {
+        name: chosen.engine.name.clone(),
+        version: chosen.release.version.clone(),
+        connects_itself: chosen.connect(catalog) == Connect::Oob,
     });
     Wanted {
         engines: engines.collect(),
@@ -182,7 +181,12 @@ fn attempts(
             grid: Vec::new(),
             bounds: false,
             limits: facts::limits(&session.root()),
-            stop: Stop { budget: MOST_ATTEMPTS, deadline: Some(Instant::now() + share), max_memory_bytes: MOST_MEMORY_BYTES },
+            stop: Stop {
+                budget: MOST_ATTEMPTS,
+                deadline: Some(Instant::now() + share),
+                max_memory_bytes: qp_matrix::SEARCH_MEMORY,
+                max_asked_memory_bytes: qp_matrix::ASK_MEMORY,
+            },
         };
         let mut attempter = DeviceAttempter { worker, device: &device.name };
         let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {

@@ -7,14 +7,14 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, values};
+use super::{UsageError, engines, exit, values};
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
 use crate::host;
 use crate::qp::{
-    self, AskGroup, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix, Stop,
-    ask_group, choose, classify_connection, run_device,
+    self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
+    Stop, ask_group, choose, classify_connection, run_device,
 };
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
 use crate::worker::{Failure, VerbsDevice, Worker};
@@ -25,8 +25,9 @@ pub struct Arguments {
     /// Only this device; all of them otherwise.
     #[arg(value_name = "DEV")]
     device: Option<String>,
-    /// Is this engine's request granted? May be repeated; `all` takes every engine's newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]")]
+    /// Is this engine's request granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's newest
+    /// known release.
+    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
     engine: Vec<String>,
     /// Is this request granted? Parameters that are not named stay small.
     #[arg(long, value_name = "PARAMETER=VALUE,…", value_parser = parse_ask)]
@@ -43,9 +44,9 @@ pub struct Arguments {
     /// More engine files, or replacements for those that are built in.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
-    /// Try no request whose queues take more.
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = values::size)]
-    max_memory: u64,
+    /// Try no request whose queues take more; otherwise 256M in searches, and 1G for what --engine and --ask ask.
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    max_memory: Option<u64>,
     /// Attempts at most on each device.
     #[arg(long, value_name = "N", default_value_t = 5000)]
     budget: u64,
@@ -54,14 +55,21 @@ pub struct Arguments {
     deadline: Duration,
 }
 
+/// Queues of one request in a search at most, in bytes.
+pub(super) const SEARCH_MEMORY: u64 = 256 << 20;
+
+/// Queues of one request that somebody asks at most, in bytes: NVSHMEM asks for a completion queue as deep as the device says it can be.
+pub(super) const ASK_MEMORY: u64 = 1 << 30;
+
 /// Most combinations of a grid; more would be a mistake of the caller's.
 const MOST_CELLS: usize = 1 << 20;
 
 /// Tries queue pairs and reports.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("qp-matrix")?;
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
-    let engines = choose(&catalog, &arguments.engine)?;
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
     let cells = arguments.grid.iter().try_fold(1usize, |cells, (_, values)| cells.checked_mul(values.len()));
     if cells.is_none_or(|cells| cells > MOST_CELLS) {
         return Err(UsageError(format!("--grid has more than {MOST_CELLS} combinations")).into());
@@ -114,12 +122,13 @@ fn has_failed(report: &DeviceReport) -> bool {
         || report.base.as_ref().is_some_and(|base| !base.outcome.is_granted())
         || report.bounds.iter().any(|bound| matches!(&bound.ending, qp::Ending::Broken { outcome } if is_broken(outcome)))
         || report.count_failed.is_some()
+        || report.joint.iter().any(|joint| joint.broken.is_some())
         || report.support.iter().any(|support| is_broken(&support.outcome))
         || report.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
-        || report
-            .connection
-            .as_ref()
-            .is_some_and(|connection| connection.refused.is_some() && report.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
+        || report.connection.as_ref().is_some_and(|connection| {
+            let is_broken = connection.cause.as_ref().is_some_and(|cause| cause.class == CauseClass::Driver);
+            connection.refused.is_some() && (is_broken || report.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
+        })
 }
 
 /// What the command line asks of every device.
@@ -149,6 +158,7 @@ impl Examination<'_> {
             }],
             on_refusal: None,
             connect: None,
+            asked_version: None,
             others: Vec::new(),
         }));
         let options = MatrixOptions {
@@ -156,7 +166,12 @@ impl Examination<'_> {
             asks,
             grid: arguments.grid.clone(),
             limits: facts::limits(&session.root()),
-            stop: Stop { budget: arguments.budget, deadline: Some(deadline), max_memory_bytes: arguments.max_memory },
+            stop: Stop {
+                budget: arguments.budget,
+                deadline: Some(deadline),
+                max_memory_bytes: arguments.max_memory.unwrap_or(SEARCH_MEMORY),
+                max_asked_memory_bytes: arguments.max_memory.unwrap_or(ASK_MEMORY),
+            },
         };
         let mut progress = Progress::new(&device.name, session.quiet());
         let mut attempter = DeviceAttempter { worker, device: &device.name };
@@ -201,8 +216,11 @@ fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Opti
             reached: connected.reached,
         }),
         Err(Failure::Interrupted) => None,
-        Err(failure) => {
-            Some(ConnectionReport { port: port.port, reached: "unknown".to_owned(), refused: Some(failure.to_string()), cause: None })
-        }
+        Err(failure) => Some(ConnectionReport {
+            port: port.port,
+            reached: "unknown".to_owned(),
+            refused: Some(failure.to_string()),
+            cause: qp::broken_connection(&failure.into()),
+        }),
     }
 }

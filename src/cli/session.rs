@@ -45,10 +45,15 @@ impl Session {
         if let Some(clash) = clash {
             return Err(UsageError(clash.to_owned()).into());
         }
-        let model = global.host_model.as_deref().map(HostModel::find).transpose()?.map(|mut model| {
+        let mut model = global.host_model.as_deref().map(HostModel::find).transpose()?;
+        if let Some(model) = &mut model {
+            if let Some((fault, device)) = global.fault.iter().find_map(|fault| Some((fault, model.lacks(fault.device.as_ref()?)?))) {
+                let known = model.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
+                let known = if known.is_empty() { "it has no devices".to_owned() } else { format!("valid are {known}") };
+                return Err(UsageError(format!("--fault {fault}: {} has no device `{device}`; {known}", model.name)).into());
+            }
             model.faults.extend(global.fault.iter().cloned());
-            model
-        });
+        }
         if !global.root.is_dir() {
             return Err(UsageError(format!("--root {} is no directory", global.root.display())).into());
         }
@@ -111,7 +116,12 @@ impl Session {
         self.interrupted.clone()
     }
 
-    /// How child processes that serve verbs are run.
+    /// A child process that serves verbs, not yet started.
+    pub fn worker(&self) -> anyhow::Result<Worker> {
+        self.worker_options().map(Worker::new)
+    }
+
+    /// How child processes are started and waited for.
     pub fn worker_options(&self) -> anyhow::Result<WorkerOptions> {
         Ok(WorkerOptions {
             program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
@@ -122,11 +132,6 @@ impl Session {
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
         })
-    }
-
-    /// A child process that serves verbs, not yet started.
-    pub fn worker(&self) -> anyhow::Result<Worker> {
-        Ok(Worker::new(self.worker_options()?))
     }
 
     /// Prints a document in the format that was asked for.

@@ -49,21 +49,7 @@ pub fn classify(
     let mut evidence = vec![outcome.to_string()];
     match outcome {
         Outcome::Granted { .. } | Outcome::NotRun { .. } => None,
-        Outcome::Crashed { printed, .. } => {
-            evidence.extend(printed.iter().rev().take(3).rev().cloned());
-            Some(Cause {
-                class: CauseClass::Driver,
-                summary: "the user-space provider, or the verbs library, crashed while it made the queue pair".to_owned(),
-                evidence,
-                next_step: Some("compare the versions of rdma-core and of the kernel driver; the vendor's packages must match".to_owned()),
-            })
-        }
-        Outcome::Hung { .. } => Some(Cause {
-            class: CauseClass::Driver,
-            summary: "the call did not return: the driver or the firmware does not answer".to_owned(),
-            evidence,
-            next_step: Some("look at `dmesg` for the device's driver; a reset of the device or a reboot may be needed".to_owned()),
-        }),
+        Outcome::Crashed { .. } | Outcome::Hung { .. } => broken(outcome, "made"),
         Outcome::Refused { error } if is_exhaustion(error.errno) || error.errno.0 == libc::EPERM => {
             Some(resources(asked, error.errno.0, evidence, sets, base_granted, limits))
         }
@@ -103,6 +89,32 @@ pub fn classify(
             })
         }
     }
+}
+
+/// Why a queue pair that should be connected with itself took the child process along, or got no answer.
+#[must_use]
+pub fn broken_connection(outcome: &Outcome) -> Option<Cause> {
+    broken(outcome, "connected")
+}
+
+/// The cause of a crash or a hang while a queue pair was `done` something with.
+fn broken(outcome: &Outcome, done: &str) -> Option<Cause> {
+    let (summary, next_step) = match outcome {
+        Outcome::Crashed { .. } => (
+            format!("the user-space provider, or the verbs library, crashed while the queue pair was {done}"),
+            "compare the versions of rdma-core and of the kernel driver; the vendor's packages must match",
+        ),
+        Outcome::Hung { .. } => (
+            format!("the call did not return while the queue pair was {done}: the driver or the firmware does not answer"),
+            "look at `dmesg` for the device's driver; a reset of the device or a reboot may be needed",
+        ),
+        _ => return None,
+    };
+    let mut evidence = vec![outcome.to_string()];
+    if let Outcome::Crashed { printed, .. } = outcome {
+        evidence.extend(printed.iter().rev().take(3).rev().cloned());
+    }
+    Some(Cause { class: CauseClass::Driver, summary, evidence, next_step: Some(next_step.to_owned()) })
 }
 
 /// In what way a request does not fit, from the changes that make it pass.

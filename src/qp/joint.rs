@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Parameter, Prober, QpRequest, Value};
+use super::{AttemptReport, Outcome, Parameter, Prober, QpRequest, Value};
 
 /// The largest accepted depth over another parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,8 +21,10 @@ pub struct Frontier {
     pub independent: bool,
     /// One point a step: up to this value of `over`, this depth.
     pub points: Vec<FrontierPoint>,
-    /// Whether every point was found; not so when the search was stopped.
+    /// Whether every point was found; not so when the search was stopped, or ended by a crash or a hang.
     pub complete: bool,
+    /// The request that crashed the provider or hung, and so ended the search: neither accepted nor refused.
+    pub broken: Option<AttemptReport>,
     /// Attempts that the search made.
     pub attempts: u64,
 }
@@ -51,11 +53,12 @@ pub fn frontier(
     let before = prober.attempts();
     let start = over.get(base).number().unwrap_or(0);
     let floor = parameter.get(base).number().unwrap_or(1);
-    let mut search = Search { prober, base, parameter, over, depth_bound, floor, depths: BTreeMap::new() };
+    let mut search = Search { prober, base, parameter, over, depth_bound, floor, depths: BTreeMap::new(), broken: None };
     let complete = search.between(start, over_bound.max(start)).is_some();
     let points = search.steps();
     let independent = complete && points.iter().all(|point| !point.refused_above);
-    Frontier { parameter, over, independent, points, complete, attempts: prober.attempts() - before }
+    let broken = search.broken;
+    Frontier { parameter, over, independent, points, complete, broken, attempts: prober.attempts() - before }
 }
 
 struct Search<'a, 'b> {
@@ -67,6 +70,7 @@ struct Search<'a, 'b> {
     /// A depth that is small enough to be accepted with anything.
     floor: u32,
     depths: BTreeMap<u32, Depth>,
+    broken: Option<AttemptReport>,
 }
 
 impl Search<'_, '_> {
@@ -75,12 +79,18 @@ impl Search<'_, '_> {
         self.parameter.with(&request, Value::Number(depth))
     }
 
-    /// Whether the point is accepted; `None` when the search was stopped.
+    /// Whether the point is accepted; `None` when the search has to end.
     fn accepts(&mut self, over: u32, depth: u32) -> Option<bool> {
         let request = self.request(over, depth);
         match self.prober.attempt(&request) {
-            super::Outcome::NotRun { .. } => None,
-            outcome => Some(outcome.is_granted()),
+            Outcome::Granted { .. } => Some(true),
+            Outcome::Refused { .. } => Some(false),
+            Outcome::NotRun { .. } => None,
+            // No limit of the device's, and each further one costs a child process or a deadline.
+            outcome @ (Outcome::Crashed { .. } | Outcome::Hung { .. }) => {
+                self.broken = Some(AttemptReport { request, outcome });
+                None
+            }
         }
     }
 
@@ -195,6 +205,35 @@ mod tests {
         let found = run(|request| (request.max_send_wr > 8192 || request.max_send_sge > 6).then_some(22), 8192, (Parameter::MaxSendSge, 6));
         assert!(found.independent && found.complete, "{found:?}");
         assert_eq!(found.attempts, 2);
+    }
+
+    /// Grants up to a depth, and dies of anything above it.
+    struct Dying;
+
+    impl super::super::Attempter for Dying {
+        fn attempts(&mut self, requests: &[QpRequest], each: &mut dyn FnMut(usize, Outcome) -> bool) {
+            for (index, request) in requests.iter().enumerate() {
+                let outcome = if request.max_send_sge * request.max_send_wr > 4096 {
+                    Outcome::Crashed { signal: "SIGSEGV".to_owned(), printed: Vec::new() }
+                } else {
+                    Outcome::Granted { caps: request.caps(), cq_depth: request.cq_depth }
+                };
+                if !each(index, outcome) {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_is_no_limit() {
+        let (mut dying, mut progress) = (Dying, |_| {});
+        let mut prober = Prober::new(&mut dying, ENDLESS, &mut progress);
+        let found = frontier(&mut prober, &QpRequest::base(QpType::RC), (Parameter::MaxSendWr, 4096), (Parameter::MaxSendSge, 8));
+        assert!(!found.complete && !found.independent, "{found:?}");
+        let broken = found.broken.unwrap();
+        assert_eq!((broken.request.max_send_sge, broken.request.max_send_wr, broken.outcome.verdict()), (8, 4096, "crashed"));
+        assert_eq!(found.attempts, 1);
     }
 
     proptest! {

@@ -40,6 +40,8 @@ pub struct AskGroup {
     pub on_refusal: Option<String>,
     /// How the engine connects its queue pairs; absent for a request of the user's.
     pub connect: Option<Connect>,
+    /// The version that was asked for, where it is newer than any that the catalog knows.
+    pub asked_version: Option<String>,
     /// Other releases, oldest first, by version.
     pub others: Vec<(String, Vec<Ask>)>,
 }
@@ -156,6 +158,8 @@ pub struct AskReport {
     pub engine: Option<String>,
     /// Its version.
     pub version: Option<String>,
+    /// The version that was asked for, where it is newer than any that the catalog knows: judged as `version`.
+    pub asked_version: Option<String>,
     /// The engine's name for the queue pair.
     pub queue: String,
     /// What is asked, after what the engine lowers by itself.
@@ -419,7 +423,7 @@ impl Run<'_> {
     fn all_granted(&mut self, asks: &[Ask]) -> bool {
         asks.iter().filter(|ask| !ask.optional).all(|ask| {
             let request = self.lowered(ask).0;
-            self.prober.attempt(&request).is_granted()
+            self.prober.attempt_asked(&request).is_granted()
         })
     }
 
@@ -427,7 +431,7 @@ impl Run<'_> {
     fn lowered(&mut self, ask: &Ask) -> (QpRequest, Vec<String>) {
         let mut request = ask.request.clone();
         let mut words = ask.clamped.clone();
-        if !ask.probed.is_empty() && self.base.outcome.is_granted() && !self.prober.attempt(&request).is_granted() {
+        if !ask.probed.is_empty() && self.base.outcome.is_granted() && !self.prober.attempt_asked(&request).is_granted() {
             for parameter in &ask.probed {
                 let (Some(asked), Some(accepted)) = (parameter.get(&request).number(), self.bound(*parameter).accepted) else { continue };
                 if accepted < asked {
@@ -441,7 +445,7 @@ impl Run<'_> {
 
     fn ask(&mut self, ask: &Ask, group: &AskGroup) -> AskReport {
         let (request, lowered) = self.lowered(ask);
-        let outcome = self.prober.attempt(&request);
+        let outcome = self.prober.attempt_asked(&request);
         let mut attempts = vec![AttemptReport { request: request.clone(), outcome: outcome.clone() }];
         let base_granted = self.base.outcome.is_granted();
         let mut sets = Vec::new();
@@ -451,7 +455,7 @@ impl Run<'_> {
             sets.sort_by_key(|set| set.culprits.iter().filter(|culprit| setting_of(ask, culprit).is_none()).count());
         }
         for set in &sets {
-            attempts.push(AttemptReport { request: set.granted.clone(), outcome: self.prober.attempt(&set.granted) });
+            attempts.push(AttemptReport { request: set.granted.clone(), outcome: self.prober.attempt_asked(&set.granted) });
         }
         let cause = classify(&request, &outcome, &sets, base_granted, self.limits, self.prober.stopped().is_some());
         let (engine, version) = match &ask.origin {
@@ -462,6 +466,7 @@ impl Run<'_> {
         AskReport {
             engine,
             version,
+            asked_version: group.asked_version.clone(),
             queue: ask.queue.clone(),
             request,
             verdict: outcome.verdict().to_owned(),
@@ -476,6 +481,30 @@ impl Run<'_> {
             on_refusal: if matches!(outcome, Outcome::Granted { .. } | Outcome::NotRun { .. }) { None } else { group.on_refusal.clone() },
         }
     }
+}
+
+/// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
+#[must_use]
+pub fn remedies_of(asks: &[AskReport]) -> Vec<Remedy> {
+    let all = || asks.iter().flat_map(|ask| &ask.remedies);
+    let mut without: Vec<Parameter> = all()
+        .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
+        .flatten()
+        .copied()
+        .collect();
+    without.sort();
+    without.dedup();
+    let mut lines: Vec<Remedy> = Vec::new();
+    if !without.is_empty() {
+        lines.push(Remedy::NoSetting { parameters: without });
+    }
+    for remedy in all() {
+        let is_covered = matches!(remedy, Remedy::NoSetting { .. }) || (matches!(remedy, Remedy::Settings { .. }) && !lines.is_empty());
+        if !is_covered && !lines.contains(remedy) {
+            lines.push(remedy.clone());
+        }
+    }
+    lines
 }
 
 fn setting_of<'a>(ask: &'a Ask, culprit: &Culprit) -> Option<&'a Setting> {
@@ -512,7 +541,7 @@ fn remedies(prober: &mut Prober<'_>, ask: &Ask, set: &CulpritSet) -> Vec<Remedy>
         }
     }
     // A setting may give another value than the extreme that was found: then that one has to be granted too.
-    if without.is_empty() && prober.attempt(&request).is_granted() {
+    if without.is_empty() && prober.attempt_asked(&request).is_granted() {
         return vec![Remedy::Settings { settings }];
     }
     if without.is_empty() {

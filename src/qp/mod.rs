@@ -10,12 +10,12 @@ mod prober;
 
 pub use crate::request::{Ask, AskOrigin, Outcome, Parameter, QpRequest, QpType, Setting, SrqRequest, Value};
 pub use bounds::{Bound, Ending, Shape, bound};
-pub use cause::{Cause, CauseClass, classify, classify_connection};
+pub use cause::{Cause, CauseClass, broken_connection, classify, classify_connection};
 pub use culprits::{Culprit, CulpritSet, culprits};
-pub use engines::{Chosen, ask_group, choose};
+pub use engines::{Chosen, ask_group, choose, newer_than_known};
 pub use joint::{Frontier, FrontierPoint, frontier};
 pub use matrix::{
     AskGroup, AskReport, AttemptReport, ConnectionReport, CountReport, CulpritReport, DeviceReport, Grid, GridCell, MatrixOptions,
-    QpMatrix, Remedy, Reported, Support, run_device,
+    QpMatrix, Remedy, Reported, Support, remedies_of, run_device,
 };
 pub use prober::{Attempter, DeviceAttempter, Prober, Stop};

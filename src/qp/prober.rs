@@ -35,8 +35,10 @@ pub struct Stop {
     pub budget: u64,
     /// Not after this moment.
     pub deadline: Option<Instant>,
-    /// Requests whose queues take more are not tried.
+    /// Requests of a search whose queues take more are not tried.
     pub max_memory_bytes: u64,
+    /// The same for a request that an engine or the user asks: it would be made on this host anyway, so it may take more.
+    pub max_asked_memory_bytes: u64,
 }
 
 /// Tries requests through an [`Attempter`], each of them once.
@@ -80,6 +82,17 @@ impl<'a> Prober<'a> {
             return known.clone();
         }
         self.attempt_all(std::slice::from_ref(request)).pop().unwrap_or_else(|| Outcome::NotRun { why: "no answer".to_owned() })
+    }
+
+    /// Tries a request that somebody asks, with the memory that such a request may take.
+    pub fn attempt_asked(&mut self, request: &QpRequest) -> Outcome {
+        if matches!(self.known.get(request), Some(Outcome::NotRun { .. })) {
+            self.known.remove(request);
+        }
+        let of_searches = std::mem::replace(&mut self.stop.max_memory_bytes, self.stop.max_asked_memory_bytes);
+        let outcome = self.attempt(request);
+        self.stop.max_memory_bytes = of_searches;
+        outcome
     }
 
     /// Tries a request again, whatever is known of it: for outcomes that may pass.
@@ -167,7 +180,7 @@ pub(super) mod tests {
         }
     }
 
-    pub const ENDLESS: Stop = Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX };
+    pub const ENDLESS: Stop = Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX };
 
     #[test]
     fn nothing_is_tried_twice_and_the_budget_is_kept() {
@@ -225,5 +238,18 @@ pub(super) mod tests {
         request.max_send_wr = 1 << 20;
         assert!(matches!(prober.attempt(&request), Outcome::NotRun { why } if why.contains("--max-memory")));
         assert_eq!(prober.stopped(), None);
+    }
+
+    #[test]
+    fn what_is_asked_may_take_more_memory_than_a_search() {
+        let mut model = Model(|_: &QpRequest| None);
+        let mut progress = |_| {};
+        let mut prober = Prober::new(&mut model, Stop { max_memory_bytes: 1 << 20, ..ENDLESS }, &mut progress);
+        let mut request = QpRequest::base(QpType::RC);
+        request.max_send_wr = 1 << 20;
+        assert!(!prober.attempt(&request).is_granted());
+        assert!(prober.attempt_asked(&request).is_granted());
+        request.max_send_wr = 2 << 20;
+        assert!(!prober.attempt(&request).is_granted());
     }
 }

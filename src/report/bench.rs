@@ -49,11 +49,17 @@ impl Table for Bench<BandwidthResult> {
             let told = (row.operation, row.size_bytes, row.failure.clone());
             let failure = row.failure.as_ref().filter(|_| last.as_ref() != Some(&told));
             last = Some(told);
-            out += &details(&name, failure, row.verification.as_ref(), &row.counters, style);
+            out += &details(&name, failure, row.verification.as_ref(), style);
             if let Some(lost) = row.lost_percent.filter(|lost| *lost > 0.0) {
                 out += &style.entry("lost", &format!("{name}: {lost:.2} % of the messages did not arrive; they are not counted"));
             }
         }
+        let rows: Vec<(String, &[CounterDelta])> = self
+            .results
+            .iter()
+            .map(|row| (format!("{} of {} ({})", row.operation, size(row.size_bytes), buffer(row.buffer)), row.counters.as_slice()))
+            .collect();
+        out += &counters(&rows, style);
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
     }
 
@@ -112,8 +118,11 @@ impl Table for Bench<LatencyResult> {
         }
         for row in &self.results {
             let name = format!("{} of {}", row.operation, size(row.size_bytes));
-            out += &details(&name, row.failure.as_ref(), row.verification.as_ref(), &row.counters, style);
+            out += &details(&name, row.failure.as_ref(), row.verification.as_ref(), style);
         }
+        let rows: Vec<(String, &[CounterDelta])> =
+            self.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.counters.as_slice())).collect();
+        out += &counters(&rows, style);
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
     }
 
@@ -214,7 +223,6 @@ fn details(
     name: &str,
     failure: Option<&FailureReport>,
     verification: Option<&Verification>,
-    counters: &[CounterDelta],
     style: Style,
 ) -> String {
     let mut out = String::new();
@@ -246,12 +254,35 @@ fn details(
         );
         out += &style.entry("next", "trust no transfer on this path: update firmware and driver, test the memory, and try another port");
     }
-    for counter in counters {
-        let text = format!("{} {} grew by {}", counter.device, counter.name, counter.delta);
-        match &counter.meaning {
-            Some(meaning) => out += &style.entry("counter", &style.warn(format!("{name}: {text}: {meaning}"))),
-            None if style.verbose => out += &style.entry("counter", &format!("{name}: {text}")),
-            None => {}
+    out
+}
+
+/// Counters that grew, a line for each meaning: of all measurements together, and with -v of each.
+fn counters(rows: &[(String, &[CounterDelta])], style: Style) -> String {
+    let mut meanings: Vec<(&str, Vec<(String, u64)>)> = Vec::new();
+    for counter in rows.iter().flat_map(|(_, counters)| counters.iter()) {
+        let Some(meaning) = counter.meaning.as_deref() else { continue };
+        let at = meanings.iter().position(|(known, _)| *known == meaning).unwrap_or_else(|| {
+            meanings.push((meaning, Vec::new()));
+            meanings.len() - 1
+        });
+        let name = format!("{} {}", counter.device, counter.name);
+        match meanings[at].1.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += counter.delta,
+            None => meanings[at].1.push((name, counter.delta)),
+        }
+    }
+    let mut out = String::new();
+    for (meaning, sums) in meanings {
+        let sums: Vec<String> = sums.iter().map(|(name, sum)| format!("{name} by {sum}")).collect();
+        out += &style.entry("counters", &style.warn(format!("grew meanwhile: {}: {meaning}", sums.join(", "))));
+    }
+    if style.verbose {
+        for (name, counters) in rows {
+            let grown: Vec<String> = counters.iter().map(|counter| format!("{} {}", counter.name, counter.delta)).collect();
+            if !grown.is_empty() {
+                out += &style.entry("counters", &format!("{name}: {}", grown.join(", ")));
+            }
         }
     }
     out

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Style, Table};
 use crate::facts::{Caps, DeviceCaps};
+use crate::verbs::DeviceAttributes;
 
 impl Table for Caps {
     fn shown_figures(&self) -> &'static [&'static str] {
@@ -11,9 +12,33 @@ impl Table for Caps {
     }
 
     fn table(&self, style: &Style) -> String {
-        let devices: Vec<String> = self.devices.iter().map(|device| draw(device, *style)).collect();
+        let mut devices: Vec<String> = Vec::new();
+        // Hosts have many devices of a kind; what is the same of all is told once.
+        for (index, device) in self.devices.iter().enumerate() {
+            devices.push(match self.devices[..index].iter().find(|other| is_alike(other, device)) {
+                Some(other) => draw_alike(device, other, *style),
+                None => draw(device, *style),
+            });
+        }
         devices.join("\n") + &super::devices::problems(&self.problems, *style)
     }
+}
+
+/// Whether two devices differ in nothing but the names that each device has for itself.
+fn is_alike(left: &DeviceCaps, right: &DeviceCaps) -> bool {
+    let nameless = |device: &DeviceCaps| {
+        let mut caps = device.clone();
+        caps.device.clear();
+        caps.attributes.node_guid.clear();
+        caps.attributes.sys_image_guid.clear();
+        caps
+    };
+    nameless(left) == nameless(right)
+}
+
+fn draw_alike(device: &DeviceCaps, other: &DeviceCaps, style: Style) -> String {
+    let DeviceAttributes { node_guid, sys_image_guid, .. } = &device.attributes;
+    format!("{}  as {}, but for node_guid {node_guid} and sys_image_guid {sys_image_guid}\n", style.bold(&device.device), other.device)
 }
 
 fn draw(device: &DeviceCaps, style: Style) -> String {

@@ -21,9 +21,10 @@ impl Table for Compat {
             out,
             "{}",
             style.dim(format!(
-                "{} verdicts from models, {} attempts in {} ms",
+                "{} {} from models, {} in {} ms",
                 self.cells.len(),
-                self.attempts_total,
+                if self.cells.len() == 1 { "verdict" } else { "verdicts" },
+                super::qp_matrix::attempts(self.attempts_total),
                 self.elapsed_us.div_ceil(1000)
             ))
         );
@@ -34,43 +35,26 @@ impl Table for Compat {
 fn engine(cells: &[Cell], style: Style) -> String {
     let mut out = format!("{}\n", style.bold(format!("{} {}", cells[0].engine, cells[0].version)));
     let of = |verdict: Verdict| cells.iter().filter(move |cell| cell.verdict == verdict);
-    let granted: Vec<&str> = of(Verdict::Granted).map(|cell| cell.family.as_str()).collect();
+    let granted: Vec<&str> =
+        of(Verdict::Granted).filter(|cell| cell.connects == Verdict::Granted).map(|cell| cell.family.as_str()).collect();
     if !granted.is_empty() {
         out += &style.entry("granted", &granted.join(", "));
     }
-    // Families that refuse for the same reason stand together.
-    let mut refused: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
-    for cell in of(Verdict::Refused) {
-        let why = cell.refusals();
-        match refused.iter_mut().find(|(other, _)| *other == why) {
-            Some((_, families)) => families.push(&cell.family),
-            None => refused.push((why, vec![&cell.family])),
+    let refused = together(of(Verdict::Refused).map(|cell| (cell.refusals().join("; "), cell)));
+    let unconnected = cells.iter().filter(|cell| cell.verdict < Verdict::Refused && cell.connects == Verdict::Refused);
+    let unconnected = together(unconnected.map(|cell| (unconnected_because(cell), cell)));
+    let unknown = cells.iter().filter(|cell| cell.worst() == Verdict::Unknown);
+    let unknown = together(unknown.map(|cell| (uncertainty(cell), cell)));
+    for (label, groups) in [("REFUSED", refused), ("NO LINK", unconnected), ("unknown", unknown)] {
+        for (why, families) in groups {
+            out += &style.entry(label, &format!("{}: {why}", families.join(", ")));
         }
     }
-    for (why, families) in refused {
-        out += &style.entry("REFUSED", &format!("{}: {}", families.join(", "), why.join("; ")));
-    }
-    let mut unknown: Vec<(String, Vec<&str>)> = Vec::new();
-    for cell in of(Verdict::Unknown) {
-        let why = uncertainty(cell);
-        match unknown.iter_mut().find(|(other, _)| *other == why) {
-            Some((_, families)) => families.push(&cell.family),
-            None => unknown.push((why, vec![&cell.family])),
-        }
-    }
-    for (why, families) in unknown {
-        out += &style.entry("unknown", &format!("{}: {why}", families.join(", ")));
-    }
-    let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
-    for cell in cells {
-        for note in &cell.notes {
-            match notes.iter_mut().find(|(other, _)| *other == note) {
-                Some((_, families)) => families.push(&cell.family),
-                None => notes.push((note, vec![&cell.family])),
-            }
-        }
-    }
-    for (note, families) in notes {
+    let notes = cells.iter().flat_map(|cell| cell.notes.iter().map(move |note| (note.clone(), cell)));
+    // What the lines above have said is not said again.
+    for (note, families) in
+        together(notes.filter(|(note, cell)| cell.verdict == Verdict::Refused || !unconnected_because(cell).contains(note.as_str())))
+    {
         let who = if families.len() == cells.len() { String::new() } else { format!("{}: ", families.join(", ")) };
         out += &style.entry("note", &format!("{who}{note}"));
     }
@@ -78,8 +62,32 @@ fn engine(cells: &[Cell], style: Style) -> String {
     out
 }
 
+/// Families of which the same is told stand together.
+fn together<'a>(told: impl Iterator<Item = (String, &'a Cell)>) -> Vec<(String, Vec<&'a str>)> {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for (what, cell) in told {
+        match groups.iter_mut().find(|(other, _)| *other == what) {
+            Some((_, families)) => families.push(&cell.family),
+            None => groups.push((what, vec![&cell.family])),
+        }
+    }
+    groups
+}
+
+/// Why queue pairs that are granted, or may be, cannot be connected.
+fn unconnected_because(cell: &Cell) -> String {
+    if cell.connects == Verdict::Granted {
+        return String::new();
+    }
+    let granted = if cell.verdict == Verdict::Granted { "granted".to_owned() } else { uncertainty(cell) };
+    format!("{granted}, but {}", cell.notes.first().map_or("", String::as_str))
+}
+
 /// What an unknown verdict rests on.
 fn uncertainty(cell: &Cell) -> String {
+    if cell.verdict == Verdict::Granted {
+        return format!("granted; only inferred: {}", cell.notes.first().map_or("", String::as_str));
+    }
     let queues = cell.queues.iter().filter(|queue| queue.rests_on != "source");
     let mut unsure: Vec<String> = Vec::new();
     let mut rests_on = "firmware";
@@ -103,7 +111,13 @@ fn explain(cell: &Cell, style: Style) -> String {
         Verdict::Unknown => style.warn(format!("unknown: {}", uncertainty(cell))),
         Verdict::Refused => style.bad("REFUSED"),
     };
-    let mut out = format!("{} on {}: {verdict}\n", style.bold(format!("{} {}", cell.engine, cell.version)), cell.family);
+    let link = match cell.connects {
+        Verdict::Granted => String::new(),
+        Verdict::Unknown => style.warn(", but perhaps it cannot connect"),
+        Verdict::Refused if cell.verdict == Verdict::Refused => style.bad(", and it CANNOT CONNECT either"),
+        Verdict::Refused => style.bad(", but CANNOT CONNECT"),
+    };
+    let mut out = format!("{} on {}: {verdict}{link}\n", style.bold(format!("{} {}", cell.engine, cell.version)), cell.family);
     for queue in &cell.queues {
         out += &style.entry(&queue.queue, &super::qp_matrix::describe(&queue.request));
         if let Outcome::Granted { caps, cq_depth } = &queue.outcome {

@@ -13,6 +13,7 @@ mod topo;
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::catalog::Doubts;
@@ -58,12 +59,24 @@ pub enum Format {
 }
 
 /// What a document about a modelled host says of that.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Modelled {
     /// The host's name.
     pub name: String,
     /// Figures of its devices that are not from source.
     pub doubts: Vec<Doubts>,
+}
+
+/// A document as JSON has it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "{D}Document")]
+pub struct Document<D> {
+    /// The document itself.
+    #[serde(flatten)]
+    pub document: D,
+    /// The modelled host that it is about; absent where it is about this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_model: Option<Modelled>,
 }
 
 impl Modelled {
@@ -99,10 +112,8 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             before + &document.table(style) + &after
         }
         Format::Json => {
-            let mut value = serde_json::to_value(document).map_err(io::Error::other)?;
-            if let (Some(object), Some(model)) = (value.as_object_mut(), model) {
-                object.insert("host_model".to_owned(), serde_json::to_value(model).map_err(io::Error::other)?);
-            }
+            // By way of a value, which has its keys in order.
+            let value = serde_json::to_value(Document { document, host_model: model.cloned() }).map_err(io::Error::other)?;
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }
         other => {

@@ -138,6 +138,9 @@ fn groups<'a>(findings: &[&'a Finding], style: Style) -> Vec<Vec<&'a Finding>> {
     groups
 }
 
+/// Pieces of evidence that a finding is drawn with; the first ones tell most, and -v shows all.
+const SHOWN_EVIDENCE: usize = 4;
+
 /// Findings of one shape with what follows from them below. Evidence and remedy are those of the first.
 fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String {
     let Some(finding) = group.first() else { return String::new() };
@@ -151,9 +154,13 @@ fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String
     }
     // Of a consequence the cause is the remedy.
     if depth == 0 || style.verbose {
-        for evidence in &finding.evidence {
+        let shown = if style.verbose { usize::MAX } else { SHOWN_EVIDENCE };
+        for evidence in finding.evidence.iter().take(shown) {
             let expected = evidence.expected.as_ref().map(|expected| format!(" (expected: {expected})")).unwrap_or_default();
             text += &narrow.entry("evidence", &format!("{}: {}{expected}", evidence.source, evidence.value));
+        }
+        if finding.evidence.len() > shown {
+            text += &narrow.entry("", &format!("{} more with -v", finding.evidence.len() - shown));
         }
         if !finding.remedy.summary.is_empty() {
             text += &narrow.entry("remedy", &finding.remedy.summary);

@@ -6,7 +6,7 @@ use super::{Style, Table};
 use crate::catalog::engine::Connect;
 use crate::qp::{
     AskReport, Bound, Cause, CauseClass, CulpritReport, DeviceReport, Ending, Frontier, Grid, Outcome, Parameter, QpMatrix, Remedy, Shape,
-    Value,
+    Value, newer_than_known, remedies_of,
 };
 
 impl Table for QpMatrix {
@@ -102,8 +102,13 @@ fn draw_device(device: &DeviceReport, style: Style) -> String {
     if let Some(why) = &device.stopped {
         let _ = writeln!(out, "\n{}", style.warn(format!("Not everything was tried: {why}.")));
     }
-    let _ = writeln!(out, "\n{}", style.dim(format!("{} attempts in {}", device.attempts_total, duration(device.elapsed_us))));
+    let _ = writeln!(out, "\n{}", style.dim(format!("{} in {}", attempts(device.attempts_total), duration(device.elapsed_us))));
     out
+}
+
+/// `1 attempt`, `2 attempts`.
+pub(super) fn attempts(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "attempt" } else { "attempts" })
 }
 
 fn duration(us: u64) -> String {
@@ -136,6 +141,9 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
     };
     let of = if asks.len() > 1 { format!(" ({} of {} queue pairs granted)", asks.len() - failed, asks.len()) } else { String::new() };
     let mut out = format!("{}: {verdict}{of}\n", style.bold(who));
+    if let (Some(asked), Some(version)) = (&first.asked_version, &first.version) {
+        out += &style.entry("note", &newer_than_known(asked, version));
+    }
     for ask in asks {
         if ask.verdict == "not_run" || (first.engine.is_some() && (asks.len() > 1 || ask.verdict != "granted")) {
             let note = if ask.optional { " (the engine goes on without it)" } else { "" };
@@ -145,36 +153,13 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
         out += &draw_ask(ask, style);
     }
     let engine = first.engine.as_deref().unwrap_or_default();
-    for line in group_remedies(asks) {
+    for line in remedies_of(asks) {
         out += &style.entry("remedy", &describe_remedy(&line, engine));
     }
     if let Some(symptom) = asks.iter().find_map(|ask| ask.on_refusal.as_ref()) {
         out += &style.entry("seen as", symptom);
     }
     out
-}
-
-/// What mends all queue pairs of an engine: without a setting for each, no setting is worth naming first.
-fn group_remedies(asks: &[AskReport]) -> Vec<Remedy> {
-    let all = || asks.iter().flat_map(|ask| &ask.remedies);
-    let mut without: Vec<Parameter> = all()
-        .filter_map(|remedy| if let Remedy::NoSetting { parameters } = remedy { Some(parameters) } else { None })
-        .flatten()
-        .copied()
-        .collect();
-    without.sort();
-    without.dedup();
-    let mut lines: Vec<Remedy> = Vec::new();
-    if !without.is_empty() {
-        lines.push(Remedy::NoSetting { parameters: without });
-    }
-    for remedy in all() {
-        let is_covered = matches!(remedy, Remedy::NoSetting { .. }) || (matches!(remedy, Remedy::Settings { .. }) && !lines.is_empty());
-        if !is_covered && !lines.contains(remedy) {
-            lines.push(remedy.clone());
-        }
-    }
-    lines
 }
 
 fn draw_ask(ask: &AskReport, style: Style) -> String {
@@ -340,6 +325,16 @@ fn remark(bound: &Bound) -> String {
 
 fn describe_joint(joint: &Frontier) -> String {
     let over = joint.over.name();
+    if let Some(broken) = &joint.broken {
+        let at = |parameter: Parameter| format!("{parameter} {}", parameter.get(&broken.request));
+        return format!(
+            "{} over {over} is not known: {} with {} and {}",
+            joint.parameter,
+            broken.outcome,
+            at(joint.parameter),
+            at(joint.over)
+        );
+    }
     let start = if joint.complete { String::new() } else { "(incomplete) ".to_owned() };
     if joint.independent {
         let capped = joint.points.iter().map(|point| point.accepted).min() != joint.points.iter().map(|point| point.accepted).max();

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 /// How text is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -65,11 +65,12 @@ impl Style {
         out
     }
 
-    /// A table of plain columns, two spaces apart, the header dimmed; columns whose cells are all numbers are aligned right.
+    /// A table of plain columns, two spaces apart, the header dimmed; columns whose cells are all numbers are aligned right. The last
+    /// column is broken where the terminal ends.
     #[must_use]
     pub fn columns(self, header: &[&str], rows: &[Vec<String>]) -> String {
         let mut out = String::new();
-        for (index, line) in lay_out(Some(header), rows, 2).iter().enumerate() {
+        for (index, line) in lay_out(Some(header), rows, 2, self.width).iter().enumerate() {
             out += &if index == 0 { self.dim(line) } else { line.clone() };
             out.push('\n');
         }
@@ -79,21 +80,26 @@ impl Style {
     /// As [`Style::columns`], without header and indented by `indent` columns.
     #[must_use]
     pub fn columns_plain(self, rows: &[Vec<String>], indent: u16) -> String {
-        lay_out(None, rows, indent).into_iter().map(|line| line + "\n").collect()
+        lay_out(None, rows, indent, self.width).into_iter().map(|line| line + "\n").collect()
     }
 }
 
 /// The lines of a table without rules.
-fn lay_out(header: Option<&[&str]>, rows: &[Vec<String>], indent: u16) -> Vec<String> {
+fn lay_out(header: Option<&[&str]>, rows: &[Vec<String>], indent: u16, width: usize) -> Vec<String> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     if let Some(header) = header {
         table.set_header(header.iter().map(Cell::new));
     }
     for row in rows {
         table.add_row(row.iter().map(Cell::new));
     }
+    let last = table.column_count().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
+        if index < last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         column.set_padding((if index == 0 { indent } else { 2 }, 0));
         let is_number = |cell: &String| cell.is_empty() || cell == "-" || cell.chars().all(|c| c.is_ascii_digit());
         if index > 0 && rows.iter().filter_map(|row| row.get(index)).all(is_number) {
@@ -139,5 +145,15 @@ mod tests {
     fn numbers_are_aligned_right() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["b".to_owned(), "1000".to_owned()]];
         assert_eq!(PLAIN.columns(&["name", "value"], &rows), "  name  value\n  a         1\n  b      1000\n");
+    }
+
+    #[test]
+    fn the_last_column_ends_where_the_terminal_does() {
+        let long = "what does not fit into the rest of the line goes on in the next one, under itself".to_owned();
+        let rows = [vec!["max_send_wr".to_owned(), "8192".to_owned(), long]];
+        let text = PLAIN.columns(&["parameter", "accepted", ""], &rows);
+        assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with("  max_send_wr      8192  what does"), "{text}");
+        assert!(text.lines().nth(2).unwrap().starts_with("                         "), "{text}");
     }
 }

@@ -27,6 +27,12 @@ pub struct SimConfig {
     /// Addresses of other simulated hosts, besides those of the devices: a connection to any other address fails.
     #[serde(default, with = "gid_texts")]
     pub peers: Vec<Gid>,
+    /// Whether libibverbs is not there at all: then nothing else of this counts.
+    #[serde(default)]
+    pub is_library_missing: bool,
+    /// What libibverbs prints on standard error when it lists devices, a line each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Where processes meet: those that are given the same directory form one network, and share the counts of faults. Without one,
     /// queue pairs reach only others of the same installation. Its path must leave room in a socket address (108 bytes).
     #[serde(default)]
@@ -47,6 +53,9 @@ pub struct SimDevice {
     /// Its node GUID.
     #[serde(default)]
     pub node_guid: u64,
+    /// Its firmware's version; absent leaves the model's.
+    #[serde(default)]
+    pub firmware: Option<String>,
 }
 
 /// A device model, by name or whole.
@@ -150,7 +159,7 @@ impl SimDevice {
     /// A device of a model in the catalog, all else by default.
     #[must_use]
     pub fn new(name: &str, model: &str) -> Self {
-        Self { name: name.to_owned(), model: ModelSource::Named(model.to_owned()), ports: Vec::new(), node_guid: 0 }
+        Self { name: name.to_owned(), model: ModelSource::Named(model.to_owned()), ports: Vec::new(), node_guid: 0, firmware: None }
     }
 }
 

@@ -90,6 +90,7 @@ pub unsafe fn get_device_list(slot: usize, count: *mut c_int) -> *mut *mut ibv_d
     if let Err(errno) = provider.faults.at_call("", "ibv_get_device_list", &[]) {
         return null(errno);
     }
+    provider.print_warnings();
     let public = |device: &'static provider::Device| (&raw const device.raw).cast::<ibv_device>().cast_mut();
     let mut list: Vec<*mut ibv_device> = provider.devices.iter().map(public).collect();
     // SAFETY: the caller's terms.

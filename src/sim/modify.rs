@@ -43,18 +43,20 @@ pub unsafe extern "C" fn query_qp(qp: *mut ibv_qp, attr: *mut ibv_qp_attr, _mask
         Err(errno) => return failed(errno),
     };
     let Some(state) = locked.qps.get(&qpn) else { return failed(libc::EINVAL) };
+    let actual = QpState::from_code(state.state).unwrap_or(QpState::Error);
+    let (told, max_inline_data) = home.at().model.told(&home.provider.kernel, actual, state.caps.max_inline_data);
     let cap = || ibv_qp_cap {
         max_send_wr: state.caps.max_send_wr,
         max_recv_wr: state.caps.max_recv_wr,
         max_send_sge: state.caps.max_send_sge,
         max_recv_sge: state.caps.max_recv_sge,
-        max_inline_data: state.caps.max_inline_data,
+        max_inline_data,
     };
     // SAFETY: two structures to fill; the attributes are numbers, which a copy of their bytes copies.
     unsafe {
         attr.write(ptr::read(&raw const state.attr));
-        (*attr).qp_state = state.state;
-        (*attr).cur_qp_state = state.state;
+        (*attr).qp_state = told.code();
+        (*attr).cur_qp_state = told.code();
         (*attr).cap = cap();
         init.write(ibv_qp_init_attr {
             qp_context: raw.qp_context,
@@ -65,7 +67,8 @@ pub unsafe extern "C" fn query_qp(qp: *mut ibv_qp, attr: *mut ibv_qp_attr, _mask
             qp_type: state.qp_type,
             sq_sig_all: c_int::from(state.signals_all),
         });
-        (*qp).state = state.state;
+        // libibverbs keeps what it was told (libibverbs/cmd.c, ibv_cmd_query_qp).
+        (*qp).state = told.code();
     }
     0
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "lays out the C structures of devices")]
 
 use std::cmp::Reverse;
+use std::io::Write as _;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGi
 use super::inject::Faults;
 use super::link::Network;
 use super::world::{DeviceState, Timer, World};
-use super::{InstallError, ObjectKind};
+use super::{Fault, InstallError, ObjectKind};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, PostReturns};
 use crate::verbs::Gid;
@@ -24,6 +25,8 @@ pub struct Provider {
     pub kernel: String,
     pub memlock_bytes: Option<u64>,
     pub faults: Faults,
+    /// What is printed when devices are first listed.
+    warnings: Mutex<Vec<String>>,
     peers: Vec<Gid>,
     pub network: Option<Network>,
     world: Mutex<World>,
@@ -74,7 +77,6 @@ pub fn of_slot(slot: usize) -> Option<&'static Provider> {
 
 /// Adds an installation; gives its slot.
 pub fn install(config: SimConfig) -> Result<usize, InstallError> {
-    let faults = Faults::new(config.faults, config.directory.as_deref()).map_err(|error| InstallError::Directory(error.to_string()))?;
     let network = config.directory.as_deref().map(Network::join).transpose().map_err(|error| InstallError::Directory(error.to_string()))?;
     let mut providers = PROVIDERS.write().unwrap_or_else(PoisonError::into_inner);
     let slot = providers.len();
@@ -83,6 +85,12 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
     }
     let devices = config.devices.into_iter().enumerate().map(|(index, device)| Device::new(device, slot, index));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
+    // A model's faults are on each device of it.
+    let of_models = devices
+        .iter()
+        .flat_map(|device| device.model.faults.iter().map(|fault| Fault { device: Some(device.name.clone()), ..fault.clone() }));
+    let faults = config.faults.into_iter().chain(of_models).collect();
+    let faults = Faults::new(faults, config.directory.as_deref()).map_err(|error| InstallError::Directory(error.to_string()))?;
     let states = devices.iter().map(|device| DeviceState { is_removed: false, ports_down: vec![false; device.ports.len() + 1] });
     let world = World {
         devices: states.collect(),
@@ -95,6 +103,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         kernel: config.kernel.unwrap_or_else(|| "999".to_owned()),
         memlock_bytes: config.memlock_bytes,
         faults,
+        warnings: Mutex::new(config.warnings),
         peers: config.peers,
         network,
         world: Mutex::new(world),
@@ -159,6 +168,16 @@ impl Provider {
         Ok(locked)
     }
 
+    /// Prints what libibverbs does the first time that devices are listed, for whoever collects it from standard error.
+    pub fn print_warnings(&self) {
+        let warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut out = std::io::stderr().lock();
+        for line in warnings {
+            // A reader that has gone away is none of the caller's concern.
+            let _ = writeln!(out, "{line}");
+        }
+    }
+
     /// Whether a simulated host has this address.
     pub fn knows(&self, gid: Gid) -> bool {
         self.peers.contains(&gid) || self.devices.iter().any(|device| device.has(gid))
@@ -221,10 +240,13 @@ impl Provider {
 
 impl Device {
     fn new(device: SimDevice, slot: usize, index: usize) -> Result<Self, InstallError> {
-        let model = match device.model {
+        let mut model = match device.model {
             ModelSource::Given(model) => *model,
             ModelSource::Named(name) => DeviceModel::find(&name).cloned().ok_or(InstallError::UnknownModel(name))?,
         };
+        if let Some(firmware) = device.firmware {
+            model.identity.firmware.value = firmware;
+        }
         let count = usize::try_from(model.published.ports.value).unwrap_or(1).max(device.ports.len());
         let mut ports = device.ports;
         ports.resize(count, SimPort::default());

@@ -122,7 +122,7 @@ impl End {
         let Ok(cq) = self.pd.context().create_cq(16) else { return 0 };
         let granted = INLINE_TRIED.into_iter().find(|bytes| {
             let caps = QueuePairCaps { max_send_wr: 16, max_recv_wr: 1, max_send_sge: 1, max_recv_sge: 1, max_inline_data: *bytes };
-            self.pd.create_qp(&QueuePairInit { qp_type: Transport::Rc.code(), caps, cq: &cq, recv_cq: None, srq: None }).is_ok()
+            self.pd.create_qp(&QueuePairInit { qp_type: Transport::Rc.code(), caps, cq: &cq, srq: None }).is_ok()
         });
         granted.unwrap_or(0)
     }
@@ -152,7 +152,7 @@ impl End {
         };
         if self.manager.is_none() {
             for _ in 0..plan.queue_pairs {
-                let mut queue_pair = self.pd.create_qp(&link.init())?;
+                let mut queue_pair = self.pd.create_qp_on(&link.init(), &link.recv_cq)?;
                 queue_pair.initialise(self.plan.port)?;
                 link.add(queue_pair, &self.region)?;
             }
@@ -186,7 +186,7 @@ impl Link {
             max_recv_sge: 1,
             max_inline_data: plan.inline_bytes,
         };
-        QueuePairInit { qp_type: plan.transport.code(), caps, cq: &self.send_cq, recv_cq: Some(&self.recv_cq), srq: None }
+        QueuePairInit { qp_type: plan.transport.code(), caps, cq: &self.send_cq, srq: None }
     }
 
     /// Adds a queue pair that can take receive requests, and posts those.

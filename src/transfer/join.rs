@@ -171,7 +171,7 @@ fn reliability(end: &End) -> crate::verbs::Reliability {
 fn make(end: &mut End, id: ConnectionId) -> Result<ConnectionId, Trouble> {
     let End { link, pd, region, .. } = end;
     if let Some(link) = link.as_mut() {
-        let queue_pair = id.create_qp(pd, &link.init())?;
+        let queue_pair = id.create_qp(pd, &link.init(), &link.recv_cq)?;
         link.add(queue_pair, region)?;
         link.ids.push(id.clone());
     }

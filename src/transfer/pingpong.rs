@@ -21,6 +21,9 @@ const SIGNAL: u32 = 16;
 const TURNS: u32 = 256;
 /// Latencies are kept to three digits, up to a minute.
 const LONGEST_NS: u64 = 60_000_000_000;
+/// Latencies between two looks at the clock, unless one of them is slow.
+const SAMPLES: usize = 256;
+const SLOW: Duration = Duration::from_millis(1);
 const SLEEP_MS: u8 = 20;
 
 /// One end's part.
@@ -216,6 +219,12 @@ fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: i
     Ok(())
 }
 
+fn sort_in(histogram: &mut Histogram<u64>, samples: &mut Vec<Duration>, halves: u64) {
+    for sample in samples.drain(..) {
+        histogram.saturating_record(sample.as_nanos() as u64 / halves);
+    }
+}
+
 /// The side that begins, with the other one in the same process where it is there.
 pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
     let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
@@ -230,6 +239,8 @@ pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut 
     };
     // To and fro; a read is both in one.
     let halves = if plan.operation == Operation::Read { 1 } else { 2 };
+    // Kept as they are while messages move, and sorted in when there are many: not within what is measured.
+    let mut samples = Vec::with_capacity(SAMPLES);
     let started = Instant::now();
     let mut before = started;
     let mut count = 0;
@@ -245,13 +256,17 @@ pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut 
         wait(&mut a, watch, false)?;
         let now = Instant::now();
         // From one message to the next, as perftest takes it.
-        histogram.saturating_record((now - before).as_nanos() as u64 / halves);
+        let taken = now - before;
+        samples.push(taken);
         before = now;
         count += 1;
-        if count % 64 == 0 || now - started > Duration::from_millis(100) {
+        if samples.len() == SAMPLES || taken > SLOW {
+            sort_in(&mut histogram, &mut samples, halves);
             time = watch.look(count, count * a.size, false)?;
+            before = Instant::now();
         }
     }
+    sort_in(&mut histogram, &mut samples, halves);
     let elapsed_ns = started.elapsed().as_nanos() as u64;
     wait_for_completions(&mut a, watch, |pong| pong.has_all())?;
     if let Some(b) = &mut b {

@@ -13,7 +13,7 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use rdma_sys::*;
 
 use super::context::ContextInner;
-use super::{CallError, ConnectionManager, Context, ProtectionDomain, QueuePair, QueuePairInit, Reliability, Verbs};
+use super::{CallError, CompletionQueue, ConnectionManager, Context, ProtectionDomain, QueuePair, QueuePairInit, Reliability, Verbs};
 
 /// The file where a connection's events arrive. Reading it does not block.
 #[derive(Clone)]
@@ -281,8 +281,8 @@ impl ConnectionId {
     ///
     /// # Errors
     /// `rdma_create_qp` failed.
-    pub fn create_qp(&self, pd: &ProtectionDomain, asked: &QueuePairInit<'_>) -> Result<QueuePair, CallError> {
-        let mut init = asked.raw();
+    pub fn create_qp(&self, pd: &ProtectionDomain, asked: &QueuePairInit<'_>, recv_cq: &CompletionQueue) -> Result<QueuePair, CallError> {
+        let mut init = asked.raw(recv_cq);
         Errno::clear();
         // SAFETY: everything that `init` points to lives, and the queue pair keeps it alive.
         let returned = unsafe { (self.manager().rdma_create_qp)(self.0.raw, pd.0.raw, &raw mut init) };
@@ -294,7 +294,7 @@ impl ConnectionId {
             caps: init.cap.into(),
             qp_type: asked.qp_type,
             manager: Some(self.clone()),
-            _uses: (asked.cq.clone(), asked.srq.cloned(), asked.recv_cq.cloned()),
+            _uses: (asked.cq.clone(), recv_cq.clone(), asked.srq.cloned()),
         })
     }
 

@@ -126,10 +126,8 @@ pub struct QueuePairInit<'a> {
     pub qp_type: u32,
     /// The capacities asked.
     pub caps: QueuePairCaps,
-    /// For sends; and for receives, unless `recv_cq` is given.
+    /// For sends; and for receives, unless the call is given another one for those.
     pub cq: &'a CompletionQueue,
-    /// For receives.
-    pub recv_cq: Option<&'a CompletionQueue>,
     /// Takes the place of the receive queue.
     pub srq: Option<&'a SharedReceiveQueue>,
 }
@@ -143,7 +141,7 @@ pub struct QueuePair {
     /// The connection that made it, which then destroys it.
     pub(super) manager: Option<super::manager::ConnectionId>,
     /// Held so that they outlive the queue pair.
-    pub(super) _uses: (CompletionQueue, Option<SharedReceiveQueue>, Option<CompletionQueue>),
+    pub(super) _uses: (CompletionQueue, CompletionQueue, Option<SharedReceiveQueue>),
 }
 
 // SAFETY: as for the context that it belongs to.
@@ -297,8 +295,16 @@ impl ProtectionDomain {
     /// # Errors
     /// `ibv_create_qp` failed; errno 0 says that the provider refused without setting one.
     pub fn create_qp(&self, asked: &QueuePairInit<'_>) -> Result<QueuePair, CallError> {
+        self.create_qp_on(asked, asked.cq)
+    }
+
+    /// As [`ProtectionDomain::create_qp`], with a completion queue of its own for receives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_qp_on(&self, asked: &QueuePairInit<'_>, recv_cq: &CompletionQueue) -> Result<QueuePair, CallError> {
         let context = &self.0.context.0;
-        let mut init = asked.raw();
+        let mut init = asked.raw(recv_cq);
         Errno::clear();
         // SAFETY: everything that `init` points to lives, and the queue pair keeps it alive.
         let raw = unsafe { (context.verbs.ibv_create_qp)(self.0.raw, &raw mut init) };
@@ -311,18 +317,18 @@ impl ProtectionDomain {
             caps: init.cap.into(),
             qp_type: asked.qp_type,
             manager: None,
-            _uses: (asked.cq.clone(), asked.srq.cloned(), asked.recv_cq.cloned()),
+            _uses: (asked.cq.clone(), recv_cq.clone(), asked.srq.cloned()),
         })
     }
 }
 
 impl QueuePairInit<'_> {
-    /// What the calls take. It points to what `self` borrows.
-    pub(super) fn raw(&self) -> ibv_qp_init_attr {
+    /// What the calls take. It points to what `self` borrows, and to `recv_cq`.
+    pub(super) fn raw(&self, recv_cq: &CompletionQueue) -> ibv_qp_init_attr {
         ibv_qp_init_attr {
             qp_context: ptr::null_mut(),
             send_cq: self.cq.0.raw,
-            recv_cq: self.recv_cq.unwrap_or(self.cq).0.raw,
+            recv_cq: recv_cq.0.raw,
             srq: self.srq.map_or(ptr::null_mut(), |srq| srq.0.raw),
             cap: ibv_qp_cap {
                 max_send_wr: self.caps.max_send_wr,

@@ -15,7 +15,7 @@ use super::protocol::{Reply, Request};
 use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
 use crate::sim;
 use crate::transfer;
-use crate::verbs::{ConnectionManager, Context, DeviceList, LoadError, Verbs};
+use crate::verbs::{ConnectionManager, Context, DeviceList, LIBIBVERBS, LoadError, Verbs};
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
 ///
@@ -155,6 +155,9 @@ impl State {
         }
         let verbs = Arc::new(match provider {
             Provider::Library(path) => Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?,
+            Provider::Simulated(config) if config.is_library_missing => {
+                return Err(OpenDevice::Library(LoadError::LibraryMissing { library: LIBIBVERBS.into() }));
+            }
             Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| {
                 OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
             })?,

@@ -48,7 +48,7 @@ impl Bench {
     fn create(&mut self, request: &QpRequest) -> Result<(QueuePair, CompletionQueue), CallError> {
         let cq = self.cq(request.cq_depth)?;
         let srq = request.srq.map(|srq| self.pd.create_srq(srq.max_wr, srq.max_sge)).transpose()?;
-        let init = QueuePairInit { qp_type: request.qp_type.code(), caps: request.caps(), cq: &cq, recv_cq: None, srq: srq.as_ref() };
+        let init = QueuePairInit { qp_type: request.qp_type.code(), caps: request.caps(), cq: &cq, srq: srq.as_ref() };
         Ok((self.pd.create_qp(&init)?, cq))
     }
 

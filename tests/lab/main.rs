@@ -7,6 +7,7 @@ mod guest;
 mod models;
 mod modules;
 mod qp_matrix;
+mod transfer;
 
 use std::io::Write;
 
@@ -29,6 +30,7 @@ const GROUPS: &[Group] = &[
     // An MTU from which all of a port's follow that a model states.
     Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
+    Group { name: "transfer", options: &["--devices", "rxe,siw", "--memory", "2048"], tests: transfer::TRANSFERS },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

@@ -33,23 +33,21 @@ impl HostModel {
         self.bridges.iter().find(|bridge| Some(bridge.pci.as_str()) == parent)?.numa_node
     }
 
-    /// What does not fit together, if anything.
-    pub(super) fn inconsistency(&self) -> Option<Fault> {
-        self.whole()
-            .and_then(|()| self.tree())
-            .and_then(|()| self.devices())
-            .and_then(|()| self.network())
-            .and_then(|()| self.paths())
-            .err()
-    }
-
-    fn whole(&self) -> Result<(), Fault> {
-        if self.sources.is_empty() {
-            return Err(Fault::new("sources", "it names no source"));
+    /// What does not fit together: the first of each kind.
+    pub(super) fn inconsistencies(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.sources.iter().all(|source| source.trim().is_empty()) {
+            faults.push(Fault::new("sources", "it names no source: say where the host's make-up is known from, or `invented`"));
         }
         if self.kernel.is_empty() {
-            return Err(Fault::new("kernel", "it names no kernel"));
+            faults.push(Fault::new("kernel", "it names no kernel"));
         }
+        faults.extend([self.counts(), self.tree(), self.devices(), self.network(), self.paths()].into_iter().filter_map(Result::err));
+        faults
+    }
+
+    /// How much there is of anything, and what it is called.
+    fn counts(&self) -> Result<(), Fault> {
         let lists = [self.nics.len(), self.gpus.len(), self.bridges.len(), self.interfaces.len(), self.huge_pages.len()];
         if lists.into_iter().any(|length| length > MOST) {
             return Err(Fault::new("", format!("more than {MOST} functions, interfaces or sizes of pages")));
@@ -139,6 +137,12 @@ impl HostModel {
             }
             if nic.counters.keys().any(|counter| counter.contains('/')) {
                 return Err(Fault::new("counters", format!("{name}: a counter's name has no `/`")));
+            }
+        }
+        let known = self.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
+        for fault in &self.faults {
+            if let Some(device) = fault.device.as_deref().and_then(|device| self.lacks(device)) {
+                return Err(Fault::new(device, format!("the fault `{fault}` is of a device that is not there; there are {known}")));
             }
         }
         for gpu in &self.gpus {

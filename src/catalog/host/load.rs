@@ -1,19 +1,15 @@
 //! Finding and reading host files, each with those that it extends.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
 use super::{HOST_SCHEMA, HostModel, overlay};
-use crate::catalog::{CatalogError, HOSTS};
+use crate::catalog::check::{self, Document, Place, Problem};
+use crate::catalog::{CatalogError, HOSTS, file};
 
 /// Files in a chain of extensions; more is a mistake.
 const LONGEST_CHAIN: usize = 8;
-
-/// Longest host file.
-const LONGEST_BYTES: u64 = 1 << 20;
 
 impl HostModel {
     /// Names of the embedded hosts.
@@ -47,7 +43,7 @@ impl HostModel {
     /// # Errors
     /// It, or one that it extends, cannot be read or is damaged.
     pub fn load(path: &Path) -> Result<Self, CatalogError> {
-        Self::parse(path, &read(path)?)
+        Self::parse(path, &file::read(path)?)
     }
 
     /// Reads a file's text; `file` is for messages, and its directory is where files are looked for that it extends.
@@ -55,14 +51,40 @@ impl HostModel {
     /// # Errors
     /// The text is no valid host file; the message names file, line and column.
     pub fn parse(file: &Path, text: &str) -> Result<Self, CatalogError> {
-        let merged = merged(file, text, 1)?;
-        let mut host: Self = serde_yaml::from_value(merged).map_err(|error| invalid(file, error.to_string()))?;
-        host.inherit();
-        match host.inconsistency() {
-            None => Ok(host),
-            // What is wrong may stand in a file that is extended; then there is no place in this one.
-            Some(fault) => Err(invalid(file, format!("{}{}", fault.why, place(text, &fault.word)))),
+        whole(file, text).map_err(|problems| {
+            let first = problems.into_iter().next();
+            let problem = first.unwrap_or_else(|| Problem::at(Place::START, "it cannot be read".to_owned()));
+            CatalogError::Invalid { file: file.to_owned(), problem }
+        })
+    }
+
+    /// Everything that is wrong with a file's text.
+    pub(in crate::catalog) fn problems(file: &Path, text: &str) -> Vec<Problem> {
+        let mut problems = whole(file, text).err().unwrap_or_default();
+        // Each has a default because of files that extend others, so no schema asks for them.
+        if !check::has_key(text, "extends") {
+            for key in ["kernel", "sources"].into_iter().filter(|key| !check::has_key(text, key)) {
+                let is_told = problems.iter().any(|problem| problem.summary.contains(key));
+                if !is_told {
+                    problems.push(Problem::at(Place::START, format!("`{key}` is missing")));
+                }
+            }
         }
+        problems.sort();
+        problems
+    }
+}
+
+impl Document for HostModel {
+    const SCHEMA: &str = HOST_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// What a whole host has to be is asked once its files are merged.
+    fn misfits(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 
@@ -70,68 +92,73 @@ fn embedded(name: &str) -> Option<(&'static str, &'static str)> {
     HOSTS.iter().find(|(path, _)| Path::new(*path).file_stem().is_some_and(|stem| stem == name)).copied()
 }
 
-/// The text of a file, or of a pipe that a shell made; never more than a host file has.
-fn read(path: &Path) -> Result<String, CatalogError> {
-    let unreadable = |source| CatalogError::Unreadable { file: path.to_owned(), source };
-    let mut text = String::new();
-    File::open(path).and_then(|file| file.take(LONGEST_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
-    if text.len() as u64 > LONGEST_BYTES {
-        return Err(invalid(path, format!("longer than {LONGEST_BYTES} bytes")));
-    }
-    Ok(text)
-}
-
-fn invalid(file: &Path, message: String) -> CatalogError {
-    CatalogError::Invalid { file: file.to_owned(), message }
+/// A host with all that it extends.
+fn whole(file: &Path, text: &str) -> Result<HostModel, Vec<Problem>> {
+    let merged = merged(file, text, 1)?;
+    let mut host: HostModel = serde_yaml::from_value(merged).map_err(|error| vec![Problem::at(Place::START, error.to_string())])?;
+    host.inherit();
+    // What is wrong may stand in a file that is extended; then there is no place in this one.
+    let problems: Vec<Problem> = host.inconsistencies().iter().map(|fault| fault.placed(text)).collect();
+    if problems.is_empty() { Ok(host) } else { Err(problems) }
 }
 
 /// A file's content over that of the file that it extends.
-fn merged(file: &Path, text: &str, depth: usize) -> Result<Value, CatalogError> {
-    // Read as the type first, whose errors have a line and a column; values that are merged afterwards have none.
-    let typed: HostModel = serde_yaml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
-    if typed.schema != HOST_SCHEMA {
-        return Err(invalid(file, format!("schema is `{}`, expected `{HOST_SCHEMA}`{}", typed.schema, place(text, &typed.schema))));
+fn merged(file: &Path, text: &str, depth: usize) -> Result<Value, Vec<Problem>> {
+    // Read as the type first: values that are merged afterwards have no places.
+    let problems = check::problems::<HostModel>(text);
+    if !problems.is_empty() {
+        return Err(problems);
     }
-    let mut base = match &typed.extends {
+    let over: Value = serde_yaml::from_str(text).map_err(|error| vec![Problem::at(Place::START, error.to_string())])?;
+    let mut base = match over.get("extends").and_then(Value::as_str) {
         None => Value::Mapping(Mapping::new()),
-        Some(name) if depth >= LONGEST_CHAIN => {
-            return Err(invalid(file, format!("{depth} files extend each other, the last one `{name}`: is there a circle?")));
-        }
-        Some(name) => match embedded(name) {
-            Some((path, text)) => merged(Path::new(path), text, depth + 1)?,
-            None => {
-                let path = file.parent().unwrap_or(Path::new("")).join(name);
-                // No device or pipe: a file that came from elsewhere could name one that never ends.
-                if !path.is_file() {
-                    let known = HostModel::names().collect::<Vec<_>>().join(", ");
-                    let why = format!("it extends `{name}`, which is no file and none of {known}{}", place(text, name));
-                    return Err(invalid(file, why));
-                }
-                merged(&path, &read(&path)?, depth + 1)?
+        Some(name) => {
+            let at_key = |why: String| vec![Problem::at(check::place_in(text, "extends"), why)];
+            if depth >= LONGEST_CHAIN {
+                return Err(at_key(format!("{depth} files extend each other, the last one `{name}`: is there a circle?")));
             }
-        },
+            // A problem of another file is told with its own place, where this one extends it.
+            let elsewhere = |file: &Path, problems: Vec<Problem>| {
+                problems.iter().flat_map(|problem| at_key(format!("it extends {}", problem.in_file(file)))).collect::<Vec<_>>()
+            };
+            match embedded(name) {
+                Some((path, text)) => merged(Path::new(path), text, depth + 1).map_err(|problems| elsewhere(Path::new(path), problems))?,
+                None => {
+                    let path = file.parent().unwrap_or(Path::new("")).join(name);
+                    // No device or pipe: a file that came from elsewhere could name one that never ends.
+                    if !path.is_file() {
+                        let known = HostModel::names().collect::<Vec<_>>().join(", ");
+                        return Err(at_key(format!("it extends `{name}`, which is no file and none of {known}")));
+                    }
+                    let text = file::read(&path).map_err(|error| at_key(format!("it extends {error}")))?;
+                    merged(&path, &text, depth + 1).map_err(|problems| elsewhere(&path, problems))?
+                }
+            }
+        }
     };
-    let over: Value = serde_yaml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
-    overlay::apply(&mut base, over).map_err(|fault| invalid(file, format!("{}{}", fault.why, place(text, &fault.word))))?;
+    overlay::apply(&mut base, over).map_err(|fault| vec![fault.placed(text)])?;
     Ok(base)
-}
-
-/// Where a word first stands in a text, as serde_yaml words it; nothing where it does not.
-fn place(text: &str, word: &str) -> String {
-    let found = text.lines().enumerate().find_map(|(line, content)| Some((line + 1, content.find(word)? + 1)));
-    found.filter(|_| !word.is_empty()).map_or_else(String::new, |(line, column)| format!(" at line {line} column {column}"))
 }
 
 /// What is wrong with a host, and a word by which its place is found.
 #[derive(Debug)]
 pub(super) struct Fault {
-    pub(super) why: String,
-    pub(super) word: String,
+    why: String,
+    word: String,
 }
 
 impl Fault {
     pub(super) fn new(word: impl Into<String>, why: impl Into<String>) -> Self {
         Self { why: why.into(), word: word.into() }
+    }
+
+    /// Where its word first stands in a text; at the beginning where it does not.
+    fn placed(&self, text: &str) -> Problem {
+        let found = text.lines().enumerate().find_map(|(line, content)| {
+            let column = content[..content.find(&self.word)?].chars().count() + 1;
+            Some(Place { line: line + 1, column })
+        });
+        Problem::at(found.filter(|_| !self.word.is_empty()).unwrap_or(Place::START), self.why.clone())
     }
 }
 

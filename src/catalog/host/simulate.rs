@@ -1,11 +1,13 @@
 //! A modelled host's verbs: the devices that libibverbs would list there.
 
+use std::collections::BTreeSet;
+
 use super::{HostModel, Nic};
 use crate::catalog::device::{GidShape, LinkLayer};
 use crate::catalog::{DeviceModel, Doubts, host_tree};
 use crate::host::Root;
 use crate::sim::{Fault, FaultKind, ModelSource, SimConfig, SimDevice, SimPort, When};
-use crate::verbs::MTU_BYTES;
+use crate::verbs::{LIBIBVERBS, MTU_BYTES};
 
 impl HostModel {
     /// Figures of its devices that are not from source, a model at a time.
@@ -16,16 +18,21 @@ impl HostModel {
         names.into_iter().filter_map(DeviceModel::find).map(DeviceModel::doubts).collect()
     }
 
-    /// The host's verbs: the devices that have all that libibverbs needs to list them, with their addresses and states.
-    ///
-    /// A host without libibverbs has none: that the library itself is missing, a simulation cannot say.
+    /// The host's verbs: the devices that have all that libibverbs needs to list them, with their addresses and states, and what it
+    /// prints of the others.
     #[must_use]
     pub fn simulation(&self) -> SimConfig {
         let root = self.root();
         let mut faults = self.faults.clone();
         let mut devices = Vec::new();
+        let mut warnings = Vec::new();
         for (index, nic) in self.nics.iter().enumerate() {
-            let Some(model) = DeviceModel::find(&nic.model).filter(|model| self.is_listed(&root, index, nic, model)) else { continue };
+            let Some(model) = DeviceModel::find(&nic.model).filter(|_| self.is_in_sysfs(&root, index, nic)) else { continue };
+            let complaints = self.complaints(&root, index, nic, model);
+            if !complaints.is_empty() {
+                warnings.extend(complaints);
+                continue;
+            }
             // libibverbs lists a device whose node it may not open.
             if self.limits.uid != 0 && nic.node_mode.is_some_and(|mode| mode & 0o006 != 0o006) {
                 faults.push(Fault {
@@ -40,30 +47,54 @@ impl HostModel {
                 model: ModelSource::Named(nic.model.clone()),
                 ports: vec![port(nic, model)],
                 node_guid: host_tree::guid(nic),
+                firmware: nic.firmware.clone(),
             });
         }
+        // Each driver is loaded once, however many devices it has.
+        let mut seen = BTreeSet::new();
+        warnings.retain(|line| seen.insert(line.clone()));
         let has_capability = self.limits.ipc_lock && !self.limits.own_user_namespace;
         SimConfig {
             devices,
             faults,
             kernel: Some(self.kernel.clone()),
             memlock_bytes: self.limits.memlock_bytes.filter(|_| !has_capability),
+            is_library_missing: !root.exists(format!("{}/{LIBIBVERBS}", host_tree::LIBRARIES)),
+            warnings,
             ..SimConfig::default()
         }
     }
 
-    /// Whether libibverbs lists a device: the library, its entry in sysfs, its node, and a provider of the right generation that takes the
-    /// driver's ABI (libibverbs/init.c). The files are asked, so that what a host removes counts.
-    fn is_listed(&self, root: &Root, index: usize, nic: &Nic, model: &DeviceModel) -> bool {
-        let (family, generation) = (&model.family, self.verbs.generation);
-        let [least, most] = model.software.abi.value;
-        root.exists(format!("{}/libibverbs.so.1", host_tree::LIBRARIES))
-            && root.exists(format!("/sys/class/infiniband/{}", nic.name))
+    /// Whether libibverbs considers a device: its entries in sysfs and its node. The files are asked, so that what a host removes counts.
+    fn is_in_sysfs(&self, root: &Root, index: usize, nic: &Nic) -> bool {
+        root.exists(format!("/sys/class/infiniband/{}", nic.name))
             && root.exists(format!("/sys/class/infiniband_verbs/uverbs{index}"))
             && root.exists(format!("/dev/infiniband/uverbs{index}"))
-            && root.exists(format!("/etc/libibverbs.d/{family}.driver"))
-            && root.exists(format!("{}/libibverbs/lib{family}-rdmav{generation}.so", host_tree::LIBRARIES))
-            && nic.abi.is_none_or(|abi| (least..=most).contains(&abi))
+    }
+
+    /// What libibverbs prints of a device that it leaves out: it needs a provider of its own generation that takes the driver's ABI
+    /// (libibverbs/init.c: load_driver, match_device, ibverbs_get_device_list; the last with IBV_SHOW_WARNINGS only).
+    fn complaints(&self, root: &Root, index: usize, nic: &Nic, model: &DeviceModel) -> Vec<String> {
+        let (family, generation) = (&model.family, self.verbs.generation);
+        let [least, most] = model.software.abi.value;
+        let abi = nic.abi.unwrap_or(model.software.kernel_abi.value);
+        let library = format!("lib{family}-rdmav{generation}.so");
+        let mut lines = Vec::new();
+        if !root.exists(format!("/etc/libibverbs.d/{family}.driver")) {
+            // It does not know of the provider, so there is nothing to say of it.
+        } else if !root.exists(format!("{}/libibverbs/{library}", host_tree::LIBRARIES)) {
+            let why = format!("{library}: cannot open shared object file: No such file or directory");
+            lines.push(format!("libibverbs: Warning: couldn't load driver '{library}': {why}"));
+        } else if (least..=most).contains(&abi) {
+            return lines;
+        } else {
+            let supported = format!("{abi} (supports {least} to {most})");
+            let device = format!("/sys/class/infiniband/{}", nic.name);
+            lines.push(format!("libibverbs: Warning: Driver {family} does not support the kernel ABI of {supported} for device {device}"));
+        }
+        let uverbs = format!("/sys/class/infiniband_verbs/uverbs{index}");
+        lines.push(format!("libibverbs: Warning: no userspace device-specific driver found for {uverbs}"));
+        lines
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Address {
     pub netdev: Option<String>,
     /// How many of its bits are the network's.
     pub prefix_length: Option<u8>,
-    /// Where it is from: a file, or `getifaddrs`.
+    /// Where it is from: a file, or `rtnetlink`.
     pub source: String,
     /// Whether another host has it too, so that it is not used (IPv6 only).
     pub is_duplicate: bool,
@@ -27,36 +27,13 @@ pub struct Address {
     pub is_tentative: bool,
 }
 
-/// Reads them: IPv6 from if_inet6, IPv4 by getifaddrs(3) on the host itself, else from fib_trie.
+/// Reads them: IPv6 from if_inet6, IPv4 from fib_trie.
 pub(super) fn read(reader: &mut Reader<'_>, proc: &Path, routes: &[Route]) -> Vec<Address> {
-    let mut addresses = if reader.root.is_host() { own() } else { Vec::new() };
-    if addresses.is_empty() {
-        addresses = from_trie(reader, &proc.join("fib_trie"), routes);
-    }
+    let mut addresses = from_trie(reader, &proc.join("fib_trie"), routes);
     let path = proc.join("if_inet6");
     let source = path.to_string_lossy().into_owned();
     addresses.extend(route::lines(reader, &path, 0, "an address", |line| six(line, &source).map(Some)));
     addresses
-}
-
-/// IPv4 addresses of this network namespace.
-fn own() -> Vec<Address> {
-    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    all.filter_map(|entry| {
-        let address = entry.address.as_ref()?.as_sockaddr_in()?.ip();
-        let mask = entry.netmask.as_ref().and_then(|mask| Some(mask.as_sockaddr_in()?.ip()));
-        // An address with a label is listed under it: `eth0:1`.
-        let name = entry.interface_name.split(':').next().unwrap_or_default();
-        Some(Address {
-            address: address.into(),
-            netdev: Some(name.to_owned()),
-            prefix_length: mask.and_then(|mask| u8::try_from(mask.to_bits().count_ones()).ok()),
-            source: "getifaddrs".to_owned(),
-            is_duplicate: false,
-            is_tentative: false,
-        })
-    })
-    .collect()
 }
 
 /// Addresses that fib_trie lists as the host's own: a leaf `|-- 10.0.0.5`, then `/32 host LOCAL`. The interface is the one whose network

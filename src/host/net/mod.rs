@@ -1,9 +1,11 @@
-//! Network interfaces, addresses, routes and neighbours, from files alone.
+//! Network interfaces, addresses, routes and neighbours: the interfaces from files, the rest on the host itself by netlink, and
+//! elsewhere, or where a sandbox has no netlink, from files too.
 //!
 //! Two things no file tells: routes of tables other than the main one, and IPv6 neighbours. Addresses of IPv4 are in a file without
-//! their interface, so on the host itself getifaddrs(3) is asked for them.
+//! their interface.
 
 pub mod address;
+mod kernel;
 pub mod route;
 
 use std::path::Path;
@@ -26,9 +28,9 @@ pub struct NetFacts {
     pub interfaces: Option<Vec<NetInterface>>,
     /// Their addresses.
     pub addresses: Vec<Address>,
-    /// Routes: of IPv4 the main table, of IPv6 all but those to the host itself.
+    /// Routes but those to the host itself: by netlink of all tables, from files of IPv4's main table and all of IPv6's.
     pub routes: Vec<Route>,
-    /// Neighbours of IPv4.
+    /// Neighbours; from files those of IPv4 alone.
     pub neighbours: Vec<Neighbour>,
     /// Quality-of-service settings that drivers show as files, mostly those of NVIDIA's own driver packages.
     pub quality_of_service: Vec<Setting>,
@@ -128,12 +130,16 @@ pub fn read(root: &Root) -> NetFacts {
         let names = names.iter().filter(|name| *name != "bonding_masters");
         names.map(|name| interface(&mut reader, name)).collect::<Vec<_>>()
     });
-    let proc = directory(root);
-    let routes = route::routes(&mut reader, proc);
-    let addresses = address::read(&mut reader, proc, &routes);
-    let neighbours = route::neighbours(&mut reader, proc);
+    let numbered = interfaces.iter().flatten().filter_map(|interface| Some((interface.index?, interface.name.clone()))).collect();
+    let answer = root.is_host().then(|| kernel::ask(&numbered).ok()).flatten();
+    let kernel::Answer { addresses, routes, neighbours } = answer.unwrap_or_else(|| from_files(&mut reader, directory(root)));
     let quality_of_service = quality_of_service(&mut reader, interfaces.as_deref().unwrap_or_default());
     NetFacts { interfaces, addresses, routes, neighbours, quality_of_service, problems: reader.problems }
+}
+
+fn from_files(reader: &mut Reader<'_>, proc: &Path) -> kernel::Answer {
+    let routes = route::routes(reader, proc);
+    kernel::Answer { addresses: address::read(reader, proc, &routes), neighbours: route::neighbours(reader, proc), routes }
 }
 
 /// Where the network namespace's files are. /proc/net is that of the reading process; of a host mounted elsewhere, process 1's is meant.

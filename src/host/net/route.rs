@@ -24,6 +24,9 @@ pub struct Route {
     pub metric: u32,
     /// Whether it refuses what it matches.
     pub is_reject: bool,
+    /// The table that it is in: 254 is the main one. Absent where a file did not tell.
+    #[serde(default)]
+    pub table: Option<u32>,
 }
 
 impl Route {
@@ -40,7 +43,7 @@ impl Route {
     }
 }
 
-/// A neighbour of IPv4.
+/// A neighbour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Neighbour {
     /// Its address.
@@ -109,6 +112,8 @@ fn four(line: &str) -> Option<Option<Route>> {
         netdev: netdev.to_owned(),
         metric: metric.parse().ok()?,
         is_reject: flags & REJECT != 0,
+        // RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h), the only one in this file.
+        table: Some(254),
     }))
 }
 
@@ -125,6 +130,7 @@ fn six(line: &str) -> Option<Option<Route>> {
         netdev: netdev.to_owned(),
         metric: u32::from_str_radix(metric, 16).ok()?,
         is_reject: flags & REJECT != 0,
+        table: None,
     };
     Some((flags & UP != 0 && flags & TO_SELF == 0).then_some(route))
 }

@@ -1,0 +1,193 @@
+//! What is wrong with a file of the catalog: everything that can be told in one reading, each with its place.
+//!
+//! A file is held against the JSON Schema of its type, which finds many mistakes at once, and then read as the type, which finds the rest.
+//! Only the reading decides whether a file is taken by other commands.
+
+mod located;
+mod walk;
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use located::Place;
+use located::{Content, Node};
+
+use super::{CatalogError, DeviceModel, Engine, HostModel, device, engine, file, host};
+
+/// What is wrong with a file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Problem {
+    /// Line, from 1; where something is missing, that of what should hold it.
+    pub line: Option<usize>,
+    /// Column, from 1, in characters.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub summary: String,
+}
+
+impl Problem {
+    /// One at a place.
+    #[must_use]
+    pub fn at(place: Place, summary: String) -> Self {
+        Self { line: Some(place.line), column: Some(place.column), summary }
+    }
+
+    /// What serde_yaml says, with the place that it ends with in front.
+    fn of(error: &serde_yaml::Error) -> Self {
+        let full = error.to_string();
+        let summary = full.split(" at line ").next().unwrap_or(&full).to_owned();
+        let at = error.location();
+        Self { line: at.as_ref().map(serde_yaml::Location::line), column: at.as_ref().map(serde_yaml::Location::column), summary }
+    }
+
+    /// `FILE:LINE:COLUMN: what`.
+    #[must_use]
+    pub fn in_file(&self, file: &Path) -> String {
+        format!("{}:{self}", file.display())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "{line}:{column}:")?;
+        }
+        write!(f, " {}", self.summary)
+    }
+}
+
+/// A file and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What the file says that it is.
+    pub declares: Option<String>,
+    /// What is wrong, from its beginning to its end.
+    pub problems: Vec<Problem>,
+}
+
+/// A type of file.
+pub(super) trait Document: DeserializeOwned + JsonSchema {
+    /// What its `schema` says.
+    const SCHEMA: &str;
+
+    /// What a file says that it is.
+    fn schema(&self) -> &str;
+
+    /// What does not fit together although each value is one, with the path of the value that is to blame.
+    fn misfits(&self) -> Vec<(String, String)>;
+}
+
+/// Reads a file and checks it. A wait for a pipe ends when `is_interrupted` says so.
+///
+/// # Errors
+/// It cannot be read, or the wait was interrupted ([`ErrorKind::Interrupted`]).
+pub fn check_file(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Checked, CatalogError> {
+    match file::read_until(path, is_interrupted) {
+        Ok(text) => Ok(check(path, &text)),
+        Err(CatalogError::Invalid { problem, .. }) => Ok(Checked { declares: None, problems: vec![problem] }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file could not be read because the user asked to stop.
+#[must_use]
+pub fn is_interruption(error: &CatalogError) -> bool {
+    matches!(error, CatalogError::Unreadable { source, .. } if source.kind() == ErrorKind::Interrupted)
+}
+
+/// Checks a file's text. A host file that extends others is looked for beside `path`.
+#[must_use]
+pub fn check(path: &Path, text: &str) -> Checked {
+    let Some(tree) = Node::parse(text) else {
+        let error = serde_yaml::from_str::<serde_yaml::Value>(text).err();
+        let problem =
+            error.map_or_else(|| Problem::at(Place::START, "it is empty, or no plain YAML".to_owned()), |error| Problem::of(&error));
+        return Checked { declares: None, problems: vec![problem] };
+    };
+    let declares = tree.get("schema").and_then(|entry| match &entry.value.content {
+        Content::Scalar(schema) => schema.as_str().map(str::to_owned),
+        _ => None,
+    });
+    let problems = match declares.as_deref() {
+        Some(engine::ENGINE_SCHEMA) => problems::<Engine>(text),
+        Some(device::SCHEMA) => problems::<DeviceModel>(text),
+        Some(host::HOST_SCHEMA) => HostModel::problems(path, text),
+        other => {
+            let known = [engine::ENGINE_SCHEMA, device::SCHEMA, host::HOST_SCHEMA].join(", ");
+            let place = place_in(text, "schema");
+            let given = other.map_or("missing".to_owned(), |other| format!("`{other}`"));
+            vec![Problem::at(place, format!("its schema is {given}; valid are {known}"))]
+        }
+    };
+    Checked { declares, problems }
+}
+
+/// Reads a text as a type; the first problem, where there is one.
+///
+/// # Errors
+/// The text is no such file.
+pub(super) fn parse<T: Document>(file: &Path, text: &str) -> Result<T, CatalogError> {
+    if let Ok(document) = serde_yaml::from_str::<T>(text)
+        && document.schema() == T::SCHEMA
+        && document.misfits().is_empty()
+    {
+        return Ok(document);
+    }
+    let first = problems::<T>(text).into_iter().next();
+    let problem = first.unwrap_or_else(|| Problem::at(Place::START, "it cannot be read".to_owned()));
+    Err(CatalogError::Invalid { file: file.to_owned(), problem })
+}
+
+/// Everything that is wrong with a text as a type.
+pub(super) fn problems<T: Document>(text: &str) -> Vec<Problem> {
+    let tree = Node::parse(text);
+    let mut problems = match &tree {
+        Some(tree) => walk::against(tree, schemars::schema_for!(T).as_value()),
+        None => Vec::new(),
+    };
+    match serde_yaml::from_str::<T>(text) {
+        // The tree has told of all that its schema knows of.
+        Err(error) if problems.is_empty() => problems.push(Problem::of(&error)),
+        Err(_) => {}
+        Ok(document) => {
+            let places = tree.as_ref().map(Node::places).unwrap_or_default();
+            let mut misfits = document.misfits();
+            if document.schema() != T::SCHEMA {
+                misfits.push(("schema".to_owned(), format!("schema is `{}`, expected `{}`", document.schema(), T::SCHEMA)));
+            }
+            problems.extend(misfits.into_iter().map(|(path, why)| {
+                let mut known = path.as_str();
+                // What is missing has no place of its own; what should hold it has one.
+                while !places.contains_key(known) {
+                    known = known.rfind(['.', '[']).map_or("", |end| &known[..end]);
+                    if known.is_empty() {
+                        break;
+                    }
+                }
+                Problem::at(places.get(known).copied().unwrap_or(Place::START), why)
+            }));
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+/// Where a key of the root stands, or where the text begins.
+pub(super) fn place_in(text: &str, key: &str) -> Place {
+    Node::parse(text).and_then(|tree| tree.get(key).map(|entry| entry.place)).unwrap_or(Place::START)
+}
+
+/// Whether the root has a key.
+pub(super) fn has_key(text: &str, key: &str) -> bool {
+    Node::parse(text).is_some_and(|tree| matches!(tree.content, Content::Map(_)) && tree.get(key).is_some())
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
