@@ -177,7 +177,10 @@ pub fn run<R>(
         Err(Obstacle::Usage(error)) => return Err(error.into()),
         Err(Obstacle::Problem(problem)) => {
             document.problems = found.problems;
-            document.problems.push(problem);
+            // Why there is no device has been said then.
+            if document.problems.is_empty() || !found.devices.is_empty() {
+                document.problems.push(problem);
+            }
             return Ok(document);
         }
     };
