@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rdmadoctor::bench::peer::{Decoder, Limits, Request, ServerHandshake, Step};
+use rdmadoctor::capture;
 use rdmadoctor::catalog::{DeviceModel, Engine, HostModel};
 
 /// An engine file: whatever the text, an answer; and what is accepted makes asks.
@@ -66,10 +67,46 @@ pub fn peer_frames(bytes: &[u8]) {
     }
 }
 
+/// A capture: whatever the bytes, an answer; and what is accepted can be written and read again.
+pub fn capture_file(bytes: &[u8]) {
+    // Both as it is and as what a file would hold, or hardly any input would get beyond the compression.
+    let _ = capture::parse_file(bytes);
+    if let Ok(capture) = capture::parse_document(bytes) {
+        let again = capture::compress(&capture).ok().map(|file| capture::parse_file(&file));
+        assert!(again.is_some_and(|again| again.is_ok()));
+        if let Ok(redactor) = capture::Redactor::new(&["fuzz-host.example.com".to_owned()]) {
+            assert!(capture.redacted(redactor).is_ok());
+        }
+    }
+}
+
 /// Whatever a client that knows the token asks: understood or not; and what is understood is within the bounds or refused.
 pub fn peer_request(bytes: &[u8]) {
     if let Ok(Request::Tell(command)) = serde_json::from_slice(bytes) {
         let _ = Limits::default().refusal(&command);
         let _ = command.step();
     }
+}
+
+/// A policy: whatever the text, an answer.
+pub fn policy(text: &str) {
+    let _ = rdmadoctor::checks::Policy::parse(Path::new("fuzz.yaml"), text);
+}
+
+/// A line of the kernel's log: whatever it says, an answer, which can be written and read.
+pub fn log_line(text: &str) {
+    if let Some(event) = rdmadoctor::host::log::classify(text) {
+        let json = serde_json::to_string(&event).expect("it is plain data");
+        assert_eq!(serde_json::from_str::<rdmadoctor::host::log::Event>(&json).ok(), Some(event));
+    }
+}
+
+/// The configuration space of a PCI function: whatever the bytes, an answer.
+pub fn config_space(bytes: &[u8]) {
+    let _ = rdmadoctor::host::pcie::config::parse(&mut std::io::Cursor::new(bytes));
+}
+
+/// Vital product data: whatever the bytes, an answer.
+pub fn vital_product_data(bytes: &[u8]) {
+    let _ = rdmadoctor::host::vpd::parse(bytes);
 }

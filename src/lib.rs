@@ -1,6 +1,7 @@
 //! Says why RDMA does not work on a host, and what would.
 
 pub mod bench;
+pub mod capture;
 pub mod catalog;
 pub mod checks;
 pub mod cli;

@@ -36,6 +36,38 @@ fn damaged(files: Vec<String>) -> impl Strategy<Value = String> {
     )
 }
 
+/// The document of a capture, each value on a line of its own.
+fn documents() -> Vec<String> {
+    let file = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/bare-quick.json.gz")).unwrap();
+    vec![serde_json::to_string_pretty(&rdmadoctor::capture::parse_file(&file).unwrap()).unwrap()]
+}
+
+const POLICY: &str = "schema: rdmadoctor/policy/1
+require:
+  devices: [mlx5_0]
+  engines: [nccl]
+thresholds:
+  memlock_bytes: 1073741824
+suppress:
+  - {check: RD-0403, subject: mlx5_0/1, reason: known, until: 2027-01-01}
+";
+
+const LOG: &str = "NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, GPU has fallen off the bus.
+mlx5_core 0000:17:00.0: mlx5_cmd_out_err:838:(pid 1): CREATE_MKEY(0x200) op_mod(0x0) failed, status no resources(0xf), syndrome (0x1), err(-12)
+pcieport 0000:00:01.0: AER: Corrected error received: 0000:01:00.0
+erdma 0000:30:00.0: Out of mr size: 10, max 20
+Out of memory: Killed process 12 (python3) total-vm:1kB
+INFO: task nvidia-smi:9 blocked for more than 120 seconds.
+DMAR: [DMA Read NO_PASID] Request device [17:00.0] fault addr 0x0 [fault reason 0x06] PTE Read access is not set
+";
+
+/// How a capture, vital product data and a configuration space begin.
+const STARTS: &[&[u8]] = &[
+    &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3],
+    &[0x82, 4, 0, b'n', b'a', b'm', b'e', 0x90, 20, 0, b'P', b'N'],
+    &[0xb3, 0x15, 0x21, 0x10, 0x06, 0x04, 0x10, 0],
+];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -75,10 +107,32 @@ proptest! {
     fn requests_of_a_client(text in "\\{\"tell\":(\"finish\"|\\{\"(unlink|fill|open|run)\":[0-9a-z:,\\[\\]\"{}]{0,40}\\})\\}") { bodies::peer_request(text.as_bytes()); }
 
     #[test]
+    fn captures(text in damaged(documents())) { bodies::capture_file(text.as_bytes()); }
+
+    #[test]
+    fn policies(text in damaged(vec![POLICY.to_owned()])) { bodies::policy(&text); }
+
+    #[test]
+    fn log_lines(text in damaged(vec![LOG.to_owned()])) { text.lines().for_each(bodies::log_line); }
+
+    #[test]
+    fn arbitrary_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..600), start in prop::sample::select(STARTS)) {
+        for _ in 0..2 {
+            bodies::config_space(&bytes);
+            bodies::vital_product_data(&bytes);
+            bodies::capture_file(&bytes);
+            let length = start.len().min(bytes.len());
+            bytes[..length].copy_from_slice(&start[..length]);
+        }
+    }
+
+    #[test]
     fn arbitrary_text(text in ".{0,200}") {
         bodies::engine_file(&text);
         bodies::device_file(&text);
         bodies::host_file(&text);
         bodies::fault(&text);
+        bodies::policy(&text);
+        bodies::log_line(&text);
     }
 }

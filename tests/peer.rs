@@ -116,7 +116,7 @@ fn plan(operation: Operation, kind: RunKind) -> RunPlan {
 
 /// Name of a device of the simulated host.
 fn device(worker: &mut Worker) -> String {
-    worker.inventory().unwrap().devices[0].name.clone()
+    worker.inventory(None).unwrap().devices[0].name.clone()
 }
 
 #[test]

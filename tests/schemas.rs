@@ -36,6 +36,12 @@ fn documents() {
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::BandwidthResult>>("bw-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");
     document::<rdmadoctor::bench::Listening>("peer-1");
+    document::<rdmadoctor::cli::Written>("capture-written-1");
+}
+
+#[test]
+fn captures() {
+    check::<rdmadoctor::capture::Capture>("capture-1");
 }
 
 #[test]

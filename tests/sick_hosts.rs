@@ -66,18 +66,27 @@ fn model(sick: &Sick) -> String {
     serde_yaml::to_string(&model).unwrap()
 }
 
-/// What `probe` finds: roots and consequences.
-fn found(sick: &Sick) -> (BTreeSet<String>, BTreeSet<String>) {
-    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
-    std::fs::write(file.path(), model(sick)).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"))
-        .args(["--format", "json", "-q", "--host-model"])
-        .arg(file.path())
-        .args(&sick.options)
-        .arg("probe")
-        .args(&sick.arguments)
-        .output()
-        .unwrap();
+/// What `probe` finds on the model: roots and consequences.
+fn found(sick: &Sick, model: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+    findings(sick, command.arg("--host-model").arg(model).args(&sick.options))
+}
+
+/// What `probe` finds in a capture of the model, with all replaced that tells which host it is of.
+fn found_in_capture(sick: &Sick, model: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let file = model.with_extension("json.gz");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+    command.arg("-q").arg("--host-model").arg(model).args(&sick.options).args(["capture", "--force", "-o"]).arg(&file);
+    for pair in sick.arguments.windows(2).filter(|pair| ["--engine", "--pid", "--level"].contains(&pair[0].as_str())) {
+        command.args(pair);
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}: {}", sick.name, String::from_utf8_lossy(&output.stderr));
+    findings(sick, Command::new(env!("CARGO_BIN_EXE_rdmadoctor")).arg("--from").arg(&file))
+}
+
+fn findings(sick: &Sick, command: &mut Command) -> (BTreeSet<String>, BTreeSet<String>) {
+    let output = command.args(["--format", "json", "-q", "probe"]).args(&sick.arguments).output().unwrap();
     let probe: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{}: {error}: {}", sick.name, String::from_utf8_lossy(&output.stderr)));
     let (mut roots, mut consequences) = (BTreeSet::new(), BTreeSet::new());
@@ -105,10 +114,17 @@ fn each_sick_host_has_exactly_its_findings() {
     let hosts: Vec<Sick> = serde_yaml::from_str(&std::fs::read_to_string(tests().join("sick.yaml")).unwrap()).unwrap();
     let mut wrong = Vec::new();
     for sick in &hosts {
-        let (roots, consequences) = found(sick);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("model.yaml");
+        std::fs::write(&file, model(sick)).unwrap();
+        let (roots, consequences) = found(sick, &file);
         let expected = (sick.roots.iter().cloned().collect::<BTreeSet<_>>(), sick.consequences.iter().cloned().collect::<BTreeSet<_>>());
         if (&roots, &consequences) != (&expected.0, &expected.1) {
             wrong.push(format!("{}\n  roots {roots:#?}\n  consequences {consequences:#?}", sick.name));
+        }
+        let captured = found_in_capture(sick, &file);
+        if (&roots, &consequences) != (&captured.0, &captured.1) {
+            wrong.push(format!("{} in a capture: {captured:#?}, on the host {:#?}", sick.name, (&roots, &consequences)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -91,14 +91,49 @@ fn granted_refused_crashed_and_hung() {
     assert_eq!((connected.reached.as_str(), connected.gid_index, connected.refused), ("RTS", Some(1), None));
 
     let mut listing = worker(narrow(&[]));
-    let inventory = listing.inventory().unwrap();
+    let inventory = listing.inventory(None).unwrap();
     assert_eq!(inventory.devices.len(), 1);
     let device = &inventory.devices[0];
     assert_eq!((device.name.as_str(), device.attributes.as_ref().unwrap().max_sge), ("narrow_0", 1));
     assert_eq!(device.ports[0].link_layer, "ethernet");
     assert_eq!(inventory.connection_manager_error, None, "the real connection manager is not asked");
-    let inventory = worker(SimConfig::of_models(["nothing"])).inventory().unwrap();
+    let inventory = worker(SimConfig::of_models(["nothing"])).inventory(None).unwrap();
     assert!(inventory.library_error.unwrap().to_string().contains("nothing"));
-    drop((listing, counting));
+
+    // One sick device of three: it is named, and the others are shown.
+    let names = ["well_0", "sick_0", "well_1"];
+    let several = |fault: &str| SimConfig { devices: names.map(|name| SimDevice::new(name, "erdma")).to_vec(), ..narrow(&[fault]) };
+    for (fault, word) in [
+        ("crash:ibv_open_device,device=sick_0", "SIGSEGV"),
+        ("crash:ibv_query_device,device=sick_0", "SIGSEGV"),
+        ("hang:ibv_open_device,device=sick_0", "no answer in 700 ms"),
+        ("hang:ibv_query_device,device=sick_0", "no answer in 700 ms"),
+    ] {
+        let mut asking = worker(several(fault));
+        let devices = asking.inventory(None).unwrap().devices;
+        assert_eq!(devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(), names, "{fault}");
+        assert_eq!(devices.iter().map(|device| device.attributes.is_some()).collect::<Vec<_>>(), [true, false, true], "{fault}");
+        assert!(devices[1].loss.as_ref().unwrap().to_string().contains(word), "{fault}: {:?}", devices[1].loss);
+        // Who asks for another one does not wait for the sick one.
+        let devices = asking.inventory(Some("well_1")).unwrap().devices;
+        assert_eq!(devices.iter().map(|device| device.attributes.is_some()).collect::<Vec<_>>(), [false, false, true], "{fault}");
+        assert!(devices.iter().all(|device| device.loss.is_none()), "{fault}");
+    }
+    let devices = worker(several("hang:ibv_open_device")).inventory(None).unwrap().devices;
+    assert!(matches!(devices[2].loss, Some(rdmadoctor::worker::Loss::NotAsked)), "{devices:?}");
+
+    // A program that is no child of ours.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("babbler");
+    std::fs::write(&program, "#!/bin/sh\necho hello >&0\nexec sleep 5\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut babbling = Worker::new(WorkerOptions {
+        program,
+        provider: Provider::Simulated(narrow(&[])),
+        deadline: Duration::from_secs(5),
+        interrupted: Arc::new(AtomicBool::new(false)),
+    });
+    assert!(matches!(babbling.inventory(None), Err(rdmadoctor::worker::Failure::Broken(_))));
+    drop((listing, counting, babbling));
     assert_no_zombies();
 }

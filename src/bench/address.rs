@@ -23,7 +23,9 @@ pub fn choose(ports: [&Port; 2], asked: [Option<u8>; 2]) -> Result<[Choice; 2], 
     let candidates: Vec<Vec<&Gid>> = ports
         .iter()
         .zip(asked)
-        .map(|(port, asked)| port.gids.iter().filter(|gid| gid.index <= 255 && asked.is_none_or(|asked| u32::from(asked) == gid.index)).collect())
+        .map(|(port, asked)| {
+            port.gids.iter().filter(|gid| gid.index <= 255 && asked.is_none_or(|asked| u32::from(asked) == gid.index)).collect()
+        })
         .collect();
     for ((gids, asked), port) in candidates.iter().zip(asked).zip(ports) {
         if let (true, Some(asked)) = (gids.is_empty(), asked) {
@@ -37,11 +39,7 @@ pub fn choose(ports: [&Port; 2], asked: [Option<u8>; 2]) -> Result<[Choice; 2], 
         Some((our, their)) if kind(our) == kind(their) || asked != [None, None] => {
             Ok([choice(our, their, ports[0], asked[0]), choice(their, our, ports[1], asked[1])])
         }
-        Some((our, their)) => Err(format!(
-            "no addresses of one kind on both sides: here {}, there {}",
-            describe(our),
-            describe(their)
-        )),
+        Some((our, their)) => Err(format!("no addresses of one kind on both sides: here {}, there {}", describe(our), describe(their))),
         // A port without a table, as that of an iWARP adapter may be.
         None if ports.iter().any(|port| port.gids.is_empty()) => Ok([none(), none()]),
         None => Err("no addresses".to_owned()),
@@ -119,7 +117,13 @@ mod tests {
 
     fn gid(index: u32, kind: &str, text: &str) -> Gid {
         let ipv4 = text.contains('.').then(|| text.to_owned());
-        let scope = if ipv4.is_some() { "ipv4" } else if text.starts_with("fe80") { "link_local" } else { "global" };
+        let scope = if ipv4.is_some() {
+            "ipv4"
+        } else if text.starts_with("fe80") {
+            "link_local"
+        } else {
+            "global"
+        };
         Gid { index, gid: text.to_owned(), kind: Some(kind.to_owned()), netdev: Some("eth0".to_owned()), scope: scope.to_owned(), ipv4 }
     }
 
@@ -148,7 +152,8 @@ mod tests {
 
     #[test]
     fn version_two_over_ipv4_of_one_network_is_chosen() {
-        let (here, there) = (port(table()), port(vec![gid(7, "RoCE v2", "10.2.0.9"), gid(9, "RoCE v2", "fe80:0000:0000:0000:0000:0000:0000:0002")]));
+        let (here, there) =
+            (port(table()), port(vec![gid(7, "RoCE v2", "10.2.0.9"), gid(9, "RoCE v2", "fe80:0000:0000:0000:0000:0000:0000:0002")]));
         let [ours, theirs] = choose([&here, &there], [None, None]).unwrap();
         assert_eq!((ours.index, theirs.index), (4, 7), "{ours:?}");
         assert!(ours.reason.contains("RoCE v2") && ours.reason.contains("10.2.0.1"), "{ours:?}");

@@ -15,18 +15,14 @@ pub fn explain(error: &BenchError, host: &[String]) -> FailureReport {
         }
         _ => ("moving data", Vec::new()),
     };
-    let mut report = FailureReport {
-        step: step.to_owned(),
-        summary: error.to_string(),
-        status: None,
-        evidence,
-        causes: Vec::new(),
-        next_step: None,
-    };
+    let mut report =
+        FailureReport { step: step.to_owned(), summary: error.to_string(), status: None, evidence, causes: Vec::new(), next_step: None };
     if let BenchError::End { failure, .. } = error {
         of_trouble(failure, &mut report);
     }
-    if matches!(report.status, Some(10 | 12)) || matches!(error, BenchError::End { failure: Failure { trouble: Trouble::Stalled { .. }, .. }, .. }) {
+    if matches!(report.status, Some(10 | 12))
+        || matches!(error, BenchError::End { failure: Failure { trouble: Trouble::Stalled { .. }, .. }, .. })
+    {
         report.evidence.extend(host.iter().cloned());
     }
     report
@@ -42,7 +38,10 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
     if said("DEVICE_FATAL") || said("EIO") {
         add(&["the device was removed or reset while data moved"], "look at `dmesg`");
     } else if said("PORT_ERR") || said("is down") {
-        add(&["the port went down while data moved"], "look at cable, transceiver and switch port; `rdmadoctor devices` shows the port's state");
+        add(
+            &["the port went down while data moved"],
+            "look at cable, transceiver and switch port; `rdmadoctor devices` shows the port's state",
+        );
     }
     match &failure.trouble {
         Trouble::Completion { status, .. } => {
@@ -70,8 +69,12 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             report.next_step = Some("`ulimit -l unlimited`, or smaller --sizes; `rdmadoctor probe` names the limit".to_owned());
         }
         Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTR") => {
-            report.causes.push("the way to the other side's address is not known: no neighbour answers (ARP), or the GID belongs to no usable interface".to_owned());
-            report.next_step = Some("`ping` the other side's address from the interface of this GID; choose another with --gid-index".to_owned());
+            report.causes.push(
+                "the way to the other side's address is not known: no neighbour answers (ARP), or the GID belongs to no usable interface"
+                    .to_owned(),
+            );
+            report.next_step =
+                Some("`ping` the other side's address from the interface of this GID; choose another with --gid-index".to_owned());
         }
         Trouble::Call { error } if error.call == "ibv_create_qp" || error.call == "rdma_create_qp" => {
             report.causes.push("the device refuses such a queue pair".to_owned());
@@ -93,11 +96,11 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
 /// Likely causes of a work completion's status, and the next step. What a status means is from ibv_poll_cq(3) and IBTA 1.5, 11.6.2.
 fn of_status(status: u32) -> (&'static [&'static str], &'static str) {
     match status {
-        1 => (
-            &["a receive request was shorter than the message, or a message longer than the port allows"],
-            "compare sizes on both sides",
+        1 => (&["a receive request was shorter than the message, or a message longer than the port allows"], "compare sizes on both sides"),
+        2 => (
+            &["a request that the queue pair does not allow: too many entries, an operation of another type"],
+            "`rdmadoctor qp-matrix` shows the limits",
         ),
-        2 => (&["a request that the queue pair does not allow: too many entries, an operation of another type"], "`rdmadoctor qp-matrix` shows the limits"),
         4 => (
             &[
                 "a local buffer is not, or no longer, registered where the request points",
@@ -105,8 +108,14 @@ fn of_status(status: u32) -> (&'static [&'static str], &'static str) {
             ],
             "run with host memory; `rdmadoctor probe` looks at IOMMU and ACS",
         ),
-        5 => (&["the queue pair was already in error: an earlier request failed, or the other side has gone"], "look at the first failure, and at the other side"),
-        9 => (&["the other side refused the request as malformed: it is longer than the receive, or of a kind that it does not allow"], "compare both sides' versions and sizes"),
+        5 => (
+            &["the queue pair was already in error: an earlier request failed, or the other side has gone"],
+            "look at the first failure, and at the other side",
+        ),
+        9 => (
+            &["the other side refused the request as malformed: it is longer than the receive, or of a kind that it does not allow"],
+            "compare both sides' versions and sizes",
+        ),
         10 => (
             &[
                 "the remote key or address is wrong, or the registration lacks the access",

@@ -1,8 +1,8 @@
 //! Counters of devices around a measurement, and what growth of one means.
 
 use super::document::CounterDelta;
-use crate::host::rdma_counters::{self, CounterFacts};
 use crate::host::Root;
+use crate::host::rdma_counters::{self, CounterFacts};
 
 /// Devices whose counters are read.
 pub struct Watched<'a> {
@@ -46,12 +46,19 @@ impl<'a> Watched<'a> {
 /// (drivers/infiniband/hw/mlx5/counters.c, sw/rxe/rxe_hw_counters.c, hw/bnxt_re/hw_counters.c, core/sysfs.c).
 fn meaning(name: &str) -> Option<&'static str> {
     Some(match name {
-        "local_ack_timeout_err" | "ack_deferred" | "retry_exceeded_err" | "completer_retry_err" | "retry_rnr_exceeded_err" | "to_retransmits" => {
-            "acknowledgements did not come in time: packets were lost, or the other side is overloaded"
-        }
-        "packet_seq_err" | "out_of_sequence" | "seq_err_nak_rcvd" | "rcvd_out_of_seq_request" | "out_of_seq_request" | "duplicate_request" | "oos_drop_count" => {
-            "packets arrived out of order or twice: some were lost on the way and sent again"
-        }
+        "local_ack_timeout_err"
+        | "ack_deferred"
+        | "retry_exceeded_err"
+        | "completer_retry_err"
+        | "retry_rnr_exceeded_err"
+        | "to_retransmits" => "acknowledgements did not come in time: packets were lost, or the other side is overloaded",
+        "packet_seq_err"
+        | "out_of_sequence"
+        | "seq_err_nak_rcvd"
+        | "rcvd_out_of_seq_request"
+        | "out_of_seq_request"
+        | "duplicate_request"
+        | "oos_drop_count" => "packets arrived out of order or twice: some were lost on the way and sent again",
         "rnr_nak_retry_err" | "out_of_buffer" | "rcvd_rnr_err" | "send_rnr_err" | "rnr_naks_rcvd" => {
             "the receiver had no receive request posted: it cannot keep up"
         }

@@ -7,9 +7,7 @@ use super::settings::Settings;
 use super::side::BenchError;
 use super::statistics::{Latencies, Spread};
 use super::verify::verify;
-use crate::transfer::{
-    Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, Touch, Transport,
-};
+use crate::transfer::{Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, Touch, Transport};
 use crate::verbs::Reliability;
 
 /// Depths and chains that are tried one after another, until more brings nothing more.
@@ -92,7 +90,8 @@ impl Measurement<'_> {
     /// The link that an operation and size take.
     fn link(&self, kind: RunKind, operation: Operation, size: u64, touch: Touch) -> LinkPlan {
         let settings = self.settings;
-        let most = self.facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
+        let most =
+            self.facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
         let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
         let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest }).min(most);
         let reads = self.facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).clamp(1, 16);

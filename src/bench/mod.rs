@@ -13,11 +13,12 @@ mod statistics;
 mod verify;
 
 pub use address::{Choice, choose, common_pkey};
-pub use document::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice, Verification,
-};
 pub use causes::explain;
 pub use counters::Watched;
+pub use document::{
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
+    Verification,
+};
 pub use measure::{Done, Measurement, measure};
 pub use pair::{EndChoice, Pair};
 pub use settings::Settings;

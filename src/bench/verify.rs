@@ -15,10 +15,21 @@ const SHIFT: u32 = 65;
 ///
 /// # Errors
 /// They do not move.
-pub fn verify(pair: &mut Pair<'_>, settings: &Settings, link: &LinkPlan, operation: Operation, size: u64) -> Result<Verification, BenchError> {
+pub fn verify(
+    pair: &mut Pair<'_>,
+    settings: &Settings,
+    link: &LinkPlan,
+    operation: Operation,
+    size: u64,
+) -> Result<Verification, BenchError> {
     let size = u32::try_from(size.min(LONGEST)).unwrap_or(u32::MAX);
     let arrives = operation == Operation::Send || (settings.immediate && operation == Operation::Write);
-    let receive = ReceivePlan { size_bytes: size, shift_bytes: SHIFT, touch: Touch::One, depth: link.receive.as_ref().map_or(1, |plan| plan.depth).min(16) };
+    let receive = ReceivePlan {
+        size_bytes: size,
+        shift_bytes: SHIFT,
+        touch: Touch::One,
+        depth: link.receive.as_ref().map_or(1, |plan| plan.depth).min(16),
+    };
     let mut link = LinkPlan { receive: arrives.then_some(receive), queue_pairs: 1, ..link.clone() };
     // A receiver that is never ready is named instead of waited for.
     link.reliability.receiver_retries = 6;
@@ -26,7 +37,9 @@ pub fn verify(pair: &mut Pair<'_>, settings: &Settings, link: &LinkPlan, operati
     let mut verified = Verification { messages: 0, bytes: 0, mismatch: None };
     let inline = u32::min(link.inline_bytes, size);
     let mut lengths = vec![(size, false), (size, true), (size.saturating_sub(1), false), (size / 2 + 1, false), (size.min(3), true)];
-    lengths.retain(|(length, is_inline)| *length > 0 && *length <= size && (!is_inline || (*length <= inline && operation != Operation::Read)));
+    lengths.retain(|(length, is_inline)| {
+        *length > 0 && *length <= size && (!is_inline || (*length <= inline && operation != Operation::Read))
+    });
     for (iteration, (length, is_inline)) in lengths.into_iter().enumerate() {
         let iteration = iteration as u64 + 1;
         let what = |receiving| Filled { receiving, iteration, shift_bytes: SHIFT, length_bytes: length };

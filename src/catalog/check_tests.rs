@@ -51,10 +51,8 @@ fn what_only_reading_finds_is_told_with_its_place() {
 #[test]
 fn figures_need_one_value_and_a_source() {
     let (_, text) = embedded::FILES[0];
-    let text = text
-        .replacen("max_qp: {", "max_qp: {observed: 1, ", 1)
-        .replacen("vendor_id: {value: ", "vendor_id: {inferred: [], value: ", 1)
-        .replacen("  name: ", "  name: ", 1);
+    let text =
+        text.replacen("max_qp: {", "max_qp: {observed: 1, ", 1).replacen("vendor_id: {value: ", "vendor_id: {inferred: [], value: ", 1);
     let found = lines(&text);
     assert!(found.iter().any(|line| line.contains("published.max_qp: it has both") && line.contains("exactly one of value")), "{found:?}");
     assert!(found.iter().any(|line| line.contains("identity.vendor_id.inferred: a list is not a whole number")), "{found:?}");

@@ -449,3 +449,13 @@ proptest! {
         let _ = DeviceModel::parse(Path::new("x.yaml"), &damaged);
     }
 }
+
+#[test]
+fn erdma_tells_states_as_its_driver_does() {
+    use QpState::{Init, ReadyToSend, Reset};
+    let model = DeviceModel::find("erdma").unwrap();
+    assert_eq!([Reset, ReadyToSend].map(|state| model.told("6.1.0-28-amd64", state, 0)), [(Reset, 96), (Reset, 96)]);
+    assert_eq!([Reset, ReadyToSend].map(|state| model.told("6.12", state, 0)), [(Init, 96), (ReadyToSend, 96)]);
+    let siw = DeviceModel::find("siw").unwrap();
+    assert_eq!(siw.told("6.12", ReadyToSend, 7), (ReadyToSend, 7));
+}

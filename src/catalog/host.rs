@@ -41,7 +41,7 @@ pub struct HostModel {
     ///
     /// Maps are merged key by key. Members of `nics`, `interfaces` and `modules.loaded` are merged by name, those of `gpus` and `bridges`
     /// by PCI address, and a name or address of `*` means all members of the host that is extended and all that follow. `sources`,
-    /// `kernel_log`, `remove`, `deny`, `faults`, `modules.on_disk` and `modules.built_in` add up; other lists are replaced. A module that is named
+    /// `kernel_log`, `remove`, `deny`, `hang`, `faults`, `modules.on_disk` and `modules.built_in` add up; other lists are replaced. A module that is named
     /// under another state leaves the one that it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<String>,
@@ -116,6 +116,9 @@ pub struct HostModel {
     /// Files that may not be read.
     #[serde(default)]
     pub deny: Vec<PathBuf>,
+    /// Files whose reading never ends, as those of a device that is stuck.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hang: Vec<PathBuf>,
     /// What goes wrong in verbs, as `--fault` writes it.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

@@ -84,6 +84,10 @@ impl Tree {
             self.nodes.retain(|other, _| !other.starts_with(&path));
             self.file(path, Node::Denied);
         }
+        for path in &host.hang {
+            let path = self.settle(path);
+            self.file(path, Node::Hangs);
+        }
         let nodes = host.container.iter().flat_map(|container| &container.missing_nodes).map(|name| Path::new("/dev").join(name));
         for path in host.remove.iter().cloned().chain(nodes) {
             let path = self.settle(&path);

@@ -4,9 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::host::HostFacts;
-use crate::facts::{Device, Devices};
+use crate::facts::{Device, Devices, Tracked};
+use crate::host::ReadError;
 use crate::host::modules::{Module, ModuleState, ModulesFacts};
 use crate::host::net::NetInterface;
+use crate::host::part::{Part, unread_of};
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma::{SysfsDevice, SysfsPort};
 use crate::qp::DeviceReport;
@@ -18,9 +20,9 @@ pub struct Facts {
     /// What files say.
     pub host: HostFacts,
     /// Kernel modules.
-    pub modules: ModulesFacts,
+    pub modules: Tracked<ModulesFacts>,
     /// RDMA devices as sysfs and the verbs library see them.
-    pub devices: Devices,
+    pub devices: Tracked<Devices>,
     /// What the verbs library says; absent where it was not asked.
     pub verbs: Option<VerbsFacts>,
     /// What was tried on each device; absent where nothing was.
@@ -29,6 +31,9 @@ pub struct Facts {
     pub gpus: Option<Vec<GpuFacts>>,
     /// What this host must have.
     pub wanted: Wanted,
+    /// Why nothing is known of what only an open device tells; absent where it was asked, or could have been.
+    #[serde(default)]
+    pub not_asked: Option<String>,
 }
 
 /// What the verbs library says.
@@ -92,6 +97,11 @@ pub struct WantedEngine {
 }
 
 impl Facts {
+    /// Parts of the host's files that were not read to their end, with why.
+    pub fn unread(&self) -> impl Iterator<Item = (Part, &ReadError)> {
+        self.host.unread().chain(unread_of(&self.modules.problems).map(|problem| (Part::Modules, problem)))
+    }
+
     /// RDMA devices that sysfs shows.
     #[must_use]
     pub fn rdma_devices(&self) -> &[SysfsDevice] {

@@ -207,6 +207,18 @@ pub(super) const CHECKS: &[Check] = &[
         depends_on: &["RD-1105", "RD-1106"],
         run: gpus_answer,
     },
+    Check {
+        id: "RD-1117",
+        title: "every part of the host could be read to its end",
+        category: Category::Health,
+        level: Level::Quick,
+        why: "A file of sysfs or procfs whose reading never ends has a driver or firmware behind it that does not answer; every program that looks there hangs too.",
+        confirm: "timeout 5 cat PATH; ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'",
+        mend: "Look at the kernel's log for the driver; reset the device, or start the host anew.",
+        sources: &["this run"],
+        depends_on: &["RD-1107", "RD-1110", "RD-1104"],
+        run: read_to_the_end,
+    },
 ];
 
 /// The events of the log, or why there are none.
@@ -454,6 +466,7 @@ fn slow_parts(facts: &Facts) -> Vec<Finding> {
         .iter()
         // The log is long on busy hosts, and none of its lines comes from a device.
         .filter(|timing| timing.part != "log" && timing.elapsed_us > SLOW_PART_US)
+        .filter(|timing| facts.unread().all(|(part, _)| part.name() != timing.part))
         .map(|timing| {
             let milliseconds = timing.elapsed_us / 1000;
             Finding::warn("host", format!("reading {} took {milliseconds} ms", timing.part))
@@ -602,6 +615,22 @@ fn driver_errors(facts: &Facts) -> Vec<Finding> {
         })
         .collect();
     or_well(findings, "the log tells of no error of an RDMA driver")
+}
+
+fn read_to_the_end(facts: &Facts) -> Vec<Finding> {
+    let unread: Vec<Finding> = facts
+        .unread()
+        .map(|(part, problem)| {
+            Finding::fail(part.name(), format!("{} could not be read to its end", part.name()))
+                .saw_not(&problem.path, problem.failure.to_string(), "an answer")
+                .mend(
+                    Action::Reset,
+                    "find out with the kernel's log what does not answer, and reset it or start the host anew; what depends on it is not judged",
+                    &["dmesg | tail -50", "ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'"],
+                )
+        })
+        .collect();
+    or_well(unread, "every part was read to its end")
 }
 
 fn unread(facts: &Facts) -> Vec<Finding> {

@@ -22,6 +22,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::watched;
+
 pub use explain::{Explanation, Explanations};
 pub use facts::{Facts, GpuFacts, VerbsFacts, Wanted, WantedEngine};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
@@ -214,10 +216,22 @@ pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Ve
     findings
 }
 
+/// Checks that are about what was not read.
+const NEEDS_NO_PART: &[&str] = &["RD-1108", "RD-1115", "RD-1117"];
+
 fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
+    if let Some(why) = facts.not_asked.as_ref().filter(|_| check.level > Level::Quick) {
+        return vec![Finding { id: check.id.to_owned(), ..Finding::skip("host", why) }];
+    }
     // No check may take the others with it.
-    let mut findings = catch_unwind(AssertUnwindSafe(|| (check.run)(facts)))
-        .unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]);
+    let (result, looked_at) = watched(|| catch_unwind(AssertUnwindSafe(|| (check.run)(facts))));
+    let mut findings = result.unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]);
+    // Whatever it made of a part that is not there, it means nothing.
+    if let Some((part, problem)) = facts.unread().find(|(part, _)| looked_at(*part))
+        && !NEEDS_NO_PART.contains(&check.id)
+    {
+        findings = vec![Finding::skip("host", format!("{} was not read to its end, at {}", part.name(), problem.path))];
+    }
     if findings.is_empty() {
         findings.push(Finding::skip("host", "nothing here that this is about"));
     }

@@ -30,7 +30,16 @@ fn modelled(name: &str) -> Facts {
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read_with(&root, &[]);
     let devices = facts::collect(&host.rdma, None);
-    Facts { host, modules, devices, verbs: None, queue_pairs: None, gpus: None, wanted: Wanted::default() }
+    Facts {
+        host,
+        modules: modules.into(),
+        devices: devices.into(),
+        verbs: None,
+        queue_pairs: None,
+        gpus: None,
+        wanted: Wanted::default(),
+        not_asked: None,
+    }
 }
 
 /// The healthy host, with a log that says nothing.
@@ -221,7 +230,7 @@ const WOUNDS: &[Wound] = &[
     ("RD-0407", "mlx5_0/1", |f| {
         let ports = serde_json::from_value(serde_json::json!([{"port": 1, "state": "active", "max_mtu_bytes": 4096, "active_mtu_bytes": 1024, "max_msg_size_bytes": 1,
             "gid_table_length": 4, "pkey_table_length": 1, "lid": 0, "sm_lid": 0, "link_layer": "ethernet", "active_width_lanes": 4, "active_speed_code": 1}])).unwrap();
-        asked_verbs(f).devices.push(VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, attributes: None, ports });
+        asked_verbs(f).devices.push(VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, loss: None, attributes: None, ports });
     }),
     ("RD-0408", "host", |f| interface(f).mtu_bytes = Some(9000)),
     ("RD-0409", "mlx5_0/1", |f| { infiniband(f); device(f).ports[0].pkeys = vec![SysfsPkey { index: 0, pkey: 0x7fff }]; }),
@@ -442,4 +451,34 @@ fn ids_are_found_and_near_ones_told() {
     }
     assert!(find("RD-0599").unwrap_err().to_string().contains("RD-0501"));
     assert!(find("nonsense").unwrap_err().to_string().contains("explain"));
+}
+
+/// A part that could not be read to its end is one finding, and no check judges what is not there.
+#[test]
+fn no_check_is_fooled_by_a_part_that_was_not_read() {
+    use crate::host::part::{Asked, OfPart, Part, PartFacts};
+    let parts = [
+        Part::Rdma,
+        Part::Counters,
+        Part::Pcie,
+        Part::Net,
+        Part::Limits,
+        Part::System,
+        Part::VerbsFiles,
+        Part::Log,
+        Part::Vpd,
+        Part::Modules,
+    ];
+    for stuck in parts {
+        let root = HostModel::find("h100x8-cx7").unwrap().root();
+        let read = |part: Part| -> PartFacts {
+            if part == stuck { part.unread(None, "no answer in 5000 ms".to_owned()) } else { part.read(&root, &Asked::default()) }
+        };
+        let host = facts::host::collect_by(&mut |part| Ok::<_, std::convert::Infallible>(read(part))).unwrap();
+        let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap().into();
+        let devices = facts::collect(&host.rdma, None).into();
+        let facts = Facts { host, modules, devices, ..healthy() };
+        let bad: Vec<String> = run(&facts, registry()).iter().filter(|finding| finding.status.is_bad()).map(Finding::key).collect();
+        assert_eq!(bad, [format!("RD-1117/{}", stuck.name())], "{}", stuck.name());
+    }
 }

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use super::exit;
 use super::session::Session;
-use crate::facts::{self, Caps, DeviceCaps, Problem};
-use crate::host;
+use super::{exit, gather};
+use crate::facts::{self, Caps, DeviceCaps, Devices, Problem};
+use crate::host::part::Asked;
+use crate::host::rdma::RdmaFacts;
 
 /// Arguments of `caps`.
 #[derive(Debug, Args)]
@@ -17,17 +18,22 @@ pub struct Arguments {
 
 /// Shows what devices publish.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("caps")?;
-    let sysfs = host::rdma::read(&session.root());
-    let inventory = session.worker()?.inventory();
-    let found = facts::collect(&sysfs, Some(&inventory));
+    let (found, inventory) = match session.captured() {
+        Some(capture) => (Devices::clone(&capture.facts.devices), gather::captured_inventory(capture, "caps")?),
+        None => {
+            session.only_this_host("caps")?;
+            let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
+            let inventory = Session::inventory(&mut session.worker()?, arguments.device.as_deref())?;
+            (facts::collect(&sysfs, Some(&inventory)), inventory.ok())
+        }
+    };
     let mut caps = Caps { schema: "rdmadoctor/caps/1".to_owned(), devices: Vec::new(), problems: found.problems };
     let known: Vec<String> = found.devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());
     }
     for device in found.devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
-        let seen = inventory.as_ref().ok().and_then(|inventory| inventory.devices.iter().find(|seen| seen.name == device.name));
+        let seen = inventory.as_ref().and_then(|inventory| inventory.devices.iter().find(|seen| seen.name == device.name));
         match seen.and_then(|seen| seen.attributes.clone().map(|attributes| (attributes, seen.ports.clone()))) {
             Some((attributes, ports)) => {
                 caps.devices.push(DeviceCaps::new(&device.name, device.family.as_deref(), attributes, ports));

@@ -4,7 +4,9 @@ use clap::Args;
 
 use super::exit;
 use super::session::Session;
-use crate::{facts, host};
+use crate::facts::{self, Devices};
+use crate::host::part::Asked;
+use crate::host::rdma::RdmaFacts;
 
 /// Arguments of `devices`.
 #[derive(Debug, Args)]
@@ -16,10 +18,16 @@ pub struct Arguments {
 
 /// Lists devices; what is missing is part of the answer.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    let sysfs = host::rdma::read(&session.root());
-    // Verbs of this machine say nothing about a host that is mounted elsewhere.
-    let inventory = if session.is_this_host() { Some(session.worker()?.inventory()) } else { None };
-    let mut devices = facts::collect(&sysfs, inventory.as_ref());
+    let mut devices = match session.captured() {
+        Some(capture) => Devices::clone(&capture.facts.devices),
+        None => {
+            let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
+            // Verbs of this machine say nothing about a host that is mounted elsewhere.
+            let inventory =
+                if session.is_this_host() { Some(Session::inventory(&mut session.worker()?, arguments.device.as_deref())?) } else { None };
+            facts::collect(&sysfs, inventory.as_ref())
+        }
+    };
     if let Some(wanted) = &arguments.device {
         let known = devices.devices.iter().map(|device| device.name.clone()).collect::<Vec<_>>();
         if !known.contains(wanted) {

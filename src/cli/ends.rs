@@ -10,12 +10,14 @@ use super::session::Session;
 use super::{UsageError, exit, values};
 use crate::bench::peer::Client;
 use crate::bench::{
-    self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair,
-    Settings, Side, Watched,
+    self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair, Settings,
+    Side, Watched,
 };
 use crate::facts::{self, Device, Port, Problem};
-use crate::host;
+use crate::host::net::NetFacts;
 use crate::host::net::address::Address;
+use crate::host::part::Asked;
+use crate::host::rdma::RdmaFacts;
 use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
 
 /// Options of `ping` and `bw`.
@@ -75,7 +77,10 @@ const LONGEST: u64 = 1 << 30;
 
 fn mtu(text: &str) -> Result<u32, String> {
     let valid = [256, 512, 1024, 2048, 4096];
-    text.parse().ok().filter(|bytes| valid.contains(bytes)).ok_or_else(|| format!("`{text}` is no path MTU; valid are 256, 512, 1024, 2048, 4096"))
+    text.parse()
+        .ok()
+        .filter(|bytes| valid.contains(bytes))
+        .ok_or_else(|| format!("`{text}` is no path MTU; valid are 256, 512, 1024, 2048, 4096"))
 }
 
 /// A size of a message.
@@ -153,8 +158,10 @@ pub fn run<R>(
     };
     let root = session.root();
     let mut worker = session.worker()?;
-    let sysfs = host::rdma::read(&root);
-    let inventory = worker.inventory();
+    let mut reader = session.reader(Asked::default(), None)?;
+    let (sysfs, net) = (reader.get::<RdmaFacts>()?, reader.get::<NetFacts>()?);
+    drop(reader);
+    let inventory = worker.inventory(None);
     let found = facts::collect(&sysfs, Some(&inventory));
     let mut client = match call(session, arguments, &mut document.problems)? {
         Ok(client) => client,
@@ -169,7 +176,7 @@ pub fn run<R>(
     };
     let hosts = Hosts {
         ours: &found.devices,
-        our_addresses: &host::net::read(&root).addresses,
+        our_addresses: &net.addresses,
         theirs: theirs.as_ref().map(|(devices, addresses)| (devices.as_slice(), addresses.as_slice())),
     };
     let mut chosen = match choose(arguments, own, &hosts) {
@@ -224,7 +231,10 @@ pub fn run<R>(
     let pkeys = bench::common_pkey(&facts[0].pkeys, &facts[1].pkeys);
     document.connection = Some(connection);
     if let Err(why) = pkeys {
-        document.problems.push(Problem { summary: why, next_step: Some("give both ports membership in one partition (the subnet manager's partitions.conf)".to_owned()) });
+        document.problems.push(Problem {
+            summary: why,
+            next_step: Some("give both ports membership in one partition (the subnet manager's partitions.conf)".to_owned()),
+        });
         return Ok(document);
     }
     let mut measurement = Measurement {
@@ -286,11 +296,15 @@ fn other_end<'a>(arguments: &Arguments, hosts: &Hosts<'a>, here: &End<'a>) -> Re
         (to, Some((devices, _))) => {
             let reaches = |device: &&Device| {
                 let there = end(devices, Some(&device.name)).ok();
-                there.is_some_and(|there| bench::choose([here.port, there.port], [arguments.gid_index, None]).is_ok_and(|[ours, _]| !ours.needs_router))
+                there.is_some_and(|there| {
+                    bench::choose([here.port, there.port], [arguments.gid_index, None]).is_ok_and(|[ours, _]| !ours.needs_router)
+                })
             };
             let first = devices.iter().find(reaches).map(|device| device.name.as_str());
             end(devices, to.as_deref().or(first)).map_err(|obstacle| match obstacle {
-                Obstacle::Problem(problem) => Obstacle::Problem(Problem { summary: format!("the other side: {}", problem.summary), ..problem }),
+                Obstacle::Problem(problem) => {
+                    Obstacle::Problem(Problem { summary: format!("the other side: {}", problem.summary), ..problem })
+                }
                 usage => usage,
             })
         }
@@ -320,8 +334,13 @@ fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen,
         return Err(UsageError("rdma_cm connects queue pairs of type RC here; leave --transport or --connect out".to_owned()).into());
     }
     let problem = |summary: String, next: &str| Obstacle::Problem(Problem { summary, next_step: Some(next.to_owned()) });
-    let gids = bench::choose([here.port, there.port], [arguments.gid_index, None])
-        .map_err(|why| if arguments.gid_index.is_some() { Obstacle::Usage(UsageError(why)) } else { problem(why, "`rdmadoctor devices` shows the addresses of both") })?;
+    let gids = bench::choose([here.port, there.port], [arguments.gid_index, None]).map_err(|why| {
+        if arguments.gid_index.is_some() {
+            Obstacle::Usage(UsageError(why))
+        } else {
+            problem(why, "`rdmadoctor devices` shows the addresses of both")
+        }
+    })?;
     let mtus = [here.port, there.port].map(|port| port.active_mtu_bytes.unwrap_or(1024));
     let mtu_bytes = arguments.mtu.unwrap_or(mtus[0].min(mtus[1]));
     let mut notices = Vec::new();
@@ -338,7 +357,10 @@ fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen,
             let known = [hosts.our_addresses, hosts.theirs.map_or(hosts.our_addresses, |(_, addresses)| addresses)];
             for (at, (end, gid)) in [&here, &there].into_iter().zip(&gids).enumerate() {
                 addresses[at] = Some(address(end, gid, known[at]).ok_or_else(|| {
-                    problem(format!("{}: its interface has no address, which rdma_cm needs", end.device.name), "give its interface an address: ip address add …")
+                    problem(
+                        format!("{}: its interface has no address, which rdma_cm needs", end.device.name),
+                        "give its interface an address: ip address add …",
+                    )
                 })?);
             }
             addresses
@@ -392,7 +414,9 @@ fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen,
             hot: own.hot,
             spread: own.spread,
             bidirectional: own.bidirectional,
-            limit: arguments.iterations.map_or(Limit::TimeMs(u64::try_from(arguments.duration.as_millis()).unwrap_or(u64::MAX)), Limit::Iterations),
+            limit: arguments
+                .iterations
+                .map_or(Limit::TimeMs(u64::try_from(arguments.duration.as_millis()).unwrap_or(u64::MAX)), Limit::Iterations),
             repeats: arguments.repeats,
             verify: !arguments.no_verify,
             depth: own.depth,
@@ -428,20 +452,29 @@ fn end<'a>(devices: &'a [Device], wanted: Option<&str>) -> Result<End<'a>, Obsta
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     let device = match wanted {
         Some(name) => devices.iter().find(|device| device.name == name).ok_or_else(|| super::unknown_device(name, &known))?,
-        None => devices
-            .iter()
-            .find(|device| device.problem.is_none() && active(device).is_some())
-            .or_else(|| devices.first())
-            .ok_or_else(|| Obstacle::Problem(Problem { summary: "there is no RDMA device to measure with".to_owned(), next_step: Some("`rdmadoctor devices` says why".to_owned()) }))?,
+        None => devices.iter().find(|device| device.problem.is_none() && active(device).is_some()).or_else(|| devices.first()).ok_or_else(
+            || {
+                Obstacle::Problem(Problem {
+                    summary: "there is no RDMA device to measure with".to_owned(),
+                    next_step: Some("`rdmadoctor devices` says why".to_owned()),
+                })
+            },
+        )?,
     };
     if let Some(problem) = &device.problem {
-        return Err(Obstacle::Problem(Problem { summary: format!("{}: {}", device.name, problem.summary), next_step: problem.next_step.clone() }));
+        return Err(Obstacle::Problem(Problem {
+            summary: format!("{}: {}", device.name, problem.summary),
+            next_step: problem.next_step.clone(),
+        }));
     }
     match active(device) {
         Some(port) => Ok(End { device, port }),
         None => {
-            let states: Vec<String> =
-                device.ports.iter().map(|port| format!("port {} is {}", port.port, port.state.as_deref().unwrap_or("in an unknown state"))).collect();
+            let states: Vec<String> = device
+                .ports
+                .iter()
+                .map(|port| format!("port {} is {}", port.port, port.state.as_deref().unwrap_or("in an unknown state")))
+                .collect();
             Err(Obstacle::Problem(Problem {
                 summary: format!("{} has no active port: {}", device.name, states.join(", ")),
                 next_step: Some("`rdmadoctor probe` says why a port is not active".to_owned()),

@@ -2,12 +2,14 @@
 
 mod bw;
 mod caps;
+mod capture;
 mod catalog;
 mod compat;
 mod devices;
 mod ends;
 mod engines;
 mod explain;
+mod gather;
 mod modules;
 mod peer;
 mod ping;
@@ -19,6 +21,7 @@ mod token;
 mod topo;
 mod values;
 
+pub use capture::Written;
 pub use catalog::CatalogCheck;
 
 use std::path::PathBuf;
@@ -51,6 +54,11 @@ pub mod exit {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// The user stopped it before there was anything to print: exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Interrupted(String);
+
 /// Says why RDMA does not work on this host, and what would.
 #[derive(Debug, Parser)]
 #[command(name = "rdmadoctor", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -74,6 +82,9 @@ struct Global {
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
     #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
     fault: Vec<crate::sim::Fault>,
+    /// Examine the host of which `rdmadoctor capture` wrote this file (`-` for standard input); nothing of this host is read.
+    #[arg(long, global = true, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Read sysfs, procfs and configuration below this directory instead of /.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     root: PathBuf,
@@ -106,6 +117,8 @@ enum Command {
     Topo,
     /// All checks: the cause, the evidence, the command that mends it.
     Probe(probe::Arguments),
+    /// All that `probe` looks at, in one file to hand on or to keep; what tells which host it is of is replaced.
+    Capture(capture::Arguments),
     /// What a check means, offline.
     Explain(explain::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
@@ -143,12 +156,20 @@ pub fn run() -> ExitCode {
         _ => &[],
     };
     let result = Session::new(cli.global, formats).and_then(|session| {
+        let is_about_no_host = match cli.command {
+            Command::Explain(_) => Some("explain"),
+            Command::Compat(_) => Some("compat"),
+            Command::Catalog(_) => Some("catalog"),
+            _ => None,
+        };
+        is_about_no_host.map_or(Ok(()), |command| session.no_capture(command, "looks at no host"))?;
         let code = match cli.command {
             Command::Devices(arguments) => devices::run(&session, &arguments),
             Command::Caps(arguments) => caps::run(&session, &arguments),
             Command::Modules(arguments) => modules::run(&session, &arguments),
             Command::Topo => topo::run(&session),
             Command::Probe(arguments) => probe::run(&session, &arguments),
+            Command::Capture(arguments) => capture::run(&session, &arguments),
             Command::Explain(arguments) => explain::run(&session, &arguments),
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
             Command::Ping(arguments) => ping::run(&session, &arguments),
@@ -162,7 +183,11 @@ pub fn run() -> ExitCode {
     });
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));
-        if error.is::<UsageError>() || error.is::<crate::catalog::CatalogError>() { exit::USAGE } else { exit::BROKEN }
+        match () {
+            () if error.is::<UsageError>() || error.is::<crate::catalog::CatalogError>() => exit::USAGE,
+            () if error.is::<Interrupted>() => exit::INTERRUPTED,
+            () => exit::BROKEN,
+        }
     }))
 }
 

@@ -4,8 +4,11 @@ use clap::Args;
 
 use super::session::Session;
 use super::{UsageError, exit};
+use crate::capture::Capture;
 use crate::facts::Modules;
-use crate::host::{self, family};
+use crate::host::family;
+use crate::host::modules::ModulesFacts;
+use crate::host::part::Asked;
 
 /// Arguments of `modules`.
 #[derive(Debug, Args)]
@@ -24,7 +27,22 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             return Err(UsageError(format!("`{name}` is neither a module's name nor a family; families are {families}")).into());
         }
     }
-    let facts = host::modules::read_with(&session.root(), &arguments.names);
+    let facts = match session.captured() {
+        Some(capture) => captured(capture, &arguments.names)?,
+        None => session.reader(Asked { modules: arguments.names.clone(), ..Asked::default() }, None)?.get()?,
+    };
     session.print(&Modules { schema: "rdmadoctor/modules/1".to_owned(), facts })?;
     Ok(exit::OK)
+}
+
+/// The modules of a capture, which has those that were looked at when it was written.
+fn captured(capture: &Capture, names: &[String]) -> Result<ModulesFacts, UsageError> {
+    let facts = &capture.facts.modules;
+    let is_known = |name: &str| facts.modules.iter().any(|module| module.name == name.replace('-', "_"));
+    match names.iter().find(|name| !is_known(name) && !family::names().any(|family| family == name.as_str())) {
+        Some(name) => {
+            Err(UsageError(format!("the capture says nothing of `{name}`; only `rdmadoctor modules {name}` on the host itself does")))
+        }
+        None => Ok(ModulesFacts::clone(facts)),
+    }
 }

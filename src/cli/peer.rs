@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::session::Session;
 use super::{exit, progress, token, values};
-use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
 use crate::bench::Listening;
+use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
 use crate::facts;
 use crate::host;
 use crate::worker::Worker;
@@ -52,7 +52,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             limits: Limits { memory_bytes: arguments.max_memory, ..Limits::default() },
             worker: options,
             describe: Box::new(move || {
-                let inventory = Worker::new(of_worker.clone()).inventory();
+                let inventory = Worker::new(of_worker.clone()).inventory(None);
                 let devices = facts::collect(&host::rdma::read(&root), Some(&inventory)).devices;
                 (devices, host::net::read(&root).addresses)
             }),

@@ -1,20 +1,19 @@
 //! `rdmadoctor probe`.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
+use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, engines, exit, qp_matrix};
+use super::{UsageError, engines, exit};
+use crate::capture::Capture;
+use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
-use crate::catalog::{Catalog, CatalogError};
-use crate::checks::{self, Category, Check, Facts, Level, Policy, VerbsFacts, Wanted, WantedEngine};
-use crate::facts::{self, Device};
-use crate::host;
-use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, choose, run_device};
-use crate::worker::Worker;
+use crate::checks::{self, Category, Check, Facts, Level, Policy, Wanted, WantedEngine};
+use crate::qp::{AskReport, Chosen, choose};
 
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
@@ -46,12 +45,6 @@ pub struct Arguments {
     catalog: Option<PathBuf>,
 }
 
-/// Attempts at most on each device: asks and what proves their culprits need some hundreds.
-const MOST_ATTEMPTS: u64 = 5000;
-
-/// What is left for judging and printing.
-const RESERVE: Duration = Duration::from_secs(2);
-
 /// Looks at everything and comes to a verdict.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
@@ -65,27 +58,15 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let wanted = wanted(&catalog, &engines, &policy);
 
     let mut progress = Progress::new("probe", session.quiet());
-    progress.at("reading files");
-    let root = session.root();
-    let host = facts::host::collect(&root, arguments.pid);
-    let modules = host::modules::read_with(&root, &policy.require.modules);
-    // Verbs of this machine say nothing about a host that is mounted elsewhere.
-    let asks_devices = arguments.level >= Level::Standard && session.is_this_host();
-    let mut worker = if asks_devices { Some(session.worker()?) } else { None };
-    progress.at("asking the verbs library");
-    let inventory = worker.as_mut().map(Worker::inventory);
-    let devices = facts::collect(&host.rdma, inventory.as_ref());
-    let verbs = inventory.map(|inventory| match inventory {
-        Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
-        Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
-    });
-    let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, wanted };
-    let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
-    if let Some(worker) = worker.as_mut().filter(|_| needs_attempts) {
-        let deadline = started + arguments.level.budget().saturating_sub(RESERVE);
-        facts.queue_pairs = Some(attempts(session, worker, &facts, &catalog, &engines, deadline, &mut progress)?);
-    }
-    drop(worker);
+    let facts = match session.captured() {
+        Some(capture) => captured(capture, wanted, !arguments.engine.is_empty() || !policy.require.engines.is_empty())?,
+        None => {
+            let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
+            let look =
+                Look { session, level: arguments.level, pid: arguments.pid, modules: &policy.require.modules, needs_attempts, started };
+            look.gather(&catalog, &engines, wanted, &mut progress)?
+        }
+    };
 
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let mut probe = checks::judge(&facts, arguments.level, &checks, &policy, today);
@@ -136,7 +117,7 @@ fn matching(wanted: &str) -> Result<Vec<&'static str>, UsageError> {
     checks::find(wanted).map(|check| vec![check.id]).map_err(|error| UsageError(error.to_string()))
 }
 
-fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy) -> Wanted {
+pub(super) fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy) -> Wanted {
     let engines = engines.iter().map(|chosen| WantedEngine {
         name: chosen.engine.name.clone(),
         version: chosen.release.version.clone(),
@@ -153,47 +134,38 @@ fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy) -> Wanted 
     }
 }
 
-/// Tries a modest queue pair and what engines ask on each device that can be opened.
-fn attempts(
-    session: &Session,
-    worker: &mut Worker,
-    facts: &Facts,
-    catalog: &Catalog,
-    engines: &[Chosen<'_>],
-    deadline: Instant,
-    progress: &mut Progress,
-) -> Result<Vec<DeviceReport>, CatalogError> {
-    let usable = |device: &&Device| device.problem.is_none() && facts.verbs_device(&device.name).is_some();
-    let usable: Vec<&Device> = facts.devices.devices.iter().filter(usable).collect();
-    let mut reports = Vec::new();
-    for (index, device) in usable.iter().enumerate() {
-        if session.interrupted() || Instant::now() >= deadline {
-            break;
+/// The facts of a capture, with what is asked of them now.
+fn captured(capture: &Capture, wanted: Wanted, names_engines: bool) -> Result<Facts, UsageError> {
+    let mut facts = capture.facts.clone();
+    let known = std::mem::replace(&mut facts.wanted, wanted);
+    if names_engines {
+        let is_known =
+            |engine: &&WantedEngine| known.engines.iter().any(|other| other.name == engine.name && other.version == engine.version);
+        let named = |engine: &WantedEngine| format!("{}@{}", engine.name, engine.version);
+        if let Some(engine) = facts.wanted.engines.iter().find(|engine| facts.queue_pairs.is_some() && !is_known(engine)) {
+            let known: Vec<String> = known.engines.iter().map(named).collect();
+            let known = if known.is_empty() { "none was asked".to_owned() } else { format!("it has {}", known.join(", ")) };
+            let engine = named(engine);
+            return Err(UsageError(format!(
+                "the capture has no attempts of {engine}, {known}; `rdmadoctor capture --engine {engine}` on the host itself makes them"
+            )));
         }
-        let Some(verbs) = facts.verbs_device(&device.name) else { continue };
-        let attributes = verbs.attributes.as_ref();
-        let asks: Vec<AskGroup> = engines.iter().map(|chosen| ask_group(catalog, *chosen, attributes)).collect::<Result<_, _>>()?;
-        // Each device has its share of what is left, so that a slow one does not take the others' time.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
-        let options = MatrixOptions {
-            asks,
-            grid: Vec::new(),
-            bounds: false,
-            limits: facts::limits(&session.root()),
-            stop: Stop {
-                budget: MOST_ATTEMPTS,
-                deadline: Some(Instant::now() + share),
-                max_memory_bytes: qp_matrix::SEARCH_MEMORY,
-                max_asked_memory_bytes: qp_matrix::ASK_MEMORY,
-            },
+        let is_wanted = |ask: &AskReport| {
+            facts
+                .wanted
+                .engines
+                .iter()
+                .any(|engine| Some(&engine.name) == ask.engine.as_ref() && Some(&engine.version) == ask.version.as_ref())
         };
-        let mut attempter = DeviceAttempter { worker, device: &device.name };
-        let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
-            progress.at(&format!("{}: {attempts} attempts", device.name));
-        });
-        report.connection = qp_matrix::connection_of(worker, device, verbs, &report).filter(|_| !session.interrupted());
-        reports.push(report);
+        facts.queue_pairs.iter_mut().flatten().for_each(|report| report.asks.retain(&is_wanted));
+    } else {
+        facts.wanted.engines = known.engines;
     }
-    Ok(reports)
+    let why = match () {
+        () if capture.is_files_only => "the capture is of files only",
+        () if capture.level < Level::Standard => "not captured: the capture is of level quick",
+        () => return Ok(facts),
+    };
+    facts.not_asked = Some(why.to_owned());
+    Ok(facts)
 }

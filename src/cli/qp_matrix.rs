@@ -8,10 +8,12 @@ use clap::Args;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit, values};
+use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::facts::{self, Device, Devices};
-use crate::host;
+use crate::host::part::Asked;
+use crate::host::rdma::RdmaFacts;
 use crate::qp::{
     self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
     Stop, ask_group, choose, classify_connection, run_device,
@@ -66,6 +68,9 @@ const MOST_CELLS: usize = 1 << 20;
 
 /// Tries queue pairs and reports.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    if let Some(capture) = session.captured() {
+        return captured(session, arguments, capture);
+    }
     session.only_this_host("qp-matrix")?;
     let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
@@ -81,8 +86,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
 
     let mut worker = session.worker()?;
-    let sysfs = host::rdma::read(&session.root());
-    let inventory = worker.inventory();
+    let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
+    let inventory = Session::inventory(&mut worker, arguments.device.as_deref())?;
     let Devices { devices, problems, .. } = facts::collect(&sysfs, Some(&inventory));
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
@@ -113,6 +118,45 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,
         () => exit::OK,
     })
+}
+
+/// Shows the attempts that were made for a capture; no others can be.
+fn captured(session: &Session, arguments: &Arguments, capture: &Capture) -> anyhow::Result<u8> {
+    if !arguments.ask.is_empty() || !arguments.grid.is_empty() || arguments.bounds || arguments.count.is_some() {
+        let text = "--ask, --grid, --bounds and --count try queue pairs on the device itself, and a capture has none; leave --from out";
+        return Err(UsageError(text.to_owned()).into());
+    }
+    let Some(reports) = &capture.facts.queue_pairs else {
+        let text = "`qp-matrix` tries queue pairs, and the capture has no attempts; `rdmadoctor capture --level standard --engine NAME` on the host itself makes some";
+        return Err(UsageError(text.to_owned()).into());
+    };
+    let known: Vec<String> = reports.iter().map(|report| report.device.clone()).collect();
+    if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
+        return Err(super::unknown_device(wanted, &known).into());
+    }
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
+    let mut matrix =
+        QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems: capture.facts.devices.problems.clone() };
+    for report in reports.iter().filter(|report| arguments.device.as_ref().is_none_or(|wanted| *wanted == report.device)) {
+        let mut report = report.clone();
+        let is_of = |ask: &qp::AskReport, chosen: &Chosen<'_>| {
+            ask.engine.as_ref() == Some(&chosen.engine.name) && ask.version.as_ref() == Some(&chosen.release.version)
+        };
+        if let Some(missing) = engines.iter().find(|chosen| !report.asks.iter().any(|ask| is_of(ask, chosen))) {
+            let name = format!("{}@{}", missing.engine.name, missing.release.version);
+            return Err(UsageError(format!(
+                "the capture has no attempts of {name} on {}; `rdmadoctor capture --engine {name}` on the host itself makes them",
+                report.device
+            ))
+            .into());
+        }
+        report.asks.retain(|ask| engines.is_empty() || engines.iter().any(|chosen| is_of(ask, chosen)));
+        matrix.devices.push(report);
+    }
+    session.print(&matrix)?;
+    Ok(if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) { exit::FAILED } else { exit::OK })
 }
 
 /// Whether a report says that something does not work: what was asked, or, where nothing was, the device itself.

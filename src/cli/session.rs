@@ -1,25 +1,30 @@
 //! What every command has: the options of all commands, the child process, the way to print.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{ColorChoice, ValueEnum as _};
 use serde::Serialize;
 
-use super::{Global, UsageError};
+use super::{Global, Interrupted, UsageError};
+use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
 use crate::host::Root;
-use crate::report::{self, Format, Modelled, Style, Table};
-use crate::worker::{Provider, Worker, WorkerOptions};
+use crate::host::part::{Asked, OfPart, Part, PartFacts};
+use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
+use crate::worker::{Failure, Files, Inventory, Provider, Worker, WorkerOptions};
 
 /// One run of the program.
 pub struct Session {
     global: Global,
     model: Option<HostModel>,
+    capture: Option<Capture>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -36,6 +41,12 @@ impl Session {
         let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
         let clash = match (&global.host_model, is_elsewhere) {
             (Some(_), true) => Some("--host-model shows a modelled host, --root and --libibverbs another one; give only one of them"),
+            (Some(_), false) if global.from.is_some() => {
+                Some("--host-model shows a modelled host, --from a captured one; give only one of them")
+            }
+            (None, true) if global.from.is_some() => {
+                Some("--from shows a captured host, --root and --libibverbs another one; give only one of them")
+            }
             (None, _) if !global.fault.is_empty() => {
                 Some("--fault lets something go wrong on a modelled host; give --host-model NAME with it")
             }
@@ -63,7 +74,13 @@ impl Session {
             signal_hook::flag::register_conditional_shutdown(signal, super::exit::INTERRUPTED.into(), interrupted.clone())?;
             signal_hook::flag::register(signal, interrupted.clone())?;
         }
-        Ok(Self { global, model, interrupted })
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let capture = global.from.as_deref().map(|path| capture::load(path, &stopped)).transpose();
+        let capture = match capture {
+            Err(error) if stopped() => return Err(Interrupted(error.to_string()).into()),
+            capture => capture.map_err(|error| UsageError(error.to_string()))?,
+        };
+        Ok(Self { global, model, capture, interrupted })
     }
 
     /// Whether the user has asked to stop.
@@ -71,14 +88,34 @@ impl Session {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Where the host's files are.
-    pub fn root(&self) -> Root {
-        self.model.as_ref().map_or_else(|| Root::dir(&self.global.root), HostModel::root)
+    /// What is known of a captured host; absent where the host is here, mounted or modelled.
+    pub fn captured(&self) -> Option<&Capture> {
+        self.capture.as_ref()
     }
 
-    /// Whether files and devices belong to the same host: not so for a host that is mounted elsewhere.
+    /// The name of the modelled host.
+    pub fn model_name(&self) -> Option<&str> {
+        self.model.as_ref().map(|model| model.name.as_str())
+    }
+
+    /// Refuses a command that has no use for a captured host.
+    pub fn no_capture(&self, command: &str, why: &str) -> Result<(), UsageError> {
+        if self.capture.is_none() { Ok(()) } else { Err(UsageError(format!("`{command}` {why}; leave --from out"))) }
+    }
+
+    /// Where the host's files are.
+    pub fn root(&self) -> Root {
+        match (&self.model, &self.capture) {
+            (Some(model), _) => model.root(),
+            // Whatever would still be looked for, this machine has no part in it.
+            (None, Some(_)) => Root::tree(BTreeMap::new()),
+            (None, None) => Root::dir(&self.global.root),
+        }
+    }
+
+    /// Whether files and devices belong to the same host: not so for a host that is mounted elsewhere or captured.
     pub fn is_this_host(&self) -> bool {
-        self.global.root == std::path::Path::new("/")
+        self.capture.is_none() && self.global.root == std::path::Path::new("/")
     }
 
     /// Refuses a command that needs the devices themselves for a host that is mounted elsewhere.
@@ -86,7 +123,8 @@ impl Session {
         if self.is_this_host() {
             return Ok(());
         }
-        Err(UsageError(format!("`{command}` asks the devices themselves, and --root shows only files; leave --root out")))
+        let (option, shows) = if self.capture.is_some() { ("--from", "a capture") } else { ("--root", "only files") };
+        Err(UsageError(format!("`{command}` asks the devices themselves, and {option} shows {shows}; leave {option} out")))
     }
 
     /// Longest wait for one answer.
@@ -116,6 +154,19 @@ impl Session {
         self.interrupted.clone()
     }
 
+    /// Reads the host's files, each part within what `--answer-within` gives, and those that the kernel makes within `deadline`, if that is less.
+    pub fn reader(&self, asked: Asked, deadline: Option<Duration>) -> anyhow::Result<Reader> {
+        let here = Reader { files: None, root: self.root(), asked, deadline: self.global.answer_within, of_kernel: deadline };
+        let files = match (&self.model, &self.capture) {
+            // Its files are in memory and cannot hang unless they are to.
+            (Some(model), _) if model.hang.is_empty() => return Ok(here),
+            (Some(model), _) => Files::Modelled(Box::new(model.clone())),
+            (None, Some(_)) => return Ok(here),
+            (None, None) => Files::Below(std::path::absolute(&self.global.root)?),
+        };
+        Ok(Reader { files: Some((files, Worker::new(self.worker_options()?))), ..here })
+    }
+
     /// A child process that serves verbs, not yet started.
     pub fn worker(&self) -> anyhow::Result<Worker> {
         self.worker_options().map(Worker::new)
@@ -124,7 +175,7 @@ impl Session {
     /// How child processes are started and waited for.
     pub fn worker_options(&self) -> anyhow::Result<WorkerOptions> {
         Ok(WorkerOptions {
-            program: std::env::current_exe().context("cannot find the own program, which is also the child process")?,
+            program: own_program().context("cannot find the own program, which is also the child process")?,
             provider: match &self.model {
                 Some(model) => Provider::Simulated(model.simulation()),
                 None => Provider::Library(self.global.libibverbs.clone()),
@@ -132,6 +183,29 @@ impl Session {
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
         })
+    }
+
+    /// What the verbs library says, of `wanted` only where one is named. A child that cannot be talked to is no answer of the library's.
+    pub fn inventory(worker: &mut Worker, wanted: Option<&str>) -> anyhow::Result<Result<Inventory, Failure>> {
+        match worker.inventory(wanted) {
+            Err(failure @ Failure::Broken(_)) => Err(failure.into()),
+            answer => Ok(answer),
+        }
+    }
+
+    /// What documents are about, where it is not this machine.
+    fn origin(&self) -> Option<Origin> {
+        let model = self.model.as_ref().map(|model| Origin::Model(Modelled { name: model.name.clone(), doubts: model.doubts() }));
+        let captured = |capture: &Capture| Captured {
+            file: self.global.from.iter().map(|path| path.display().to_string()).collect(),
+            created: capture.created.clone(),
+            tool_version: capture.tool_version.clone(),
+            level: capture.level.name().to_owned(),
+            is_redacted: capture.is_redacted,
+            host_name: capture.host_name.clone(),
+            host_model: capture.host_model.clone(),
+        };
+        model.or_else(|| self.capture.as_ref().map(|capture| Origin::Capture(captured(capture))))
     }
 
     /// Prints a document in the format that was asked for.
@@ -143,9 +217,53 @@ impl Session {
             ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
-        let model = self.model.as_ref().map(|model| Modelled { name: model.name.clone(), doubts: model.doubts() });
-        report::print(document, self.global.format, &style, model.as_ref()).context("cannot write to standard output")
+        report::print(document, self.global.format, &style, self.origin().as_ref()).context("cannot write to standard output")
     }
+}
+
+/// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.
+pub struct Reader {
+    files: Option<(Files, Worker)>,
+    root: Root,
+    asked: Asked,
+    deadline: Duration,
+    /// Of parts that the kernel makes, where that is another.
+    of_kernel: Option<Duration>,
+}
+
+impl Reader {
+    /// A part, whatever came of it.
+    pub fn part(&mut self, part: Part) -> anyhow::Result<PartFacts> {
+        let deadline = self.of_kernel.filter(|_| part.is_kernels()).map_or(self.deadline, |deadline| deadline.min(self.deadline));
+        match &mut self.files {
+            Some((files, worker)) => match worker.read(files, part, &self.asked, deadline) {
+                Err(Failure::Interrupted) => Err(Interrupted("interrupted while the host's files were read".to_owned()).into()),
+                answer => Ok(answer?),
+            },
+            None => Ok(part.read(&self.root, &self.asked)),
+        }
+    }
+
+    /// A part's facts.
+    pub fn get<T: OfPart>(&mut self) -> anyhow::Result<T> {
+        // A reader gives what it was asked for.
+        Ok(T::of(self.part(T::PART)?).unwrap_or_default())
+    }
+}
+
+/// The path of the running program. Without /proc it is what the program was called by, looked for as a shell does.
+fn own_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let called = std::env::args_os().next().map(PathBuf::from).ok_or(error)?;
+        let found = |path: &PathBuf| path.is_file();
+        let places = std::env::var_os("PATH").unwrap_or_default();
+        let candidates = if called.components().count() > 1 {
+            vec![std::path::absolute(&called)?]
+        } else {
+            std::env::split_paths(&places).map(|place| place.join(&called)).collect()
+        };
+        candidates.into_iter().find(found).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    })
 }
 
 /// Columns of the terminal; 100 where output is piped, which suits both logs and people.

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::host::part::unread_of;
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
 use crate::verbs::{self, PortAttributes};
-use crate::worker::{Failure, Inventory, VerbsDevice};
+use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
 
 /// The document of `devices`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -132,7 +133,7 @@ pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>
         .map(|device| {
             let seen = verbs.and_then(|verbs| verbs.devices.iter().find(|other| other.name == device.name));
             let problem = match (seen, verbs) {
-                (Some(seen), _) => seen.error.as_ref().map(|error| cannot_open(device, error)),
+                (Some(seen), _) => lost(seen).or_else(|| seen.error.as_ref().map(|error| cannot_open(device, error))),
                 (None, Some(verbs)) => Some(not_in_verbs(device, verbs)),
                 (None, None) => None,
             };
@@ -144,10 +145,20 @@ pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>
         devices.extend(unknown.map(only_in_verbs));
     }
     devices.sort_by(|left, right| left.name.cmp(&right.name));
-    if devices.is_empty() {
+    let unread = unread_of(&sysfs.problems);
+    if unread.is_some() {
+        // That sysfs shows nothing of them has another reason.
+        devices
+            .iter_mut()
+            .filter(|device| !device.seen_by.sysfs && verbs.is_some())
+            .for_each(|device| device.problem = verbs.and_then(|verbs| lost(verbs.devices.iter().find(|seen| seen.name == device.name)?)));
+    } else if devices.is_empty() {
         problems.push(no_devices(sysfs, verbs));
     }
-    problems.extend(sysfs.problems.iter().map(|error| Problem { summary: error.to_string(), next_step: None }));
+    problems.extend(sysfs.problems.iter().map(|error| Problem {
+        summary: error.to_string(),
+        next_step: unread.filter(|unread| *unread == error).map(|_| NOT_READ.to_owned()),
+    }));
     Devices { schema: "rdmadoctor/devices/1".to_owned(), devices, problems }
 }
 
@@ -160,6 +171,22 @@ fn failure_step(failure: &Failure) -> Option<String> {
         Failure::Hung { .. } => Some("a device may not answer: look at `dmesg`; --answer-within TIME waits longer".to_owned()),
         _ => None,
     }
+}
+
+/// What to do about files that come to no end.
+const NOT_READ: &str = "the driver of the device does not answer: look at `dmesg`; --answer-within TIME waits longer";
+
+/// What became of a process that opened and queried the device.
+fn lost(seen: &VerbsDevice) -> Option<Problem> {
+    let loss = seen.loss.as_ref()?;
+    let next_step = match loss {
+        Loss::Crashed { .. } => {
+            "its provider is broken or of another generation than libibverbs or the kernel driver; reinstall rdma-core or the vendor's package"
+        }
+        Loss::Hung { .. } => "the device or its driver does not answer: look at `dmesg`; --answer-within TIME waits longer",
+        Loss::NotAsked => "name the device to ask it alone",
+    };
+    Some(Problem { summary: loss.to_string(), next_step: Some(next_step.to_owned()) })
 }
 
 fn no_devices(sysfs: &RdmaFacts, verbs: Option<&Inventory>) -> Problem {
@@ -282,10 +309,13 @@ fn only_in_verbs(device: &VerbsDevice) -> Device {
         netdevs: Vec::new(),
         uverbs: None,
         seen_by: Views { sysfs: false, verbs: Some(true) },
-        problem: Some(Problem {
-            summary: "libibverbs lists it, /sys/class/infiniband does not: another sysfs is mounted here, or the library is not the host's"
-                .to_owned(),
-            next_step: None,
+        problem: lost(device).or_else(|| {
+            Some(Problem {
+                summary:
+                    "libibverbs lists it, /sys/class/infiniband does not: another sysfs is mounted here, or the library is not the host's"
+                        .to_owned(),
+                next_step: None,
+            })
         }),
         ports: device.ports.iter().map(verbs_port).collect(),
     }
@@ -387,8 +417,15 @@ mod tests {
 
     #[test]
     fn a_device_that_only_libibverbs_lists_is_listed() {
-        let device =
-            VerbsDevice { name: "mlx5_0".to_owned(), node_type: 1, transport_type: 0, error: None, attributes: None, ports: vec![] };
+        let device = VerbsDevice {
+            name: "mlx5_0".to_owned(),
+            node_type: 1,
+            transport_type: 0,
+            error: None,
+            loss: None,
+            attributes: None,
+            ports: vec![],
+        };
         let found = collect(&host(), Some(&Ok(Inventory { devices: vec![device], ..Inventory::default() })));
         let names: Vec<_> = found.devices.iter().map(|device| (device.name.as_str(), device.seen_by.sysfs)).collect();
         assert_eq!(names, [("mlx5_0", false), ("rxe0", true)]);
@@ -399,6 +436,26 @@ mod tests {
         let found = collect(&RdmaFacts::default(), Some(&Ok(Inventory::default())));
         assert!(found.problems[0].summary.contains("ib_core") && found.problems[0].next_step.is_some());
         assert!(collect(&RdmaFacts::default(), None).devices.is_empty());
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_is_named() {
+        let mut device = VerbsDevice {
+            name: "rxe0".to_owned(),
+            node_type: 1,
+            transport_type: 0,
+            error: None,
+            loss: Some(Loss::Hung { deadline_ms: 5000, held_in: Some("mlx5_cmd_exec".to_owned()) }),
+            attributes: None,
+            ports: vec![],
+        };
+        let said = |device: &VerbsDevice| {
+            let found = collect(&host(), Some(&Ok(Inventory { devices: vec![device.clone()], ..Inventory::default() })));
+            found.devices[0].problem.clone().unwrap().summary
+        };
+        assert_eq!(said(&device), "no answer in 5000 ms when the device was opened and queried; the kernel held it in mlx5_cmd_exec");
+        device.loss = Some(Loss::Crashed { signal: "SIGSEGV".to_owned(), printed: vec!["free(): invalid pointer".to_owned()] });
+        assert!(said(&device).contains("SIGSEGV") && said(&device).contains("invalid pointer"));
     }
 
     #[test]

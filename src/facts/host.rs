@@ -1,42 +1,49 @@
 //! Everything that files say of a host, read in one go: what checks are run on, and what a capture keeps.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Tracked;
 use crate::host::limits::LimitsFacts;
 use crate::host::log::LogFacts;
 use crate::host::net::NetFacts;
+use crate::host::part::{Asked, OfPart, Part, PartFacts, unread_of};
 use crate::host::pcie::PcieFacts;
 use crate::host::rdma::RdmaFacts;
 use crate::host::rdma_counters::CounterFacts;
 use crate::host::system::SystemFacts;
 use crate::host::topo::{Surroundings, Topology};
 use crate::host::verbs_files::VerbsFilesFacts;
+use crate::host::vpd::VpdFacts;
 use crate::host::{self, ReadError, Root};
 
 /// What files say of a host. Each part has its own problems.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostFacts {
     /// RDMA devices.
-    pub rdma: RdmaFacts,
+    pub rdma: Tracked<RdmaFacts>,
     /// Their counters.
-    pub counters: CounterFacts,
+    pub counters: Tracked<CounterFacts>,
     /// The PCI Express tree.
-    pub pcie: PcieFacts,
+    pub pcie: Tracked<PcieFacts>,
     /// Which NIC is near which GPU.
-    pub topology: Topology,
+    pub topology: Tracked<Topology>,
     /// Network interfaces, addresses and routes.
-    pub net: NetFacts,
+    pub net: Tracked<NetFacts>,
     /// Limits of processes, services and containers.
-    pub limits: LimitsFacts,
+    pub limits: Tracked<LimitsFacts>,
     /// The kernel and the machine.
-    pub system: SystemFacts,
+    pub system: Tracked<SystemFacts>,
     /// The files of RDMA's user space.
-    pub verbs_files: VerbsFilesFacts,
+    pub verbs_files: Tracked<VerbsFilesFacts>,
     /// The kernel's log.
-    pub log: LogFacts,
+    pub log: Tracked<LogFacts>,
+    /// Vital product data.
+    #[serde(default)]
+    pub vpd: Tracked<VpdFacts>,
     /// How long each part took to read, in the order in which they were read. A slow one is a sign by itself.
     pub timings: Vec<PartTiming>,
 }
@@ -51,9 +58,25 @@ pub struct PartTiming {
 }
 
 impl HostFacts {
+    /// Parts that were not read to their end, with why.
+    pub fn unread(&self) -> impl Iterator<Item = (Part, &ReadError)> {
+        let parts: [(Part, &[ReadError]); 9] = [
+            (Part::Rdma, &self.rdma.problems),
+            (Part::Counters, &self.counters.problems),
+            (Part::Pcie, &self.pcie.problems),
+            (Part::Net, &self.net.problems),
+            (Part::Limits, &self.limits.problems),
+            (Part::System, &self.system.problems),
+            (Part::VerbsFiles, &self.verbs_files.problems),
+            (Part::Log, &self.log.problems),
+            (Part::Vpd, &self.vpd.problems),
+        ];
+        parts.into_iter().filter_map(|(part, problems)| Some((part, unread_of(problems)?)))
+    }
+
     /// Everything that could not be read or understood, part by part.
     pub fn problems(&self) -> impl Iterator<Item = (&'static str, &ReadError)> {
-        let parts: [(&'static str, &[ReadError]); 8] = [
+        let parts: [(&'static str, &[ReadError]); 9] = [
             ("rdma", &self.rdma.problems),
             ("counters", &self.counters.problems),
             ("pcie", &self.pcie.problems),
@@ -62,25 +85,39 @@ impl HostFacts {
             ("system", &self.system.problems),
             ("verbs_files", &self.verbs_files.problems),
             ("log", &self.log.problems),
+            ("vpd", &self.vpd.problems),
         ];
         parts.into_iter().flat_map(|(part, problems)| problems.iter().map(move |problem| (part, problem)))
     }
 }
 
-/// Reads all of it, with the limits of one more process where one is asked for. Opens no device of RDMA or of a GPU.
+/// Reads all of it in this process, with the limits of one more process where one is asked for. Opens no device of RDMA or of a GPU.
 #[must_use]
 pub fn collect(root: &Root, pid: Option<u32>) -> HostFacts {
+    let asked = Asked { pid, ..Asked::default() };
+    match collect_by(&mut |part| Ok::<_, Infallible>(part.read(root, &asked))) {
+        Ok(facts) => facts,
+        Err(never) => match never {},
+    }
+}
+
+/// Has each part read by `read`.
+///
+/// # Errors
+/// As `read` gives them.
+pub fn collect_by<E>(read: &mut dyn FnMut(Part) -> Result<PartFacts, E>) -> Result<HostFacts, E> {
     let mut timings = Vec::new();
-    let rdma = timed(&mut timings, "rdma", || host::rdma::read(root));
-    let counters = timed(&mut timings, "counters", || host::rdma_counters::read(root));
-    let pcie = timed(&mut timings, "pcie", || host::pcie::read(root));
-    let net = timed(&mut timings, "net", || host::net::read(root));
-    let limits = timed(&mut timings, "limits", || host::limits::read(root, pid));
-    let system = timed(&mut timings, "system", || host::system::read(root));
-    let verbs_files = timed(&mut timings, "verbs_files", || host::verbs_files::read(root));
-    let log = timed(&mut timings, "log", || host::log::read(root));
-    let topology = topology(&pcie, &rdma, &system);
-    HostFacts { rdma, counters, pcie, topology, net, limits, system, verbs_files, log, timings }
+    let rdma = timed(&mut timings, read)?;
+    let counters = timed(&mut timings, read)?;
+    let pcie = timed(&mut timings, read)?;
+    let net = timed(&mut timings, read)?;
+    let limits = timed(&mut timings, read)?;
+    let system = timed(&mut timings, read)?;
+    let verbs_files = timed(&mut timings, read)?;
+    let log = timed(&mut timings, read)?;
+    let vpd = timed(&mut timings, read)?;
+    let topology = topology(&pcie, &rdma, &system).into();
+    Ok(HostFacts { rdma, counters, pcie, topology, net, limits, system, verbs_files, log, vpd, timings })
 }
 
 /// Which NIC is near which GPU.
@@ -91,11 +128,13 @@ pub fn topology(pcie: &PcieFacts, rdma: &RdmaFacts, system: &SystemFacts) -> Top
     host::topo::derive(pcie, rdma, &Surroundings { numa_nodes, virtual_machine: virtual_machine.as_deref() })
 }
 
-fn timed<T>(timings: &mut Vec<PartTiming>, part: &str, read: impl FnOnce() -> T) -> T {
+fn timed<T: OfPart, E>(timings: &mut Vec<PartTiming>, read: &mut dyn FnMut(Part) -> Result<PartFacts, E>) -> Result<Tracked<T>, E> {
     let start = Instant::now();
-    let facts = read();
-    timings.push(PartTiming { part: part.to_owned(), elapsed_us: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX) });
-    facts
+    let facts = read(T::PART)?;
+    let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    timings.push(PartTiming { part: T::PART.name().to_owned(), elapsed_us });
+    // A reader gives what it was asked for.
+    Ok(T::of(facts).unwrap_or_default().into())
 }
 
 #[cfg(test)]
@@ -133,7 +172,7 @@ mod tests {
         assert_eq!(facts.limits.process.as_ref().unwrap().memlock().unwrap().hard.value(), Some(65536));
         assert_eq!(facts.log.events.len(), 1);
         assert_eq!(facts.problems().map(|(part, _)| part).collect::<Vec<_>>(), ["rdma"]);
-        assert_eq!(facts.timings.len(), 8);
+        assert_eq!(facts.timings.len(), 9);
         let json = serde_json::to_string(&facts).unwrap();
         assert_eq!(serde_json::from_str::<HostFacts>(&json).unwrap(), facts);
     }
@@ -142,13 +181,13 @@ mod tests {
     fn nothing_at_all_is_read_too() {
         let facts = collect(&Root::tree(BTreeMap::new()), None);
         assert_eq!(facts.problems().count(), 0);
-        assert_eq!((facts.rdma.devices, facts.pcie.functions, facts.log.source), (None, None, None));
+        assert_eq!((&facts.rdma.devices, &facts.pcie.functions, &facts.log.source), (&None, &None, &None));
     }
 
     #[test]
     fn this_host_is_read() {
         let facts = collect(&Root::default(), Some(std::process::id()));
-        assert!(facts.limits.process.unwrap().exists);
+        assert!(facts.limits.process.as_ref().unwrap().exists);
         assert!(facts.limits.own.memlock().is_some());
     }
 

@@ -28,7 +28,9 @@ pub fn read(root: &Root) -> HostLimits {
 }
 
 impl HostLimits {
-    fn from_process(process: &ProcessFacts) -> Self {
+    /// The limits among what is known of a process.
+    #[must_use]
+    pub fn from_process(process: &ProcessFacts) -> Self {
         Self {
             memlock_soft_bytes: process.memlock().and_then(|limit| limit.soft.value()),
             // Without evidence that the capability is missing, the limit is not blamed.

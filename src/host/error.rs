@@ -47,6 +47,12 @@ pub enum ReadFailure {
         /// Its number; 0 where the error had none.
         errno: ErrorNumber,
     },
+    /// Reading it came to no end.
+    #[error("not read: {why}")]
+    NotRead {
+        /// Why, such as that there was no answer in time.
+        why: String,
+    },
     /// It could be read and says something else than what stands there on Linux.
     #[error("malformed {item}: {detail}")]
     Malformed {

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod log;
 pub mod modules;
 pub mod net;
+pub mod part;
 pub mod pci;
 pub mod pcie;
 pub mod rdma;
@@ -20,8 +21,9 @@ pub mod system;
 pub mod topo;
 mod tree;
 pub mod verbs_files;
+pub mod vpd;
 
 pub use entry::{Kind, Metadata, Source};
 pub use error::{ReadError, ReadFailure};
-pub use root::{Root, TEXT_LIMIT_BYTES};
+pub use root::{Root, TEXT_LIMIT_BYTES, being_read};
 pub use tree::Node;

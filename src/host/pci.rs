@@ -34,9 +34,12 @@ impl PciFunction {
     }
 }
 
+/// Where the functions are.
+pub(super) const DEVICES: &str = "/sys/bus/pci/devices";
+
 /// Every function, in the order of their addresses.
 pub(super) fn functions(reader: &mut Reader<'_>) -> Vec<PciFunction> {
-    let dir = Path::new("/sys/bus/pci/devices");
+    let dir = Path::new(DEVICES);
     reader.names(dir).iter().map(|address| function(reader, &dir.join(address), address)).collect()
 }
 

@@ -10,6 +10,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Cursor, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 
@@ -21,6 +22,22 @@ pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
 
 /// Links followed in one path before it counts as a loop; the kernel's own bound (path_resolution(7)).
 const LINK_LIMIT: usize = 40;
+
+/// The path that was last begun to be read, and how many were before it.
+static BEING_READ: Mutex<(u64, PathBuf)> = Mutex::new((0, PathBuf::new()));
+
+/// The path that this process is reading or read last, and a number that grows with each: who watches tells so what reading hangs on.
+#[must_use]
+pub fn being_read() -> (u64, PathBuf) {
+    BEING_READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn begin(path: &Path) {
+    let mut reading = BEING_READ.lock().unwrap_or_else(PoisonError::into_inner);
+    reading.0 += 1;
+    reading.1.clear();
+    reading.1.push(path);
+}
 
 /// Where a host's files are read.
 #[derive(Debug, Clone)]
@@ -96,6 +113,7 @@ impl Root {
     /// The path is there and is no regular file, or cannot be opened.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Option<Source>, ReadError> {
         let path = path.as_ref();
+        begin(path);
         let fail = |failure| ReadError::new(path, failure);
         let Some(found) = self.resolve(path, true)? else { return Ok(None) };
         match &self.0 {
@@ -121,6 +139,7 @@ impl Root {
     /// The path is there and is no directory, or cannot be listed.
     pub fn names(&self, path: impl AsRef<Path>) -> Result<Option<Vec<String>>, ReadError> {
         let path = path.as_ref();
+        begin(path);
         let fail = |failure| ReadError::new(path, failure);
         let Some(found) = self.resolve(path, true)? else { return Ok(None) };
         match &self.0 {
@@ -149,6 +168,7 @@ impl Root {
     /// The directories above it cannot be read.
     pub fn link(&self, path: impl AsRef<Path>) -> Result<Option<PathBuf>, ReadError> {
         let path = path.as_ref();
+        begin(path);
         let Some(found) = self.resolve(path, false)? else { return Ok(None) };
         self.target(&found).map_err(|errno| ReadError::new(path, ReadFailure::from_errno(errno)))
     }
@@ -165,6 +185,7 @@ impl Root {
     /// A loop of links, or a directory on the way that cannot be read.
     pub fn canonical(&self, path: impl AsRef<Path>) -> Result<Option<PathBuf>, ReadError> {
         let path = path.as_ref();
+        begin(path);
         if self.is_host() {
             return present(fs::canonicalize(absolute(path))).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
         }
@@ -177,6 +198,7 @@ impl Root {
     /// As [`Root::canonical`].
     pub fn metadata(&self, path: impl AsRef<Path>) -> Result<Option<Metadata>, ReadError> {
         let path = path.as_ref();
+        begin(path);
         if self.is_host() {
             return present(fs::metadata(absolute(path)))
                 .map(|found| found.as_ref().map(Metadata::from_std))

@@ -18,6 +18,8 @@ pub enum Node {
     Dir,
     /// What nobody may read.
     Denied,
+    /// What never answers, as files of sysfs whose device is stuck.
+    Hangs,
     /// What answers every read with this errno, as attributes of sysfs do that have nothing to say.
     Fails(i32),
     /// A character device.
@@ -41,7 +43,7 @@ impl Node {
     /// What the kernel would say of it. All in a model is root's.
     pub(super) fn metadata(&self) -> Metadata {
         let (kind, mode) = match self {
-            Self::File(_) | Self::Fails(_) => (Kind::File, 0o644),
+            Self::File(_) | Self::Fails(_) | Self::Hangs => (Kind::File, 0o644),
             Self::Denied => (Kind::File, 0),
             Self::Dir => (Kind::Dir, 0o755),
             Self::Link(_) => (Kind::Link, 0o777),
@@ -56,6 +58,9 @@ impl Node {
             Self::File(bytes) => Ok(bytes),
             Self::Denied => Err(Errno::EACCES),
             Self::Fails(errno) => Err(Errno::from_raw(*errno)),
+            Self::Hangs => loop {
+                std::thread::park();
+            },
             Self::Dir => Err(Errno::EISDIR),
             Self::Link(_) | Self::CharDevice { .. } => Err(Errno::EINVAL),
         }

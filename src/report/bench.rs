@@ -32,7 +32,11 @@ impl Table for Bench<BandwidthResult> {
                     or_dash(rate.map(|rate| format!("{:.1} %", rate.spread_percent))),
                     or_dash(row.messages_per_second.map(|rate| format!("{:.0}", rate))),
                     or_dash(row.cpu_us_per_gib.map(|us| format!("{:.0}", us / 1000.0))),
-                    if row.depth == 0 { "-".to_owned() } else { format!("{} x {}{}", row.depth, row.batch, if row.inline { ", inline" } else { "" }) },
+                    if row.depth == 0 {
+                        "-".to_owned()
+                    } else {
+                        format!("{} x {}{}", row.depth, row.batch, if row.inline { ", inline" } else { "" })
+                    },
                     verified(row.verification.as_ref()),
                 ]
             })
@@ -128,7 +132,8 @@ impl Table for Bench<LatencyResult> {
 
     fn other(&self, format: Format) -> Option<String> {
         (format == Format::Csv).then(|| {
-            let mut out = "operation,size_bytes,samples,min_us,p50_us,p90_us,p99_us,p999_us,max_us,mean_us,deviation_us,verified\n".to_owned();
+            let mut out =
+                "operation,size_bytes,samples,min_us,p50_us,p90_us,p99_us,p999_us,max_us,mean_us,deviation_us,verified\n".to_owned();
             for row in &self.results {
                 let all = row.latencies.unwrap_or_default();
                 let _ = writeln!(
@@ -210,7 +215,11 @@ fn draw_connection(connection: &ConnectionReport, style: Style) -> String {
         None => connection.remote.device.clone(),
     };
     let transport = connection.transport;
-    let mut out = format!("{} to {where_to}  {transport}, connected {by}, path MTU {} B\n", style.bold(&connection.local.device), connection.mtu_bytes);
+    let mut out = format!(
+        "{} to {where_to}  {transport}, connected {by}, path MTU {} B\n",
+        style.bold(&connection.local.device),
+        connection.mtu_bytes
+    );
     let end = |end: &crate::bench::EndReport| format!("GID {}: {}", end.gid_index, end.reason);
     out += &style.entry("address", &end(&connection.local));
     if connection.remote.gid != connection.local.gid {
@@ -219,12 +228,7 @@ fn draw_connection(connection: &ConnectionReport, style: Style) -> String {
     out
 }
 
-fn details(
-    name: &str,
-    failure: Option<&FailureReport>,
-    verification: Option<&Verification>,
-    style: Style,
-) -> String {
+fn details(name: &str, failure: Option<&FailureReport>, verification: Option<&Verification>, style: Style) -> String {
     let mut out = String::new();
     if let Some(failure) = failure {
         let _ = writeln!(out, "\n{}", style.bad(format!("{name} failed while {}", failure.step)));
@@ -355,10 +359,27 @@ pub fn bandwidth_svg(document: &Bench<BandwidthResult>) -> String {
         (0..=8).map(move |index| low + step * f64::from(index)).filter(move |value| *value <= high)
     };
     for value in steps(left, right) {
-        let _ = writeln!(out, "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{2:.1}\" stroke=\"#ddd\"/><text x=\"{0:.1}\" y=\"{3:.1}\" text-anchor=\"middle\">{4}</text>", x(value), y(bottom), y(top), y(bottom) + 18.0, size(value.exp2() as u64));
+        let _ = writeln!(
+            out,
+            "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{2:.1}\" stroke=\"#ddd\"/><text x=\"{0:.1}\" y=\"{3:.1}\" text-anchor=\"middle\">{4}</text>",
+            x(value),
+            y(bottom),
+            y(top),
+            y(bottom) + 18.0,
+            size(value.exp2() as u64)
+        );
     }
     for value in steps(bottom, top) {
-        let _ = writeln!(out, "<line x1=\"{0:.1}\" x2=\"{1:.1}\" y1=\"{2:.1}\" y2=\"{2:.1}\" stroke=\"#ddd\"/><text x=\"{3:.1}\" y=\"{4:.1}\" text-anchor=\"end\">{5}/s</text>", x(left), x(right), y(value), x(left) - 6.0, y(value) + 4.0, size(value.exp2() as u64));
+        let _ = writeln!(
+            out,
+            "<line x1=\"{0:.1}\" x2=\"{1:.1}\" y1=\"{2:.1}\" y2=\"{2:.1}\" stroke=\"#ddd\"/><text x=\"{3:.1}\" y=\"{4:.1}\" text-anchor=\"end\">{5}/s</text>",
+            x(left),
+            x(right),
+            y(value),
+            x(left) - 6.0,
+            y(value) + 4.0,
+            size(value.exp2() as u64)
+        );
     }
     let mut names: Vec<&String> = points.iter().map(|point| &point.0).collect();
     names.sort();

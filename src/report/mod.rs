@@ -58,6 +58,62 @@ pub enum Format {
     Csv,
 }
 
+/// What a document is about, where it is not this machine.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A modelled host.
+    Model(Modelled),
+    /// A host whose facts were written to a file.
+    Capture(Captured),
+}
+
+/// What a document of a capture says of that.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Captured {
+    /// The file.
+    pub file: String,
+    /// When it was written.
+    pub created: String,
+    /// By which release.
+    pub tool_version: String,
+    /// With how much effort.
+    pub level: String,
+    /// Whether addresses, serial numbers and names of hosts were replaced.
+    pub is_redacted: bool,
+    /// The host, where it has a name.
+    pub host_name: Option<String>,
+    /// The modelled host, where it is of one.
+    pub host_model: Option<String>,
+}
+
+impl Origin {
+    /// One sentence.
+    fn mark(&self) -> String {
+        match self {
+            Self::Model(model) => format!("This is the modelled host {}, not this machine.", model.name),
+            Self::Capture(capture) => {
+                let of = match (&capture.host_model, &capture.host_name) {
+                    (Some(model), _) => format!(" of the modelled host {model}"),
+                    (None, Some(name)) => format!(" of {name}"),
+                    (None, None) => String::new(),
+                };
+                let kind = if capture.is_redacted { ", redacted" } else { "" };
+                let Captured { created, tool_version, level, .. } = capture;
+                format!("This is a capture{of} from {created} (rdmadoctor {tool_version}, level {level}{kind}), not this machine.")
+            }
+        }
+    }
+
+    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
+    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
+        let before = style.warn(self.mark()) + "\n";
+        match self {
+            Self::Model(model) => (before, model.after(style, shown)),
+            Self::Capture(_) => (before, String::new()),
+        }
+    }
+}
+
 /// What a document about a modelled host says of that.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Modelled {
@@ -77,12 +133,25 @@ pub struct Document<D> {
     /// The modelled host that it is about; absent where it is about this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_model: Option<Modelled>,
+    /// The capture that it is about; absent where it is about this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_capture: Option<Captured>,
+}
+
+impl<D> Document<D> {
+    fn new(document: D, origin: Option<&Origin>) -> Self {
+        let (host_model, from_capture) = match origin {
+            None => (None, None),
+            Some(Origin::Model(model)) => (Some(model.clone()), None),
+            Some(Origin::Capture(capture)) => (None, Some(capture.clone())),
+        };
+        Self { document, host_model, from_capture }
+    }
 }
 
 impl Modelled {
-    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
-    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
-        let before = style.warn(format!("This is the modelled host {}, not this machine.", self.name)) + "\n";
+    /// Lines after a document that shows figures whose paths begin with one of `shown`.
+    fn after(&self, style: &Style, shown: &[&str]) -> String {
         let mut after = String::new();
         for doubts in &self.doubts {
             let kinds = [
@@ -97,28 +166,28 @@ impl Modelled {
                 }
             }
         }
-        (before, after)
+        after
     }
 }
 
-/// Writes a document to standard output. `model` is the modelled host that it is about, if it is about one: then the document says so. A reader that has gone away is no error.
+/// Writes a document to standard output. `origin` is what it is about, if not this machine: then the document says so. A reader that has gone away is no error.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, model: Option<&Modelled>) -> io::Result<()> {
+pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, origin: Option<&Origin>) -> io::Result<()> {
     let text = match format {
         Format::Table => {
-            let (before, after) = model.map(|model| model.marks(style, document.shown_figures())).unwrap_or_default();
+            let (before, after) = origin.map(|origin| origin.marks(style, document.shown_figures())).unwrap_or_default();
             before + &document.table(style) + &after
         }
         Format::Json => {
             // By way of a value, which has its keys in order.
-            let value = serde_json::to_value(Document { document, host_model: model.cloned() }).map_err(io::Error::other)?;
+            let value = serde_json::to_value(Document::new(document, origin)).map_err(io::Error::other)?;
             serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
         }
         other => {
             let text = document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?;
-            let mark = model.map(|model| format!("This is the modelled host {}, not this machine.", model.name));
+            let mark = origin.map(Origin::mark);
             match (mark, other) {
                 (None, _) => text,
                 (Some(mark), Format::Prometheus | Format::Csv) => format!("# {mark}\n{text}"),

@@ -82,6 +82,9 @@ pub struct SimPort {
     pub lid: u16,
     /// The GID table from its beginning; the rest of the model's length is empty. If absent, the device gets addresses of its own.
     pub gids: Option<Vec<SimGid>>,
+    /// Addresses of its network interface, by which rdma_cm finds it; if absent, those that stand in the GID table, or the one that goes
+    /// with the device's own GIDs.
+    pub addresses: Option<Vec<std::net::IpAddr>>,
     /// The P_Key table; the default key if empty.
     pub pkeys: Vec<u16>,
 }

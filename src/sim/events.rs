@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint, c_void};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -33,12 +33,12 @@ pub unsafe fn channel_id(channel: *mut ibv_comp_channel) -> u32 {
 }
 
 /// Adds one to a semaphore. It cannot overflow: every count stands for an event in memory.
-fn raise(semaphore: BorrowedFd<'_>) {
+pub fn raise(semaphore: impl AsFd) {
     let _ = nix::unistd::write(semaphore, &1_u64.to_ne_bytes());
 }
 
 /// Takes one from a semaphore, waiting for it if the file blocks.
-fn take(semaphore: RawFd) -> Result<(), Errno> {
+pub fn take(semaphore: RawFd) -> Result<(), Errno> {
     let mut count = [0; 8];
     loop {
         // SAFETY: reads eight bytes into eight bytes. The number is not borrowed: another thread may close it, which fails the read.
@@ -52,7 +52,8 @@ fn take(semaphore: RawFd) -> Result<(), Errno> {
 }
 
 /// Takes one if there is one.
-fn take_at_once(semaphore: BorrowedFd<'_>) {
+pub fn take_at_once(semaphore: impl AsFd) {
+    let semaphore = semaphore.as_fd();
     let mut fds = [PollFd::new(semaphore, PollFlags::POLLIN)];
     if poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
         let _ = take(semaphore.as_raw_fd());

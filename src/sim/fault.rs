@@ -59,6 +59,17 @@ pub const CALLS: &[&str] = &[
     "ibv_post_send",
     "ibv_post_recv",
     "ibv_post_srq_recv",
+    "rdma_create_event_channel",
+    "rdma_create_id",
+    "rdma_bind_addr",
+    "rdma_resolve_addr",
+    "rdma_resolve_route",
+    "rdma_listen",
+    "rdma_connect",
+    "rdma_accept",
+    "rdma_reject",
+    "rdma_disconnect",
+    "rdma_get_cm_event",
 ];
 
 /// The parameters that a condition can name, with the calls that have them.

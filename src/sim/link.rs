@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,6 +22,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::connect::Word;
 use super::provider::Provider;
 use super::responder::{Answer, Message};
 
@@ -53,9 +55,11 @@ struct WaitingFor {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Question {
-    token: u64,
-    message: Message,
+enum Question {
+    /// Of a queue pair, which waits for the answer.
+    Data { token: u64, message: Message },
+    /// Of a connection; nobody waits.
+    Connection(Word),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +115,7 @@ impl Network {
     pub fn send(&'static self, provider: &'static Provider, qpn: u32, token: u64, mut message: Message) -> io::Result<()> {
         let link = self.link(provider, message.dst_qpn / PER_PLACE)?;
         let payload = std::mem::take(&mut message.payload);
-        let frame = frame(&Question { token, message }, &payload)?;
+        let frame = frame(&Question::Data { token, message }, &payload)?;
         {
             let mut waiting = lock(&link.waiting);
             if waiting.is_closed {
@@ -120,6 +124,55 @@ impl Network {
             waiting.askers.insert(token, qpn);
         }
         link.frames.send(frame).map_err(|_| ErrorKind::BrokenPipe.into())
+    }
+
+    /// Tells another process something of a connection.
+    pub fn tell(&'static self, provider: &'static Provider, place: u32, word: Word) -> io::Result<()> {
+        let frame = frame(&Question::Connection(word), &[])?;
+        self.link(provider, place)?.frames.send(frame).map_err(|_| ErrorKind::BrokenPipe.into())
+    }
+
+    /// The number of this process's place.
+    pub fn place(&self) -> u32 {
+        self.place
+    }
+
+    /// Says that this process listens at addresses.
+    pub fn open_listener(&self, addresses: &[SocketAddr]) -> io::Result<()> {
+        for (index, address) in addresses.iter().enumerate() {
+            // A file with this process's own number is one that a dead process left: who listens here, the bindings tell.
+            if self.listener(*address).is_some_and(|place| place != self.place) {
+                self.close_listener(&addresses[..index]);
+                return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+            }
+            fs::write(self.path_of_listener(*address), self.place.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Says that it does no longer.
+    pub fn close_listener(&self, addresses: &[SocketAddr]) {
+        for address in addresses {
+            // Whoever finds it finds nobody behind it.
+            let _ = fs::remove_file(self.path_of_listener(*address));
+        }
+    }
+
+    /// The place of the living process that listens at an address.
+    pub fn listener(&self, address: SocketAddr) -> Option<u32> {
+        let place = fs::read_to_string(self.path_of_listener(address)).ok()?.parse().ok()?;
+        (place == self.place || UnixStream::connect(path_of(&self.directory, place)).is_ok()).then_some(place)
+    }
+
+    /// Whether any process listens at any port of an address.
+    pub fn has_listener_at(&self, address: IpAddr) -> bool {
+        let prefix = format!("listener-{address}-");
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
+        entries.map(|entry| entry.file_name()).any(|name| name.to_str().is_some_and(|name| name.starts_with(&prefix)))
+    }
+
+    fn path_of_listener(&self, address: SocketAddr) -> PathBuf {
+        self.directory.join(format!("listener-{}-{}", address.ip(), address.port()))
     }
 
     fn link(&'static self, provider: &'static Provider, place: u32) -> io::Result<Arc<Link>> {
@@ -173,7 +226,14 @@ fn path_of(directory: &Path, place: u32) -> PathBuf {
 fn answer(provider: &'static Provider, connection: UnixStream) {
     let Ok(mut writer) = connection.try_clone() else { return };
     let mut reader = BufReader::new(connection);
-    while let Ok((Question { token, mut message }, payload)) = read_frame::<Question>(&mut reader) {
+    while let Ok((question, payload)) = read_frame::<Question>(&mut reader) {
+        let (token, mut message) = match question {
+            Question::Data { token, message } => (token, message),
+            Question::Connection(word) => {
+                provider.lock().hear(word);
+                continue;
+            }
+        };
         message.payload = payload;
         let mut answer = provider.lock().respond(message);
         let payload = if let Answer::Done(bytes) = &mut answer { std::mem::take(bytes) } else { Vec::new() };

@@ -11,19 +11,25 @@
 //! over Unix sockets in [`SimConfig::directory`]: each process listens on one, and serves its own queue pairs and memory, so keys,
 //! bounds and access are checked where they are known and no process reads another's memory.
 //!
-//! **Not simulated.** Memory windows, XRC, raw packets, multicast, the connection manager, timing of a real network, extended
-//! work-request and completion interfaces. A peer that stops without dying is given up after [`ANSWER_TIMEOUT`].
+//! **Connections.** [`Simulation::connection_manager`] gives the entry points of librdmacm over the same devices and the same links:
+//! listeners are found by the addresses of the devices' interfaces, and a queue pair is up when ESTABLISHED is told. rdma_cm's own
+//! queue pairs and domains, datagrams and synchronous identifiers are left out, and the death of a process raises no event.
+//!
+//! **Not simulated.** Memory windows, XRC, raw packets, multicast, timing of a real network, extended work-request and completion
+//! interfaces, and with them SRD, whose queue pairs only a call of libefa makes. A peer that stops without dying is given up after [`ANSWER_TIMEOUT`].
 //!
 //! One lock guards each installation. C objects carry only a number, by which its state is found; what code outside gives as a pointer
 //! is followed at the entry and nowhere else.
 
 mod config;
+mod connect;
 mod control;
 mod device;
 mod events;
 mod fault;
 mod inject;
 mod link;
+mod manager;
 mod memory;
 mod modify;
 mod poll;
@@ -39,7 +45,7 @@ pub use config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, 
 pub use fault::{CALLS, Comparison, Condition, Fault, FaultError, FaultKind, ObjectKind, PARAMETERS, When};
 pub use requester::ANSWER_TIMEOUT;
 
-use crate::verbs::Verbs;
+use crate::verbs::{ConnectionManager, Verbs};
 
 /// Why a simulation cannot be installed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +73,8 @@ pub struct LiveObjects {
     pub srqs: usize,
     pub qps: usize,
     pub ahs: usize,
+    pub event_channels: usize,
+    pub ids: usize,
 }
 
 /// An installed simulation: independent of any other one in the process, except through a common [`SimConfig::directory`].
@@ -90,6 +98,12 @@ impl Simulation {
         table::verbs(self.slot)
     }
 
+    /// Its entry points of librdmacm.
+    #[must_use]
+    pub fn connection_manager(self) -> ConnectionManager {
+        table::connection_manager(self.slot)
+    }
+
     /// What applications hold of it now.
     #[must_use]
     pub fn live_objects(self) -> LiveObjects {
@@ -104,6 +118,8 @@ impl Simulation {
                 srqs: world.srqs.len(),
                 qps: world.qps.len(),
                 ahs: world.ahs.len(),
+                event_channels: world.event_queues.len(),
+                ids: world.ids.len(),
             }
         })
     }

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -53,6 +54,8 @@ pub struct Port {
     pub lid: u16,
     pub gids: Vec<SimGid>,
     pub pkeys: Vec<u16>,
+    /// Addresses of its network interface.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The device as C sees it. The public structure comes first, so that its address is that of the whole.
@@ -183,6 +186,23 @@ impl Provider {
         self.peers.contains(&gid) || self.devices.iter().any(|device| device.has(gid))
     }
 
+    /// Whether an address is one of another simulated host.
+    pub fn reaches(&self, address: IpAddr) -> bool {
+        let gid = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        self.peers.contains(&Gid(gid)) || self.network.as_ref().is_some_and(|network| network.has_listener_at(address))
+    }
+
+    /// Waits until no event of an identifier is unacknowledged.
+    pub fn wait_acknowledged_id(&'static self, locked: Locked, id: u32) -> Locked {
+        let Locked { provider, world } = locked;
+        let busy = |world: &mut World| world.ids.get(&id).is_some_and(|id| id.unacknowledged > 0);
+        let world = self.acknowledged.wait_while(world, busy).unwrap_or_else(PoisonError::into_inner);
+        Locked { provider, world }
+    }
+
     /// Waits until no event of a completion queue is unacknowledged, as `ibv_destroy_cq` does.
     pub fn wait_acknowledged(&'static self, locked: Locked, cq: u32) -> Locked {
         let Locked { provider, world } = locked;
@@ -282,6 +302,10 @@ impl Port {
             link_layer: given.link_layer.unwrap_or(model.identity.link_layer.value),
             active_mtu_bytes: given.active_mtu_bytes.unwrap_or(model.port.max_mtu_bytes.value),
             lid: given.lid,
+            addresses: given.addresses.unwrap_or_else(|| match &given.gids {
+                Some(gids) => gids.iter().filter_map(|entry| entry.gid.ipv4()).map(IpAddr::V4).collect(),
+                None => vec![default_address(device, port).into()],
+            }),
             gids: given.gids.unwrap_or_else(|| default_gids(model.port.gids.value, device, port)),
             pkeys: if given.pkeys.is_empty() { vec![0xffff] } else { given.pkeys },
         }
@@ -293,6 +317,11 @@ fn guid(device: usize, port: usize) -> u64 {
     0x0200_00ff_fe00_0000 | (device as u64 + 1) << 8 | port as u64
 }
 
+fn default_address(device: usize, port: usize) -> Ipv4Addr {
+    let [.., high, low] = (device + 1).to_be_bytes();
+    Ipv4Addr::new(10, 77_u8.wrapping_add(port as u8), high, low)
+}
+
 /// Addresses of a port's own, in the shape that the model has: 10.77.0.1 for the first port of the first device, 10.77.0.2 for that of
 /// the second, 10.78.0.1 for the first device's second port.
 fn default_gids(shape: GidShape, device: usize, port: usize) -> Vec<SimGid> {
@@ -302,7 +331,7 @@ fn default_gids(shape: GidShape, device: usize, port: usize) -> Vec<SimGid> {
     let mut hardware = [0; 16];
     let [.., high, low] = (device + 1).to_be_bytes();
     hardware[..6].copy_from_slice(&[2, 0, 0, port as u8, high, low]);
-    let address = std::net::Ipv4Addr::new(10, 77_u8.wrapping_add(port as u8), high, low).to_ipv6_mapped().octets();
+    let address = default_address(device, port).to_ipv6_mapped().octets();
     let entry = |gid: [u8; 16], kind| SimGid { gid: Gid(gid), kind };
     match shape {
         GidShape::HardwareAddress => vec![entry(hardware, GidType::Infiniband)],

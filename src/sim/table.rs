@@ -5,11 +5,11 @@ use std::ffi::c_int;
 
 use rdma_sys::*;
 
-use super::{control, device, events, memory, modify, queues};
-use crate::verbs::Verbs;
+use super::{control, device, events, manager, memory, modify, queues};
+use crate::verbs::{ConnectionManager, Verbs};
 
-/// How many simulations a process can have. All other calls find theirs by an object; `ibv_get_device_list` has none, so each
-/// installation has a function of its own.
+/// How many simulations a process can have. All other calls find theirs by an object; `ibv_get_device_list` and
+/// `rdma_create_event_channel` have none, so each installation has functions of its own.
 pub const SLOTS: usize = 256;
 
 unsafe extern "C" fn get_device_list<const SLOT: usize>(count: *mut c_int) -> *mut *mut ibv_device {
@@ -17,17 +17,53 @@ unsafe extern "C" fn get_device_list<const SLOT: usize>(count: *mut c_int) -> *m
     unsafe { device::get_device_list(SLOT, count) }
 }
 
+unsafe extern "C" fn create_event_channel<const SLOT: usize>() -> *mut rdma_event_channel {
+    manager::create_event_channel(SLOT)
+}
+
 type GetDeviceList = unsafe extern "C" fn(*mut c_int) -> *mut *mut ibv_device;
 
+type CreateEventChannel = unsafe extern "C" fn() -> *mut rdma_event_channel;
+
 macro_rules! row {
-    ($base:expr; $($offset:literal)*) => { [$(get_device_list::<{ $base * 16 + $offset }> as GetDeviceList),*] };
+    ($function:ident as $type:ty; $base:expr; $($offset:literal)*) => { [$($function::<{ $base * 16 + $offset }> as $type),*] };
 }
 
 macro_rules! rows {
-    ($($base:literal)*) => { [$(row!($base; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)),*] };
+    ($function:ident as $type:ty; $($base:literal)*) => {
+        [$(row!($function as $type; $base; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)),*]
+    };
 }
 
-static GET_DEVICE_LIST: [[GetDeviceList; 16]; SLOTS / 16] = rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+static GET_DEVICE_LIST: [[GetDeviceList; 16]; SLOTS / 16] = rows!(get_device_list as GetDeviceList; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+
+static CREATE_EVENT_CHANNEL: [[CreateEventChannel; 16]; SLOTS / 16] =
+    rows!(create_event_channel as CreateEventChannel; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+
+/// The entry points of librdmacm for an installation.
+pub fn connection_manager(slot: usize) -> ConnectionManager {
+    ConnectionManager {
+        rdma_create_event_channel: CREATE_EVENT_CHANNEL[slot / 16][slot % 16],
+        rdma_destroy_event_channel: manager::destroy_event_channel,
+        rdma_create_id: manager::create_id,
+        rdma_destroy_id: manager::destroy_id,
+        rdma_set_option: manager::set_option,
+        rdma_bind_addr: manager::bind_addr,
+        rdma_resolve_addr: manager::resolve_addr,
+        rdma_resolve_route: manager::resolve_route,
+        rdma_create_qp: manager::create_qp,
+        rdma_destroy_qp: manager::destroy_qp,
+        rdma_listen: manager::listen,
+        rdma_connect: manager::connect,
+        rdma_accept: manager::accept,
+        rdma_reject: manager::reject,
+        rdma_disconnect: manager::disconnect,
+        rdma_get_src_port: manager::get_src_port,
+        rdma_get_cm_event: manager::get_cm_event,
+        rdma_ack_cm_event: manager::ack_cm_event,
+        library: None,
+    }
+}
 
 /// The entry points of an installation.
 pub fn verbs(slot: usize) -> Verbs {

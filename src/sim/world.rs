@@ -8,6 +8,7 @@ use std::time::Instant;
 use rdma_sys::*;
 
 use super::ObjectKind;
+use super::connect::{EventQueue, Id};
 use crate::verbs::QueuePairCaps;
 
 /// Everything that exists. Addresses of C objects are kept as numbers: this side never follows them, it only hands them back.
@@ -26,6 +27,11 @@ pub struct World {
     /// By queue-pair number.
     pub qps: HashMap<u32, Qp>,
     pub ahs: HashMap<u32, Ah>,
+    pub event_queues: HashMap<u32, EventQueue>,
+    /// Connections and listeners of rdma_cm.
+    pub ids: HashMap<u32, Id>,
+    /// The devices that rdma_cm has opened: address of the context, and how many identifiers use it.
+    pub manager_contexts: HashMap<usize, (usize, u32)>,
     pub timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     pub clock_runs: bool,
     pub next_token: u64,

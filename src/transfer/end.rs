@@ -107,7 +107,9 @@ impl End {
         let region = loop {
             match pd.register_pages(length) {
                 // Locked memory is short: half of it may still do.
-                Err(error) if error.errno.0 == libc::ENOMEM && (length / 2) as u64 >= plan.least_bytes => length = (length / 2).next_multiple_of(8192),
+                Err(error) if error.errno.0 == libc::ENOMEM && (length / 2) as u64 >= plan.least_bytes => {
+                    length = (length / 2).next_multiple_of(8192)
+                }
                 registered => break registered?,
             }
         };

@@ -90,7 +90,8 @@ struct Call {
 impl Call {
     fn begin(index: usize, end: &mut End, plan: &JoinPlan) -> Result<Self, Trouble> {
         let wanted = end.link.as_ref().map_or(0, |link| link.plan.queue_pairs as usize);
-        let mut call = Self { index, call: plan.call, current: None, established: 0, wanted, during: "waiting for the other side's request" };
+        let mut call =
+            Self { index, call: plan.call, current: None, established: 0, wanted, during: "waiting for the other side's request" };
         call.resolve(end)?;
         Ok(call)
     }
@@ -153,7 +154,9 @@ impl Call {
 
     fn failed(&self, event: &ConnectionEvent) -> Trouble {
         let detail = match (event.kind, event_errno(event.status)) {
-            (_, Some(ErrorNumber(libc::ETIMEDOUT))) => "no answer (ETIMEDOUT): is rdmadoctor listening there, and does the network let it pass?".to_owned(),
+            (_, Some(ErrorNumber(libc::ETIMEDOUT))) => {
+                "no answer (ETIMEDOUT): is rdmadoctor listening there, and does the network let it pass?".to_owned()
+            }
             (_, Some(errno)) => errno.to_string(),
             // enum ib_cm_rej_reason (include/rdma/ib_cm.h): 8 is an invalid service ID.
             ("REJECTED", None) if event.status == 8 => "reason 8: nobody listens there".to_owned(),
@@ -164,7 +167,9 @@ impl Call {
 }
 
 fn reliability(end: &End) -> crate::verbs::Reliability {
-    end.link.as_ref().map_or(crate::verbs::Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads: 1 }, |link| link.plan.reliability)
+    end.link
+        .as_ref()
+        .map_or(crate::verbs::Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads: 1 }, |link| link.plan.reliability)
 }
 
 /// Makes the queue pair of a connection, with its receive requests.

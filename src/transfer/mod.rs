@@ -15,11 +15,11 @@ mod serve;
 mod trouble;
 mod watch;
 
-pub use plan::{
-    Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd,
-    RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport,
-};
 pub use layout::LEAD;
+pub use plan::{
+    Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan,
+    RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport,
+};
 pub use serve::{Ends, Manager};
 pub use trouble::{Failure, STATUSES, Trouble};
 pub use watch::{Host, Order};

@@ -227,7 +227,8 @@ fn sort_in(histogram: &mut Histogram<u64>, samples: &mut Vec<Duration>, halves: 
 
 /// The side that begins, with the other one in the same process where it is there.
 pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
-    let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
+    let mut histogram =
+        Histogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
     let mut a = Pong::new(end, plan)?;
     let mut b = match other {
         Some(other) if plan.operation != Operation::Read => Some(Pong::new(other, plan)?),

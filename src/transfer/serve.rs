@@ -134,7 +134,10 @@ fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
         return unusable(format!("messages of {} bytes do not fit into {room} bytes of memory", plan.size_bytes));
     }
     if plan.sends && (plan.depth == 0 || plan.depth > link.plan.send_depth || plan.batch > plan.depth) {
-        return unusable(format!("{} requests in chains of {} do not fit into a queue of {}", plan.depth, plan.batch, link.plan.send_depth));
+        return unusable(format!(
+            "{} requests in chains of {} do not fit into a queue of {}",
+            plan.depth, plan.batch, link.plan.send_depth
+        ));
     }
     if plan.receives && link.plan.receive.as_ref().is_none_or(|receive| receive.size_bytes < plan.size_bytes) {
         return unusable("there are no receive requests of this size".to_owned());

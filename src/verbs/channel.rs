@@ -71,7 +71,8 @@ impl Context {
                 let event = event.as_mut_ptr();
                 // Read as the number that it is in C: a newer library may have kinds that the Rust type lacks.
                 let kind = (&raw const (*event).event_type).cast::<c_int>().read();
-                let is_of_port = kind == ibv_event_type::IBV_EVENT_PORT_ERR as c_int || kind == ibv_event_type::IBV_EVENT_PORT_ACTIVE as c_int;
+                let is_of_port =
+                    kind == ibv_event_type::IBV_EVENT_PORT_ERR as c_int || kind == ibv_event_type::IBV_EVENT_PORT_ACTIVE as c_int;
                 let port = if is_of_port { format!(" (port {})", (*event).element.port_num) } else { String::new() };
                 events.push(event_name(kind) + &port);
                 (self.0.verbs.ibv_ack_async_event)(event);

@@ -57,7 +57,8 @@ impl ProtectionDomain {
         // SAFETY: a new private mapping, at an address that the kernel chooses.
         let pages = unsafe { mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE) }
             .map_err(|errno| failed("mmap", errno as i32))?;
-        let access = ibv_access_flags::IBV_ACCESS_LOCAL_WRITE | ibv_access_flags::IBV_ACCESS_REMOTE_WRITE | ibv_access_flags::IBV_ACCESS_REMOTE_READ;
+        let access =
+            ibv_access_flags::IBV_ACCESS_LOCAL_WRITE | ibv_access_flags::IBV_ACCESS_REMOTE_WRITE | ibv_access_flags::IBV_ACCESS_REMOTE_READ;
         Errno::clear();
         // SAFETY: the mapping is `length` bytes long and outlives the registration.
         let raw = unsafe { (context.verbs.ibv_reg_mr)(self.0.raw, pages.as_ptr(), length, access.0 as c_int) };

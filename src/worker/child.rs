@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,10 +13,12 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::protocol::{Reply, Request};
-use super::{Bench, Inventory, OpenDevice, Provider, VerbsDevice};
+use super::{Bench, Files, Inventory, OpenDevice, Provider, VerbsDevice};
+use crate::host::being_read;
+use crate::host::part::{Asked, Part, PartFacts};
 use crate::sim;
 use crate::transfer;
-use crate::verbs::{ConnectionManager, Context, DeviceList, LIBIBVERBS, LoadError, Verbs};
+use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LIBIBVERBS, LoadError, Verbs};
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
 ///
@@ -24,8 +27,6 @@ use crate::verbs::{ConnectionManager, Context, DeviceList, LIBIBVERBS, LoadError
 pub fn serve() -> anyhow::Result<()> {
     // The parent may be killed at any moment; what this process holds on the device must not outlive it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // A crash here is an expected result; a core file of it would only fill the disk.
-    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut lines = BufReader::new(socket.try_clone()?);
     let mut reply = Replies { socket, line: Vec::new() };
@@ -37,10 +38,18 @@ pub fn serve() -> anyhow::Result<()> {
             return Ok(());
         }
         match serde_json::from_str(&line)? {
-            Request::Inventory { provider } => {
-                let inventory = state.inventory(&provider);
-                reply.send(&Reply::Inventory(inventory))?;
+            Request::Read { files, part, asked } => {
+                let facts = read(&files, part, &asked, &reply)?;
+                reply.send(&Reply::Part(facts))?;
             }
+            Request::List { provider } => {
+                let inventory = state.list(&provider);
+                reply.send(&Reply::Listed(inventory))?;
+            }
+            Request::Query { provider, device } => match state.query(&provider, &device) {
+                Ok(device) => reply.send(&Reply::Queried(device))?,
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
             Request::Attempts { provider, device, requests } => match state.device(&provider, &device) {
                 Ok(open) => {
                     for request in &requests {
@@ -125,6 +134,35 @@ impl transfer::Host for Onlooker<'_> {
     }
 }
 
+/// How often the reading of files is looked at, and after how many looks without another path it is slow.
+const LOOK: Duration = Duration::from_millis(50);
+const SLOW_LOOKS: u32 = 4;
+
+/// Reads a part, while another thread tells which path takes long: this one cannot, should it hang.
+fn read(files: &Files, part: Part, asked: &Asked, replies: &Replies) -> anyhow::Result<PartFacts> {
+    let mut watcher = Replies { socket: replies.socket.try_clone()?, line: Vec::new() };
+    let root = files.root();
+    let done = AtomicBool::new(false);
+    Ok(std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let (mut last, mut looks) = (being_read().0, 0);
+            while !done.load(Ordering::Relaxed) {
+                std::thread::park_timeout(LOOK);
+                let (number, path) = being_read();
+                looks = if number == last { looks + 1 } else { 0 };
+                last = number;
+                if looks == SLOW_LOOKS && !done.load(Ordering::Relaxed) && watcher.send(&Reply::Slow(path)).is_err() {
+                    return;
+                }
+            }
+        });
+        let facts = part.read(&root, asked);
+        done.store(true, Ordering::Relaxed);
+        watching.thread().unpark();
+        facts
+    }))
+}
+
 struct Replies {
     socket: UnixStream,
     line: Vec<u8>,
@@ -144,6 +182,8 @@ impl Replies {
 #[derive(Default)]
 struct State {
     verbs: Option<Arc<Verbs>>,
+    /// Made once: each list has the library read all of /sys/class/infiniband_verbs.
+    list: Option<DeviceList>,
     open: Option<Bench>,
     ends: transfer::Ends,
 }
@@ -153,6 +193,8 @@ impl State {
         if let Some(verbs) = &self.verbs {
             return Ok(verbs.clone());
         }
+        // A crash is an expected result from here on; a core file of it would only fill the disk.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 1, 1);
         let verbs = Arc::new(match provider {
             Provider::Library(path) => Verbs::load(path.as_deref()).map_err(OpenDevice::Library)?,
             Provider::Simulated(config) if config.is_library_missing => {
@@ -176,12 +218,18 @@ impl State {
         self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
     }
 
-    fn inventory(&mut self, provider: &Provider) -> Inventory {
-        let verbs = match self.verbs(provider) {
-            Ok(verbs) => verbs,
-            Err(OpenDevice::Library(error)) => return Inventory { library_error: Some(error), ..Inventory::default() },
-            Err(_) => return Inventory::default(),
-        };
+    fn listed(&mut self, provider: &Provider) -> Result<&DeviceList, OpenDevice> {
+        if self.list.is_none() {
+            let verbs = self.verbs(provider)?;
+            self.list = Some(DeviceList::new(&verbs).map_err(OpenDevice::Call)?);
+        }
+        self.list.as_ref().ok_or_else(|| OpenDevice::Unknown(String::new()))
+    }
+
+    fn list(&mut self, provider: &Provider) -> Inventory {
+        if let Err(OpenDevice::Library(error)) = self.verbs(provider) {
+            return Inventory { library_error: Some(error), ..Inventory::default() };
+        }
         let connection_manager_error = match provider {
             // The real one knows nothing of simulated devices, and must not be touched.
             Provider::Simulated(_) => None,
@@ -192,25 +240,33 @@ impl State {
                 Err(error) => Some(error.to_string()),
             },
         };
-        let list = match DeviceList::new(&verbs) {
-            Ok(list) => list,
-            Err(error) => return Inventory { list_error: Some(error), connection_manager_error, ..Inventory::default() },
-        };
-        let devices = list
-            .iter()
-            .map(|handle| {
-                let (node_type, transport_type) = handle.types();
-                let mut device =
-                    VerbsDevice { name: handle.name(), node_type, transport_type, error: None, attributes: None, ports: Vec::new() };
-                match handle.open() {
-                    Ok(context) => device.query(&context),
-                    Err(error) => device.error = Some(error),
-                }
-                device
-            })
-            .collect();
-        Inventory { devices, connection_manager_error, ..Inventory::default() }
+        match self.listed(provider) {
+            Ok(list) => Inventory {
+                devices: list.iter().map(|handle| unopened(&handle)).collect(),
+                connection_manager_error,
+                ..Inventory::default()
+            },
+            Err(OpenDevice::Call(error)) => Inventory { list_error: Some(error), connection_manager_error, ..Inventory::default() },
+            Err(_) => Inventory { connection_manager_error, ..Inventory::default() },
+        }
     }
+
+    fn query(&mut self, provider: &Provider, name: &str) -> Result<VerbsDevice, OpenDevice> {
+        let list = self.listed(provider)?;
+        let handle = list.iter().find(|handle| handle.name() == name).ok_or_else(|| OpenDevice::Unknown(name.to_owned()))?;
+        let mut device = unopened(&handle);
+        match handle.open() {
+            Ok(context) => device.query(&context),
+            Err(error) => device.error = Some(error),
+        }
+        Ok(device)
+    }
+}
+
+/// What is known of a device that was not opened.
+fn unopened(handle: &DeviceHandle<'_>) -> VerbsDevice {
+    let (node_type, transport_type) = handle.types();
+    VerbsDevice { name: handle.name(), node_type, transport_type, error: None, loss: None, attributes: None, ports: Vec::new() }
 }
 
 impl VerbsDevice {

@@ -2,7 +2,8 @@
 //!
 //! A provider may crash, and a call into the kernel may never return. So the process that the user started loads no verbs library: a
 //! child of its own does, answers questions one after another, and is replaced when it dies or passes its deadline. The kernel frees
-//! what a dead child held, and a child dies with its parent.
+//! what a dead child held, and a child dies with its parent. A file of sysfs may never answer either, so files of a host are read by such
+//! a child too.
 
 mod child;
 mod local;
@@ -13,7 +14,7 @@ pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;
 pub use local::Bench;
 pub use parent::{Failure, Worker, WorkerOptions};
-pub use protocol::{Connected, Counted, Inventory, OpenDevice, Provider, VerbsDevice};
+pub use protocol::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Provider, VerbsDevice};
 
 /// The hidden subcommand that turns the program into a child.
 pub const SUBCOMMAND: &str = "__worker";

@@ -15,7 +15,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
 use super::protocol::{Reply, Request};
-use super::{Connected, Counted, Inventory, OpenDevice, Outcome, Provider, QpRequest, SUBCOMMAND};
+use super::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Outcome, Provider, QpRequest, SUBCOMMAND, VerbsDevice};
+use crate::host::part::{Asked, Part, PartFacts};
 use crate::transfer;
 
 /// How often a wait looks whether the user has interrupted it.
@@ -27,6 +28,8 @@ const BATCH: usize = 32;
 const BATCH_PAUSE: Duration = Duration::from_millis(2);
 /// How long a killed child may take to go away. One that the kernel holds uninterruptibly does not; it is left to init then.
 const REAP: Duration = Duration::from_secs(2);
+/// After how many deadlines that passed no further device is asked.
+const MOST_DEADLINES: u32 = 2;
 /// How much of what a child printed is kept.
 const PRINTED_BYTES: u64 = 64 * 1024;
 
@@ -113,15 +116,84 @@ impl Worker {
         self.options.interrupted.load(Ordering::Relaxed)
     }
 
-    /// The devices that the verbs library knows, each opened and queried.
+    /// The devices that the verbs library knows, each opened and queried; only `wanted`, where one is named. A device whose provider
+    /// crashes or hangs is named with what became of it, and the others go on in a new child.
     ///
     /// # Errors
-    /// The library crashed or hung; a library that is missing is part of the answer instead.
-    pub fn inventory(&mut self) -> Result<Inventory, Failure> {
-        self.send(&Request::Inventory { provider: self.options.provider.clone() })?;
-        let Reply::Inventory(mut inventory) = self.receive(false)? else { return Err(unexpected()) };
-        inventory.printed = self.running.as_mut().map(Running::printed).unwrap_or_default();
+    /// The library crashed or hung before it listed anything; a library that is missing is part of the answer instead.
+    pub fn inventory(&mut self, wanted: Option<&str>) -> Result<Inventory, Failure> {
+        self.send(&Request::List { provider: self.options.provider.clone() })?;
+        let Reply::Listed(mut inventory) = self.receive(false)? else { return Err(unexpected()) };
+        let mut printed = self.running.as_mut().map(Running::printed).unwrap_or_default();
+        let started = Instant::now();
+        let mut gone = Vec::new();
+        for device in inventory.devices.iter_mut().filter(|device| wanted.is_none_or(|wanted| wanted == device.name)) {
+            if started.elapsed() > self.options.deadline * MOST_DEADLINES {
+                device.loss = Some(Loss::NotAsked);
+                continue;
+            }
+            match self.query(&device.name) {
+                Ok(queried) => *device = queried,
+                Err(Failure::Crashed { signal, printed }) => device.loss = Some(Loss::Crashed { signal, printed }),
+                Err(Failure::Hung { deadline_ms, held_in }) => device.loss = Some(Loss::Hung { deadline_ms, held_in }),
+                Err(Failure::CannotStart(OpenDevice::Call(error))) => device.error = Some(error),
+                Err(Failure::CannotStart(_)) => gone.push(device.name.clone()),
+                Err(failure) => return Err(failure),
+            }
+        }
+        // It went away between the list and the question.
+        inventory.devices.retain(|device| !gone.contains(&device.name));
+        for line in self.running.as_mut().map(Running::printed).unwrap_or_default() {
+            if !printed.contains(&line) {
+                printed.push(line);
+            }
+        }
+        inventory.printed = printed;
         Ok(inventory)
+    }
+
+    fn query(&mut self, device: &str) -> Result<VerbsDevice, Failure> {
+        self.send(&Request::Query { provider: self.options.provider.clone(), device: device.to_owned() })?;
+        match self.receive(false)? {
+            Reply::Queried(device) => Ok(device),
+            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Reads a part of a host's files. One that comes to no end, or whose reader dies, has that as its problem.
+    /// `deadline` is the longest wait from here on.
+    ///
+    /// # Errors
+    /// The user interrupted, or there is no child to be had.
+    pub fn read(&mut self, files: &Files, part: Part, asked: &Asked, deadline: Duration) -> Result<PartFacts, Failure> {
+        self.options.deadline = deadline;
+        let started = Instant::now();
+        let mut answer = self.send(&Request::Read { files: files.clone(), part, asked: asked.clone() });
+        let mut slow = None;
+        while answer.is_ok() {
+            match self.receive(false) {
+                Ok(Reply::Part(facts)) => return Ok(facts),
+                Ok(Reply::Slow(path)) => {
+                    slow = Some(path);
+                    if started.elapsed() >= self.options.deadline {
+                        self.stop();
+                        answer = Err(Failure::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in: None });
+                    }
+                }
+                Ok(_) => answer = Err(unexpected()),
+                Err(failure) => answer = Err(failure),
+            }
+        }
+        match answer {
+            Err(Failure::Hung { deadline_ms, held_in }) => {
+                let place = held_in.map(|place| format!("; the kernel held it in {place}")).unwrap_or_default();
+                Ok(part.unread(slow, format!("no answer in {deadline_ms} ms{place}")))
+            }
+            Err(Failure::Crashed { signal, .. }) => Ok(part.unread(slow, format!("the process that read it died of {signal}"))),
+            Err(failure) => Err(failure),
+            Ok(()) => Err(unexpected()),
+        }
     }
 
     /// Tries requests one after another and hands each outcome to `each`, which says whether to go on.

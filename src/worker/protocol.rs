@@ -7,6 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, QpRequest};
+use crate::catalog::HostModel;
+use crate::host::Root;
+use crate::host::part::{Asked, Part, PartFacts};
 use crate::sim::SimConfig;
 use crate::transfer;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
@@ -21,11 +24,36 @@ pub enum Provider {
     Simulated(SimConfig),
 }
 
+/// Where files are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Files {
+    /// Below this directory.
+    Below(PathBuf),
+    /// A modelled host's.
+    Modelled(Box<HostModel>),
+}
+
+impl Files {
+    /// The root of them.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        match self {
+            Self::Below(directory) => Root::dir(directory),
+            Self::Modelled(model) => model.root(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
-    /// List the devices and query each.
-    Inventory { provider: Provider },
+    /// Read a part of a host's files.
+    Read { files: Files, part: Part, asked: Asked },
+    /// List the devices, open none.
+    List { provider: Provider },
+    /// Open a device and query it.
+    Query { provider: Provider, device: String },
     /// Try these requests one after another.
     Attempts { provider: Provider, device: String, requests: Vec<QpRequest> },
     /// Make as many queue pairs as possible, up to `ceiling`, then free them.
@@ -39,7 +67,12 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    Inventory(Inventory),
+    Part(PartFacts),
+    /// A path that takes long to read, in case that it never ends.
+    Slow(PathBuf),
+    /// Without what only an open device tells.
+    Listed(Inventory),
+    Queried(VerbsDevice),
     /// One for each request of `Attempts`, in their order.
     Attempt(Outcome),
     /// Now and then while counting, so that a long count is not taken for a hang.
@@ -77,10 +110,46 @@ pub struct VerbsDevice {
     pub transport_type: i32,
     /// Why it cannot be opened or queried.
     pub error: Option<CallError>,
+    /// What became of the process that opened and queried it, if that did not end well.
+    #[serde(default)]
+    pub loss: Option<Loss>,
     /// What it publishes.
     pub attributes: Option<DeviceAttributes>,
     /// What its ports publish.
     pub ports: Vec<PortAttributes>,
+}
+
+/// How a process was lost that opened and queried a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Loss {
+    /// It died.
+    #[error("the provider crashed with {signal} when the device was opened and queried{}", last(.printed))]
+    Crashed {
+        /// The signal's name.
+        signal: String,
+        /// The last lines that it had printed.
+        printed: Vec<String>,
+    },
+    /// It gave no answer.
+    #[error("no answer in {deadline_ms} ms when the device was opened and queried{}", place(.held_in))]
+    Hung {
+        /// The deadline that passed, in milliseconds.
+        deadline_ms: u64,
+        /// Where the kernel held it.
+        held_in: Option<String>,
+    },
+    /// It was not begun, because others had taken too long.
+    #[error("it was not asked: devices before it did not answer")]
+    NotAsked,
+}
+
+fn last(printed: &[String]) -> String {
+    printed.last().map(|line| format!("; its last words were {line:?}")).unwrap_or_default()
+}
+
+fn place(held_in: &Option<String>) -> String {
+    held_in.as_ref().map(|place| format!("; the kernel held it in {place}")).unwrap_or_default()
 }
 
 /// Why the child could not begin.

@@ -58,7 +58,7 @@ fn answers(provider: Provider, device: &str, requests: &[QpRequest]) -> Answers 
         deadline: Duration::from_secs(60),
         interrupted: Arc::new(AtomicBool::new(false)),
     });
-    let inventory = worker.inventory().unwrap();
+    let inventory = worker.inventory(None).unwrap();
     let found = inventory.devices.iter().find(|found| found.name == device).unwrap_or_else(|| panic!("no {device}: {inventory:?}")).clone();
     let mut outcomes = Vec::new();
     worker.attempts(device, requests, &mut |_, outcome| {

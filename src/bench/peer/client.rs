@@ -135,7 +135,9 @@ fn said(error: &std::io::Error, address: &str) -> String {
     match error.kind() {
         ErrorKind::ConnectionRefused => format!("{address} refuses the connection: is `rdmadoctor peer` running there, on this port?"),
         ErrorKind::TimedOut => format!("{address} does not answer: a firewall drops packets to this port, or the address is not in use"),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => format!("{address} is not reached from here: {error}; see `ip route get`"),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            format!("{address} is not reached from here: {error}; see `ip route get`")
+        }
         _ => format!("{address}: {error}"),
     }
 }

@@ -29,7 +29,12 @@ impl Limits {
     #[must_use]
     pub fn refusal(&self, command: &Command) -> Option<String> {
         let end = match command {
-            Command::Open(end, _) | Command::Link(end, _) | Command::Fill(end, _) | Command::Clear(end, _) | Command::Check(end, _) | Command::Unlink(end) => Some(*end),
+            Command::Open(end, _)
+            | Command::Link(end, _)
+            | Command::Fill(end, _)
+            | Command::Clear(end, _)
+            | Command::Check(end, _)
+            | Command::Unlink(end) => Some(*end),
             Command::Join(ends) => ends.first().filter(|_| ends.len() == 1).map(|(end, _)| *end),
             Command::Run(ends) => ends.first().filter(|_| ends.len() == 1).map(|(end, _)| *end),
             Command::Finish | Command::Close => Some(1),
@@ -42,7 +47,9 @@ impl Limits {
             Command::Open(_, plan) => over("memory in bytes", plan.memory_bytes, self.memory_bytes),
             Command::Link(_, plan) => over("queue pairs", plan.queue_pairs.into(), self.queue_pairs.into())
                 .or_else(|| over("depth of the send queue", plan.send_depth.into(), self.depth.into()))
-                .or_else(|| over("depth of the receive queue", plan.receive.as_ref().map_or(0, |receive| receive.depth).into(), self.depth.into()))
+                .or_else(|| {
+                    over("depth of the receive queue", plan.receive.as_ref().map_or(0, |receive| receive.depth).into(), self.depth.into())
+                })
                 .or_else(|| over("entries of a completion queue", u64::from(plan.queue_pairs) * u64::from(plan.send_depth), 1 << 22)),
             Command::Fill(_, what) | Command::Clear(_, what) | Command::Check(_, what) => {
                 over("bytes to compare", what.length_bytes.into(), self.compared_bytes.into())
@@ -53,7 +60,8 @@ impl Limits {
     }
 
     fn run_refusal(&self, plan: &RunPlan) -> Option<String> {
-        let over = |what: &str, asked: u64| (asked > self.run_ms).then(|| format!("{what}: {asked} ms asked, {} at most here", self.run_ms));
+        let over =
+            |what: &str, asked: u64| (asked > self.run_ms).then(|| format!("{what}: {asked} ms asked, {} at most here", self.run_ms));
         match plan.limit {
             Limit::TimeMs(ms) => over("a run's length", ms),
             Limit::Iterations(_) | Limit::UntilTold => None,

@@ -107,7 +107,13 @@ impl Server {
         self.shared.served.load(Ordering::Relaxed)
     }
 
-    fn receive(&self, stream: TcpStream, from: SocketAddr, number: u64, interrupted: Arc<AtomicBool>) -> Option<std::thread::JoinHandle<()>> {
+    fn receive(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        number: u64,
+        interrupted: Arc<AtomicBool>,
+    ) -> Option<std::thread::JoinHandle<()>> {
         let shared = self.shared.clone();
         {
             let mut strangers = shared.strangers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use super::load::Fault;
 const KEYED: &[(&str, &str)] = &[("nics", "name"), ("interfaces", "name"), ("gpus", "pci"), ("bridges", "pci"), ("modules.loaded", "name")];
 
 /// Lists that add up.
-const ADDED: &[&str] = &["sources", "kernel_log", "remove", "deny", "faults", "modules.on_disk", "modules.built_in"];
+const ADDED: &[&str] = &["sources", "kernel_log", "remove", "deny", "hang", "faults", "modules.on_disk", "modules.built_in"];
 
 /// Lists of modules, one a state.
 const STATES: [&str; 3] = ["loaded", "built_in", "on_disk"];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{HostModel, Nic};
+use super::{HostModel, Nic, with_prefix_length};
 use crate::catalog::device::{GidShape, LinkLayer};
 use crate::catalog::{DeviceModel, Doubts, host_tree};
 use crate::host::Root;
@@ -105,6 +105,7 @@ fn port(nic: &Nic, model: &DeviceModel) -> SimPort {
         active_mtu_bytes: active_mtu(nic, model),
         lid: nic.lid,
         gids: Some(host_tree::gids(nic)),
+        addresses: Some(nic.addresses.iter().filter_map(|address| Some(with_prefix_length(address)?.0)).collect()),
         pkeys: nic.pkeys.clone().unwrap_or_default(),
     }
 }

@@ -37,6 +37,12 @@ pub enum SymbolPresence {
     },
 }
 
+impl Default for SymbolPresence {
+    fn default() -> Self {
+        Self::Unreadable { why: "nobody looked".to_owned() }
+    }
+}
+
 /// How the kernel has a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Running {

@@ -26,7 +26,7 @@ pub use modprobe::{Block, BlockKind, ConfiguredValue};
 pub use nvidia::{NvidiaDriver, NvidiaFlavour, NvidiaParameter};
 
 /// What the host says of its kernel modules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModulesFacts {
     /// The running kernel's release.
     pub kernel_release: Option<String>,

@@ -1,0 +1,149 @@
+//! `rdmadoctor capture`.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::gather::Look;
+use super::progress::Progress;
+use super::session::Session;
+use super::{Interrupted, UsageError, engines, exit, probe};
+use crate::capture::{self, CAPTURE_SCHEMA, Capture, Redactor, WriteError};
+use crate::catalog::Catalog;
+use crate::checks::{Level, Policy};
+use crate::qp::choose;
+use crate::report::{Style, Table};
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Write to this file (`-` for standard output); rdmadoctor-TIME.json.gz if absent.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    force: bool,
+    /// Leave addresses, serial numbers and names of hosts as they are.
+    #[arg(long)]
+    no_redact: bool,
+    /// How much effort to take; at `quick`, no device is opened.
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+    level: Level,
+    /// Try this engine's queue pairs too, by name, or a file in the catalog's form. May be repeated; `all` takes every engine's newest known release.
+    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
+    engine: Vec<String>,
+    /// Look at the limits of this process too, such as an engine that runs already.
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// More engine files, or replacements for those that are built in.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+}
+
+/// The document of `capture`: what was written.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Written {
+    /// `rdmadoctor/capture-written/1`.
+    pub schema: String,
+    /// The file.
+    pub file: String,
+    /// Its length.
+    pub size_bytes: u64,
+    /// With how much effort.
+    pub level: Level,
+    /// Whether addresses, serial numbers and names of hosts were replaced.
+    pub is_redacted: bool,
+}
+
+impl Table for Written {
+    fn table(&self, style: &Style) -> String {
+        let Self { file, size_bytes, level, is_redacted, .. } = self;
+        let kind = if *is_redacted {
+            "addresses, serial numbers and names of hosts are replaced".to_owned()
+        } else {
+            style.warn("nothing is replaced: it holds addresses, serial numbers and names of hosts")
+        };
+        format!(
+            "{file}: level {}, {} KiB; {kind}\n{}",
+            level.name(),
+            size_bytes.div_ceil(1024),
+            style.entry("next", &format!("rdmadoctor --from {file} probe"))
+        )
+    }
+}
+
+/// Writes what is known of this host to a file.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    let started = Instant::now();
+    session.no_capture("capture", "looks at a host itself, not at a capture of one")?;
+    let now = jiff::Timestamp::now();
+    let output =
+        arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("rdmadoctor-{}.json.gz", now.strftime("%Y%m%dT%H%M%SZ"))));
+    let is_stream = output == Path::new("-");
+    // Told before the work is done, not after.
+    if is_stream && std::io::stdout().is_terminal() {
+        return Err(UsageError("a capture is compressed, and a terminal cannot show that; give -o FILE or a pipe".to_owned()).into());
+    }
+    if !is_stream && !arguments.force && output.exists() {
+        return Err(UsageError(WriteError::Exists(output).to_string()).into());
+    }
+    if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir()) {
+        return Err(UsageError(format!("cannot write {}: {} is no directory", output.display(), directory.display())).into());
+    }
+    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let names = engines::with_files(&mut catalog, &arguments.engine)?;
+    let engines = choose(&catalog, &names)?;
+    let mut progress = Progress::new("capture", session.quiet());
+    let look = Look { session, level: arguments.level, pid: arguments.pid, modules: &[], needs_attempts: true, started };
+    let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
+    drop(progress);
+    if session.interrupted() {
+        return Err(Interrupted("interrupted; no capture was written".to_owned()).into());
+    }
+
+    let is_live = session.is_this_host() && session.model_name().is_none();
+    let running = || nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned());
+    let host_names = capture::host_names(&session.root(), if is_live { running() } else { None });
+    let mut capture = Capture {
+        schema: CAPTURE_SCHEMA.to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        created: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        level: arguments.level,
+        is_redacted: false,
+        host_name: host_names.first().cloned(),
+        host_model: session.model_name().map(str::to_owned),
+        is_files_only: !session.is_this_host(),
+        facts,
+    };
+    if !arguments.no_redact {
+        let redactor =
+            Redactor::new(&host_names).context("cannot get random numbers to replace addresses with; --no-redact does without")?;
+        capture = capture.redacted(redactor).context("cannot replace addresses; --no-redact leaves them")?;
+    }
+    let bytes = capture::compress(&capture).context("cannot compress the capture")?;
+    if is_stream {
+        let mut out = std::io::stdout().lock();
+        return match out.write_all(&bytes).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+            _ => Ok(exit::OK),
+        };
+    }
+    match capture::write(&output, &bytes, arguments.force) {
+        Ok(()) => {}
+        Err(error @ WriteError::Exists(_)) => return Err(UsageError(error.to_string()).into()),
+        Err(error) => return Err(error.into()),
+    }
+    session.print(&Written {
+        schema: "rdmadoctor/capture-written/1".to_owned(),
+        file: output.display().to_string(),
+        size_bytes: bytes.len() as u64,
+        level: arguments.level,
+        is_redacted: capture.is_redacted,
+    })?;
+    Ok(exit::OK)
+}

@@ -1,0 +1,124 @@
+//! Finds out everything that checks judge: what `probe` and `capture` share.
+
+use std::time::{Duration, Instant};
+
+use super::progress::Progress;
+use super::session::Session;
+use super::{UsageError, qp_matrix};
+use crate::capture::Capture;
+use crate::catalog::{Catalog, CatalogError};
+use crate::checks::{Facts, Level, VerbsFacts, Wanted};
+use crate::facts::{self, Device, HostLimits};
+use crate::host::modules::ModulesFacts;
+use crate::host::part::Asked;
+use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
+use crate::worker::{Inventory, Worker};
+
+/// Attempts at most on each device: asks and what proves their culprits need some hundreds.
+const MOST_ATTEMPTS: u64 = 5000;
+
+/// Longest wait for one part of the files at level quick, which has 2 s for all.
+const QUICK_PART: Duration = Duration::from_millis(1500);
+
+/// What is left for judging and printing.
+const RESERVE: Duration = Duration::from_secs(2);
+
+/// What to look at, and how long.
+pub struct Look<'a> {
+    pub session: &'a Session,
+    pub level: Level,
+    /// A process whose limits are of interest too.
+    pub pid: Option<u32>,
+    /// Modules that are of interest beside those that always are.
+    pub modules: &'a [String],
+    /// Whether queue pairs are tried, where the level allows it.
+    pub needs_attempts: bool,
+    /// When the command was given: its time has run since.
+    pub started: Instant,
+}
+
+impl Look<'_> {
+    /// Looks.
+    pub fn gather(&self, catalog: &Catalog, engines: &[Chosen<'_>], wanted: Wanted, progress: &mut Progress) -> anyhow::Result<Facts> {
+        let session = self.session;
+        progress.at("reading files");
+        let asked = Asked { pid: self.pid, vpd: self.level > Level::Quick, modules: self.modules.to_vec() };
+        let mut reader = session.reader(asked, (self.level == Level::Quick).then_some(QUICK_PART))?;
+        let host = facts::host::collect_by(&mut |part| reader.part(part))?;
+        let modules = reader.get::<ModulesFacts>()?;
+        drop(reader);
+        // Verbs of this machine say nothing about a host that is mounted elsewhere.
+        let asks_devices = self.level >= Level::Standard && session.is_this_host();
+        let mut worker = if asks_devices { Some(session.worker()?) } else { None };
+        progress.at("asking the verbs library");
+        let inventory = worker.as_mut().map(|worker| Session::inventory(worker, None)).transpose()?;
+        let devices = facts::collect(&host.rdma, inventory.as_ref());
+        let verbs = inventory.map(|inventory| match inventory {
+            Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
+            Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
+        });
+        let (modules, devices) = (modules.into(), devices.into());
+        let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, wanted, not_asked: None };
+        if let Some(worker) = worker.as_mut().filter(|_| self.needs_attempts) {
+            facts.queue_pairs = Some(self.attempts(worker, &facts, catalog, engines, progress)?);
+        }
+        Ok(facts)
+    }
+
+    /// Tries a modest queue pair and what engines ask on each device that can be opened.
+    fn attempts(
+        &self,
+        worker: &mut Worker,
+        facts: &Facts,
+        catalog: &Catalog,
+        engines: &[Chosen<'_>],
+        progress: &mut Progress,
+    ) -> Result<Vec<DeviceReport>, CatalogError> {
+        let session = self.session;
+        let deadline = self.started + self.level.budget().saturating_sub(RESERVE);
+        let usable = |device: &&Device| device.problem.is_none() && facts.verbs_device(&device.name).is_some();
+        let usable: Vec<&Device> = facts.devices.devices.iter().filter(usable).collect();
+        let mut reports = Vec::new();
+        for (index, device) in usable.iter().enumerate() {
+            if session.interrupted() || Instant::now() >= deadline {
+                break;
+            }
+            let Some(verbs) = facts.verbs_device(&device.name) else { continue };
+            let attributes = verbs.attributes.as_ref();
+            let asks: Vec<AskGroup> = engines.iter().map(|chosen| ask_group(catalog, *chosen, attributes)).collect::<Result<_, _>>()?;
+            // Each device has its share of what is left, so that a slow one does not take the others' time.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
+            let options = MatrixOptions {
+                asks,
+                grid: Vec::new(),
+                bounds: false,
+                limits: HostLimits::from_process(&facts.host.limits.own),
+                stop: Stop {
+                    budget: MOST_ATTEMPTS,
+                    deadline: Some(Instant::now() + share),
+                    max_memory_bytes: qp_matrix::SEARCH_MEMORY,
+                    max_asked_memory_bytes: qp_matrix::ASK_MEMORY,
+                },
+            };
+            let mut attempter = DeviceAttempter { worker, device: &device.name };
+            let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
+                progress.at(&format!("{}: {attempts} attempts", device.name));
+            });
+            report.connection = qp_matrix::connection_of(worker, device, verbs, &report).filter(|_| !session.interrupted());
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+}
+
+/// What the verbs library said on a captured host.
+pub fn captured_inventory(capture: &Capture, command: &str) -> Result<Option<Inventory>, UsageError> {
+    match &capture.facts.verbs {
+        Some(verbs) => Ok(verbs.inventory.clone()),
+        None => Err(UsageError(format!(
+            "`{command}` shows what the verbs library says, and the capture is {}; `rdmadoctor capture --level standard` on the host itself has that",
+            if capture.is_files_only { "of files only" } else { "of level quick" }
+        ))),
+    }
+}

@@ -1,0 +1,82 @@
+//! Hosts whose files are no files, or do not answer: rdmadoctor says so and ends.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+fn rdmadoctor(arguments: &[&str]) -> Output {
+    let started = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_rdmadoctor")).args(arguments).output().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(60), "{arguments:?}");
+    output
+}
+
+/// The files of a host with one device, whose state is a pipe that nobody writes to.
+fn host(root: &Path) {
+    let port = root.join("sys/class/infiniband/mlx5_0/ports/1");
+    std::fs::create_dir_all(&port).unwrap();
+    std::fs::write(root.join("sys/class/infiniband/mlx5_0/node_type"), "1: CA\n").unwrap();
+    nix::unistd::mkfifo(&port.join("state"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nix::unistd::mkfifo(&root.join("sys/class/infiniband/mlx5_0/fw_ver"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+/// There is neither /proc nor /etc below that root either.
+#[test]
+fn a_pipe_in_place_of_a_file_is_told_and_waited_for_by_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    host(root.path());
+    let root = root.path().to_str().unwrap();
+    for command in ["devices", "topo", "modules", "probe"] {
+        let output = rdmadoctor(&["--root", root, command]);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = rdmadoctor(&["--root", root, "devices"]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("mlx5_0") && shown.contains("ports/1/state: not a regular file"), "{shown}");
+}
+
+#[test]
+fn what_hangs_is_given_up_part_by_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = directory.path().join("model.yaml");
+    let all = [
+        "/sys/class/infiniband/erdma_0/ports/1/state",
+        "/sys/bus/pci/devices/0000:31:00.0/class",
+        "/proc/net/route",
+        "/proc/self/limits",
+        "/proc/cmdline",
+        "/etc/libibverbs.d/erdma.driver",
+        "/proc/modules",
+    ]
+    .join(", ");
+    let text = format!("schema: rdmadoctor/host/1\nname: stuck\ntitle: all hangs\nextends: erdma-a10x8\nhang: [{all}]\n");
+    std::fs::write(&model, text).unwrap();
+    let model = model.to_str().unwrap();
+    let output = rdmadoctor(&["--host-model", model, "--answer-within", "2s", "--format", "json", "probe", "--level", "quick"]);
+    let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = probe["findings"].as_array().unwrap();
+    let bad: Vec<String> = findings
+        .iter()
+        .filter(|finding| ["fail", "warn", "error"].contains(&finding["status"].as_str().unwrap()))
+        .map(|finding| format!("{} {}", finding["id"].as_str().unwrap(), finding["subject"].as_str().unwrap()))
+        .collect();
+    // No alarm about anything else.
+    assert_eq!(
+        bad,
+        ["rdma", "pcie", "net", "limits", "system", "verbs_files", "modules"].map(|part| format!("RD-1117 {part}")),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(1));
+    // A capture of it says the same.
+    let file = directory.path().join("capture.json.gz");
+    let file = file.to_str().unwrap();
+    assert!(rdmadoctor(&["--host-model", model, "--answer-within", "2s", "capture", "--level", "quick", "-o", file]).status.success());
+    let captured = rdmadoctor(&["--from", file, "--format", "json", "probe", "--level", "quick"]);
+    let captured: serde_json::Value = serde_json::from_slice(&captured.stdout).unwrap();
+    let ids = |probe: &serde_json::Value| {
+        let all = probe["findings"].as_array().unwrap().iter().filter(|finding| finding["status"] == "fail");
+        all.map(|finding| finding["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&captured), ids(&probe));
+}
