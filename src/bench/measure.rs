@@ -268,14 +268,14 @@ impl Measurement<'_> {
             failure,
         };
         if row.failure.is_none()
-            && let Err(error) = self.to_and_fro(pair, link, &mut row)
+            && let Err(error) = self.ping_pong(pair, link, &mut row)
         {
             row.failure = self.told(&error);
         }
         row
     }
 
-    fn to_and_fro(&mut self, pair: &mut Pair<'_>, link: &LinkPlan, row: &mut LatencyResult) -> Result<(), BenchError> {
+    fn ping_pong(&mut self, pair: &mut Pair<'_>, link: &LinkPlan, row: &mut LatencyResult) -> Result<(), BenchError> {
         let (settings, operation, size) = (self.settings, row.operation, row.size_bytes);
         let arrives = self.arrives(operation);
         pair.link(link, [arrives, arrives])?;

@@ -30,7 +30,7 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 0 { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] };
+        let median = if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[middle - 1], sorted[middle]) } else { sorted[middle] };
         let spread_percent = if median > 0.0 { (max - min) / median * 100.0 } else { 0.0 };
         Some(Self { median, min, max, spread_percent, is_noisy: spread_percent > NOISY_PERCENT })
     }

@@ -201,7 +201,7 @@ fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited
 
 /// Makes room in the send queue.
 fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble> {
-    if pong.posted % pong.signal == 0 && pong.operation != Operation::Read {
+    if pong.posted.is_multiple_of(pong.signal) && pong.operation != Operation::Read {
         pong.take_sent()?;
     }
     wait_for_completions(pong, watch, |pong| pong.has_place())
