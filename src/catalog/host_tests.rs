@@ -124,7 +124,7 @@ fn each_gpu_of_the_healthy_host_has_its_own_nic() {
     let config = facts.pcie.function("0000:1a:00.0").unwrap().config.clone().unwrap();
     assert_eq!((config.coverage, config.express.unwrap().read_request_bytes), (host::pcie::Coverage::Extended, Some(512)));
     assert_eq!(facts.system.iommu.mode, host::system::iommu::IommuMode::Passthrough);
-    assert_eq!(facts.system.memory.nodes.unwrap()[1].cpus.as_deref(), Some("56-111"));
+    assert_eq!(facts.system.memory.nodes.as_ref().unwrap()[1].cpus.as_deref(), Some("56-111"));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn one_line_changes_what_facts_say() {
     assert_eq!(hatch.problems().map(|(part, _)| part).collect::<Vec<_>>(), ["limits"]);
     let kernel = facts("iommu: translated\nkernel_config: {CONFIG_PCI_P2PDMA: n}\nmodprobe: {x.conf: \"blacklist mlx5_ib\"}");
     assert_eq!(kernel.system.iommu.mode, host::system::iommu::IommuMode::Translated);
-    assert_eq!(kernel.system.config.unwrap().value("CONFIG_PCI_P2PDMA"), "n");
+    assert_eq!(kernel.system.config.as_ref().unwrap().value("CONFIG_PCI_P2PDMA"), "n");
     let infiniband = facts("nics: [{name: \"*\", link_layer: infiniband, lid: 5, pkeys: [0x7fff]}]");
     let port = &infiniband.rdma.devices.as_ref().unwrap()[0].ports[0];
     assert_eq!((port.link_layer.as_deref(), port.lid, port.pkeys[0].pkey, port.gids.len()), (Some("InfiniBand"), Some(5), 0x7fff, 1));

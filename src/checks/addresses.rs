@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::devices::port_name;
 use super::facts::{is_active, is_infiniband, is_roce};
 use super::{Action, Category, Check, Facts, Finding, Level};
+use crate::host::net::configured::ConfiguredAddress;
 use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};
 use crate::verbs::Gid;
 
@@ -198,11 +199,7 @@ fn gids_are_there(facts: &Facts) -> Vec<Finding> {
         if !is_active(port) {
             return Finding::skip(name, "it is not active, so its GID table says nothing");
         }
-        Finding::fail(name, "its GID table is empty").saw_not(table(device, port), "empty", "a GID").mend(
-            Action::Tune,
-            "give its interface an address",
-            &[&format!("ip address add ADDRESS/24 dev {}", interface_of(device, port))],
-        )
+        give_address(facts, device, port, Finding::fail(name, "its GID table is empty").saw_not(table(device, port), "empty", "a GID"))
     };
     facts.ports().map(judge).collect()
 }
@@ -234,27 +231,36 @@ fn routable(facts: &Facts) -> Vec<Finding> {
         let name = port_name(device, port);
         match best(port) {
             Some(gid) => Finding::pass(name, format!("GID {} is routable", gid.index)).saw(table(device, port), &gid.gid),
-            None => Finding::graded(!some_work, name, "none of its RoCE v2 GIDs is routable").saw_not(
-                table(device, port),
-                shown(port),
-                "an IPv4 or global IPv6 address of type RoCE v2",
-            ),
+            None => {
+                let finding = Finding::graded(!some_work, name, "none of its RoCE v2 GIDs is routable").saw_not(
+                    table(device, port),
+                    shown(port),
+                    "an IPv4 or global IPv6 address of type RoCE v2",
+                );
+                give_address(facts, device, port, finding)
+            }
         }
-        .mend(
-            Action::Tune,
-            "give its interface an address",
-            &[&format!("ip address add ADDRESS/24 dev {}", interface_of(device, port))],
-        )
     };
-    roce_ports(facts).map(judge).map(without_needless_remedy).collect()
+    roce_ports(facts).map(judge).collect()
 }
 
-/// What is well needs no remedy.
-fn without_needless_remedy(mut finding: Finding) -> Finding {
-    if !finding.status.is_bad() {
-        finding.remedy = super::Remedy::default();
+/// Which address the interface of a port should have is the network's plan; where a file of this host says it, that one.
+fn give_address(facts: &Facts, device: &SysfsDevice, port: &SysfsPort, mut finding: Finding) -> Finding {
+    let net = &facts.host.net;
+    let netdev = interface_of(device, port);
+    let is_missing = |own: &&ConfiguredAddress| own.netdev == netdev && net.addresses.iter().all(|address| address.address != own.address);
+    let mut commands = Vec::new();
+    for own in net.configured_addresses.iter().filter(is_missing) {
+        let address = format!("{}/{}", own.address, own.prefix_length);
+        commands.push(format!("ip address add {address} dev {netdev}"));
+        finding = finding.saw_not(format!("{}:{}", own.file, own.line), format!("{address}, which {netdev} lacks"), "in force");
     }
-    finding
+    if commands.is_empty() {
+        let advice = format!("give its interface an address of its peers' network: ip address add ADDRESS/PREFIX dev {netdev}");
+        return finding.mend(Action::Tune, advice, &[]);
+    }
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    finding.mend(Action::Tune, "give its interface the address that is configured for it", &commands)
 }
 
 fn ipv4(facts: &Facts) -> Vec<Finding> {
@@ -263,13 +269,14 @@ fn ipv4(facts: &Facts) -> Vec<Finding> {
         match best(port).and_then(|gid| Some((gid, parsed(gid)?))) {
             None => Finding::skip(name, "it has no routable RoCE v2 GID at all"),
             Some((gid, parsed)) if parsed.ipv4().is_some() => Finding::pass(name, format!("GID {} is an IPv4 address", gid.index)),
-            Some((gid, _)) => Finding::warn(name, "its routable GIDs are IPv6 only, which several engines do not look for")
-                .saw_not(table(device, port), format!("{}: {}", gid.index, gid.gid), "an IPv4 address")
-                .mend(
-                    Action::Tune,
-                    "give its interface an IPv4 address, or set the engine's GID index",
-                    &[&format!("ip address add ADDRESS/24 dev {}", interface_of(device, port))],
-                ),
+            Some((gid, _)) => {
+                let finding = Finding::warn(name, "its routable GIDs are IPv6 only, which several engines do not look for").saw_not(
+                    table(device, port),
+                    format!("{}: {}", gid.index, gid.gid),
+                    "an IPv4 address",
+                );
+                give_address(facts, device, port, finding)
+            }
         }
     };
     roce_ports(facts).map(judge).collect()
@@ -367,15 +374,17 @@ fn one_mtu(facts: &Facts) -> Vec<Finding> {
     }
     let Some((_, first)) = mtus.first() else { return Vec::new() };
     let all = mtus.iter().map(|(name, mtu)| format!("{name}: {mtu}")).collect::<Vec<_>>().join(", ");
-    vec![if mtus.iter().all(|(_, mtu)| mtu == first) {
-        Finding::pass("host", format!("all RDMA interfaces have MTU {first}"))
-    } else {
-        Finding::warn("host", "RDMA interfaces have different MTUs").saw_not("/sys/class/net/*/mtu", all, "one MTU").mend(
-            Action::Tune,
-            "set one MTU on all of them and on their switch ports",
-            &["ip link set DEV mtu 9000"],
-        )
-    }]
+    if mtus.iter().all(|(_, mtu)| mtu == first) {
+        return vec![Finding::pass("host", format!("all RDMA interfaces have MTU {first}"))];
+    }
+    let largest = mtus.iter().map(|(_, mtu)| *mtu).max().unwrap_or(*first);
+    let lesser = mtus.iter().filter(|(_, mtu)| *mtu < largest);
+    let commands: Vec<String> = lesser.map(|(name, _)| format!("ip link set {name} mtu {largest}")).collect();
+    vec![Finding::warn("host", "RDMA interfaces have different MTUs").saw_not("/sys/class/net/*/mtu", all, "one MTU").mend(
+        Action::Tune,
+        "set one MTU on all of them; their switch ports must carry it",
+        &commands.iter().map(String::as_str).collect::<Vec<_>>(),
+    )]
 }
 
 fn partitions(facts: &Facts) -> Vec<Finding> {

@@ -166,17 +166,20 @@ fn shared_memory(facts: &Facts) -> Vec<Finding> {
     match facts.host.limits.container.dev_shm_bytes {
         None => vec![Finding::skip("host", "/dev/shm has no limit that can be seen")],
         Some(bytes) if bytes <= DOCKERS_SHM_BYTES => vec![
-            Finding::warn("host", format!("/dev/shm has {} only", super::limits::shown(bytes)))
-                .saw_not("/proc/self/mountinfo", super::limits::shown(bytes), "several GiB")
-                .mend(
-                    Action::Tune,
-                    "give the container more",
-                    &commands(
-                        facts,
-                        "docker run --shm-size=16g …",
-                        "volumes: [{name: shm, emptyDir: {medium: Memory}}]  # mounted on /dev/shm",
-                    ),
+            Finding::warn(
+                "host",
+                format!("/dev/shm has {} only, which is what Docker gives where nothing is said", super::limits::shown(bytes)),
+            )
+            .saw_not("/proc/self/mountinfo", super::limits::shown(bytes), "more: what the engine asks for")
+            .mend(
+                Action::Tune,
+                "give the container more",
+                &commands(
+                    facts,
+                    "docker run --shm-size=16g …",
+                    "volumes: [{name: shm, emptyDir: {medium: Memory}}]  # mounted on /dev/shm",
                 ),
+            ),
         ],
         Some(bytes) => vec![Finding::pass("host", format!("/dev/shm has {}", super::limits::shown(bytes)))],
     }

@@ -2,7 +2,9 @@
 
 use super::facts::{family_of, is_active, is_infiniband, is_iwarp};
 use super::{Action, Category, Check, Facts, Finding, Level, modules};
-use crate::host::rdma::{SysfsDevice, SysfsPort};
+use crate::host::modules::ModuleState;
+use crate::host::net::NetInterface;
+use crate::host::rdma::{DeviceNode, SysfsDevice, SysfsPort};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -48,7 +50,7 @@ pub(super) const CHECKS: &[Check] = &[
         level: Level::Quick,
         why: "libibverbs leaves a device out whose node is missing or belongs to another device. In containers sysfs shows all devices of the host, and /dev only those passed in.",
         confirm: "cat /sys/class/infiniband_verbs/uverbs0/dev; ls -l /dev/infiniband",
-        mend: "On the host let udev make the node (udevadm trigger). To a container pass --device=/dev/infiniband/uverbsN.",
+        mend: "On the host make it with mknod and the numbers that sysfs gives; the kernel's devtmpfs, not udev, makes nodes, once. To a container pass --device=/dev/infiniband/uverbsN.",
         sources: &["linux-rdma/rdma-core pull request 1060", "Mellanox/k8s-rdma-shared-dev-plugin issues 93, 169"],
         depends_on: &["RD-0901", "RD-0303"],
         run: nodes_are_there,
@@ -203,17 +205,34 @@ fn there_is_a_device(facts: &Facts) -> Vec<Finding> {
     if devices.is_empty() {
         let state = if facts.host.rdma.devices.is_none() { "absent" } else { "empty" };
         let mut finding = Finding::fail("host", "there is no RDMA device").saw_not("/sys/class/infiniband", state, "a device");
+        if facts.is_container() {
+            return vec![finding.mend(Action::Tune, "pass the host's devices in", &["docker run --device=/dev/infiniband …"])];
+        }
         if modules::functions(facts).next().is_none() && facts.host.pcie.functions.is_some() {
             finding = finding.saw("/sys/bus/pci/devices", "no function of a known RDMA family");
         }
+        let command = software_device(facts);
         return vec![finding.mend(
-            Action::None,
-            "see the kernel's modules; a container needs the host's devices; without hardware make a software device",
-            &["rdmadoctor modules", "rdma link add rxe0 type rxe netdev eth0"],
+            Action::Replace,
+            "put in an RDMA device; to try software without one, make a software device, which is slow",
+            &command.iter().map(String::as_str).collect::<Vec<_>>(),
         )];
     }
     let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
     vec![Finding::pass("host", format!("RDMA devices: {}", names.join(", "))).saw("/sys/class/infiniband", names.join(" "))]
+}
+
+/// The command that makes a Soft-RoCE device on an interface that is up, on one with hardware if there is one.
+fn software_device(facts: &Facts) -> Option<String> {
+    if facts.module("rdma_rxe").is_some_and(|module| module.state == ModuleState::Absent) {
+        return None;
+    }
+    // Ethernet; a bridge or bond is told by its kind.
+    let fits = |interface: &&NetInterface| {
+        interface.link_type == Some(1) && interface.kind.is_none() && interface.is_up == Some(true) && interface.has_carrier == Some(true)
+    };
+    let interface = facts.host.net.interfaces.iter().flatten().filter(fits).min_by_key(|interface| interface.is_virtual)?;
+    Some(format!("rdma link add rxe0 type rxe netdev {}", interface.name))
 }
 
 fn functions_are_devices(facts: &Facts) -> Vec<Finding> {
@@ -272,23 +291,33 @@ fn nodes_are_there(facts: &Facts) -> Vec<Finding> {
             }
             (false, found) => {
                 let state = if found.is_some() { "is another device" } else { "is missing" };
-                Finding::fail(&device.name, format!("{} {state}", node.path)).saw_not(&node.path, state, format!("device {expected}")).mend(
-                    Action::Tune,
-                    if facts.is_container() { "pass the node to the container" } else { "let udev make it" },
-                    if facts.is_container() {
-                        &["docker run --device=/dev/infiniband …"]
-                    } else {
-                        &["udevadm trigger --subsystem-match=infiniband_verbs --action=add", "udevadm settle"]
-                    },
-                )
+                let finding =
+                    Finding::fail(&device.name, format!("{} {state}", node.path)).saw_not(&node.path, state, format!("device {expected}"));
+                if facts.is_container() {
+                    finding.mend(Action::Tune, "pass the node to the container", &["docker run --device=/dev/infiniband …"])
+                } else {
+                    finding.mend(
+                        Action::Tune,
+                        "make it: the kernel does so only when the device appears",
+                        &remake(node).iter().map(String::as_str).collect::<Vec<_>>(),
+                    )
+                }
             }
         }
     };
     facts.rdma_devices().iter().map(judge).collect()
 }
 
+/// The command that makes a node anew, with the numbers that sysfs gives.
+fn remake(node: &DeviceNode) -> Option<String> {
+    let (major, minor) = node.expected.as_deref()?.split_once(':')?;
+    let path = &node.path;
+    Some(format!("mkdir -p /dev/infiniband && rm -f {path} && mknod -m 0666 {path} c {major} {minor}"))
+}
+
 fn nodes_are_permitted(facts: &Facts) -> Vec<Finding> {
     let uid = facts.host.limits.own.effective_uid;
+    let groups = facts.host.limits.own.groups.as_ref();
     let judge = |device: &SysfsDevice| {
         let node = device.uverbs.as_ref().map(|uverbs| &uverbs.node).filter(|node| node.is_right_device);
         let Some((node, found)) = node.and_then(|node| Some((node, node.found?))) else {
@@ -303,8 +332,11 @@ fn nodes_are_permitted(facts: &Facts) -> Vec<Finding> {
             Some(uid) if uid == found.uid && found.mode & 0o600 == 0o600 => {
                 Finding::pass(&device.name, "its node is this user's").saw(&node.path, mode)
             }
-            _ if found.mode & 0o060 == 0o060 => {
+            _ if found.mode & 0o060 == 0o060 && groups.is_none() => {
                 Finding::skip(&device.name, "its node is for a group, and this user's groups are not known")
+            }
+            _ if found.mode & 0o060 == 0o060 && groups.is_some_and(|groups| groups.contains(&found.gid)) => {
+                Finding::pass(&device.name, "this user's group may open its node").saw(&node.path, mode)
             }
             None => Finding::skip(&device.name, "which user this is cannot be seen"),
             Some(_) => Finding::fail(&device.name, "this user may not open its node").saw_not(&node.path, mode, "mode 0666").mend(
@@ -390,17 +422,41 @@ fn interfaces_have_carrier(facts: &Facts) -> Vec<Finding> {
                 (Some(false), _) => Finding::skip(subject, format!("{name} is down, so its signal is not known")),
                 (_, None) => Finding::skip(subject, format!("whether {name} has a signal cannot be read")),
                 (_, Some(true)) => Finding::pass(subject, format!("{name} has a signal")),
-                (_, Some(false)) => Finding::graded(!some_work, subject, format!("{name} has no signal"))
-                    .saw_not(format!("/sys/class/net/{name}/carrier"), "0", "1")
-                    .mend(
-                        Action::AskFabric,
-                        "check cable, module and switch port",
-                        &[&format!("ethtool {name}"), &format!("ethtool -m {name}")],
+                (_, Some(false)) => without_signal(
+                    facts,
+                    interface,
+                    Finding::graded(!some_work, subject, format!("{name} has no signal")).saw_not(
+                        format!("/sys/class/net/{name}/carrier"),
+                        "0",
+                        "1",
                     ),
+                ),
             });
         }
     }
     findings
+}
+
+/// An interface without a signal: of a virtual one the interface that it gets its signal from is to blame.
+fn without_signal(facts: &Facts, interface: &NetInterface, finding: Finding) -> Finding {
+    let others = facts.host.net.interfaces.iter().flatten().filter(|other| other.name != interface.name);
+    let gives_signal = |other: &&NetInterface| {
+        interface.lower.contains(&other.name) || interface.linked_index.is_some_and(|index| other.index == Some(index))
+    };
+    let down: Vec<String> =
+        others.filter(gives_signal).filter(|other| other.is_up == Some(false)).map(|other| other.name.clone()).collect();
+    let name = &interface.name;
+    if down.is_empty() {
+        return finding.mend(
+            Action::AskFabric,
+            "check cable, module and switch port",
+            &[&format!("ethtool {name}"), &format!("ethtool -m {name}")],
+        );
+    }
+    let finding = down.iter().fold(finding, |finding, other| finding.saw_not(format!("/sys/class/net/{other}/flags"), "not up", "up"));
+    let commands: Vec<String> = down.iter().map(|other| format!("ip link set {other} up")).collect();
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    finding.mend(Action::Tune, format!("set up {}, which {name} gets its signal from", down.join(", ")), &commands)
 }
 
 fn connection_manager_node(facts: &Facts) -> Vec<Finding> {

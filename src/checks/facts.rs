@@ -83,6 +83,8 @@ pub struct Wanted {
     pub port_bits_per_second: Option<u64>,
     /// How often a link may have gone down in the kernel's log.
     pub link_downs: Option<u64>,
+    /// How long devices may take to answer reads.
+    pub slow_read_ms: Option<u64>,
 }
 
 /// An engine that must work here.
@@ -173,6 +175,19 @@ impl Facts {
         names.sort_unstable();
         names.dedup();
         names.into_iter().filter_map(|name| self.host.net.interface(name)).collect()
+    }
+}
+
+/// How this host's distribution installs packages; both ways where it is not known.
+#[must_use]
+pub fn packages<'a>(facts: &Facts, debian: &'a str, red_hat: &'a str) -> Vec<&'a str> {
+    let os = facts.host.system.os.as_ref();
+    let names = os.map(|os| format!("{} {}", os.id.as_deref().unwrap_or_default(), os.id_like.as_deref().unwrap_or_default()));
+    let is_like = |family: &[&str]| names.as_ref().is_some_and(|names| names.split_whitespace().any(|name| family.contains(&name)));
+    match (is_like(&["debian", "ubuntu"]), is_like(&["rhel", "fedora", "centos"])) {
+        (true, false) => vec![debian],
+        (false, true) => vec![red_hat],
+        _ => vec![debian, red_hat],
     }
 }
 

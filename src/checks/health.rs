@@ -5,11 +5,20 @@ use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::host::log::{AerSeverity, Event, LogEvent};
 use crate::host::rdma::{SysfsDevice, SysfsPort};
 
-/// A link that went down so often in the log has not been pulled by hand.
-const FLAPS: u64 = 3;
+/// Where the policy says nothing: a link may go down when it is plugged in and once more.
+const LINK_DOWNS: u64 = 2;
 
-/// Half of the time that a quick look may take.
-const SLOW_PART_US: u64 = 1_000_000;
+/// Where the policy says nothing: half of the time that a quick look may take.
+const SLOW_READ_MS: u64 = 1000;
+
+/// Parts of the facts whose files devices and their drivers answer; what else is slow tells of a busy host.
+const FROM_DEVICES: &[&str] = &["rdma", "counters", "pcie", "net"];
+
+/// `at most 2 times (the policy's link_downs)`, or that it is a default.
+fn bound(bound: String, threshold: &str, from_policy: bool) -> String {
+    let origin = if from_policy { "the policy's" } else { "the default of the policy's" };
+    format!("{bound}, {origin} {threshold}")
+}
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -101,7 +110,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "RD-1108",
-        title: "no part of the host was slow to read",
+        title: "what devices answer was read in good time",
         category: Category::Health,
         level: Level::Quick,
         why: "Files of sysfs come from the devices: one that takes a second to read has a driver or firmware that answers late.",
@@ -263,18 +272,22 @@ fn flaps(facts: &Facts) -> Vec<Finding> {
         Ok(found) => found,
         Err(skipped) => return skipped,
     };
-    let most = facts.wanted.link_downs.unwrap_or(FLAPS - 1);
+    let most = facts.wanted.link_downs.unwrap_or(LINK_DOWNS);
     let mut findings = Vec::new();
     for device in facts.rdma_devices() {
         for netdev in &device.netdevs {
             let downs = facts.host.log.link_downs(netdev);
             let subject = if device.ports.len() == 1 { format!("{}/1", device.name) } else { device.name.clone() };
             findings.push(if downs > most {
-                Finding::warn(subject, format!("the link of {netdev} went down {downs} times"))
-                    .saw_not(source, format!("{downs} times down"), format!("at most {most} times"))
+                Finding::warn(subject, format!("the link of {netdev} went down {}", super::counted(downs, "time")))
+                    .saw_not(
+                        source,
+                        format!("down {}", super::counted(downs, "time")),
+                        bound(format!("at most {}", super::counted(most, "time")), "link_downs", facts.wanted.link_downs.is_some()),
+                    )
                     .mend(Action::Replace, "exchange cable or module; look at the switch port", &[&format!("ethtool -m {netdev}")])
             } else {
-                Finding::pass(subject, format!("the link of {netdev} went down {downs} times"))
+                Finding::pass(subject, format!("the log tells that the link of {netdev} went down {}", super::counted(downs, "time")))
             });
         }
     }
@@ -460,21 +473,25 @@ fn hung_tasks(facts: &Facts) -> Vec<Finding> {
 }
 
 fn slow_parts(facts: &Facts) -> Vec<Finding> {
+    let most = facts.wanted.slow_read_ms.unwrap_or(SLOW_READ_MS);
     let slow: Vec<Finding> = facts
         .host
         .timings
         .iter()
-        // The log is long on busy hosts, and none of its lines comes from a device.
-        .filter(|timing| timing.part != "log" && timing.elapsed_us > SLOW_PART_US)
+        .filter(|timing| FROM_DEVICES.contains(&timing.part.as_str()) && timing.elapsed_us / 1000 > most)
         .filter(|timing| facts.unread().all(|(part, _)| part.name() != timing.part))
         .map(|timing| {
             let milliseconds = timing.elapsed_us / 1000;
             Finding::warn("host", format!("reading {} took {milliseconds} ms", timing.part))
-                .saw_not(&timing.part, format!("{milliseconds} ms"), format!("below {} ms", SLOW_PART_US / 1000))
+                .saw_not(&timing.part, format!("{milliseconds} ms"), within(facts, most))
                 .mend(Action::None, "look at the kernel's log for a device that answers late", &["dmesg | tail -50"])
         })
         .collect();
-    or_well(slow, "every part was read in good time")
+    or_well(slow, "what devices answer was read in good time")
+}
+
+fn within(facts: &Facts, most_ms: u64) -> String {
+    bound(format!("at most {most_ms} ms"), "slow_read_ms", facts.wanted.slow_read_ms.is_some())
 }
 
 fn killed(facts: &Facts) -> Vec<Finding> {
@@ -638,7 +655,8 @@ fn unread(facts: &Facts) -> Vec<Finding> {
     if problems.is_empty() {
         return vec![Finding::pass("host", "everything could be read")];
     }
-    let finding = Finding::skip("host", format!("{} paths could not be read or understood, so they are not judged", problems.len()));
+    let finding =
+        Finding::skip("host", format!("{} could not be read or understood, so not judged", super::counted(problems.len() as u64, "path")));
     vec![problems.into_iter().fold(finding, |finding, problem| finding.saw(&problem.path, problem.failure.to_string()))]
 }
 
@@ -646,6 +664,7 @@ fn gpus_answer(facts: &Facts) -> Vec<Finding> {
     let Some(gpus) = &facts.gpus else {
         return vec![Finding::skip("host", "the GPU driver was not asked")];
     };
+    let most = facts.wanted.slow_read_ms.unwrap_or(SLOW_READ_MS);
     gpus.iter()
         .map(|gpu| match (&gpu.error, gpu.answered_in_us) {
             (Some(error), _) => {
@@ -655,8 +674,8 @@ fn gpus_answer(facts: &Facts) -> Vec<Finding> {
                     &[&format!("nvidia-smi --gpu-reset -i {}", gpu.pci)],
                 )
             }
-            (None, Some(elapsed)) if elapsed > SLOW_PART_US => Finding::warn(&gpu.pci, format!("it took {} ms to answer", elapsed / 1000))
-                .saw_not("NVML", format!("{} ms", elapsed / 1000), format!("below {} ms", SLOW_PART_US / 1000))
+            (None, Some(elapsed)) if elapsed / 1000 > most => Finding::warn(&gpu.pci, format!("it took {} ms to answer", elapsed / 1000))
+                .saw_not("NVML", format!("{} ms", elapsed / 1000), within(facts, most))
                 .mend(Action::Reset, "look at the kernel's log for Xid lines", &["dmesg | grep NVRM"]),
             _ => Finding::pass(&gpu.pci, "it answers"),
         })

@@ -1,11 +1,18 @@
 //! 01: libraries and providers.
 
-use super::facts::{family_of, is_iwarp};
+use super::facts::{family_of, is_iwarp, packages};
 use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::host::rdma::SysfsDevice;
 use crate::verbs::LoadError;
 
-const INSTALL: &[&str] = &["apt-get install libibverbs1 ibverbs-providers", "dnf install libibverbs"];
+/// Library and providers; anew where the package is there and its files are not.
+fn install(facts: &Facts) -> Vec<&'static str> {
+    packages(
+        facts,
+        "apt-get install -y --reinstall libibverbs1 ibverbs-providers",
+        "dnf install -y libibverbs && dnf reinstall -y libibverbs",
+    )
+}
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -53,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
         why: "libibverbs learns from /etc/libibverbs.d which providers to load. Wheels and images that bring a library of their own often \
               lack these files.",
         confirm: "cat /etc/libibverbs.d/*.driver",
-        mend: "Reinstall the package that owns the provider, or add a file with the line `driver NAME`.",
+        mend: "Add a file with the line `driver NAME`. dpkg does not bring back a configuration file that was removed, unless it is told --force-confmiss.",
         sources: &["rdma-core, libibverbs/dynamic_driver.c, read_config_file"],
         depends_on: &["RD-0103"],
         run: provider_is_configured,
@@ -131,7 +138,7 @@ fn library_is_installed(facts: &Facts) -> Vec<Finding> {
             None => Finding::pass("host", "libibverbs is loaded"),
             Some(error @ LoadError::LibraryMissing { .. }) => Finding::fail("host", "libibverbs is not installed")
                 .saw("dlopen", error.to_string())
-                .mend(Action::Replace, "install it", INSTALL),
+                .mend(Action::Replace, "install it", &install(facts)),
             Some(error) => Finding::fail("host", "libibverbs cannot be loaded").saw("dlopen", error.to_string()).mend(
                 Action::Replace,
                 error.next_step(),
@@ -146,7 +153,7 @@ fn library_is_installed(facts: &Facts) -> Vec<Finding> {
         None => vec![
             Finding::fail("host", "libibverbs is in no directory that the dynamic linker searches")
                 .saw_not("/etc/ld.so.conf and the usual directories", "no libibverbs.so.1", "libibverbs.so.1")
-                .mend(Action::Replace, "install it", INSTALL),
+                .mend(Action::Replace, "install it", &install(facts)),
         ],
     }
 }
@@ -166,7 +173,11 @@ fn connection_library_is_installed(facts: &Facts) -> Vec<Finding> {
         .map(|device| {
             Finding::graded(wants, &device.name, "librdmacm is not installed, and iWARP queue pairs are connected by it")
                 .saw_not("directories of the dynamic linker", "no librdmacm.so.1", "librdmacm.so.1")
-                .mend(Action::Replace, "install it", &["apt-get install librdmacm1", "dnf install librdmacm"])
+                .mend(
+                    Action::Replace,
+                    "install it",
+                    &packages(facts, "apt-get install -y --reinstall librdmacm1", "dnf install -y librdmacm"),
+                )
         })
         .collect()
 }
@@ -189,11 +200,7 @@ fn provider_is_there(facts: &Facts) -> Vec<Finding> {
             Some(provider) => Finding::pass(&device.name, "its provider is installed").saw(&provider.path, family),
             None => Finding::fail(&device.name, format!("there is no provider for {family}"))
                 .saw_not("directories of libibverbs", "none for this family", format!("lib{family}-rdmavNN.so"))
-                .mend(
-                    Action::Replace,
-                    "install the provider, from the same source as libibverbs",
-                    &["apt-get install ibverbs-providers", "dnf install libibverbs"],
-                ),
+                .mend(Action::Replace, "install the provider, from the same source as libibverbs", &install(facts)),
         }
     };
     facts.rdma_devices().iter().map(judge).collect()
@@ -201,7 +208,7 @@ fn provider_is_there(facts: &Facts) -> Vec<Finding> {
 
 fn provider_is_configured(facts: &Facts) -> Vec<Finding> {
     let files = &facts.host.verbs_files;
-    if files.driver_files.is_none() {
+    if files.driver_files.is_none() && facts.inventory().is_none() {
         return vec![Finding::skip("host", "there is no /etc/libibverbs.d; libibverbs may have been built with another directory")];
     }
     let judge = |device: &SysfsDevice| {
@@ -214,12 +221,13 @@ fn provider_is_configured(facts: &Facts) -> Vec<Finding> {
         if files.providers_of(family).next().is_none() {
             return Finding::skip(&device.name, "it has no provider that could be configured");
         }
-        Finding::warn(&device.name, format!("no file of /etc/libibverbs.d names {family}"))
+        // libibverbs may have been built with another directory; where it was asked and does not list the device, it was not.
+        Finding::graded(facts.inventory().is_some(), &device.name, format!("no file of /etc/libibverbs.d names {family}"))
             .saw_not("/etc/libibverbs.d", "no such line", format!("driver {family}"))
             .mend(
-                Action::Replace,
-                "reinstall the package of the provider",
-                &["apt-get install --reinstall ibverbs-providers", "dnf reinstall libibverbs"],
+                Action::Tune,
+                "name the provider; the package's own file does not come back when it is installed anew",
+                &[&format!("mkdir -p /etc/libibverbs.d && echo 'driver {family}' > /etc/libibverbs.d/{family}.driver")],
             )
     };
     facts.rdma_devices().iter().map(judge).collect()
@@ -239,7 +247,7 @@ fn generations_agree(facts: &Facts) -> Vec<Finding> {
             return Finding::fail(&device.name, "libibverbs cannot load its provider").saw("IBV_SHOW_WARNINGS=1 ibv_devices", line).mend(
                 Action::Replace,
                 remedy,
-                &["apt-get install --reinstall libibverbs1 ibverbs-providers"],
+                &install(facts),
             );
         }
         let files = &facts.host.verbs_files;
@@ -258,7 +266,7 @@ fn generations_agree(facts: &Facts) -> Vec<Finding> {
         expected.dedup();
         Finding::warn(&device.name, "its provider is of another generation than all others")
             .saw_not(path, own.iter().map(|generation| format!("rdmav{generation}")).collect::<Vec<_>>().join(", "), expected.join(", "))
-            .mend(Action::Replace, remedy, &["apt-get install --reinstall libibverbs1 ibverbs-providers"])
+            .mend(Action::Replace, remedy, &install(facts))
     };
     facts.rdma_devices().iter().map(judge).collect()
 }

@@ -144,11 +144,10 @@ fn memlock(facts: &Facts, process: &ProcessFacts, subject: &str) -> Finding {
             return Finding::pass(subject, "as much memory may be locked as the policy requires").saw(source, shown(soft));
         }
         (Some(least), _) => {
-            Finding::fail(subject, format!("only {} may be locked", shown(soft))).saw_not(source, shown(soft), shown(least))
+            Finding::fail(subject, format!("only {} of memory may be locked", shown(soft))).saw_not(source, shown(soft), shown(least))
         }
         (None, _) if soft <= KERNELS_OWN_BYTES => {
-            Finding::fail(subject, format!("only {} may be locked, which nobody has raised from the kernel's own limit", shown(soft)))
-                .saw_not(source, shown(soft), "unlimited")
+            Finding::fail(subject, format!("only {} of memory may be locked", shown(soft))).saw_not(source, shown(soft), "unlimited")
         }
         (None, Some(total)) if soft < total => Finding::warn(subject, format!("{} of {} memory may be locked", shown(soft), shown(total)))
             .saw_not(source, shown(soft), "unlimited"),
@@ -169,11 +168,16 @@ fn own_memlock(facts: &Facts) -> Vec<Finding> {
     } else {
         finding.mend(
             Action::Tune,
-            "raise it where the session or service gets it, then start anew",
-            &[
-                "printf '* soft memlock unlimited\\n* hard memlock unlimited\\n' > /etc/security/limits.d/rdma.conf",
-                "docker run --ulimit memlock=-1 …",
-            ],
+            if facts.is_container() {
+                "start the container without the limit"
+            } else {
+                "lift it for logins, and log in anew; for a service set LimitMEMLOCK=infinity in its unit"
+            },
+            &[if facts.is_container() {
+                "docker run --ulimit memlock=-1 …"
+            } else {
+                "printf '* soft memlock unlimited\\n* hard memlock unlimited\\n' > /etc/security/limits.d/rdma.conf"
+            }],
         )
     }]
 }

@@ -206,6 +206,11 @@ pub fn find(wanted: &str) -> Result<&'static Check, UnknownCheck> {
     })
 }
 
+/// `1 attempt`, `2 attempts`.
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Runs checks and links what follows from what.
 pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Vec<Finding> {
     let mut findings = Vec::new();

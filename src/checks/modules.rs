@@ -561,14 +561,16 @@ fn namespaces_are_shared(facts: &Facts) -> Vec<Finding> {
         Some(true) => vec![Finding::pass("host", "all network namespaces see all RDMA devices").saw(path, "Y")],
         Some(false) => {
             let is_hidden = facts.rdma_devices().is_empty();
+            // Nodes are the same in all network namespaces: one without a device here is one of another namespace.
+            let is_elsewhere = facts.host.verbs_files.nodes.iter().flatten().any(|node| node.path.contains("uverbs"));
             let title = if is_hidden {
                 "RDMA devices are exclusive to network namespaces, and none is in this one"
             } else {
                 "RDMA devices are exclusive to network namespaces: containers see none that is not moved to them"
             };
-            vec![Finding::graded(is_hidden && facts.is_container(), "host", title).saw_not(path, "N", "Y").mend(
+            vec![Finding::graded(is_hidden && (is_elsewhere || facts.is_container()), "host", title).saw_not(path, "N", "Y").mend(
                 Action::Tune,
-                "share them, while no other network namespace exists, or have a CNI plugin move a device to each container",
+                "on the host, while no other network namespace exists, share them; or let a CNI plugin move a device to each container",
                 &["rdma system set netns shared", "echo 'options ib_core netns_mode=1' > /etc/modprobe.d/ib_core.conf"],
             )]
         }

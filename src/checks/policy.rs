@@ -87,8 +87,10 @@ pub struct Thresholds {
     pub memlock_bytes: Option<u64>,
     /// Least rate of every active port.
     pub port_bits_per_second: Option<u64>,
-    /// How often a link may have gone down in the kernel's log.
+    /// How often a link may have gone down in the kernel's log; 2 where nothing is said.
     pub link_downs: Option<u64>,
+    /// How long the files that come from devices, or a GPU's driver, may take to answer; 1000 where nothing is said.
+    pub slow_read_ms: Option<u64>,
 }
 
 /// Why a policy cannot be used.

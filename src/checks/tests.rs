@@ -353,8 +353,8 @@ fn nothing_at_all_is_judged_too() {
     let mut facts = healthy();
     let root = crate::host::Root::tree(std::collections::BTreeMap::new());
     facts.host = facts::host::collect(&root, None);
-    facts.modules = crate::host::modules::read_with(&root, &[]);
-    facts.devices = facts::collect(&facts.host.rdma, None);
+    facts.modules = crate::host::modules::read_with(&root, &[]).into();
+    facts.devices = facts::collect(&facts.host.rdma, None).into();
     let findings = run(&facts, registry());
     assert!(findings.iter().all(|finding| finding.status != Status::Error));
     let bad: Vec<&str> = findings.iter().filter(|finding| finding.status.is_bad()).map(|finding| finding.id.as_str()).collect();

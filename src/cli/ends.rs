@@ -148,6 +148,20 @@ pub fn run<R>(
     schema: &str,
     each: &mut dyn FnMut(Done, &mut Bench<R>),
 ) -> anyhow::Result<Bench<R>> {
+    let mut document = measured(session, arguments, own, schema, each)?;
+    if session.interrupted() {
+        document.stopped = Some("interrupted".to_owned());
+    }
+    Ok(document)
+}
+
+fn measured<R>(
+    session: &Session,
+    arguments: &Arguments,
+    own: &Own,
+    schema: &str,
+    each: &mut dyn FnMut(Done, &mut Bench<R>),
+) -> anyhow::Result<Bench<R>> {
     let mut document = Bench {
         schema: schema.to_owned(),
         connection: None,
@@ -247,9 +261,7 @@ pub fn run<R>(
         is_lost: false,
     };
     let is_complete = bench::measure(&mut pair, own.kind, &mut measurement, &mut |done| each(done, &mut document));
-    if !is_complete {
-        document.stopped = Some("interrupted".to_owned());
-    } else {
+    if is_complete {
         pair.close();
     }
     Ok(document)

@@ -50,7 +50,9 @@ impl Look<'_> {
         // Verbs of this machine say nothing about a host that is mounted elsewhere.
         let asks_devices = self.level >= Level::Standard && session.is_this_host();
         let mut worker = if asks_devices { Some(session.worker()?) } else { None };
-        progress.at("asking the verbs library");
+        if worker.is_some() {
+            progress.at("asking the verbs library");
+        }
         let inventory = worker.as_mut().map(|worker| Session::inventory(worker, None)).transpose()?;
         let devices = facts::collect(&host.rdma, inventory.as_ref());
         let verbs = inventory.map(|inventory| match inventory {

@@ -131,6 +131,7 @@ pub(super) fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy)
         memlock_bytes: policy.thresholds.memlock_bytes,
         port_bits_per_second: policy.thresholds.port_bits_per_second,
         link_downs: policy.thresholds.link_downs,
+        slow_read_ms: policy.thresholds.slow_read_ms,
     }
 }
 

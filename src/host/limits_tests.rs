@@ -18,7 +18,7 @@ Max nice priority         0                    0                    \n";
 
 fn status(effective: &str) -> String {
     format!(
-        "Name:\tpython\nUid:\t1000\t1000\t1000\t1000\nVmLck:\t      64 kB\nVmPin:\t    2048 kB\nCapInh:\t0000000000000000\nCapPrm:\t{effective}\nCapEff:\t{effective}\n\
+        "Name:\tpython\nUid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1001\t1000\t1000\nGroups:\t44 110 \nVmLck:\t      64 kB\nVmPin:\t    2048 kB\nCapInh:\t0000000000000000\nCapPrm:\t{effective}\nCapEff:\t{effective}\n\
          CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\nCpus_allowed_list:\t0-127\nMems_allowed_list:\t0-1\n"
     )
 }
@@ -80,6 +80,7 @@ fn this_process_and_another_are_read() {
     assert_eq!((memlock.soft, memlock.hard, memlock.unit.as_deref()), (LimitValue::Value(65536), LimitValue::Unlimited, Some("bytes")));
     assert_eq!(facts.own.limits.len(), 4);
     assert_eq!((facts.own.has_ipc_lock(), facts.own.effective_uid), (Some(false), Some(1000)));
+    assert_eq!(facts.own.groups, Some(vec![1001, 44, 110]));
     assert_eq!((facts.own.locked_bytes, facts.own.pinned_bytes), (Some(65536), Some(2 << 20)));
     // In the bounding set only: it gives nothing.
     assert!(Capabilities::has_ipc_lock(facts.own.capabilities.unwrap().bounding));
@@ -136,6 +137,20 @@ fn containers_show_themselves() {
     assert_eq!(found(&[("/run/.containerenv", "engine=\"podman\"")]), runtime("podman"));
     assert_eq!(found(&[("/proc/1/environ", "PATH=/bin\0container=lxc\0")]), runtime("lxc"));
     assert_eq!(found(&[("/proc/1/cgroup", "0::/kubepods/burstable/pod1/abc")]), runtime("kubernetes"));
+    // A machine whose disk was made from an image of Docker's.
+    let with_namespace = |init: &str| {
+        let mut nodes: Tree =
+            [("/.dockerenv", ""), ("/proc/self/mountinfo", "29 1 0:24 / / rw - ext4 /dev/vda rw"), ("/proc/1/mountinfo", init)]
+                .into_iter()
+                .map(|(path, text)| (PathBuf::from(path), Node::text(text)))
+                .collect();
+        nodes.insert("/proc/self/ns/pid".into(), Node::Link("pid:[4026531836]".into()));
+        read(&Root::tree(nodes), None).container.is_container
+    };
+    assert!(!with_namespace("29 1 0:24 / / rw - ext4 /dev/vda rw"));
+    assert!(!with_namespace("44 30 0:24 / / rw - ext4 /dev/vda rw"));
+    // A container that sees the host's processes has a root of its own.
+    assert!(with_namespace("21 1 0:20 / / rw - ext4 /dev/vda rw"));
     let overlay = "1 0 0:1 / / rw - overlay overlay rw,lowerdir=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/1";
     assert_eq!(found(&[("/proc/self/mountinfo", overlay)]), runtime("containerd"));
 }

@@ -132,6 +132,7 @@ fn drivers_say_what_they_refuse() {
         Event::RdmaDriverError { driver: "irdma".to_owned(), device: some("rocep24s0f0") }
     );
     assert_eq!(classify("erdma 0000:00:06.0 erdma_0: registered"), None);
+    assert_eq!(classify("mlx5_core: module verification failed: signature and/or required key missing - tainting kernel"), None);
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub struct SysfsDevice {
     pub is_virtual: bool,
     /// Network interface that a software device sits on, where it names one.
     pub parent_netdev: Option<String>,
+    /// PCI address of that interface, so where a software device's packets leave the host.
+    #[serde(default)]
+    pub parent_pci_address: Option<String>,
     /// Network interfaces that belong to it: its parent, those of its PCI function, those of its GIDs, or, where there are none of these, the one with
     /// the hardware address that its iWARP GID carries.
     pub netdevs: Vec<String>,
@@ -179,6 +182,9 @@ fn identity(reader: &mut Reader<'_>, name: &str) -> Identity {
 fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> SysfsDevice {
     let dir = Path::new(CLASS).join(name);
     let Identity { node_type, driver, pci, is_virtual, parent_netdev, family } = identity(reader, name);
+    let parent_device = parent_netdev.as_ref().map(|netdev| format!("/sys/class/net/{netdev}/device"));
+    let parent_pci_address =
+        parent_device.and_then(|device| reader.canonical(device)).as_deref().and_then(pci::function_in).map(|(_, address)| address);
     let ports = ports(reader, &dir.join("ports"));
     let mut netdevs: Vec<String> = parent_netdev.iter().cloned().chain(reader.names(dir.join("device/net"))).collect();
     netdevs.extend(ports.iter().flat_map(|port| &port.gids).filter_map(|gid| gid.netdev.clone()));
@@ -202,6 +208,7 @@ fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> S
         pci,
         is_virtual,
         parent_netdev,
+        parent_pci_address,
         netdevs,
         uverbs: uverbs.iter().find(|(device, _)| device == name).map(|(_, uverbs)| uverbs.clone()),
         ports,

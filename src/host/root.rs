@@ -24,19 +24,18 @@ pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
 const LINK_LIMIT: usize = 40;
 
 /// The path that was last begun to be read, and how many were before it.
-static BEING_READ: Mutex<(u64, PathBuf)> = Mutex::new((0, PathBuf::new()));
+static BEING_READ: Mutex<(u64, Option<PathBuf>)> = Mutex::new((0, None));
 
 /// The path that this process is reading or read last, and a number that grows with each: who watches tells so what reading hangs on.
 #[must_use]
-pub fn being_read() -> (u64, PathBuf) {
+pub fn being_read() -> (u64, Option<PathBuf>) {
     BEING_READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 fn begin(path: &Path) {
     let mut reading = BEING_READ.lock().unwrap_or_else(PoisonError::into_inner);
     reading.0 += 1;
-    reading.1.clear();
-    reading.1.push(path);
+    reading.1 = Some(path.to_owned());
 }
 
 /// Where a host's files are read.

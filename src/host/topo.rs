@@ -33,7 +33,7 @@ pub enum Affinity {
 pub struct Topology {
     /// The GPUs, in the order of their addresses.
     pub gpus: Vec<TopologyGpu>,
-    /// The RDMA devices that are PCI functions.
+    /// The RDMA devices that are PCI functions, and software devices whose interface is one.
     pub nics: Vec<TopologyNic>,
     /// Each GPU with each NIC.
     pub pairs: Vec<TopologyPair>,
@@ -113,9 +113,10 @@ pub fn derive(pcie: &PcieFacts, rdma: &RdmaFacts, surroundings: &Surroundings<'_
         .iter()
         .flatten()
         .filter_map(|device| {
-            let function = device.pci.as_ref()?;
-            let path = pcie.path(&function.address)?;
-            Some(TopologyNic { name: device.name.clone(), address: function.address.clone(), numa_node: function.numa_node, path })
+            // A software device is where the interface is that it sends by.
+            let address = device.pci.as_ref().map(|pci| &pci.address).or(device.parent_pci_address.as_ref())?;
+            let numa_node = pcie.function(address)?.function.numa_node;
+            Some(TopologyNic { name: device.name.clone(), address: address.clone(), numa_node, path: pcie.path(address)? })
         })
         .collect();
     let mut pairs = Vec::new();

@@ -10,8 +10,12 @@ impl Table for Topo {
         let topology = &self.topology;
         let mut out = String::new();
         if topology.gpus.is_empty() || topology.nics.is_empty() {
-            let what = if topology.gpus.is_empty() { "GPU" } else { "RDMA device on PCI" };
-            out += &style.entry("problem", &format!("this host has no {what}, so there are no distances to show"));
+            let what = match (topology.gpus.is_empty(), topology.nics.is_empty()) {
+                (true, true) => "neither a GPU nor an RDMA device on PCI",
+                (true, false) => "no GPU",
+                _ => "no RDMA device on PCI",
+            };
+            out += &format!("This host has {what}, so there are no distances to show.\n");
         } else {
             out += &plane(topology, style);
         }
@@ -21,7 +25,8 @@ impl Table for Topo {
                 if gpu.nics.is_empty() { "no NIC".to_owned() } else { format!("best NICs {}", best(topology, &gpu.address, &gpu.nics)) };
             out += &format!("  GPU {}  {node}, {nics}\n", gpu.address);
         }
-        for nic in topology.nics.iter().filter(|_| style.verbose) {
+        // With GPUs the plane has the NICs already.
+        for nic in topology.nics.iter().filter(|_| style.verbose || topology.gpus.is_empty()) {
             let node = nic.numa_node.map_or("NUMA node not given".to_owned(), |node| format!("NUMA node {node}"));
             let above = if nic.path.bridges.is_empty() {
                 "directly on a root bus".to_owned()

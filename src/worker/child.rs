@@ -47,7 +47,7 @@ pub fn serve() -> anyhow::Result<()> {
                 reply.send(&Reply::Listed(inventory))?;
             }
             Request::Query { provider, device } => match state.query(&provider, &device) {
-                Ok(device) => reply.send(&Reply::Queried(device))?,
+                Ok(device) => reply.send(&Reply::Queried(Box::new(device)))?,
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
             Request::Attempts { provider, device, requests } => match state.device(&provider, &device) {

@@ -155,7 +155,7 @@ impl Worker {
     fn query(&mut self, device: &str) -> Result<VerbsDevice, Failure> {
         self.send(&Request::Query { provider: self.options.provider.clone(), device: device.to_owned() })?;
         match self.receive(false)? {
-            Reply::Queried(device) => Ok(device),
+            Reply::Queried(device) => Ok(*device),
             Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
             _ => Err(unexpected()),
         }
@@ -175,7 +175,7 @@ impl Worker {
             match self.receive(false) {
                 Ok(Reply::Part(facts)) => return Ok(facts),
                 Ok(Reply::Slow(path)) => {
-                    slow = Some(path);
+                    slow = path;
                     if started.elapsed() >= self.options.deadline {
                         self.stop();
                         answer = Err(Failure::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in: None });

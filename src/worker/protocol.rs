@@ -69,10 +69,10 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Part(PartFacts),
     /// A path that takes long to read, in case that it never ends.
-    Slow(PathBuf),
+    Slow(Option<PathBuf>),
     /// Without what only an open device tells.
     Listed(Inventory),
-    Queried(VerbsDevice),
+    Queried(Box<VerbsDevice>),
     /// One for each request of `Attempts`, in their order.
     Attempt(Outcome),
     /// Now and then while counting, so that a long count is not taken for a hang.

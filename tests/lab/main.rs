@@ -6,6 +6,8 @@ mod engines;
 mod guest;
 mod models;
 mod modules;
+mod pcie;
+mod probe;
 mod qp_matrix;
 mod transfer;
 
@@ -30,6 +32,19 @@ const GROUPS: &[Group] = &[
     // An MTU from which all of a port's follow that a model states.
     Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
+    Group { name: "probe", options: &["--devices", "rxe", "--memory", "2048"], tests: probe::RXE },
+    Group { name: "probe_siw", options: &["--devices", "siw"], tests: probe::SIW },
+    Group { name: "pcie", options: &["--devices", "none", "--qemu-args", pcie::TREE], tests: pcie::TREES },
+    Group {
+        name: "iommu",
+        options: &["--devices", "none", "--qemu-args", pcie::IOMMU, "--append", "intel_iommu=on"],
+        tests: pcie::TRANSLATED,
+    },
+    Group {
+        name: "iommu_pt",
+        options: &["--devices", "none", "--qemu-args", pcie::IOMMU, "--append", "intel_iommu=on iommu=pt"],
+        tests: pcie::PASSED,
+    },
     Group { name: "transfer", options: &["--devices", "rxe,siw", "--memory", "2048"], tests: transfer::TRANSFERS },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];

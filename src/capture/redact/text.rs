@@ -158,7 +158,7 @@ impl Redactor {
     fn four(&self, rest: &str) -> Option<(usize, String)> {
         let longest = run(rest, |byte| byte.is_ascii_digit() || byte == b'.');
         let text = rest[..longest].trim_end_matches('.');
-        let after = rest[text.len()..].as_bytes();
+        let after = &rest.as_bytes()[text.len()..];
         // `1.2.3.4.el9` is a version.
         let goes_on = after.first().is_some_and(|byte| is_word(*byte))
             || after.first() == Some(&b'.') && after.get(1).is_some_and(|byte| is_word(*byte));

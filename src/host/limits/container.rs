@@ -55,14 +55,22 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ContainerFacts {
         signs.push(Sign { source: source.to_owned(), value: shorten(value), runtime: runtime.map(str::to_owned) });
     };
     let quiet = |path: &str| reader.root.text(path).ok().flatten();
-    if reader.root.exists("/var/run/secrets/kubernetes.io/serviceaccount") {
+    let in_first_process_namespace = namespace(reader, Path::new("/proc/self"), "pid").map(|name| name == "pid:[4026531836]");
+    let mounts = quiet("/proc/self/mountinfo").unwrap_or_default();
+    // Machines whose disk was made from a container's image keep its files. Where the root is the one that process 1 of the machine has,
+    // they say nothing.
+    let is_machines_root = in_first_process_namespace == Some(true)
+        && mount(&mounts, "/")
+            .is_some_and(|own| mount(&quiet("/proc/1/mountinfo").unwrap_or_default(), "/").is_some_and(|init| place(own) == place(init)));
+    let left_behind = |path: &str| is_machines_root || !reader.root.exists(path);
+    if !left_behind("/var/run/secrets/kubernetes.io/serviceaccount") {
         add("/var/run/secrets/kubernetes.io/serviceaccount", "present", Some("kubernetes"));
     }
     // Made by Docker, and by Podman; the second has lines such as `engine="podman-4.3.1"`.
-    if reader.root.exists("/.dockerenv") {
+    if !left_behind("/.dockerenv") {
         add("/.dockerenv", "present", Some("docker"));
     }
-    if reader.root.exists("/run/.containerenv") {
+    if !left_behind("/run/.containerenv") {
         add("/run/.containerenv", "present", Some("podman"));
     }
     // Written by systemd from the variable below (systemd.io/CONTAINER_INTERFACE).
@@ -73,7 +81,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ContainerFacts {
     if let Some(name) = environment.split('\0').find_map(|variable| variable.strip_prefix("container=")).filter(|name| !name.is_empty()) {
         add("/proc/1/environ", &format!("container={name}"), (name != "oci").then_some(name));
     }
-    let in_first_process_namespace = namespace(reader, Path::new("/proc/self"), "pid").map(|name| name == "pid:[4026531836]");
     // Process 1 of a host is in no container's group, while a program in a container of the host can be: both files count only in a
     // process namespace of one's own or where it is not known.
     if in_first_process_namespace != Some(true) {
@@ -86,20 +93,28 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ContainerFacts {
             }
         }
     }
-    let mounts = quiet("/proc/self/mountinfo").unwrap_or_default();
-    let mounted = |place: &str| mounts.lines().find(|line| line.split(' ').nth(4) == Some(place));
-    if let Some(line) = mounted("/").filter(|line| line.contains(" - overlay ")) {
+    if let Some(line) = mount(&mounts, "/").filter(|line| line.contains(" - overlay ")) {
         let runtime = RUNTIMES.iter().find(|(part, _)| line.contains(part)).map(|(_, name)| *name);
         if runtime.is_some() {
             add("/proc/self/mountinfo", "the root is an overlay of a container runtime", runtime);
         }
     }
-    let dev_shm_bytes =
-        mounted("/dev/shm").and_then(|line| line.rsplit(' ').next()?.split(',').find_map(|option| size(option.strip_prefix("size=")?)));
+    let dev_shm_bytes = mount(&mounts, "/dev/shm")
+        .and_then(|line| line.rsplit(' ').next()?.split(',').find_map(|option| size(option.strip_prefix("size=")?)));
     let own = namespace(reader, Path::new("/proc/self"), "net");
     let shares_network_with_init = own.zip(namespace(reader, Path::new("/proc/1"), "net")).map(|(own, init)| own == init);
     let runtime = signs.iter().find_map(|sign| sign.runtime.clone());
     ContainerFacts { is_container: !signs.is_empty(), runtime, signs, in_first_process_namespace, shares_network_with_init, dev_shm_bytes }
+}
+
+/// The line of mountinfo (proc_pid_mountinfo(5)) of what is mounted at a place.
+fn mount<'a>(mounts: &'a str, place: &str) -> Option<&'a str> {
+    mounts.lines().find(|line| line.split(' ').nth(4) == Some(place))
+}
+
+/// Which file system it is and which directory of that, the same in every mount namespace.
+fn place(line: &str) -> Vec<&str> {
+    line.split(' ').skip(2).take(2).collect()
 }
 
 /// A size as tmpfs shows it: `65536k`.

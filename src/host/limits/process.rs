@@ -79,6 +79,9 @@ pub struct ProcessFacts {
     pub name: Option<String>,
     /// Effective user.
     pub effective_uid: Option<u32>,
+    /// Effective group and the further ones; absent where the process does not tell.
+    #[serde(default)]
+    pub groups: Option<Vec<u32>>,
     /// Its limits.
     pub limits: Vec<ResourceLimit>,
     /// Its capabilities.
@@ -162,6 +165,9 @@ fn read_status(reader: &mut Reader<'_>, path: &Path, text: &str, facts: &mut Pro
     facts.name = field("Name").map(str::to_owned);
     // Real, effective, saved, file system.
     facts.effective_uid = field("Uid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
+    let effective_gid = field("Gid").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
+    let further = field("Groups").unwrap_or_default().split_whitespace().filter_map(|group| group.parse().ok());
+    facts.groups = effective_gid.map(|group| std::iter::once(group).chain(further).collect());
     facts.no_new_privileges = field("NoNewPrivs").map(|value| value == "1");
     facts.seccomp = field("Seccomp").and_then(|mode| mode.parse().ok());
     facts.locked_bytes = kibibytes("VmLck");

@@ -14,6 +14,9 @@ use crate::host::reader::{Reader, shorten};
 const UNIT_DIRS: [&str; 5] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
+/// Of these, where packages of the distribution put theirs.
+const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+
 /// Services that start engines, so that their limits are told even where no file sets any.
 const STARTERS: [&str; 9] = ["containerd", "crio", "docker", "k3s", "kubelet", "podman", "rke2-server", "rke2-agent", "slurmd"];
 
@@ -98,7 +101,7 @@ pub(super) fn read(reader: &mut Reader<'_>, asked: Option<&str>) -> ServiceFacts
     let units = Units { dirs: UNIT_DIRS.into_iter().filter_map(|dir| Some((dir, listed.get(dir)?))).collect() };
     let defaults = defaults(reader);
     let mut told = Vec::new();
-    for name in units.services() {
+    for name in units.services(asked) {
         let Some(unit) = units.read(reader, &name) else { continue };
         let is_starter = name.strip_suffix(".service").is_some_and(|stem| STARTERS.contains(&stem));
         if is_starter || asked == Some(name.as_str()) || unit.limit("LimitMEMLOCK").is_some() {
@@ -114,13 +117,14 @@ struct Units<'a> {
 }
 
 impl Units<'_> {
-    fn services(&self) -> Vec<String> {
-        let names = self.dirs.iter().flat_map(|(_, names)| names.iter());
-        let mut services: Vec<String> = names
-            .map(|name| name.strip_suffix(".d").unwrap_or(name))
-            .filter(|name| name.ends_with(".service"))
-            .map(str::to_owned)
-            .collect();
+    fn services(&self, asked: Option<&str>) -> Vec<String> {
+        let is_starter = |name: &str| name.strip_suffix(".service").is_some_and(|stem| STARTERS.contains(&stem));
+        let mut services = Vec::new();
+        for (dir, names) in &self.dirs {
+            let names = names.iter().map(|name| name.strip_suffix(".d").unwrap_or(name)).filter(|name| name.ends_with(".service"));
+            // The distribution's own hundreds of services start no engines.
+            services.extend(names.filter(|name| !PACKAGED.contains(dir) || is_starter(name) || asked == Some(*name)).map(str::to_owned));
+        }
         services.sort();
         services.dedup();
         services

@@ -356,6 +356,10 @@ fn link(message: &str) -> Option<Event> {
 /// Any line of an RDMA driver that speaks of failure.
 fn generic(message: &str) -> Option<Event> {
     let driver = message.split([' ', ':']).next().filter(|driver| RDMA_DRIVERS.contains(driver))?;
+    // kernel/module/main.c, `load_module`, says this of every module from elsewhere, and loads it all the same.
+    if message.contains("module verification failed") {
+        return None;
+    }
     let lower = message.to_ascii_lowercase();
     let is_bad = ["fail", "error", "timeout", "timed out", "exceed", "invalid", "not support", "unable", "fatal"]
         .iter()

@@ -3,6 +3,7 @@
 //! None of the three is always there. A kernel without loadable modules has no /proc/modules; a module that is built in has a
 //! directory in /sys/module only if it has parameters, a version or a driver; kallsyms can be compiled out.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 
@@ -10,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{known, normal};
-use crate::host::Source;
 use crate::host::reader::Reader;
+use crate::host::{ReadError, Root, Source};
 
 /// Function of an ib_core that takes peer-memory clients: MLNX_OFED's and DOCA's do, the kernel's own does not.
 const PEER_MEMORY: &str = "ib_register_peer_memory_client";
@@ -51,10 +52,18 @@ pub(super) enum Running {
 }
 
 /// What was read once, for all modules.
-pub(super) struct Kernel {
-    /// Modules of /proc/modules.
-    listed: BTreeSet<String>,
-    symbols: Result<Symbols, String>,
+pub(super) struct Kernel<'a> {
+    root: &'a Root,
+    /// Modules of /proc/modules; absent where there is no such file.
+    listed: Option<BTreeSet<String>>,
+    /// Read when nothing else tells: the kernel takes a tenth of a second to write its list of symbols.
+    symbols: OnceCell<Result<Symbols, Unread>>,
+}
+
+/// Why there are no symbols.
+struct Unread {
+    why: String,
+    problem: Option<ReadError>,
 }
 
 /// What kallsyms says of the symbols and modules that matter here.
@@ -66,35 +75,47 @@ struct Symbols {
     modules: BTreeSet<String>,
 }
 
-impl Kernel {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let listed = reader.text("/proc/modules").unwrap_or_default();
-        let listed = listed.lines().filter_map(|line| line.split_whitespace().next()).map(normal).collect();
-        Self { listed, symbols: symbols(reader) }
+impl<'a> Kernel<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        let text = reader.text("/proc/modules");
+        let listed = text.map(|text| text.lines().filter_map(|line| line.split_whitespace().next()).map(normal).collect());
+        Self { root: reader.root, listed, symbols: OnceCell::new() }
     }
 
-    /// How the running kernel has a module, and what shows it. `None` where nothing does.
-    pub(super) fn running(&self, reader: &Reader<'_>, module: &str) -> Option<(Running, String)> {
+    fn symbols(&self) -> Result<&Symbols, &Unread> {
+        self.symbols.get_or_init(|| symbols(self.root)).as_ref()
+    }
+
+    /// The file that could not be read, where it was needed.
+    pub(super) fn problem(&self) -> Option<ReadError> {
+        self.symbols.get()?.as_ref().err()?.problem.clone()
+    }
+
+    /// How the running kernel has a module, and what shows it. `None` where nothing does. `built_in` is what modules.builtin says.
+    pub(super) fn running(&self, module: &str, built_in: Option<bool>) -> Option<(Running, String)> {
         let dir = format!("/sys/module/{module}");
         // Written for loadable modules only (kernel/module/sysfs.c).
         for attribute in ["initstate", "coresize"] {
             let path = format!("{dir}/{attribute}");
-            if reader.root.exists(&path) {
+            if self.root.exists(&path) {
                 return Some((Running::Loaded, path));
             }
         }
-        if self.listed.contains(module) {
+        if self.listed.as_ref().is_some_and(|listed| listed.contains(module)) {
             return Some((Running::Loaded, "/proc/modules".to_owned()));
         }
-        let symbols = self.symbols.as_ref().ok();
-        if symbols.is_some_and(|symbols| symbols.modules.contains(module)) {
+        // Where /proc/modules is, it lists them all.
+        if self.listed.is_none() && self.symbols().is_ok_and(|symbols| symbols.modules.contains(module)) {
             return Some((Running::Loaded, format!("/proc/kallsyms: [{module}]")));
         }
-        if reader.root.exists(&dir) {
+        if self.root.exists(&dir) {
             return Some((Running::BuiltIn, dir));
         }
+        if built_in.is_some() {
+            return None;
+        }
         let symbol = known::find(module).map(|known| known.symbol).filter(|symbol| !symbol.is_empty())?;
-        let owners = symbols?.owners.get(symbol)?;
+        let owners = self.symbols().ok()?.owners.get(symbol)?;
         owners.contains(&None).then(|| (Running::BuiltIn, format!("/proc/kallsyms: {symbol}")))
     }
 
@@ -103,15 +124,15 @@ impl Kernel {
         match known::find(module) {
             // Never part of a kernel's own sources.
             Some(known) if known.symbol.is_empty() => true,
-            Some(known) => self.symbols.as_ref().is_ok_and(|symbols| !symbols.owners.contains_key(known.symbol)),
+            Some(known) => self.symbols().is_ok_and(|symbols| !symbols.owners.contains_key(known.symbol)),
             None => false,
         }
     }
 
     /// Whether ib_core takes peer-memory clients.
     pub(super) fn peer_memory(&self, ib_core_runs: bool) -> SymbolPresence {
-        match &self.symbols {
-            Err(why) => SymbolPresence::Unreadable { why: why.clone() },
+        match self.symbols() {
+            Err(unread) => SymbolPresence::Unreadable { why: unread.why.clone() },
             Ok(symbols) => match symbols.owners.get(PEER_MEMORY).and_then(|owners| owners.first()) {
                 Some(module) => SymbolPresence::Present { module: module.clone() },
                 // The symbol is ib_core's; of a module that is not loaded, kallsyms says nothing.
@@ -123,17 +144,14 @@ impl Kernel {
 }
 
 /// Reads kallsyms line by line: it is long, and little of it is wanted.
-fn symbols(reader: &mut Reader<'_>) -> Result<Symbols, String> {
+fn symbols(root: &Root) -> Result<Symbols, Unread> {
     const PATH: &str = "/proc/kallsyms";
-    let source = match reader.root.open(PATH) {
+    let source = match root.open(PATH) {
         Ok(Some(source)) => source,
-        Ok(None) => return Err(format!("{PATH} is absent")),
-        Err(error) => {
-            reader.problems.push(error.clone());
-            return Err(error.to_string());
-        }
+        Ok(None) => return Err(Unread { why: format!("{PATH} is absent"), problem: None }),
+        Err(error) => return Err(Unread { why: error.to_string(), problem: Some(error) }),
     };
-    scan(source).map_err(|why| format!("{PATH}: {why}"))
+    scan(source).map_err(|why| Unread { why: format!("{PATH}: {why}"), problem: None })
 }
 
 fn scan(source: Source) -> Result<Symbols, String> {

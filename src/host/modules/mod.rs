@@ -125,8 +125,16 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
     }
     let nvidia = nvidia::read(&mut reader);
     let has_loaded = modules.iter().any(|module| module.state == ModuleState::Loaded);
+    let is_running = |name: &str| host.kernel.running(name, host.disk.is_built_in(name)).is_some();
+    let is_of_use = nvidia.is_some() || is_running("nvidia_peermem") || is_running("nv_peer_mem") || may_have_nvidia_gpu(root);
+    let peer_memory_api = if is_of_use {
+        host.kernel.peer_memory(is_running("ib_core"))
+    } else {
+        SymbolPresence::Unreadable { why: "not looked for: there is no NVIDIA GPU".to_owned() }
+    };
+    reader.problems.extend(host.kernel.problem());
     ModulesFacts {
-        peer_memory_api: host.kernel.peer_memory(host.kernel.running(&reader, "ib_core").is_some()),
+        peer_memory_api,
         loading_disabled_by: host.configuration.loading_disabled_by.or_else(|| if has_loaded { None } else { without_modules(root) }),
         directory: host.disk.directory,
         kernel_release,
@@ -134,6 +142,12 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
         nvidia,
         problems: reader.problems,
     }
+}
+
+/// Whether there is a PCI function of NVIDIA's, or no telling.
+fn may_have_nvidia_gpu(root: &Root) -> bool {
+    let functions = pci::functions(&mut Reader::new(root));
+    functions.is_empty() || functions.iter().any(|function| function.vendor_id == Some(0x10de))
 }
 
 /// What shows that the kernel was built without loadable modules (CONFIG_MODULES): it then has neither of two files that it always has.
@@ -188,13 +202,13 @@ fn drivers(reader: &mut Reader<'_>, asked: &[String]) -> Vec<String> {
 struct Host<'a> {
     kernel_release: Option<&'a str>,
     disk: Disk,
-    kernel: Kernel,
+    kernel: Kernel<'a>,
     configuration: Configuration,
 }
 
 impl Host<'_> {
     fn module(&self, reader: &mut Reader<'_>, name: &str) -> Module {
-        let (state, source) = self.state(reader, name);
+        let (state, source) = self.state(name);
         let mut notes = Vec::new();
         let in_kernel = matches!(state, ModuleState::Loaded | ModuleState::BuiltIn);
         let loaded_version = if in_kernel { self.loaded_version(reader, name) } else { None };
@@ -237,11 +251,11 @@ impl Host<'_> {
     }
 
     /// The state and what shows it.
-    fn state(&self, reader: &Reader<'_>, name: &str) -> (ModuleState, Option<String>) {
-        if let Some((running, source)) = self.kernel.running(reader, name) {
+    fn state(&self, name: &str) -> (ModuleState, Option<String>) {
+        let built_in = self.disk.is_built_in(name);
+        if let Some((running, source)) = self.kernel.running(name, built_in) {
             return (if running == Running::Loaded { ModuleState::Loaded } else { ModuleState::BuiltIn }, Some(source));
         }
-        let built_in = self.disk.is_built_in(name);
         let directory = self.disk.directory.as_deref().unwrap_or_default();
         if built_in == Some(true) {
             return (ModuleState::BuiltIn, Some(format!("{directory}/modules.builtin")));

@@ -64,7 +64,11 @@ fn each_state_is_told_with_its_source() {
     let state = |name| (module(&facts, name).state, module(&facts, name).source.clone());
     assert_eq!(state("ib_core"), (ModuleState::Loaded, Some("/sys/module/ib_core/initstate".to_owned())));
     assert_eq!(state("ib_uverbs"), (ModuleState::Loaded, Some("/proc/modules".to_owned())));
-    assert_eq!(state("rdma_rxe"), (ModuleState::Loaded, Some("/proc/kallsyms: [rdma_rxe]".to_owned())));
+    let mut unlisted = distribution();
+    unlisted.remove(std::path::Path::new("/proc/modules"));
+    let unlisted = with(unlisted, &["rxe"]);
+    let rxe = module(&unlisted, "rdma_rxe");
+    assert_eq!((rxe.state, rxe.source.as_deref()), (ModuleState::Loaded, Some("/proc/kallsyms: [rdma_rxe]")));
     assert_eq!(state("iw_cm"), (ModuleState::BuiltIn, Some(format!("{DIRECTORY}/modules.builtin"))));
     assert_eq!(state("rdma_ucm"), (ModuleState::OnDisk, Some(format!("{DIRECTORY}/modules.dep"))));
     for absent in ["rdma_cm", "siw", "mlx5_ib", "nvidia", "gdrdrv"] {
@@ -207,7 +211,7 @@ fn one_unreadable_file_does_not_hide_the_rest() {
     nodes.insert("/sys/module/erdma/initstate".into(), Node::text("coming\n"));
     let facts = with(nodes, &["erdma"]);
     let paths: Vec<_> = facts.problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["/proc/kallsyms", "/sys/module/ib_core/parameters/netns_mode"]);
+    assert_eq!(paths, ["/sys/module/ib_core/parameters/netns_mode", "/proc/kallsyms"]);
     assert!(facts.problems.iter().all(|problem| problem.failure == ReadFailure::PermissionDenied));
     let erdma = module(&facts, "erdma");
     assert_eq!((erdma.state, &erdma.disk_version, erdma.version_differs), (ModuleState::Loaded, &None, None));

@@ -5,6 +5,7 @@
 //! their interface.
 
 pub mod address;
+pub mod configured;
 mod kernel;
 pub mod route;
 
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::address::Address;
+use self::configured::ConfiguredAddress;
 use self::route::{Neighbour, Route};
 use super::pci;
 use super::reader::{Reader, number};
@@ -28,6 +30,9 @@ pub struct NetFacts {
     pub interfaces: Option<Vec<NetInterface>>,
     /// Their addresses.
     pub addresses: Vec<Address>,
+    /// Addresses that files give to interfaces.
+    #[serde(default)]
+    pub configured_addresses: Vec<ConfiguredAddress>,
     /// Routes but those to the host itself: by netlink of all tables, from files of IPv4's main table and all of IPv6's.
     pub routes: Vec<Route>,
     /// Neighbours; from files those of IPv4 alone.
@@ -53,6 +58,9 @@ pub struct NetInterface {
     pub name: String,
     /// Its number.
     pub index: Option<u32>,
+    /// Number of the interface that it gets its signal from: the other end of a veth pair, the carrier of a VLAN. Its own where there is none.
+    #[serde(default)]
+    pub linked_index: Option<u32>,
     /// What it is: `bond`, `vlan`, `bridge` and others; absent for plain ones.
     pub kind: Option<String>,
     /// Kind of link: 1 Ethernet, 32 InfiniBand, 772 loopback (include/uapi/linux/if_arp.h).
@@ -130,11 +138,12 @@ pub fn read(root: &Root) -> NetFacts {
         let names = names.iter().filter(|name| *name != "bonding_masters");
         names.map(|name| interface(&mut reader, name)).collect::<Vec<_>>()
     });
+    let configured_addresses = configured::read(&mut reader);
     let numbered = interfaces.iter().flatten().filter_map(|interface| Some((interface.index?, interface.name.clone()))).collect();
     let answer = root.is_host().then(|| kernel::ask(&numbered).ok()).flatten();
     let kernel::Answer { addresses, routes, neighbours } = answer.unwrap_or_else(|| from_files(&mut reader, directory(root)));
     let quality_of_service = quality_of_service(&mut reader, interfaces.as_deref().unwrap_or_default());
-    NetFacts { interfaces, addresses, routes, neighbours, quality_of_service, problems: reader.problems }
+    NetFacts { interfaces, addresses, configured_addresses, routes, neighbours, quality_of_service, problems: reader.problems }
 }
 
 fn from_files(reader: &mut Reader<'_>, proc: &Path) -> kernel::Answer {
@@ -154,6 +163,7 @@ fn interface(reader: &mut Reader<'_>, name: &str) -> NetInterface {
     let mut small =
         |attribute: &str| reader.parsed(dir.join(attribute), "a number", |text| number(text).and_then(|value| u32::try_from(value).ok()));
     let (index, link_type, mtu_bytes, flags) = (small("ifindex"), small("type"), small("mtu"), small("flags"));
+    let linked_index = small("iflink");
     let carrier_changes = small("carrier_changes").map(u64::from);
     let enabled = small("device/sriov_numvfs");
     let possible = small("device/sriov_totalvfs");
@@ -165,6 +175,7 @@ fn interface(reader: &mut Reader<'_>, name: &str) -> NetInterface {
     NetInterface {
         name: name.to_owned(),
         index,
+        linked_index,
         kind: uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")).map(str::to_owned),
         link_type,
         mtu_bytes,
