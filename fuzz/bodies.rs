@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rdmadoctor::bench::peer::{Decoder, Limits, Request, ServerHandshake, Step};
 use rdmadoctor::capture;
 use rdmadoctor::catalog::{Catalog, DeviceModel, Engine, HostModel};
 use rdmadoctor::facts::Devices;
@@ -68,6 +69,26 @@ pub fn profile_file(text: &str) {
     }
 }
 
+/// Whatever a stranger sends to a peer's server: frames or an error, and never a session without the token.
+pub fn peer_frames(bytes: &[u8]) {
+    let Ok((mut handshake, _)) = ServerHandshake::begin("a token that nobody knows") else { return };
+    let mut decoder = Decoder::default();
+    for chunk in bytes.chunks(7) {
+        decoder.push(chunk);
+        loop {
+            match decoder.next(1024) {
+                Ok(Some(frame)) => match handshake.step(&frame) {
+                    Ok(Step::Wait) => {}
+                    Ok(Step::Done(..)) => panic!("a session without the token"),
+                    Err(_) => return,
+                },
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
 /// A capture: whatever the bytes, an answer; and what is accepted can be written and read again.
 pub fn capture_file(bytes: &[u8]) {
     // Both as it is and as what a file would hold, or hardly any input would get beyond the compression.
@@ -78,6 +99,14 @@ pub fn capture_file(bytes: &[u8]) {
         if let Ok(redactor) = capture::Redactor::new(&["fuzz-host.example.com".to_owned()]) {
             assert!(capture.redacted(redactor).is_ok());
         }
+    }
+}
+
+/// Whatever a client that knows the token asks: understood or not; and what is understood is within the bounds or refused.
+pub fn peer_request(bytes: &[u8]) {
+    if let Ok(Request::Tell(command)) = serde_json::from_slice(bytes) {
+        let _ = Limits::default().refusal(&command);
+        let _ = command.step();
     }
 }
 

@@ -27,6 +27,8 @@
 //! Without the default features there is [`profile`] alone: the types of a transfer profile, for engines that read one.
 
 #[cfg(feature = "doctor")]
+pub mod bench;
+#[cfg(feature = "doctor")]
 pub mod capture;
 #[cfg(feature = "doctor")]
 pub mod catalog;
@@ -51,6 +53,8 @@ pub mod report;
 pub mod request;
 #[cfg(feature = "doctor")]
 pub mod sim;
+#[cfg(feature = "doctor")]
+pub mod transfer;
 #[cfg(feature = "doctor")]
 pub mod verbs;
 #[cfg(feature = "doctor")]

@@ -98,6 +98,18 @@ proptest! {
     fn faults(text in "(errno|crash|hang|port_down|exhaust|corrupt_payload|[a-z_]{1,9})[:=@,+0-9a-zA-Z_]{0,30}") { bodies::fault(&text); }
 
     #[test]
+    fn strangers_of_a_peer(bytes in prop::collection::vec(any::<u8>(), 0..300)) { bodies::peer_frames(&bytes); }
+
+    #[test]
+    fn strangers_that_frame_well(frames in prop::collection::vec("(\\{\"protocol\":\"rdmadoctor-peer\",\"version\":[0-9],\"tool\":\".{0,9}\",\"nonce\":\"[0-9a-f]{0,9}\"\\}|.{0,40})", 0..5)) {
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| [&(frame.len() as u32).to_be_bytes()[..], frame.as_bytes()].concat()).collect();
+        bodies::peer_frames(&bytes);
+    }
+
+    #[test]
+    fn requests_of_a_client(text in "\\{\"tell\":(\"finish\"|\\{\"(unlink|fill|open|run)\":[0-9a-z:,\\[\\]\"{}]{0,40}\\})\\}") { bodies::peer_request(text.as_bytes()); }
+
+    #[test]
     fn captures(text in damaged(documents())) { bodies::capture_file(text.as_bytes()); }
 
     #[test]

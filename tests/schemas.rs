@@ -33,6 +33,9 @@ fn documents() {
     document::<rdmadoctor::compat::Compat>("compat-1");
     document::<rdmadoctor::facts::Topo>("topo-1");
     document::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+    document::<rdmadoctor::bench::Bench<rdmadoctor::bench::BandwidthResult>>("bw-1");
+    document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");
+    document::<rdmadoctor::bench::Listening>("peer-1");
     document::<rdmadoctor::cli::Written>("capture-written-1");
 }
 
@@ -111,6 +114,8 @@ fn what_commands_print_is_what_the_schemas_say() {
             &["probe", "--engine", "dlslime@0.0.1.post7"],
             &["qp-matrix", "--engine", "dlslime@99", "--ask", "max_send_sge=64"],
             &["qp-matrix", "--count", "3", "--grid", "max_send_sge=1,64"],
+            &["bw", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
+            &["ping", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
         ] {
             holds(Some(host), arguments);
         }
@@ -125,6 +130,8 @@ fn what_commands_print_is_what_the_schemas_say() {
         };
         holds(host, &[&["profile"], arguments, &files].concat());
     }
+    holds(Some("h100x8-cx7"), &["--fault", "corrupt_payload:3", "bw", "--iterations", "20", "--sizes", "64,65k"]);
+    holds(Some("h100x8-cx7"), &["--fault", "device_removed@200", "ping", "--iterations", "20"]);
     holds(None, &["compat"]);
     holds(None, &["compat", "--engine", "dlslime@99", "--family", "erdma"]);
     holds(None, &["explain", "RD-0101"]);

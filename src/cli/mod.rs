@@ -1,22 +1,27 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
 mod beside;
+mod bw;
 mod caps;
 mod capture;
 mod catalog;
 mod compat;
 mod complete;
 mod devices;
+mod ends;
 mod engines;
 mod explain;
 mod gather;
 mod modules;
+mod peer;
+mod ping;
 mod probe;
 mod profile;
 mod progress;
 mod qp_matrix;
 mod report;
 mod session;
+mod token;
 mod topo;
 mod values;
 
@@ -28,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum as _};
+use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::report::Format;
 use session::Session;
@@ -125,6 +130,12 @@ enum Command {
     QpMatrix(qp_matrix::Arguments),
     /// A transfer profile of this host: proven values, in each engine's own configuration language.
     Profile(profile::Arguments),
+    /// Latency of write, read and send, with every percentile.
+    Ping(ping::Arguments),
+    /// Bandwidth of write, read and send, verified and explained.
+    Bw(bw::Arguments),
+    /// The other side of ping and bw: serves clients that know the token.
+    Peer(peer::Arguments),
     /// Engines against device families, offline, from models.
     Compat(compat::Arguments),
     /// Device, engine and host files.
@@ -141,7 +152,11 @@ impl Command {
     /// The kinds of output that it has.
     fn formats(&self) -> &'static [Format] {
         match self {
-            Self::Probe(_) => Format::value_variants(),
+            // Lines of figures are of measurements alone.
+            Self::Probe(_) => {
+                &[Format::Table, Format::Json, Format::Junit, Format::Github, Format::Prometheus, Format::Markdown, Format::Html]
+            }
+            Self::Ping(_) | Self::Bw(_) => &[Format::Table, Format::Json, Format::Csv],
             Self::QpMatrix(_) | Self::Compat(_) => &[Format::Table, Format::Json, Format::Html],
             // A page in any case; the first one stands for no choice.
             Self::Report(_) => &[Format::Table, Format::Html],
@@ -154,6 +169,7 @@ impl Command {
             | Self::Topo
             | Self::Explain(_)
             | Self::Profile(_)
+            | Self::Peer(_)
             | Self::Catalog(_) => &[Format::Table, Format::Json],
         }
     }
@@ -196,6 +212,9 @@ pub fn run() -> ExitCode {
             Command::Explain(arguments) => explain::run(&session, &arguments),
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
             Command::Profile(arguments) => profile::run(&session, &arguments),
+            Command::Ping(arguments) => ping::run(&session, &arguments),
+            Command::Bw(arguments) => bw::run(&session, &arguments),
+            Command::Peer(arguments) => peer::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
             Command::Report(arguments) => report::run(&session, &arguments),

@@ -1,8 +1,9 @@
 //! What every command has: the options of all commands, the child process, the way to print.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -143,9 +144,31 @@ impl Session {
         self.global.format
     }
 
+    /// Longest wait for one answer.
+    pub fn answer_within(&self) -> std::time::Duration {
+        self.global.answer_within
+    }
+
+    /// Writes a file whole: whoever reads it sees the old one or the new one.
+    pub fn write_file(&self, path: &Path, text: &str) -> anyhow::Result<()> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(directory)?;
+            file.write_all(text.as_bytes())?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Whether to show no progress.
     pub fn quiet(&self) -> bool {
         self.global.quiet
+    }
+
+    /// Set when the user has asked to stop.
+    pub fn interruption(&self) -> Arc<AtomicBool> {
+        self.interrupted.clone()
     }
 
     /// Reads the host's files, each part within what `--answer-within` gives, and those that the kernel makes within `deadline`, if that is less.

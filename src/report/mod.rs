@@ -1,5 +1,6 @@
 //! Draws documents: one file a kind of output. Nothing here finds anything out.
 
+mod bench;
 mod caps;
 mod compat;
 mod devices;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Doubts;
 
+pub use bench::bandwidth_svg;
 pub use probe::checks_markdown;
 pub use text::Style;
 
@@ -54,6 +56,8 @@ pub enum Format {
     Prometheus,
     /// For issues and pull requests; of `probe` only.
     Markdown,
+    /// A line for each figure; of `ping` and `bw` only.
+    Csv,
     /// A page to look at and to send on, in one file; of `probe`, `qp-matrix`, `compat` and `report`.
     Html,
 }
@@ -69,6 +73,7 @@ impl Format {
             Self::Github => "github",
             Self::Prometheus => "prometheus",
             Self::Markdown => "markdown",
+            Self::Csv => "csv",
             Self::Html => "html",
         }
     }
@@ -223,7 +228,7 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             let mark = origin.map(Origin::mark);
             match (mark, other) {
                 (None, _) => text,
-                (Some(mark), Format::Prometheus) => format!("# {mark}\n{text}"),
+                (Some(mark), Format::Prometheus | Format::Csv) => format!("# {mark}\n{text}"),
                 (Some(mark), Format::Github) => format!("::notice::{mark}\n{text}"),
                 // After the declaration, which must be the first thing of an XML document.
                 (Some(mark), Format::Junit) => text.replacen("?>\n", &format!("?>\n<!-- {mark} -->\n"), 1),

@@ -65,7 +65,7 @@ impl Table for Probe {
             Format::Github => Some(github(self)),
             Format::Prometheus => Some(prometheus(self)),
             Format::Markdown => Some(markdown(self)),
-            Format::Table | Format::Json | Format::Html => None,
+            Format::Table | Format::Json | Format::Csv | Format::Html => None,
         }
     }
 }

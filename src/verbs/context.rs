@@ -83,7 +83,7 @@ impl DeviceHandle<'_> {
         if raw.is_null() {
             return Err(CallError::last("ibv_open_device", &name));
         }
-        Ok(Context(Arc::new(ContextInner { verbs: self.list.verbs.clone(), raw, name })))
+        Ok(Context(Arc::new(ContextInner { verbs: self.list.verbs.clone(), raw, name, manager: None })))
     }
 }
 
@@ -95,6 +95,8 @@ pub(super) struct ContextInner {
     pub verbs: Arc<Verbs>,
     pub raw: *mut ibv_context,
     pub name: String,
+    /// The connection manager's identifier that opened it, and closes it.
+    pub manager: Option<super::manager::ConnectionId>,
 }
 
 // SAFETY: libibverbs and its providers lock what threads share; the manual pages of the calls used here name no exception.
@@ -104,6 +106,9 @@ unsafe impl Sync for ContextInner {}
 
 impl Drop for ContextInner {
     fn drop(&mut self) {
+        if self.manager.is_some() {
+            return;
+        }
         // SAFETY: closed once; all objects made from it hold this and are therefore gone.
         unsafe { (self.verbs.ibv_close_device)(self.raw) };
     }
@@ -176,6 +181,20 @@ impl Context {
             attributes.assume_init()
         };
         Ok(PortAttributes::from_raw(port, &attributes))
+    }
+
+    /// An entry of a port's P_Key table.
+    ///
+    /// # Errors
+    /// `ibv_query_pkey` failed.
+    pub fn query_pkey(&self, port: u8, index: u32) -> Result<u16, CallError> {
+        let inner = &*self.0;
+        let mut pkey = 0_u16;
+        Errno::clear();
+        // SAFETY: the context is open and `pkey` outlives the call.
+        let returned = unsafe { (inner.verbs.ibv_query_pkey)(inner.raw, port, index as c_int, &raw mut pkey) };
+        CallError::check("ibv_query_pkey", &format!("{} port {port} index {index}", inner.name), returned)?;
+        Ok(u16::from_be(pkey))
     }
 
     /// An entry of a port's GID table.

@@ -5,16 +5,26 @@
 //! read right after it, because a provider may refuse without setting any (rdma-core providers/bnxt_re/verbs.c does).
 
 mod attributes;
+mod channel;
+mod connect;
 mod context;
 mod error;
+mod manager;
+mod memory;
 mod objects;
+mod post;
 mod regions;
 mod table;
 
 pub use attributes::{DeviceAttributes, ExtendedAttributes, Gid, OnDemandPaging, PortAttributes};
+pub use channel::CompletionChannel;
+pub use connect::{AddressHandle, Path, QUEUE_KEY, Reliability};
 pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
 pub use error::{CallError, ErrorNumber, LoadError};
+pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};
+pub use memory::Region;
 pub use objects::{
     CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
 };
+pub use post::{Completion, Completions, Datagrams, ReceiveRing, SendKind, SendRing, SendRingInit};
 pub use table::{ConnectionManager, LIBIBVERBS, LIBRDMACM, Verbs};

@@ -11,7 +11,7 @@ use rdma_sys::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CallError, Context, Gid, MTU_BYTES};
+use super::{CallError, CompletionChannel, Context, Gid, MTU_BYTES};
 
 /// A protection domain: queue pairs and memory regions of one work together.
 #[derive(Clone)]
@@ -34,13 +34,15 @@ impl Drop for PdInner {
     }
 }
 
-/// A completion queue without event channel.
+/// A completion queue.
 #[derive(Clone)]
-pub struct CompletionQueue(Arc<CqInner>);
+pub struct CompletionQueue(pub(super) Arc<CqInner>);
 
-struct CqInner {
-    context: Context,
-    raw: *mut ibv_cq,
+pub(super) struct CqInner {
+    pub context: Context,
+    pub raw: *mut ibv_cq,
+    /// Held so that it outlives the queue.
+    channel: Option<CompletionChannel>,
 }
 
 // SAFETY: as for the context that it belongs to.
@@ -50,6 +52,10 @@ unsafe impl Sync for CqInner {}
 
 impl Drop for CqInner {
     fn drop(&mut self) {
+        // Destroying waits for events that nobody has acknowledged.
+        if let Some(channel) = &self.channel {
+            channel.drain();
+        }
         // SAFETY: freed once; queue pairs that use it hold this and are gone.
         unsafe { (self.context.0.verbs.ibv_destroy_cq)(self.raw) };
     }
@@ -114,13 +120,13 @@ pub struct QueuePairCaps {
     pub max_inline_data: u32,
 }
 
-/// What a queue pair is made from. One completion queue serves both directions.
+/// What a queue pair is made from.
 pub struct QueuePairInit<'a> {
     /// The verbs code of the type, such as `IBV_QPT_RC`.
     pub qp_type: u32,
     /// The capacities asked.
     pub caps: QueuePairCaps,
-    /// For sends and receives.
+    /// For sends; and for receives, unless the call is given another one for those.
     pub cq: &'a CompletionQueue,
     /// Takes the place of the receive queue.
     pub srq: Option<&'a SharedReceiveQueue>,
@@ -128,15 +134,25 @@ pub struct QueuePairInit<'a> {
 
 /// A queue pair.
 pub struct QueuePair {
-    pd: ProtectionDomain,
-    raw: *mut ibv_qp,
-    caps: QueuePairCaps,
+    pub(super) pd: ProtectionDomain,
+    pub(super) raw: *mut ibv_qp,
+    pub(super) caps: QueuePairCaps,
+    pub(super) qp_type: u32,
+    /// The connection that made it, which then destroys it.
+    pub(super) manager: Option<super::manager::ConnectionId>,
     /// Held so that they outlive the queue pair.
-    _uses: (CompletionQueue, Option<SharedReceiveQueue>),
+    pub(super) _uses: (CompletionQueue, CompletionQueue, Option<SharedReceiveQueue>),
 }
+
+// SAFETY: as for the context that it belongs to.
+unsafe impl Send for QueuePair {}
 
 impl Drop for QueuePair {
     fn drop(&mut self) {
+        if let Some(id) = &self.manager {
+            id.destroy_qp();
+            return;
+        }
         // SAFETY: destroyed once, before what it uses.
         unsafe { (self.pd.0.context.0.verbs.ibv_destroy_qp)(self.raw) };
     }
@@ -203,17 +219,26 @@ impl Context {
     /// # Errors
     /// `ibv_create_cq` failed. A depth that does not fit the call's type is EINVAL.
     pub fn create_cq(&self, entries: u32) -> Result<CompletionQueue, CallError> {
+        self.create_cq_on(entries, None)
+    }
+
+    /// As [`Context::create_cq`]; its events go to `channel`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_cq_on(&self, entries: u32, channel: Option<&CompletionChannel>) -> Result<CompletionQueue, CallError> {
         let Ok(entries) = c_int::try_from(entries) else {
             Errno::EINVAL.set();
             return Err(CallError::last("ibv_create_cq", self.name()));
         };
         Errno::clear();
-        // SAFETY: the context is open; there is no channel and no context pointer.
-        let raw = unsafe { (self.0.verbs.ibv_create_cq)(self.0.raw, entries, ptr::null_mut(), ptr::null_mut(), 0) };
+        let events = channel.map_or(ptr::null_mut(), |channel| channel.0.raw);
+        // SAFETY: the context is open; the channel, if there is one, lives as long as the queue; there is no context pointer.
+        let raw = unsafe { (self.0.verbs.ibv_create_cq)(self.0.raw, entries, ptr::null_mut(), events, 0) };
         if raw.is_null() {
             return Err(CallError::last("ibv_create_cq", self.name()));
         }
-        Ok(CompletionQueue(Arc::new(CqInner { context: self.clone(), raw })))
+        Ok(CompletionQueue(Arc::new(CqInner { context: self.clone(), raw, channel: channel.cloned() })))
     }
 }
 
@@ -270,36 +295,63 @@ impl ProtectionDomain {
     /// # Errors
     /// `ibv_create_qp` failed; errno 0 says that the provider refused without setting one.
     pub fn create_qp(&self, asked: &QueuePairInit<'_>) -> Result<QueuePair, CallError> {
+        self.create_qp_on(asked, asked.cq)
+    }
+
+    /// As [`ProtectionDomain::create_qp`], with a completion queue of its own for receives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_qp_on(&self, asked: &QueuePairInit<'_>, recv_cq: &CompletionQueue) -> Result<QueuePair, CallError> {
         let context = &self.0.context.0;
-        let mut init = ibv_qp_init_attr {
-            qp_context: ptr::null_mut(),
-            send_cq: asked.cq.0.raw,
-            recv_cq: asked.cq.0.raw,
-            srq: asked.srq.map_or(ptr::null_mut(), |srq| srq.0.raw),
-            cap: ibv_qp_cap {
-                max_send_wr: asked.caps.max_send_wr,
-                max_recv_wr: asked.caps.max_recv_wr,
-                max_send_sge: asked.caps.max_send_sge,
-                max_recv_sge: asked.caps.max_recv_sge,
-                max_inline_data: asked.caps.max_inline_data,
-            },
-            qp_type: asked.qp_type,
-            sq_sig_all: 0,
-        };
+        let mut init = asked.raw(recv_cq);
         Errno::clear();
         // SAFETY: everything that `init` points to lives, and the queue pair keeps it alive.
         let raw = unsafe { (context.verbs.ibv_create_qp)(self.0.raw, &raw mut init) };
         if raw.is_null() {
             return Err(CallError::last("ibv_create_qp", &context.name));
         }
-        let caps = QueuePairCaps {
-            max_send_wr: init.cap.max_send_wr,
-            max_recv_wr: init.cap.max_recv_wr,
-            max_send_sge: init.cap.max_send_sge,
-            max_recv_sge: init.cap.max_recv_sge,
-            max_inline_data: init.cap.max_inline_data,
-        };
-        Ok(QueuePair { pd: self.clone(), raw, caps, _uses: (asked.cq.clone(), asked.srq.cloned()) })
+        Ok(QueuePair {
+            pd: self.clone(),
+            raw,
+            caps: init.cap.into(),
+            qp_type: asked.qp_type,
+            manager: None,
+            _uses: (asked.cq.clone(), recv_cq.clone(), asked.srq.cloned()),
+        })
+    }
+}
+
+impl QueuePairInit<'_> {
+    /// What the calls take. It points to what `self` borrows, and to `recv_cq`.
+    pub(super) fn raw(&self, recv_cq: &CompletionQueue) -> ibv_qp_init_attr {
+        ibv_qp_init_attr {
+            qp_context: ptr::null_mut(),
+            send_cq: self.cq.0.raw,
+            recv_cq: recv_cq.0.raw,
+            srq: self.srq.map_or(ptr::null_mut(), |srq| srq.0.raw),
+            cap: ibv_qp_cap {
+                max_send_wr: self.caps.max_send_wr,
+                max_recv_wr: self.caps.max_recv_wr,
+                max_send_sge: self.caps.max_send_sge,
+                max_recv_sge: self.caps.max_recv_sge,
+                max_inline_data: self.caps.max_inline_data,
+            },
+            qp_type: self.qp_type,
+            sq_sig_all: 0,
+        }
+    }
+}
+
+impl From<ibv_qp_cap> for QueuePairCaps {
+    fn from(raw: ibv_qp_cap) -> Self {
+        Self {
+            max_send_wr: raw.max_send_wr,
+            max_recv_wr: raw.max_recv_wr,
+            max_send_sge: raw.max_send_sge,
+            max_recv_sge: raw.max_recv_sge,
+            max_inline_data: raw.max_inline_data,
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -17,6 +18,7 @@ use super::{Bench, Files, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevic
 use crate::host::part::{Asked, Part, PartFacts};
 use crate::host::{self, Root, being_read};
 use crate::sim;
+use crate::transfer;
 use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LIBIBVERBS, LoadError, Verbs};
 
 /// Serves one parent over standard input, which is a socket, until the parent goes away.
@@ -64,6 +66,17 @@ pub fn serve() -> anyhow::Result<()> {
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
+            // Came too late for the run that it was to end.
+            Request::Transfer { command: transfer::Command::Finish, .. } => {}
+            Request::Transfer { provider, command } => match state.verbs(&provider) {
+                Ok(verbs) => {
+                    let manager = || connection_manager(&provider);
+                    let mut onlooker = Onlooker { lines: &mut lines, reply: &mut reply, told: Instant::now() };
+                    let answer = state.ends.obey(&verbs, &manager, &command, &mut onlooker);
+                    reply.send(&Reply::Transfer(answer))?;
+                }
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
             Request::Connect { provider, device, port, request } => match state.device(&provider, &device) {
                 Ok(open) => {
                     let connected = open.connect_to_itself(port, &request);
@@ -86,6 +99,53 @@ pub fn serve() -> anyhow::Result<()> {
             }
             Request::Objects => reply.send(&Reply::Objects(host::rdma_objects::read(&Root::default())))?,
             Request::Gpu(request) => reply.send(&Reply::Gpu(state.gpus.answer(&request)))?,
+        }
+    }
+}
+
+/// librdmacm, or why there is none.
+fn connection_manager(provider: &Provider) -> Result<Arc<ConnectionManager>, String> {
+    match provider {
+        Provider::Library(_) => ConnectionManager::load().map(Arc::new).map_err(|error| error.to_string()),
+        // The real one knows nothing of simulated devices, and must not be touched.
+        Provider::Simulated(_) => Err("modelled hosts have no connection manager".to_owned()),
+    }
+}
+
+/// How often the parent is told how far a run is.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// Tells the parent how far a run is, and listens whether it is to end.
+struct Onlooker<'a> {
+    lines: &'a mut BufReader<UnixStream>,
+    reply: &'a mut Replies,
+    told: Instant,
+}
+
+impl transfer::Host for Onlooker<'_> {
+    fn ready(&mut self) {
+        // A parent that is gone is noticed soon.
+        let _ = self.reply.send(&Reply::Transfer(transfer::Answer::Ready));
+    }
+
+    fn told(&mut self, progress: transfer::Progress) -> transfer::Order {
+        if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            if self.reply.send(&Reply::Transfer(transfer::Answer::Running(progress))).is_err() {
+                return transfer::Order::Abandon;
+            }
+        }
+        let mut files = [PollFd::new(self.lines.get_ref().as_fd(), PollFlags::POLLIN)];
+        if self.lines.buffer().is_empty() && poll(&mut files, PollTimeout::ZERO) != Ok(1) {
+            return transfer::Order::GoOn;
+        }
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(length) if length > 0 => match serde_json::from_str(&line) {
+                Ok(Request::Transfer { command: transfer::Command::Finish, .. }) => transfer::Order::Finish,
+                _ => transfer::Order::Abandon,
+            },
+            _ => transfer::Order::Abandon,
         }
     }
 }
@@ -142,6 +202,7 @@ struct State {
     list: Option<DeviceList>,
     open: Option<Bench>,
     gpus: Gpus,
+    ends: transfer::Ends,
 }
 
 impl State {

@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use super::protocol::{Reply, Request};
 use super::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Outcome, Provider, QpRequest, SUBCOMMAND, VerbsDevice};
 use crate::host::part::{Asked, Part, PartFacts};
+use crate::transfer;
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
@@ -295,6 +296,32 @@ impl Worker {
             Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Tells the child to do something with its ends of connections. [`Worker::hear`] gives the answer.
+    ///
+    /// # Errors
+    /// The child is lost, and with it all ends.
+    pub fn tell(&mut self, command: &transfer::Command) -> Result<(), Failure> {
+        self.send(&Request::Transfer { provider: self.options.provider.clone(), command: command.clone() })
+    }
+
+    /// The next answer to what the child was told.
+    ///
+    /// # Errors
+    /// The child gave none in time, or died.
+    pub fn hear(&mut self) -> Result<transfer::Answer, Failure> {
+        match self.receive(false)? {
+            Reply::Transfer(answer) => Ok(answer),
+            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Longest wait for one answer.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.options.deadline
     }
 
     fn running(&mut self) -> Result<&mut Running, Failure> {

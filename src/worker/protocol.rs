@@ -13,6 +13,7 @@ use crate::host::Root;
 use crate::host::part::{Asked, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::sim::SimConfig;
+use crate::transfer;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
 /// Which implementation of verbs the child uses.
@@ -69,6 +70,8 @@ pub(super) enum Request {
     Objects,
     /// Ask the GPUs' driver.
     Gpu(GpuRequest),
+    /// Move data.
+    Transfer { provider: Provider, command: transfer::Command },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,6 +93,7 @@ pub(super) enum Reply {
     GpuMemory(Box<GpuMemory>),
     Objects(ObjectsFacts),
     Gpu(GpuReply),
+    Transfer(transfer::Answer),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.
     CannotStart(OpenDevice),
 }

@@ -11,6 +11,7 @@ mod pcie;
 mod probe;
 mod profile;
 mod qp_matrix;
+mod transfer;
 
 use std::io::Write;
 
@@ -50,6 +51,7 @@ const GROUPS: &[Group] = &[
     Group { name: "profile", options: &["--devices", "rxe,limited"], tests: profile::PROFILE },
     Group { name: "profile-limited", options: &["--devices", "limited"], tests: profile::LIMITED },
     Group { name: "profile-pair", options: &["--devices", "none"], tests: profile::PAIR },
+    Group { name: "transfer", options: &["--devices", "rxe,siw", "--memory", "2048"], tests: transfer::TRANSFERS },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

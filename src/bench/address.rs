@@ -1,0 +1,185 @@
+//! Which addresses both ends use, chosen by type, scope and whether one reaches the other; never by a fixed index.
+
+use crate::facts::{Gid, Port};
+
+/// An address that was chosen, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Its index in the port's table.
+    pub index: u8,
+    /// The address.
+    pub gid: String,
+    /// Why this one.
+    pub reason: String,
+    /// Whether the other side's address is of another network.
+    pub needs_router: bool,
+}
+
+/// Chooses for both ends. `asked` is the index that the user gives for each.
+///
+/// # Errors
+/// There is no pair of addresses that could reach each other, or the user's index holds none.
+pub fn choose(ports: [&Port; 2], asked: [Option<u8>; 2]) -> Result<[Choice; 2], String> {
+    let candidates: Vec<Vec<&Gid>> = ports
+        .iter()
+        .zip(asked)
+        .map(|(port, asked)| {
+            port.gids.iter().filter(|gid| gid.index <= 255 && asked.is_none_or(|asked| u32::from(asked) == gid.index)).collect()
+        })
+        .collect();
+    for ((gids, asked), port) in candidates.iter().zip(asked).zip(ports) {
+        if let (true, Some(asked)) = (gids.is_empty(), asked) {
+            let known: Vec<String> = port.gids.iter().map(|gid| gid.index.to_string()).collect();
+            return Err(format!("GID index {asked} of port {} is empty; those that hold an address: {}", port.port, known.join(", ")));
+        }
+    }
+    let (ours, theirs) = (&candidates[0], &candidates[1]);
+    let best = ours.iter().flat_map(|our| theirs.iter().map(move |their| (*our, *their))).min_by_key(|(our, their)| cost(our, their));
+    match best {
+        Some((our, their)) if kind(our) == kind(their) || asked != [None, None] => {
+            Ok([choice(our, their, ports[0], asked[0]), choice(their, our, ports[1], asked[1])])
+        }
+        Some((our, their)) => Err(format!("no addresses of one kind on both sides: here {}, there {}", describe(our), describe(their))),
+        // A port without a table, as that of an iWARP adapter may be.
+        None if ports.iter().any(|port| port.gids.is_empty()) => Ok([none(), none()]),
+        None => Err("no addresses".to_owned()),
+    }
+}
+
+fn none() -> Choice {
+    Choice { index: 0, gid: String::new(), reason: "the port has no GID table".to_owned(), needs_router: false }
+}
+
+/// Type and family: only equal ones reach each other.
+fn kind(gid: &Gid) -> (Option<&str>, bool) {
+    (gid.kind.as_deref(), gid.scope == "ipv4")
+}
+
+/// The smaller the better: kinds that differ, version of RoCE, scope, networks that differ, index.
+fn cost(our: &Gid, their: &Gid) -> (bool, bool, usize, bool, bool, u32, u32) {
+    let scope = |gid: &Gid| ["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope).unwrap_or(3);
+    let is_v2 = |gid: &Gid| gid.kind.as_deref() == Some("RoCE v2");
+    let without_netdev = our.netdev.is_none() || their.netdev.is_none();
+    (kind(our) != kind(their), !is_v2(our), scope(our), !is_near(our, their), without_netdev, our.index, their.index)
+}
+
+/// Whether addresses look like those of one network: the same first 24 bits of IPv4, or 64 of IPv6.
+fn is_near(our: &Gid, their: &Gid) -> bool {
+    match (&our.ipv4, &their.ipv4) {
+        (Some(our), Some(their)) => our.rsplit_once('.').map(|pair| pair.0) == their.rsplit_once('.').map(|pair| pair.0),
+        _ => our.gid.get(..19) == their.gid.get(..19),
+    }
+}
+
+fn describe(gid: &Gid) -> String {
+    let address = gid.ipv4.clone().unwrap_or_else(|| gid.gid.clone());
+    format!("{} {} {address}", gid.kind.as_deref().unwrap_or("untyped"), gid.scope.replace('_', "-"))
+}
+
+fn choice(gid: &Gid, other: &Gid, port: &Port, asked: Option<u8>) -> Choice {
+    let needs_router = gid.gid != other.gid && !is_near(gid, other);
+    let mut reason = describe(gid);
+    if asked.is_some() {
+        reason += ", as asked";
+    } else {
+        let same = port.gids.iter().filter(|candidate| kind(candidate) == kind(gid)).count();
+        if port.gids.len() > 1 {
+            reason += if same == 1 { ", the only one of its kind" } else { ", the best match for the other side" };
+            reason += &format!(" among {}", port.gids.len());
+        }
+        if needs_router {
+            reason += "; the other side is in another network, so a router is needed";
+        }
+    }
+    if kind(gid) != kind(other) {
+        reason += &format!("; the other side uses {}, which it does not reach", describe(other));
+    }
+    Choice { index: u8::try_from(gid.index).unwrap_or(u8::MAX), gid: gid.gid.clone(), reason, needs_router }
+}
+
+/// Whether both ports are in one partition; the highest bit of a key tells full from limited members, of which two do not talk.
+///
+/// # Errors
+/// They are not; the text says what each has.
+pub fn common_pkey(ours: &[u16], theirs: &[u16]) -> Result<(), String> {
+    let talk = |our: &u16| theirs.iter().any(|their| our & 0x7fff == their & 0x7fff && (our | their) & 0x8000 != 0);
+    // An iWARP adapter has none.
+    if ours.is_empty() || theirs.is_empty() || ours.iter().any(talk) {
+        return Ok(());
+    }
+    let list = |keys: &[u16]| keys.iter().map(|key| format!("{key:#06x}")).collect::<Vec<_>>().join(", ");
+    Err(format!("the ports have no common partition: P_Keys here {}, there {}", list(ours), list(theirs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gid(index: u32, kind: &str, text: &str) -> Gid {
+        let ipv4 = text.contains('.').then(|| text.to_owned());
+        let scope = if ipv4.is_some() {
+            "ipv4"
+        } else if text.starts_with("fe80") {
+            "link_local"
+        } else {
+            "global"
+        };
+        Gid { index, gid: text.to_owned(), kind: Some(kind.to_owned()), netdev: Some("eth0".to_owned()), scope: scope.to_owned(), ipv4 }
+    }
+
+    fn port(gids: Vec<Gid>) -> Port {
+        Port {
+            port: 1,
+            state: None,
+            physical_state: None,
+            link_layer: None,
+            active_mtu_bytes: None,
+            rate_bits_per_second: None,
+            lid: None,
+            gids,
+        }
+    }
+
+    fn table() -> Vec<Gid> {
+        vec![
+            gid(0, "IB/RoCE v1", "fe80:0000:0000:0000:0000:0000:0000:0001"),
+            gid(1, "RoCE v2", "fe80:0000:0000:0000:0000:0000:0000:0001"),
+            gid(2, "IB/RoCE v1", "10.1.0.1"),
+            gid(3, "RoCE v2", "10.1.0.1"),
+            gid(4, "RoCE v2", "10.2.0.1"),
+        ]
+    }
+
+    #[test]
+    fn version_two_over_ipv4_of_one_network_is_chosen() {
+        let (here, there) =
+            (port(table()), port(vec![gid(7, "RoCE v2", "10.2.0.9"), gid(9, "RoCE v2", "fe80:0000:0000:0000:0000:0000:0000:0002")]));
+        let [ours, theirs] = choose([&here, &there], [None, None]).unwrap();
+        assert_eq!((ours.index, theirs.index), (4, 7), "{ours:?}");
+        assert!(ours.reason.contains("RoCE v2") && ours.reason.contains("10.2.0.1"), "{ours:?}");
+    }
+
+    #[test]
+    fn an_index_that_was_asked_is_taken_if_it_holds_an_address() {
+        let here = port(table());
+        let [ours, theirs] = choose([&here, &here], [Some(1), None]).unwrap();
+        assert_eq!((ours.index, theirs.index), (1, 1));
+        assert!(ours.reason.contains("as asked"), "{ours:?}");
+        assert!(choose([&here, &here], [Some(77), None]).unwrap_err().contains("0, 1, 2, 3, 4"));
+    }
+
+    #[test]
+    fn limited_members_of_a_partition_do_not_talk() {
+        assert!(common_pkey(&[0xffff], &[0x7fff]).is_ok());
+        assert!(common_pkey(&[0x7fff], &[0x7fff]).unwrap_err().contains("0x7fff"));
+        assert!(common_pkey(&[0x8001], &[0x8002, 0xffff]).is_err());
+        assert!(common_pkey(&[], &[0xffff]).is_ok());
+    }
+
+    #[test]
+    fn addresses_of_different_kinds_do_not_reach_each_other() {
+        let (here, there) = (port(vec![gid(3, "RoCE v2", "10.1.0.1")]), port(vec![gid(0, "IB/RoCE v1", "10.1.0.2")]));
+        let error = choose([&here, &there], [None, None]).unwrap_err();
+        assert!(error.contains("RoCE v2") && error.contains("RoCE v1"), "{error}");
+    }
+}

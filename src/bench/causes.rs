@@ -1,0 +1,141 @@
+//! What a failure comes from, likely, and what to do about it.
+
+use super::document::FailureReport;
+use super::side::BenchError;
+use crate::transfer::{Failure, Trouble};
+
+/// A failure with its likely causes. `host` is what is known of both ends that bears on them.
+pub fn explain(error: &BenchError, host: &[String]) -> FailureReport {
+    let (step, evidence) = match error {
+        BenchError::End { step, failure, .. } => (*step, failure.evidence.clone()),
+        BenchError::Unexpected { step } => (*step, Vec::new()),
+        BenchError::Worker(crate::worker::Failure::Crashed { printed, .. }) => ("moving data", printed.clone()),
+        BenchError::Worker(crate::worker::Failure::Hung { held_in: Some(place), .. }) => {
+            ("moving data", vec![format!("the child is held in the kernel's {place}")])
+        }
+        _ => ("moving data", Vec::new()),
+    };
+    let mut report =
+        FailureReport { step: step.to_owned(), summary: error.to_string(), status: None, evidence, causes: Vec::new(), next_step: None };
+    if let BenchError::End { failure, .. } = error {
+        of_trouble(failure, &mut report);
+    }
+    if matches!(report.status, Some(10 | 12))
+        || matches!(error, BenchError::End { failure: Failure { trouble: Trouble::Stalled { .. }, .. }, .. })
+    {
+        report.evidence.extend(host.iter().cloned());
+    }
+    report
+}
+
+fn of_trouble(failure: &Failure, report: &mut FailureReport) {
+    let said = |word: &str| failure.evidence.iter().any(|line| line.contains(word));
+    let mut add = |causes: &[&str], next: &str| {
+        report.causes.extend(causes.iter().map(|cause| (*cause).to_owned()));
+        report.next_step = Some(next.to_owned());
+    };
+    // What the device says of itself comes before what a status may mean.
+    if said("DEVICE_FATAL") || said("EIO") {
+        add(&["the device was removed or reset while data moved"], "look at `dmesg`");
+    } else if said("PORT_ERR") || said("is down") {
+        add(
+            &["the port went down while data moved"],
+            "look at cable, transceiver and switch port; `rdmadoctor devices` shows the port's state",
+        );
+    }
+    match &failure.trouble {
+        Trouble::Completion { status, .. } => {
+            report.status = Some(*status);
+            if report.causes.is_empty() {
+                let (causes, next) = of_status(*status);
+                report.causes.extend(causes.iter().map(|cause| (*cause).to_owned()));
+                report.next_step = Some(next.to_owned());
+            }
+        }
+        Trouble::ShortReceive { .. } => {
+            report.causes.push("a message was cut short on the way, or the provider's completions tell less than arrived".to_owned());
+            report.next_step = Some("do not use this path for data that matters; update firmware and driver".to_owned());
+        }
+        Trouble::Stalled { received, completed, .. } if report.causes.is_empty() => {
+            report.causes.push(if *completed == 0 && *received == 0 {
+                "nothing at all got through: a firewall (UDP port 4791 for RoCE v2), a GID of a network without a way to the other side, or a device that lost its interrupt".to_owned()
+            } else {
+                "it began and then stopped: packets of one kind or size are lost (a path MTU that a switch does not carry, missing flow control)".to_owned()
+            });
+            report.next_step = Some("try `--mtu 1024`, another `--gid-index`, and `rdmadoctor probe`".to_owned());
+        }
+        Trouble::Call { error } if error.call == "ibv_reg_mr" => {
+            report.causes.push("memory cannot be registered: the limit of locked memory (RLIMIT_MEMLOCK), or the device's own".to_owned());
+            report.next_step = Some("`ulimit -l unlimited`, or smaller --sizes; `rdmadoctor probe` names the limit".to_owned());
+        }
+        Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTR") => {
+            report.causes.push(
+                "the way to the other side's address is not known: no neighbour answers (ARP), or the GID belongs to no usable interface"
+                    .to_owned(),
+            );
+            report.next_step =
+                Some("`ping` the other side's address from the interface of this GID; choose another with --gid-index".to_owned());
+        }
+        Trouble::Call { error } if error.call == "ibv_create_qp" || error.call == "rdma_create_qp" => {
+            report.causes.push("the device refuses such a queue pair".to_owned());
+            report.next_step = Some("`rdmadoctor qp-matrix` shows what it takes".to_owned());
+        }
+        Trouble::Manager { event, .. } => {
+            report.causes.push(match event.as_str() {
+                "ADDR_ERROR" => "no RDMA device reaches the address: no route, or a route over an interface without RDMA".to_owned(),
+                "UNREACHABLE" | "no event" => "the other side does not answer: nobody listens, or a firewall drops it".to_owned(),
+                "REJECTED" => "the other side refused: it is not waiting for this connection".to_owned(),
+                _ => "the connection could not be made".to_owned(),
+            });
+            report.next_step = Some("check the address with `ip route get`, and that both sides chose rdma_cm (`--connect`)".to_owned());
+        }
+        _ => {}
+    }
+}
+
+/// Likely causes of a work completion's status, and the next step. What a status means is from ibv_poll_cq(3) and IBTA 1.5, 11.6.2.
+fn of_status(status: u32) -> (&'static [&'static str], &'static str) {
+    match status {
+        1 => (&["a receive request was shorter than the message, or a message longer than the port allows"], "compare sizes on both sides"),
+        2 => (
+            &["a request that the queue pair does not allow: too many entries, an operation of another type"],
+            "`rdmadoctor qp-matrix` shows the limits",
+        ),
+        4 => (
+            &[
+                "a local buffer is not, or no longer, registered where the request points",
+                "the device cannot reach the memory: IOMMU or ACS settings block peer access, common with GPU memory",
+            ],
+            "run with host memory; `rdmadoctor probe` looks at IOMMU and ACS",
+        ),
+        5 => (
+            &["the queue pair was already in error: an earlier request failed, or the other side has gone"],
+            "look at the first failure, and at the other side",
+        ),
+        9 => (
+            &["the other side refused the request as malformed: it is longer than the receive, or of a kind that it does not allow"],
+            "compare both sides' versions and sizes",
+        ),
+        10 => (
+            &[
+                "the remote key or address is wrong, or the registration lacks the access",
+                "the other side cannot reach its own memory: IOMMU or ACS, common with GPU memory",
+            ],
+            "run with host memory on the other side; `rdmadoctor probe` there",
+        ),
+        11 => (&["the other side's device could not do it"], "look at `dmesg` of the other side"),
+        12 => (
+            &[
+                "no acknowledgement came: the other side's address is not reached with this GID (another subnet, RoCE version, VLAN)",
+                "a firewall or a switch drops RoCE (UDP port 4791), or a path MTU that does not pass",
+                "the other side's queue pair is gone or in error",
+            ],
+            "compare the GIDs of both ends above; try another --gid-index, and `--mtu 1024`",
+        ),
+        13 => (
+            &["the receiver had no receive request posted for too long: its process is stopped, or too slow"],
+            "look at the processor load of the other side",
+        ),
+        _ => (&["the device or the transport failed"], "look at `dmesg` on both sides"),
+    }
+}

@@ -1,0 +1,200 @@
+//! The documents of `ping` and `bw`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::statistics::{Latencies, Spread};
+use crate::facts::Problem;
+use crate::transfer::{Completing, Connect, Mismatch, Operation, Transport};
+
+/// What `ping` or `bw` found.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Bench<R> {
+    /// `rdmadoctor/ping/1` or `rdmadoctor/bw/1`.
+    pub schema: String,
+    /// How both ends were connected; absent where they were not.
+    pub connection: Option<ConnectionReport>,
+    /// Each measurement.
+    pub results: Vec<R>,
+    /// What deserves a look.
+    pub notices: Vec<Notice>,
+    /// What stood in the way of measuring at all.
+    pub problems: Vec<Problem>,
+    /// Why not everything was measured.
+    pub stopped: Option<String>,
+}
+
+/// Where `peer` listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listening {
+    /// `rdmadoctor/peer/1`.
+    pub schema: String,
+    /// The address.
+    pub address: String,
+    /// The TCP port.
+    pub port: u16,
+    /// What clients must know; absent where it was given.
+    pub token: Option<String>,
+}
+
+/// How both ends are connected.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionReport {
+    /// Type of the queue pairs.
+    pub transport: Transport,
+    /// Who connects them.
+    pub connect: Connect,
+    /// Path MTU.
+    pub mtu_bytes: u32,
+    /// This end.
+    pub local: EndReport,
+    /// The other end.
+    pub remote: EndReport,
+    /// Memory registered on each end, half of it for what is sent.
+    pub memory_bytes: u64,
+    /// Where the other end is: absent where it is on this host.
+    pub peer: Option<String>,
+}
+
+/// An end.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct EndReport {
+    /// RDMA device.
+    pub device: String,
+    /// Its port.
+    pub port: u8,
+    /// Index of its address.
+    pub gid_index: u8,
+    /// The address.
+    pub gid: String,
+    /// Why this one.
+    pub reason: String,
+}
+
+/// Which memory messages touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Buffer {
+    /// One small place, over and over, as perftest does: caches and address translation stay warm.
+    Hot,
+    /// Places all over the memory, as transfers of KV caches do.
+    Spread,
+}
+
+/// Whether what arrived is what was sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verification {
+    /// Messages whose contents and surroundings were compared.
+    pub messages: u64,
+    /// The longest of them.
+    pub bytes: u64,
+    /// The first difference.
+    pub mismatch: Option<Mismatch>,
+}
+
+/// Why something could not be measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailureReport {
+    /// What was being done.
+    pub step: String,
+    /// What came back.
+    pub summary: String,
+    /// Work-completion status, where it was one.
+    pub status: Option<u32>,
+    /// What the device and the host say.
+    pub evidence: Vec<String>,
+    /// Likely causes, the likeliest first.
+    pub causes: Vec<String>,
+    /// What to do.
+    pub next_step: Option<String>,
+}
+
+/// How much a counter grew during a measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CounterDelta {
+    /// RDMA device.
+    pub device: String,
+    /// Its name.
+    pub name: String,
+    /// By how much.
+    pub delta: u64,
+    /// What that means, where it means trouble.
+    pub meaning: Option<String>,
+}
+
+/// Something that deserves a look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Notice {
+    /// What was seen.
+    pub summary: String,
+    /// What it may come from.
+    pub causes: Vec<String>,
+}
+
+/// A bandwidth.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BandwidthResult {
+    /// What moved data.
+    pub operation: Operation,
+    /// Kind of memory.
+    pub memory: String,
+    /// Which memory was touched.
+    pub buffer: Buffer,
+    /// Bytes of a message.
+    pub size_bytes: u64,
+    /// Whether both ends sent at once; the figures are then those of both directions together.
+    pub bidirectional: bool,
+    /// Queue pairs.
+    pub queue_pairs: u32,
+    /// Requests under way on each.
+    pub depth: u32,
+    /// Requests posted at once, of which the last makes a completion.
+    pub batch: u32,
+    /// Whether payload travelled in the request.
+    pub inline: bool,
+    /// How completions were waited for.
+    pub completion: Completing,
+    /// Messages, in all repeats.
+    pub messages: u64,
+    /// Of the repeats; absent where nothing was measured.
+    pub bytes_per_second: Option<Spread>,
+    /// Of the median.
+    pub messages_per_second: Option<f64>,
+    /// Processor time for 2^30 bytes; of both ends where they are in one process.
+    pub cpu_us_per_gib: Option<f64>,
+    /// Unreliable messages that did not arrive, in percent.
+    pub lost_percent: Option<f64>,
+    /// Whether what arrived is what was sent; absent where it was not looked at.
+    pub verification: Option<Verification>,
+    /// Counters that grew.
+    pub counters: Vec<CounterDelta>,
+    /// Why it could not be measured.
+    pub failure: Option<FailureReport>,
+}
+
+/// A latency.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyResult {
+    /// What moved data.
+    pub operation: Operation,
+    /// Kind of memory.
+    pub memory: String,
+    /// Bytes of a message.
+    pub size_bytes: u64,
+    /// Whether payload travelled in the request.
+    pub inline: bool,
+    /// How completions were waited for.
+    pub completion: Completing,
+    /// Whether the figures are half of the way to and fro (write, send), or all of it (read).
+    pub is_half_round_trip: bool,
+    /// Of all repeats; absent where nothing was measured.
+    pub latencies: Option<Latencies>,
+    /// Medians of the repeats.
+    pub p50_us: Option<Spread>,
+    /// Whether what arrived is what was sent; absent where it was not looked at.
+    pub verification: Option<Verification>,
+    /// Counters that grew.
+    pub counters: Vec<CounterDelta>,
+    /// Why it could not be measured.
+    pub failure: Option<FailureReport>,
+}

@@ -1,0 +1,414 @@
+//! Measuring: for each operation and size a link, a look at the contents, a ramp, a warm-up, and repeats.
+
+use super::counters::Watched;
+use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
+use super::pair::Pair;
+use super::settings::Settings;
+use super::side::BenchError;
+use super::statistics::{Latencies, Spread};
+use super::verify::verify;
+use crate::transfer::{Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, Touch, Transport};
+use crate::verbs::Reliability;
+
+/// Depths and chains that are tried one after another, until more brings nothing more.
+const RAMP: [(u32, u32); 9] = [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (32, 8), (64, 16), (128, 32), (256, 64)];
+/// From how small a message on the ramp begins at a depth that a single look would not fill.
+const BEGIN: usize = 4;
+/// How long a step of the ramp lasts, or how many messages long if that is longer: of a few, one more or less counts too much.
+const STEP_MS: u64 = 20;
+const STEP_MESSAGES: u64 = 32;
+/// How much more a step must bring, and how many in a row may bring less, for the ramp to go on.
+const GAIN: f64 = 1.02;
+const FLAT: u32 = 2;
+/// How long data that is under way may take when the time of a run is up, as a part of the run.
+const DRAIN_PART: f64 = 0.25;
+/// Receives for each send that may be under way: a receiver that is scheduled late is not seen as not ready.
+const RECEIVES: u32 = 4;
+
+/// What is measured, and how to tell about it.
+pub struct Measurement<'a> {
+    /// What was asked.
+    pub settings: &'a Settings,
+    /// Both ends, as they were opened.
+    pub facts: [StageFacts; 2],
+    /// Counters around each measurement.
+    pub counters: &'a Watched<'a>,
+    /// Told what is under way.
+    pub say: &'a mut dyn FnMut(&str),
+    /// Whether the user wants to stop.
+    pub stop: &'a dyn Fn() -> bool,
+    /// Explains a failure.
+    pub explain: &'a dyn Fn(&BenchError) -> FailureReport,
+    /// Whether the process that had the ends is gone.
+    pub is_lost: bool,
+}
+
+/// What a run uses.
+#[derive(Clone, Copy)]
+struct Way {
+    depth: u32,
+    batch: u32,
+    inline: bool,
+}
+
+/// What came of an operation and size.
+pub enum Done {
+    /// Figures of bandwidth.
+    Bandwidth(Box<BandwidthResult>),
+    /// Figures of latency.
+    Latency(Box<LatencyResult>),
+}
+
+/// Measures everything that was asked. Tells whether it came to the end.
+pub fn measure(pair: &mut Pair<'_>, kind: RunKind, measurement: &mut Measurement<'_>, each: &mut dyn FnMut(Done)) -> bool {
+    for operation in measurement.settings.operations.clone() {
+        for size in measurement.settings.sizes.clone() {
+            if (measurement.stop)() {
+                return false;
+            }
+            if measurement.settings.impossible(operation, size).is_some() {
+                continue;
+            }
+            (measurement.say)(&format!("{operation}, {size} bytes"));
+            measurement.one(pair, kind, operation, size, each);
+        }
+    }
+    !(measurement.stop)()
+}
+
+impl Measurement<'_> {
+    /// Explains an error, unless it is the user's wish to stop. Notes whether the process of both ends is gone with it.
+    fn told(&mut self, error: &BenchError) -> Option<FailureReport> {
+        self.is_lost |= matches!(error, BenchError::Worker(_));
+        (!is_interrupted(error)).then(|| (self.explain)(error))
+    }
+
+    fn arrives(&self, operation: Operation) -> bool {
+        operation == Operation::Send || (self.settings.immediate && operation == Operation::Write)
+    }
+
+    /// The link that an operation and size take.
+    fn link(&self, kind: RunKind, operation: Operation, size: u64, touch: Touch) -> LinkPlan {
+        let settings = self.settings;
+        let most =
+            self.facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
+        let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
+        let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest }).min(most);
+        let reads = self.facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).clamp(1, 16);
+        let inline = self.facts.iter().map(|facts| facts.max_inline_bytes).min().unwrap_or(0);
+        LinkPlan {
+            transport: settings.transport,
+            queue_pairs: if kind == RunKind::Latency { 1 } else { settings.queue_pairs },
+            send_depth,
+            inline_bytes: if size <= inline.into() && operation != Operation::Read { inline } else { 0 },
+            completing: settings.completing,
+            gid_index: 0,
+            mtu_bytes: settings.mtu_bytes,
+            is_global: true,
+            // 67 ms for an acknowledgement, seven times: a lost peer is known within some seconds.
+            reliability: Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads },
+            receive: self.arrives(operation).then(|| ReceivePlan {
+                size_bytes: size as u32,
+                shift_bytes: 0,
+                touch,
+                depth: (send_depth * RECEIVES).min(most),
+            }),
+        }
+    }
+
+    fn one(&mut self, pair: &mut Pair<'_>, kind: RunKind, operation: Operation, size: u64, each: &mut dyn FnMut(Done)) {
+        let mut verification = None;
+        let mut failure = None;
+        if self.is_lost {
+            // The child that had both ends is gone; a new one may have more luck with the next step.
+            match pair.open() {
+                Ok(facts) => (self.facts, self.is_lost) = (facts, false),
+                Err(error) => failure = self.told(&error),
+            }
+        }
+        let mut link = self.link(kind, operation, size, Touch::Hot);
+        if self.settings.verify && failure.is_none() {
+            match verify(pair, self.settings, &link, operation, size) {
+                Ok(verified) => verification = Some(verified),
+                Err(error) => failure = self.told(&error),
+            }
+        }
+        let touches: &[(bool, Touch, Buffer)] =
+            &[(self.settings.hot, Touch::Hot, Buffer::Hot), (self.settings.spread, Touch::Spread, Buffer::Spread)];
+        if (self.stop)() && failure.is_none() {
+            return;
+        }
+        match kind {
+            RunKind::Latency => {
+                let row = self.latency(pair, &link, operation, size, verification, failure);
+                if row.latencies.is_some() || row.failure.is_some() {
+                    each(Done::Latency(Box::new(row)));
+                }
+            }
+            RunKind::Bandwidth => {
+                for (_, touch, buffer) in touches.iter().filter(|(is_asked, _, _)| *is_asked) {
+                    link.receive.iter_mut().for_each(|receive| receive.touch = *touch);
+                    let mut row = self.row(operation, size, *buffer);
+                    (row.verification, row.failure) = (verification.clone(), failure.clone());
+                    if row.failure.is_none()
+                        && let Err(error) = self.bandwidth(pair, &link, *touch, &mut row)
+                    {
+                        row.failure = self.told(&error);
+                    }
+                    // What an interruption has left without any figure is not shown.
+                    if row.bytes_per_second.is_some() || row.failure.is_some() {
+                        each(Done::Bandwidth(Box::new(row)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn row(&self, operation: Operation, size: u64, buffer: Buffer) -> BandwidthResult {
+        BandwidthResult {
+            operation,
+            memory: "host".to_owned(),
+            buffer,
+            size_bytes: size,
+            bidirectional: self.settings.bidirectional,
+            queue_pairs: self.settings.queue_pairs,
+            depth: 0,
+            batch: 0,
+            inline: false,
+            completion: self.settings.completing,
+            messages: 0,
+            bytes_per_second: None,
+            messages_per_second: None,
+            cpu_us_per_gib: None,
+            lost_percent: None,
+            verification: None,
+            counters: Vec::new(),
+            failure: None,
+        }
+    }
+
+    fn bandwidth(&mut self, pair: &mut Pair<'_>, link: &LinkPlan, touch: Touch, row: &mut BandwidthResult) -> Result<(), BenchError> {
+        let (operation, size, settings) = (row.operation, row.size_bytes, self.settings);
+        let arrives = self.arrives(operation);
+        pair.link(link, [arrives && settings.bidirectional, arrives])?;
+        let plan = RunPlan { operation, size_bytes: size as u32, touch, ..first_plan(settings, RunKind::Bandwidth) };
+        let way = ramp(settings, pair, link, &plan)?;
+        (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
+        let plan = RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan };
+        // What the ramp has not warmed, a part of a run does.
+        run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
+        let before = self.counters.read();
+        let (mut rates, mut bytes, mut cpu_ns) = (Vec::new(), 0_u64, 0_u64);
+        let (mut sent, mut arrived) = (0_u64, 0_u64);
+        for repeat in 1..=settings.repeats.max(1) {
+            let say = &mut *self.say;
+            let mut told = |progress: Progress| {
+                let rate = progress.bytes as f64 / (progress.elapsed_ns.max(1) as f64 / 1e9) / 1e6;
+                say(&format!("{operation}, {size} bytes, {repeat} of {}: {rate:.1} MB/s", settings.repeats));
+            };
+            let mut last = Progress::default();
+            let mut each = |progress: Progress| {
+                last = progress;
+                told(progress);
+            };
+            let results = match run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut each) {
+                Err(error) if is_interrupted(&error) => {
+                    // What has moved by then is a figure too, if a short one.
+                    if last.elapsed_ns > 0 && rates.is_empty() {
+                        rates.push(last.bytes as f64 / (last.elapsed_ns as f64 / 1e9));
+                        sent = last.messages;
+                    }
+                    break;
+                }
+                results => results?,
+            };
+            rates.push(rate(settings, arrives, &results));
+            for result in &results {
+                bytes += result.sent.bytes;
+                sent += result.sent.messages;
+                arrived += result.received.messages;
+            }
+            cpu_ns += if pair.is_loopback() { results[0].cpu_ns } else { results[0].cpu_ns + results[1].cpu_ns };
+            if (self.stop)() {
+                break;
+            }
+        }
+        row.counters = self.counters.since(&before);
+        row.messages = sent;
+        row.bytes_per_second = Spread::of(&rates);
+        row.messages_per_second = row.bytes_per_second.map(|rate| rate.median / size as f64);
+        row.cpu_us_per_gib = (bytes > 0).then(|| cpu_ns as f64 / 1000.0 / (bytes as f64 / f64::from(1 << 30)));
+        if arrives && settings.transport != Transport::Rc && sent > 0 {
+            row.lost_percent = Some((1.0 - arrived as f64 / sent as f64).max(0.0) * 100.0);
+        }
+        Ok(())
+    }
+
+    fn latency(
+        &mut self,
+        pair: &mut Pair<'_>,
+        link: &LinkPlan,
+        operation: Operation,
+        size: u64,
+        verification: Option<Verification>,
+        failure: Option<FailureReport>,
+    ) -> LatencyResult {
+        let inline = link.inline_bytes > 0;
+        let mut row = LatencyResult {
+            operation,
+            memory: "host".to_owned(),
+            size_bytes: size,
+            inline,
+            completion: self.settings.completing,
+            is_half_round_trip: operation != Operation::Read,
+            latencies: None,
+            p50_us: None,
+            verification,
+            counters: Vec::new(),
+            failure,
+        };
+        if row.failure.is_none()
+            && let Err(error) = self.ping_pong(pair, link, &mut row)
+        {
+            row.failure = self.told(&error);
+        }
+        row
+    }
+
+    fn ping_pong(&mut self, pair: &mut Pair<'_>, link: &LinkPlan, row: &mut LatencyResult) -> Result<(), BenchError> {
+        let (settings, operation, size) = (self.settings, row.operation, row.size_bytes);
+        let arrives = self.arrives(operation);
+        pair.link(link, [arrives, arrives])?;
+        let first = first_plan(settings, RunKind::Latency);
+        let plan = RunPlan { operation, size_bytes: size as u32, inline: row.inline, depth: link.send_depth, ..first };
+        run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
+        let before = self.counters.read();
+        let (mut medians, mut samples) = (Vec::new(), Vec::new());
+        for repeat in 1..=settings.repeats.max(1) {
+            let say = &mut *self.say;
+            let mut told = |progress: Progress| {
+                say(&format!("{operation}, {size} bytes, {repeat} of {}: {} messages", settings.repeats, progress.messages));
+            };
+            let result = match run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut told) {
+                Err(error) if is_interrupted(&error) => break,
+                results => results?[0].clone(),
+            };
+            medians.extend(Latencies::of(&result.latencies).map(|latencies| latencies.p50_us));
+            samples.extend(result.latencies);
+            if (self.stop)() {
+                break;
+            }
+        }
+        row.counters = self.counters.since(&before);
+        row.latencies = Latencies::of(&samples);
+        row.p50_us = Spread::of(&medians);
+        Ok(())
+    }
+}
+
+fn is_interrupted(error: &BenchError) -> bool {
+    matches!(error, BenchError::Worker(crate::worker::Failure::Interrupted))
+}
+
+/// A fifth of a run, for warming up.
+fn part(limit: Limit) -> Limit {
+    match limit {
+        Limit::TimeMs(ms) => Limit::TimeMs((ms / 5).max(1)),
+        Limit::Iterations(count) => Limit::Iterations((count / 5).max(1)),
+        Limit::UntilTold => limit,
+    }
+}
+
+/// The plan of the end that begins, but for what the ramp finds.
+fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
+    RunPlan {
+        kind,
+        operation: Operation::Write,
+        immediate: settings.immediate,
+        size_bytes: 1,
+        shift_bytes: 0,
+        touch: Touch::Hot,
+        depth: 1,
+        batch: 1,
+        inline: false,
+        sends: true,
+        receives: false,
+        limit: settings.limit,
+        linger_ms: 0,
+        patience_ms: settings.patience_ms,
+    }
+}
+
+/// Runs once, on both ends as the operation takes them.
+fn run(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
+    let arrives = plan.operation == Operation::Send || (plan.immediate && plan.operation == Operation::Write);
+    let is_bandwidth = plan.kind == RunKind::Bandwidth;
+    let is_both = settings.bidirectional && is_bandwidth;
+    let mut first = plan.clone();
+    first.receives = arrives && (is_both || !is_bandwidth);
+    first.linger_ms = if is_both && !pair.is_loopback() { 200 } else { 0 };
+    let mut second = RunPlan { receives: arrives, sends: is_both, ..first.clone() };
+    if !is_both {
+        second.limit = Limit::UntilTold;
+    }
+    let has_part = arrives || is_both || (!is_bandwidth && first.operation != Operation::Read);
+    pair.run([Some(first), has_part.then_some(second)], each)
+}
+
+/// Bytes a second of both directions. Of unreliable messages only those count that arrived.
+fn rate(settings: &Settings, arrives: bool, results: &[RunResult; 2]) -> f64 {
+    let one = |from: &RunResult, to: &RunResult| {
+        let bytes = if arrives && settings.transport != Transport::Rc { to.received.bytes } else { from.sent.bytes };
+        if from.sent.elapsed_ns == 0 { 0.0 } else { bytes as f64 / (from.sent.elapsed_ns as f64 / 1e9) }
+    };
+    let [first, second] = results;
+    one(first, second) + one(second, first)
+}
+
+/// Looks for the depth, chain and way of carrying payload that bring most: grows until more brings nothing more.
+fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan) -> Result<Way, BenchError> {
+    let can_inline = link.inline_bytes > 0 && plan.operation != Operation::Read;
+    let mut try_one = |way: Way, limit: Limit| {
+        let plan = RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, limit, ..plan.clone() };
+        run(settings, pair, &plan, &mut |_| {}).map(|results| (rate(settings, false, &results), results[0].sent.elapsed_ns))
+    };
+    if let Some(depth) = settings.depth {
+        let depth = depth.min(link.send_depth);
+        let batch = settings.batch.unwrap_or((depth / 4).max(1)).min(depth);
+        return Ok(Way { depth, batch, inline: can_inline });
+    }
+    // How long one message takes says how many may be under way when the time is up.
+    let single = Way { depth: 1, batch: 1, inline: can_inline };
+    try_one(single, Limit::Iterations(1))?;
+    let (_, single_ns) = try_one(single, Limit::Iterations(1))?;
+    let run_ns = match settings.limit {
+        Limit::TimeMs(ms) => (ms * 1_000_000) as f64,
+        Limit::Iterations(count) => count as f64 * single_ns as f64,
+        Limit::UntilTold => 1e9,
+    };
+    let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(1, link.send_depth);
+    let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
+    let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest).collect();
+    let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
+    let (mut best, mut flat) = ((single, 0.0), 0);
+    for (depth, chain) in &steps[begin..] {
+        let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), inline: can_inline };
+        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
+        flat = if rate < best.1 * GAIN { flat + 1 } else { 0 };
+        if rate > best.1 {
+            best = (way, rate);
+        }
+        if flat == FLAT {
+            break;
+        }
+    }
+    // Carrying payload in the request is not always faster.
+    if can_inline {
+        let way = Way { inline: false, ..best.0 };
+        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
+        if rate > best.1 {
+            best = (way, rate);
+        }
+    }
+    Ok(best.0)
+}

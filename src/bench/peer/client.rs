@@ -1,0 +1,143 @@
+//! The side that plans.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Lost};
+use super::frame::{HANDSHAKE_BYTES, REPLY_BYTES};
+use super::handshake::ClientHandshake;
+use super::message::{Reply, Request};
+use crate::bench::{BenchError, Side};
+use crate::facts::Device;
+use crate::host::net::address::Address;
+use crate::transfer::{Answer, Command};
+
+/// How long connecting may take, and each step of the handshake.
+const STEP: Duration = Duration::from_secs(5);
+
+/// A session with a server.
+pub struct Client {
+    connection: Connection,
+    /// How it was called.
+    name: String,
+    /// The server's release.
+    pub release: String,
+    /// What is under way, for messages.
+    step: &'static str,
+    deadline: Duration,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// Connects to `host:port`, and shakes hands.
+    ///
+    /// # Errors
+    /// The address is none, nobody answers, or the token is wrong; the text says which, and what to do.
+    pub fn connect(host: &str, token: &str, deadline: Duration, interrupted: Arc<AtomicBool>) -> Result<Self, BenchError> {
+        let with_port = if host.parse::<std::net::Ipv6Addr>().is_ok() {
+            format!("[{host}]:{}", super::PORT)
+        } else if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            host.to_owned()
+        } else {
+            format!("{host}:{}", super::PORT)
+        };
+        let addresses: Vec<_> = with_port
+            .to_socket_addrs()
+            .map_err(|error| BenchError::Peer(format!("{with_port} is no address: {error}; write --peer HOST or HOST:PORT")))?
+            .collect();
+        let mut last = String::from("it has no address");
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, STEP) {
+                Ok(stream) => return Self::shake(stream, with_port, token, deadline, interrupted),
+                Err(error) => last = said(&error, &address.to_string()),
+            }
+        }
+        Err(BenchError::Peer(last))
+    }
+
+    fn shake(stream: TcpStream, name: String, token: &str, deadline: Duration, interrupted: Arc<AtomicBool>) -> Result<Self, BenchError> {
+        let lost = |step: &str, lost: Lost| BenchError::Peer(format!("{name}, {step}: {lost}"));
+        let broken = |error: std::io::Error| BenchError::Peer(format!("{name}: {error}"));
+        let mut connection = Connection::new(stream, HANDSHAKE_BYTES).map_err(broken)?;
+        let goes_on = || !interrupted.load(Ordering::Relaxed);
+        let until = || Instant::now() + STEP;
+        let hello = connection.receive(until(), &goes_on).map_err(|error| lost("waiting for its hello", error))?;
+        let mut handshake = ClientHandshake::begin(token);
+        let refused = |refusal: super::Refusal| BenchError::Peer(format!("{name}: {refusal}"));
+        for frame in handshake.answer(&hello).map_err(refused)? {
+            connection.send(&frame).map_err(|error| lost("saying hello", error))?;
+        }
+        let proof = connection.receive(until(), &goes_on).map_err(|error| match error {
+            // A server tells a client without the token nothing at all.
+            Lost::Closed => refused(super::Refusal::Token),
+            error => lost("waiting for its proof", error),
+        })?;
+        let (keys, release) = handshake.finish(&proof).map_err(refused)?;
+        connection.seal(keys, REPLY_BYTES);
+        Ok(Self { connection, name, release, step: "beginning", deadline, interrupted })
+    }
+
+    /// How it was called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The server's devices, and the addresses of its interfaces.
+    ///
+    /// # Errors
+    /// It gives no answer.
+    pub fn describe(&mut self) -> Result<(Vec<Device>, Vec<Address>), BenchError> {
+        self.step = "asking for its devices";
+        self.say(&Request::Describe)?;
+        match self.reply()? {
+            Reply::Devices(devices, addresses) => Ok((devices, addresses)),
+            Reply::Refused(why) => Err(BenchError::Peer(format!("{}: {why}", self.name))),
+            Reply::Answer(_) => Err(BenchError::Unexpected { step: self.step }),
+        }
+    }
+
+    fn say(&mut self, request: &Request) -> Result<(), BenchError> {
+        self.connection.say(request).map_err(|lost| BenchError::Peer(format!("{}, {}: {lost}", self.name, self.step)))
+    }
+
+    fn reply(&mut self) -> Result<Reply, BenchError> {
+        let interrupted = self.interrupted.clone();
+        // The other side waits for its own child as long; then it says so.
+        let deadline = Instant::now() + self.deadline + Duration::from_secs(5);
+        self.connection.hear(deadline, &|| !interrupted.load(Ordering::Relaxed)).map_err(|lost| match lost {
+            Lost::Interrupted => BenchError::Worker(crate::worker::Failure::Interrupted),
+            lost => BenchError::Peer(format!("{}, {}: {lost}", self.name, self.step)),
+        })
+    }
+}
+
+impl Side for Client {
+    fn tell(&mut self, command: &Command) -> Result<(), BenchError> {
+        self.step = command.step();
+        self.say(&Request::Tell(Box::new(command.clone())))
+    }
+
+    fn hear(&mut self) -> Result<Answer, BenchError> {
+        match self.reply()? {
+            Reply::Answer(answer) => Ok(*answer),
+            Reply::Refused(why) => Err(BenchError::Peer(format!("{}, {}: {why}", self.name, self.step))),
+            Reply::Devices(..) => Err(BenchError::Unexpected { step: self.step }),
+        }
+    }
+}
+
+/// Why nobody answers: refused, filtered and unreachable are three different things.
+fn said(error: &std::io::Error, address: &str) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ConnectionRefused => format!("{address} refuses the connection: is `rdmadoctor peer` running there, on this port?"),
+        ErrorKind::TimedOut => format!("{address} does not answer: a firewall drops packets to this port, or the address is not in use"),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            format!("{address} is not reached from here: {error}; see `ip route get`")
+        }
+        _ => format!("{address}: {error}"),
+    }
+}

@@ -1,0 +1,282 @@
+//! Proving to each other that both know the token, without telling it, and agreeing on keys that all later frames are marked with.
+//!
+//! Each proof covers everything that was said before it, so nothing of it can be changed or used again.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+/// Versions of the protocol that this program speaks.
+pub const VERSIONS: (u32, u32) = (1, 1);
+const NAME: &str = "rdmadoctor-peer";
+
+/// What a server says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerHello {
+    protocol: String,
+    oldest: u32,
+    newest: u32,
+    tool: String,
+    nonce: String,
+}
+
+/// What a client answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientHello {
+    protocol: String,
+    version: u32,
+    tool: String,
+    nonce: String,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It speaks something else.
+    #[error("the other side does not speak rdmadoctor's peer protocol")]
+    Strange,
+    /// Versions have nothing in common.
+    #[error("the other side (rdmadoctor {tool}) speaks versions {oldest} to {newest} of the peer protocol, this one {} to {}", VERSIONS.0, VERSIONS.1)]
+    Version {
+        /// The other side's release.
+        tool: String,
+        /// Its oldest version.
+        oldest: u32,
+        /// Its newest version.
+        newest: u32,
+    },
+    /// It does not know the token.
+    #[error("the token is not the one that `rdmadoctor peer` there has printed or was given")]
+    Token,
+    /// There is no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+/// Marks and checks frames after the handshake: each has a number in its direction, so none can be changed, left out or said again.
+pub struct Keys {
+    key: [u8; 32],
+    own: u8,
+    sent: u64,
+    received: u64,
+}
+
+/// Bytes of a frame's mark.
+const MARK: usize = 32;
+
+impl Keys {
+    fn mac(&self, direction: u8, number: u64) -> Hmac<Sha256> {
+        let mut mac = keyed(&self.key);
+        mac.update(&[direction]);
+        mac.update(&number.to_be_bytes());
+        mac
+    }
+
+    /// A payload with its mark.
+    pub fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut mac = self.mac(self.own, self.sent);
+        self.sent += 1;
+        mac.update(payload);
+        [payload, &mac.finalize().into_bytes()].concat()
+    }
+
+    /// The payload of a frame, if its mark is right.
+    pub fn open(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (payload, mark) = frame.split_at_checked(frame.len().checked_sub(MARK)?)?;
+        let mut mac = self.mac(1 - self.own, self.received);
+        mac.update(payload);
+        mac.verify_slice(mark).ok()?;
+        self.received += 1;
+        Some(payload.to_vec())
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    // Keys of any length are taken, so this has no error; the type has one for other algorithms.
+    Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()))
+}
+
+fn proof(token: &str, what: &str, transcript: &[u8]) -> Hmac<Sha256> {
+    let mut mac = keyed(token.as_bytes());
+    mac.update(what.as_bytes());
+    mac.update(&[0]);
+    mac.update(transcript);
+    mac
+}
+
+fn keys(token: &str, transcript: &[u8], own: u8) -> Keys {
+    Keys { key: proof(token, "session", transcript).finalize().into_bytes().into(), own, sent: 0, received: 0 }
+}
+
+fn nonce() -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Refusal::Random(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Adds to what both have said; lengths keep what follows apart.
+fn note(transcript: &mut Vec<u8>, said: &[u8]) {
+    transcript.extend_from_slice(&(said.len() as u64).to_be_bytes());
+    transcript.extend_from_slice(said);
+}
+
+/// What comes next.
+pub enum Step {
+    /// Wait for another frame.
+    Wait,
+    /// The other side is who it should be: say this, then frames are sealed. The text is its release.
+    Done(Vec<u8>, Keys, String),
+}
+
+/// A server's part.
+pub struct ServerHandshake {
+    token: String,
+    transcript: Vec<u8>,
+    /// Release of the client, once it has said hello.
+    client: Option<String>,
+}
+
+impl ServerHandshake {
+    /// Begins, and gives what to say first.
+    ///
+    /// # Errors
+    /// [`Refusal::Random`].
+    pub fn begin(token: &str) -> Result<(Self, Vec<u8>), Refusal> {
+        let hello = ServerHello {
+            protocol: NAME.to_owned(),
+            oldest: VERSIONS.0,
+            newest: VERSIONS.1,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            nonce: nonce()?,
+        };
+        let said = serde_json::to_vec(&hello).unwrap_or_default();
+        let mut transcript = Vec::new();
+        note(&mut transcript, &said);
+        Ok((Self { token: token.to_owned(), transcript, client: None }, said))
+    }
+
+    /// Takes a frame of the client's.
+    ///
+    /// # Errors
+    /// The client is refused.
+    pub fn step(&mut self, frame: &[u8]) -> Result<Step, Refusal> {
+        let Some(client) = &self.client else {
+            let hello: ClientHello = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
+            if hello.protocol != NAME {
+                return Err(Refusal::Strange);
+            }
+            if !(VERSIONS.0..=VERSIONS.1).contains(&hello.version) {
+                return Err(Refusal::Version { tool: hello.tool, oldest: hello.version, newest: hello.version });
+            }
+            note(&mut self.transcript, frame);
+            self.client = Some(hello.tool);
+            return Ok(Step::Wait);
+        };
+        proof(&self.token, "client", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
+        let tool = client.clone();
+        note(&mut self.transcript, frame);
+        let own = proof(&self.token, "server", &self.transcript).finalize().into_bytes().to_vec();
+        Ok(Step::Done(own, keys(&self.token, &self.transcript, 1), tool))
+    }
+}
+
+/// A client's part.
+pub struct ClientHandshake {
+    token: String,
+    transcript: Vec<u8>,
+    /// Release of the server, once it has said hello.
+    server: Option<String>,
+}
+
+impl ClientHandshake {
+    /// Waits for the server's hello.
+    #[must_use]
+    pub fn begin(token: &str) -> Self {
+        Self { token: token.to_owned(), transcript: Vec::new(), server: None }
+    }
+
+    /// Takes the server's hello, and gives the two frames to answer.
+    ///
+    /// # Errors
+    /// The server speaks another protocol or other versions.
+    pub fn answer(&mut self, frame: &[u8]) -> Result<[Vec<u8>; 2], Refusal> {
+        let hello: ServerHello = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
+        if hello.protocol != NAME {
+            return Err(Refusal::Strange);
+        }
+        if hello.newest < VERSIONS.0 || hello.oldest > VERSIONS.1 {
+            return Err(Refusal::Version { tool: hello.tool, oldest: hello.oldest, newest: hello.newest });
+        }
+        note(&mut self.transcript, frame);
+        let version = hello.newest.min(VERSIONS.1);
+        self.server = Some(hello.tool);
+        let own = ClientHello { protocol: NAME.to_owned(), version, tool: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce()? };
+        let said = serde_json::to_vec(&own).unwrap_or_default();
+        note(&mut self.transcript, &said);
+        let proven = proof(&self.token, "client", &self.transcript).finalize().into_bytes().to_vec();
+        note(&mut self.transcript, &proven);
+        Ok([said, proven])
+    }
+
+    /// Takes the server's proof, and gives the keys and the server's release.
+    ///
+    /// # Errors
+    /// The server does not know the token either.
+    pub fn finish(self, frame: &[u8]) -> Result<(Keys, String), Refusal> {
+        proof(&self.token, "server", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
+        Ok((keys(&self.token, &self.transcript, 0), self.server.unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shake(server_token: &str, client_token: &str) -> Result<(Keys, Keys), Refusal> {
+        let (mut server, hello) = ServerHandshake::begin(server_token)?;
+        let mut client = ClientHandshake::begin(client_token);
+        let [said, proven] = client.answer(&hello)?;
+        assert!(matches!(server.step(&said)?, Step::Wait));
+        let Step::Done(proof, server_keys, _) = server.step(&proven)? else { panic!("not done") };
+        Ok((server_keys, client.finish(&proof)?.0))
+    }
+
+    #[test]
+    fn who_knows_the_token_talks() {
+        let (mut server, mut client) = shake("correct horse", "correct horse").unwrap();
+        let first = client.seal(b"one");
+        let second = client.seal(b"two");
+        assert_eq!(server.open(&first).as_deref(), Some(&b"one"[..]));
+        assert_eq!(server.open(&first), None, "said again");
+        assert_eq!(server.open(&second).as_deref(), Some(&b"two"[..]));
+        let mut back = server.seal(b"three");
+        back[0] ^= 1;
+        assert_eq!(client.open(&back), None, "changed");
+        assert_eq!(client.open(b"short"), None);
+    }
+
+    #[test]
+    fn who_does_not_know_the_token_is_refused() {
+        assert_eq!(shake("correct horse", "wrong horse").err(), Some(Refusal::Token));
+    }
+
+    #[test]
+    fn a_handshake_that_was_recorded_is_of_no_use() {
+        let (_, hello) = ServerHandshake::begin("token").unwrap();
+        let [said, proven] = ClientHandshake::begin("token").answer(&hello).unwrap();
+        let (mut other, _) = ServerHandshake::begin("token").unwrap();
+        other.step(&said).unwrap();
+        assert_eq!(other.step(&proven).err(), Some(Refusal::Token));
+    }
+
+    #[test]
+    fn strangers_and_other_versions_are_told_so() {
+        let (mut server, _) = ServerHandshake::begin("token").unwrap();
+        assert_eq!(server.step(b"GET / HTTP/1.1").err(), Some(Refusal::Strange));
+        let future = r#"{"protocol":"rdmadoctor-peer","oldest":7,"newest":9,"tool":"9.0","nonce":"00"}"#;
+        let refusal = ClientHandshake::begin("token").answer(future.as_bytes()).unwrap_err();
+        assert!(refusal.to_string().contains("9.0") && refusal.to_string().contains("7 to 9"), "{refusal}");
+    }
+}

@@ -1,0 +1,22 @@
+//! The session between two hosts: `docs/peer-protocol.md` describes it.
+//!
+//! One side serves ([`Server`]), the other plans ([`Client`]). Before a client has proven that it knows the token, it costs the server a
+//! socket and a thread, is told nothing but versions, and has some seconds.
+
+mod client;
+mod connection;
+mod frame;
+mod handshake;
+mod limits;
+mod message;
+mod server;
+
+pub use client::Client;
+pub use frame::{Decoder, FrameError};
+pub use handshake::{ClientHandshake, Keys, Refusal, ServerHandshake, Step};
+pub use limits::Limits;
+pub use message::{Reply, Request};
+pub use server::{Server, ServerOptions, Talk};
+
+/// The port that a server listens on if none is given: not assigned by IANA.
+pub const PORT: u16 = 18516;

@@ -1,0 +1,229 @@
+//! The side that serves: many clients, one after another or at once, each with a child process of its own.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Lost, parse};
+use super::frame::{HANDSHAKE_BYTES, REQUEST_BYTES};
+use super::handshake::{ServerHandshake, Step};
+use super::limits::Limits;
+use super::message::{Reply, Request};
+use crate::facts::Device;
+use crate::host::net::address::Address;
+use crate::transfer::{Answer, Command, Failure, Trouble};
+use crate::worker::{Worker, WorkerOptions};
+
+/// How long a client has to prove that it knows the token.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a client may say nothing.
+const IDLE: Duration = Duration::from_secs(900);
+/// Connections that have proven nothing yet; one more puts the oldest out.
+const STRANGERS: usize = 64;
+/// Clients at once, each with a child process.
+const CLIENTS: usize = 16;
+const STACK: usize = 512 << 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a server says of its work.
+pub type Talk = dyn Fn(&str) + Send + Sync;
+/// Finds this host's devices and addresses anew.
+pub type Describe = dyn Fn() -> (Vec<Device>, Vec<Address>) + Send + Sync;
+
+/// How a server works.
+pub struct ServerOptions {
+    /// What clients must know.
+    pub token: String,
+    /// What they may ask.
+    pub limits: Limits,
+    /// How their child processes are run.
+    pub worker: WorkerOptions,
+    /// Finds this host's devices and addresses.
+    pub describe: Box<Describe>,
+    /// Told of what happens.
+    pub say: Box<Talk>,
+    /// Ends after the first client.
+    pub once: bool,
+}
+
+/// Listens.
+pub struct Server {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: ServerOptions,
+    strangers: Mutex<BTreeMap<u64, TcpStream>>,
+    clients: AtomicUsize,
+    served: AtomicUsize,
+}
+
+impl Server {
+    /// Binds to an address.
+    ///
+    /// # Errors
+    /// The address is not this host's, or in use.
+    pub fn bind(address: SocketAddr, options: ServerOptions) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let shared = Shared { options, strangers: Mutex::default(), clients: AtomicUsize::new(0), served: AtomicUsize::new(0) };
+        Ok(Self { listener, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `interrupted`, and gives the number of clients that were served.
+    pub fn serve(&self, interrupted: &Arc<AtomicBool>) -> usize {
+        let mut number = 0_u64;
+        let mut threads = Vec::new();
+        while !interrupted.load(Ordering::Relaxed) {
+            let has_served = self.shared.served.load(Ordering::Relaxed) > 0 && self.shared.clients.load(Ordering::Relaxed) == 0;
+            if self.shared.options.once && has_served {
+                break;
+            }
+            threads.retain(|thread: &std::thread::JoinHandle<()>| !thread.is_finished());
+            match self.listener.accept() {
+                Ok((stream, from)) => {
+                    number += 1;
+                    threads.extend(self.receive(stream, from, number, interrupted.clone()));
+                }
+                // Nobody, or too many open files: either passes.
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+        // What is left sees that it is to end, closes its sockets, and so its child processes.
+        for thread in threads {
+            let _ = thread.join();
+        }
+        self.shared.served.load(Ordering::Relaxed)
+    }
+
+    fn receive(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        number: u64,
+        interrupted: Arc<AtomicBool>,
+    ) -> Option<std::thread::JoinHandle<()>> {
+        let shared = self.shared.clone();
+        {
+            let mut strangers = shared.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            if strangers.len() >= STRANGERS
+                && let Some((_, oldest)) = strangers.pop_first()
+            {
+                let _ = oldest.shutdown(std::net::Shutdown::Both);
+            }
+            strangers.insert(number, stream.try_clone().ok()?);
+        }
+        let builder = std::thread::Builder::new().name(format!("client-{number}")).stack_size(STACK);
+        builder.spawn(move || shared.client(stream, from, number, &interrupted)).ok()
+    }
+}
+
+impl Shared {
+    fn client(&self, stream: TcpStream, from: SocketAddr, number: u64, interrupted: &Arc<AtomicBool>) {
+        let goes_on = || !interrupted.load(Ordering::Relaxed);
+        let _ = stream.set_nonblocking(false);
+        let shaken = Connection::new(stream, HANDSHAKE_BYTES)
+            .map_err(|error| Lost::Broken(error.to_string()))
+            .and_then(|connection| self.shake(connection, &goes_on));
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let (mut connection, release) = match shaken {
+            Ok(shaken) => shaken,
+            Err(lost) => return (self.options.say)(&format!("{from}: refused: {lost}")),
+        };
+        if self.clients.fetch_add(1, Ordering::Relaxed) < CLIENTS {
+            (self.options.say)(&format!("{from}: a client, rdmadoctor {release}"));
+            let ended = self.converse(&mut connection, &goes_on);
+            (self.options.say)(&format!("{from}: ended: {ended}"));
+            self.served.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let _ = connection.say(&Reply::Refused(format!("{CLIENTS} clients are being served already; try again later")));
+        }
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn shake(&self, mut connection: Connection, goes_on: &dyn Fn() -> bool) -> Result<(Connection, String), Lost> {
+        let deadline = Instant::now() + HANDSHAKE;
+        let broken = |refusal: super::Refusal| Lost::Broken(refusal.to_string());
+        let (mut handshake, hello) = ServerHandshake::begin(&self.options.token).map_err(broken)?;
+        connection.send(&hello)?;
+        loop {
+            let frame = connection.receive(deadline, goes_on)?;
+            match handshake.step(&frame).map_err(broken)? {
+                Step::Wait => {}
+                Step::Done(proof, keys, release) => {
+                    connection.send(&proof)?;
+                    connection.seal(keys, REQUEST_BYTES);
+                    return Ok((connection, release));
+                }
+            }
+        }
+    }
+
+    /// Does what a client asks until it goes. Its child process, and with it all that it holds on a device, ends with this.
+    fn converse(&self, connection: &mut Connection, goes_on: &dyn Fn() -> bool) -> String {
+        let mut worker = Worker::new(self.options.worker.clone());
+        loop {
+            let done = connection.hear(Instant::now() + IDLE, goes_on).and_then(|request| match request {
+                Request::Describe => {
+                    let (devices, addresses) = (self.options.describe)();
+                    connection.say(&Reply::Devices(devices, addresses))
+                }
+                Request::Tell(command) => self.command(&mut worker, connection, &command),
+            });
+            if let Err(lost) = done {
+                return lost.to_string();
+            }
+        }
+    }
+
+    fn command(&self, worker: &mut Worker, connection: &mut Connection, command: &Command) -> Result<(), Lost> {
+        if let Some(why) = self.options.limits.refusal(command) {
+            return connection.say(&Reply::Refused(why));
+        }
+        // Nothing answers this; it came too late for its run.
+        if *command == Command::Finish {
+            return Ok(());
+        }
+        if let Err(failure) = worker.tell(command) {
+            return connection.say(&failed(&failure));
+        }
+        loop {
+            let answer = match worker.hear() {
+                Ok(answer) => answer,
+                Err(crate::worker::Failure::Interrupted) => return Err(Lost::Interrupted),
+                Err(failure) => return connection.say(&failed(&failure)),
+            };
+            let is_last = !matches!(answer, Answer::Ready | Answer::Running(_));
+            connection.say(&Reply::Answer(Box::new(answer)))?;
+            if is_last {
+                return Ok(());
+            }
+            // While a run goes on, nothing but its end may be asked.
+            if let Some(frame) = connection.receive_now()? {
+                match parse::<Request>(&frame)? {
+                    Request::Tell(command) if *command == Command::Finish => {
+                        let _ = worker.tell(&Command::Finish);
+                    }
+                    _ => return Err(Lost::Broken("it asked for something else while a run was under way".to_owned())),
+                }
+            }
+        }
+    }
+}
+
+/// What became of a child process, as its end's failure.
+fn failed(failure: &crate::worker::Failure) -> Reply {
+    let failure = Failure { trouble: Trouble::Unusable { why: failure.to_string() }, evidence: Vec::new() };
+    Reply::Answer(Box::new(Answer::Failed(Box::new(failure))))
+}

@@ -1,0 +1,114 @@
+//! `rdmadoctor bw`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::ends::{self, Own};
+use super::session::Session;
+use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
+use crate::transfer::{Operation, RunKind};
+
+/// Arguments of `bw`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    ends: ends::Arguments,
+    /// Sizes of messages.
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "4k,64k,1M", value_parser = ends::message_size)]
+    sizes: Vec<u64>,
+    /// Queue pairs that send at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    queue_pairs: u32,
+    /// Requests under way on each queue pair; grown until more brings nothing more otherwise.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    depth: Option<u32>,
+    /// Requests posted at once, of which the last makes a completion.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: Option<u32>,
+    /// One small place of memory over and over, as perftest does; places all over it, as KV caches are; or one after the other.
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Buffers::Both)]
+    buffer: Buffers,
+    /// Both ends send at once.
+    #[arg(long)]
+    bidirectional: bool,
+    /// Draw the rates over the sizes into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// Which memory messages touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Buffers {
+    Hot,
+    Spread,
+    Both,
+}
+
+/// From which factor between read and write on it deserves a look. Reads wait for answers, so small ones are slower anywhere.
+const APART: f64 = 1.5;
+const LARGE: u64 = 64 << 10;
+
+/// Measures bandwidth.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.only_this_host("bw")?;
+    let own = Own {
+        kind: RunKind::Bandwidth,
+        sizes: arguments.sizes.clone(),
+        queue_pairs: arguments.queue_pairs,
+        hot: arguments.buffer != Buffers::Spread,
+        spread: arguments.buffer != Buffers::Hot,
+        bidirectional: arguments.bidirectional,
+        depth: arguments.depth,
+        batch: arguments.batch,
+    };
+    let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
+        if let Done::Bandwidth(result) = done {
+            document.results.push(*result);
+        }
+    })?;
+    judge(&mut document);
+    session.print(&document)?;
+    if let Some(path) = &arguments.plot {
+        session.write_file(path, &crate::report::bandwidth_svg(&document))?;
+    }
+    let is_bad = |result: &BandwidthResult| {
+        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
+    };
+    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+}
+
+/// What the figures say beside each other.
+fn judge(document: &mut Bench<BandwidthResult>) {
+    let rate = |operation: Operation, size: u64, buffer: Buffer| {
+        let of = |result: &&BandwidthResult| (result.operation, result.size_bytes, result.buffer) == (operation, size, buffer);
+        document.results.iter().find(of).and_then(|result| Some(result.bytes_per_second?.median))
+    };
+    let mut notices = Vec::new();
+    for result in document.results.iter().filter(|result| result.operation == Operation::Write && result.size_bytes >= LARGE) {
+        let (size, buffer) = (result.size_bytes, result.buffer);
+        let (Some(write), Some(read)) = (rate(Operation::Write, size, buffer), rate(Operation::Read, size, buffer)) else { continue };
+        let factor = write / read;
+        if (1.0 / APART..APART).contains(&factor) {
+            continue;
+        }
+        let (faster, slower) = if factor > 1.0 { ("write", "read") } else { ("read", "write") };
+        notices.push(Notice {
+            summary: format!("{slower} is {:.1} times slower than {faster} at {size} bytes", factor.max(1.0 / factor)),
+            causes: if slower == "read" {
+                vec![
+                    "few reads may be under way at once (max_qp_rd_atom, max_qp_init_rd_atom)".to_owned(),
+                    "PCIe reads are slow on the way to memory: MaxReadReq, relaxed ordering, IOMMU, a GPU behind another socket".to_owned(),
+                ]
+            } else {
+                vec!["writes are held up: flow control, a receiver whose memory is far (NUMA), posted-write ordering".to_owned()]
+            },
+        });
+    }
+    let noisy = document.results.iter().filter_map(|result| {
+        let spread = result.bytes_per_second.filter(|rate| rate.is_noisy)?.spread_percent;
+        Some(format!("{} of {} bytes ({spread:.0} %)", result.operation, result.size_bytes))
+    });
+    notices.extend(ends::noise(&noisy.collect::<Vec<_>>()));
+    document.notices.extend(notices);
+}

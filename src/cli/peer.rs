@@ -1,0 +1,84 @@
+//! `rdmadoctor peer`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::session::Session;
+use super::{exit, progress, token, values};
+use crate::bench::Listening;
+use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
+use crate::facts;
+use crate::host;
+use crate::worker::Worker;
+
+/// Arguments of `peer`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS[:PORT]", default_value = "0.0.0.0", value_parser = address)]
+    listen: SocketAddr,
+    #[command(flatten)]
+    secret: token::Arguments,
+    /// Register no more memory than this for a client.
+    #[arg(long, value_name = "SIZE", default_value = "2049M", value_parser = values::size)]
+    max_memory: u64,
+    /// End after the first client.
+    #[arg(long)]
+    once: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || format!("`{text}` is no address; write it as 192.0.2.1, 192.0.2.1:{PORT} or [2001:db8::1]:{PORT}");
+    text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT))).map_err(|_| wrong())
+}
+
+/// Serves clients until interrupted.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.only_this_host("peer")?;
+    let given = arguments.secret.token()?;
+    let token = match &given {
+        Some(token) => token.clone(),
+        None => random()?,
+    };
+    let options = session.worker_options()?;
+    let (root, quiet) = (session.root(), session.quiet());
+    let of_worker = options.clone();
+    let server = Server::bind(
+        arguments.listen,
+        ServerOptions {
+            token: token.clone(),
+            limits: Limits { memory_bytes: arguments.max_memory, ..Limits::default() },
+            worker: options,
+            describe: Box::new(move || {
+                let inventory = Worker::new(of_worker.clone()).inventory(None);
+                let devices = facts::collect(&host::rdma::read(&root), Some(&inventory)).devices;
+                (devices, host::net::read(&root).addresses)
+            }),
+            say: Box::new(move |line| {
+                if !quiet {
+                    progress::say(line);
+                }
+            }),
+            once: arguments.once,
+        },
+    )
+    .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let address = server.address().context("cannot tell where it listens")?;
+    session.print(&Listening {
+        schema: "rdmadoctor/peer/1".to_owned(),
+        address: address.ip().to_string(),
+        port: address.port(),
+        token: given.is_none().then_some(token),
+    })?;
+    let interrupted = session.interruption();
+    server.serve(&interrupted);
+    Ok(exit::OK)
+}
+
+fn random() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random numbers for a token: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

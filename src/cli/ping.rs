@@ -1,0 +1,49 @@
+//! `rdmadoctor ping`.
+
+use clap::Args;
+
+use super::ends::{self, Own};
+use super::session::Session;
+use crate::bench::{Bench, Done, LatencyResult};
+use crate::transfer::RunKind;
+
+/// Arguments of `ping`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    ends: ends::Arguments,
+    /// Sizes of messages.
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "64,4k", value_parser = ends::message_size)]
+    sizes: Vec<u64>,
+}
+
+/// Measures latency.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.only_this_host("ping")?;
+    let own = Own {
+        kind: RunKind::Latency,
+        sizes: arguments.sizes.clone(),
+        queue_pairs: 1,
+        hot: true,
+        spread: false,
+        bidirectional: false,
+        depth: None,
+        batch: None,
+    };
+    let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/ping/1", &mut |done, document: &mut Bench<LatencyResult>| {
+        if let Done::Latency(result) = done {
+            document.results.push(*result);
+        }
+    })?;
+    let noisy = document.results.iter().filter_map(|result| {
+        let spread = result.p50_us.filter(|median| median.is_noisy)?.spread_percent;
+        Some(format!("{} of {} bytes ({spread:.0} %)", result.operation, result.size_bytes))
+    });
+    let noise = ends::noise(&noisy.collect::<Vec<_>>());
+    document.notices.extend(noise);
+    session.print(&document)?;
+    let is_bad = |result: &LatencyResult| {
+        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
+    };
+    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+}

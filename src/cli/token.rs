@@ -1,0 +1,43 @@
+//! The token that both sides of a session between hosts know.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::UsageError;
+
+/// Where the token comes from.
+#[derive(Debug, Args)]
+#[group(id = "secret")]
+pub struct Arguments {
+    /// What both sides know; RDMADOCTOR_TOKEN otherwise. Other users of this host can see it here.
+    #[arg(long, value_name = "TEXT", conflicts_with = "token_file")]
+    token: Option<String>,
+    /// A file with the token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// A shorter one could be guessed.
+const SHORTEST: usize = 12;
+
+impl Arguments {
+    /// The token that was given, if one was.
+    pub fn token(&self) -> anyhow::Result<Option<String>> {
+        let given = match (&self.token, &self.token_file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(path)) => {
+                Some(std::fs::read_to_string(path).with_context(|| format!("cannot read --token-file {}", path.display()))?)
+            }
+            (None, None) => std::env::var("RDMADOCTOR_TOKEN").ok(),
+        };
+        let given = given.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        if let Some(token) = &given
+            && token.len() < SHORTEST
+        {
+            return Err(UsageError(format!("the token has {} characters; at least {SHORTEST} are needed", token.len())).into());
+        }
+        Ok(given)
+    }
+}

@@ -1,0 +1,235 @@
+//! An end of connections: what it keeps while it is open, and the queue pairs of a step.
+
+use std::sync::Arc;
+
+use rdma_sys::ibv_qp_type;
+
+use super::layout::{LEAD, places, start};
+use super::{Completing, LinkFacts, LinkPlan, StageFacts, StagePlan, Transport, Trouble};
+use crate::verbs::{
+    CompletionChannel, CompletionQueue, ConnectionId, ConnectionManager, Context, Datagrams, DeviceList, EventChannel, ProtectionDomain,
+    QueuePair, QueuePairCaps, QueuePairInit, ReceiveRing, Region, Verbs,
+};
+
+/// Bytes of the header that precedes a datagram in memory (ibv_post_recv(3)).
+pub const DATAGRAM_HEADER: usize = 40;
+/// What is asked for inline, until it is granted: no device publishes its limit.
+const INLINE_TRIED: [u32; 9] = [1024, 512, 256, 220, 128, 96, 64, 32, 0];
+
+/// An open device, with memory.
+pub struct End {
+    pub plan: StagePlan,
+    pub pd: ProtectionDomain,
+    pub region: Region,
+    pub facts: StageFacts,
+    pub manager: Option<ManagerEnd>,
+    pub link: Option<Link>,
+}
+
+/// What an end has for connections by rdma_cm.
+pub struct ManagerEnd {
+    pub channel: EventChannel,
+    /// Listens, and keeps the device open.
+    pub listener: ConnectionId,
+}
+
+/// Queue pairs of a step.
+pub struct Link {
+    pub plan: LinkPlan,
+    pub queue_pairs: Vec<QueuePair>,
+    pub send_cq: CompletionQueue,
+    pub recv_cq: CompletionQueue,
+    pub channel: Option<CompletionChannel>,
+    pub receives: Vec<Receives>,
+    /// Set when joined: the other side's memory and key.
+    pub remote: (u64, u32, u64),
+    /// Where each queue pair's datagrams go.
+    pub datagrams: Vec<Option<Datagrams>>,
+    /// Connections that made the queue pairs.
+    pub ids: Vec<ConnectionId>,
+}
+
+/// Receive requests of a queue pair.
+pub struct Receives {
+    pub ring: ReceiveRing,
+    /// Consumed and not posted again.
+    pub owed: usize,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            id.disconnect();
+        }
+    }
+}
+
+impl Transport {
+    pub(super) fn code(self) -> u32 {
+        match self {
+            Self::Rc => ibv_qp_type::IBV_QPT_RC,
+            Self::Uc => ibv_qp_type::IBV_QPT_UC,
+            Self::Ud => ibv_qp_type::IBV_QPT_UD,
+        }
+    }
+}
+
+impl End {
+    /// Opens the device and registers memory.
+    pub fn open(verbs: &Arc<Verbs>, manager: Option<&Arc<ConnectionManager>>, plan: &StagePlan) -> Result<Self, Trouble> {
+        let mut manager_end = None;
+        let context = match plan.manager {
+            None => {
+                let list = DeviceList::new(verbs)?;
+                let handle = list.iter().find(|device| device.name() == plan.device);
+                handle.ok_or_else(|| Trouble::Unusable { why: format!("libibverbs does not know the device {}", plan.device) })?.open()?
+            }
+            Some(address) => {
+                let Some(manager) = manager else {
+                    return Err(Trouble::Unusable { why: "librdmacm cannot be used here".to_owned() });
+                };
+                let channel = EventChannel::new(manager)?;
+                let listener = channel.create_id()?;
+                listener.bind(address)?;
+                let context = listener.context(verbs)?;
+                if context.name() != plan.device {
+                    let why = format!("rdma_cm gives {address} to {}, not to {}", context.name(), plan.device);
+                    return Err(Trouble::Unusable { why });
+                }
+                listener.listen(64)?;
+                manager_end = Some(ManagerEnd { channel, listener });
+                context
+            }
+        };
+        let facts = facts(&context, plan)?;
+        let pd = context.alloc_pd()?;
+        let mut length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
+        let region = loop {
+            match pd.register_pages(length) {
+                // Locked memory is short: half of it may still do.
+                Err(error) if error.errno.0 == libc::ENOMEM && (length / 2) as u64 >= plan.least_bytes => {
+                    length = (length / 2).next_multiple_of(8192)
+                }
+                registered => break registered?,
+            }
+        };
+        let mut end = Self { plan: plan.clone(), pd, region, facts, manager: manager_end, link: None };
+        end.facts.max_inline_bytes = end.most_inline();
+        (end.facts.address, end.facts.key, end.facts.memory_bytes) = (end.region.address(), end.region.remote_key(), length as u64);
+        end.facts.manager_port = end.manager.as_ref().map(|manager| manager.listener.local_port());
+        Ok(end)
+    }
+
+    fn most_inline(&self) -> u32 {
+        let Ok(cq) = self.pd.context().create_cq(16) else { return 0 };
+        let granted = INLINE_TRIED.into_iter().find(|bytes| {
+            let caps = QueuePairCaps { max_send_wr: 16, max_recv_wr: 1, max_send_sge: 1, max_recv_sge: 1, max_inline_data: *bytes };
+            self.pd.create_qp(&QueuePairInit { qp_type: Transport::Rc.code(), caps, cq: &cq, srq: None }).is_ok()
+        });
+        granted.unwrap_or(0)
+    }
+
+    /// Makes the queue pairs of a step. Those of rdma_cm are made when they join.
+    pub fn link(&mut self, plan: &LinkPlan) -> Result<LinkFacts, Trouble> {
+        // The last step's are gone before new ones are made: a device may have few.
+        self.link = None;
+        let context = self.pd.context();
+        let channel = match plan.completing {
+            Completing::Poll => None,
+            Completing::Event => Some(context.create_channel()?),
+        };
+        let receive_depth = plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1));
+        let send_cq = context.create_cq_on(plan.queue_pairs * plan.send_depth, channel.as_ref())?;
+        let recv_cq = context.create_cq_on(plan.queue_pairs * receive_depth, channel.as_ref())?;
+        let mut link = Link {
+            plan: plan.clone(),
+            queue_pairs: Vec::new(),
+            send_cq,
+            recv_cq,
+            channel,
+            receives: Vec::new(),
+            remote: (0, 0, 0),
+            datagrams: Vec::new(),
+            ids: Vec::new(),
+        };
+        if self.manager.is_none() {
+            for _ in 0..plan.queue_pairs {
+                let mut queue_pair = self.pd.create_qp_on(&link.init(), &link.recv_cq)?;
+                queue_pair.initialise(self.plan.port)?;
+                link.add(queue_pair, &self.region)?;
+            }
+        }
+        let gid = context.query_gid(self.plan.port, plan.gid_index.into()).map_or_else(|_| String::new(), |gid| gid.to_string());
+        let numbers = link.queue_pairs.iter().map(QueuePair::number).collect();
+        self.link = Some(link);
+        Ok(LinkFacts { queue_pairs: numbers, gid })
+    }
+
+    /// What the device says that may explain trouble.
+    pub fn evidence(&self) -> Vec<String> {
+        let context = self.pd.context();
+        let mut evidence: Vec<String> = context.take_events().into_iter().map(|event| format!("{}: {event}", context.name())).collect();
+        match context.query_port(self.plan.port) {
+            Ok(port) if port.state == "active" => {}
+            Ok(port) => evidence.push(format!("{} port {} is {}", context.name(), port.port, port.state)),
+            Err(error) => evidence.push(error.to_string()),
+        }
+        evidence
+    }
+}
+
+impl Link {
+    pub fn init(&self) -> QueuePairInit<'_> {
+        let plan = &self.plan;
+        let caps = QueuePairCaps {
+            max_send_wr: plan.send_depth,
+            max_recv_wr: plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1)),
+            max_send_sge: 1,
+            max_recv_sge: 1,
+            max_inline_data: plan.inline_bytes,
+        };
+        QueuePairInit { qp_type: plan.transport.code(), caps, cq: &self.send_cq, srq: None }
+    }
+
+    /// Adds a queue pair that can take receive requests, and posts those.
+    pub fn add(&mut self, queue_pair: QueuePair, region: &Region) -> Result<(), Trouble> {
+        if let Some(receive) = &self.plan.receive {
+            let depth = receive.depth.max(1) as usize;
+            // Posted again in eighths, so that there are always many left.
+            let batch = (depth / 8).clamp(1, 32);
+            let header = if self.plan.transport == Transport::Ud { DATAGRAM_HEADER } else { 0 };
+            let base = start(region.length(), true) - header;
+            let places = places(receive.size_bytes as usize, region.length(), receive.touch, receive.shift_bytes as usize, batch, batch);
+            let places: Vec<usize> = places.into_iter().map(|place| place + base).collect();
+            let id = self.queue_pairs.len() as u64;
+            let size = receive.size_bytes + header as u32;
+            let mut ring = ReceiveRing::new(region, size, &places, batch, id);
+            for _ in 0..depth / batch {
+                ring.post(&queue_pair)?;
+            }
+            self.receives.push(Receives { ring, owed: 0 });
+        }
+        self.queue_pairs.push(queue_pair);
+        self.datagrams.push(None);
+        Ok(())
+    }
+}
+
+fn facts(context: &Context, plan: &StagePlan) -> Result<StageFacts, Trouble> {
+    let attributes = context.query_device()?;
+    let port = context.query_port(plan.port)?;
+    let pkeys = (0..u32::from(port.pkey_table_length).min(128)).filter_map(|index| context.query_pkey(plan.port, index).ok());
+    let positive = |value: i32| u32::try_from(value).unwrap_or(0);
+    Ok(StageFacts {
+        pkeys: pkeys.filter(|pkey| *pkey != 0).collect(),
+        max_qp_wr: positive(attributes.max_qp_wr),
+        max_cqe: positive(attributes.max_cqe),
+        max_reads: u8::try_from(attributes.max_qp_rd_atom.min(attributes.max_qp_init_rd_atom).clamp(0, 128)).unwrap_or(0),
+        max_inline_bytes: 0,
+        address: 0,
+        key: 0,
+        memory_bytes: 0,
+        manager_port: None,
+        port,
+    })
+}

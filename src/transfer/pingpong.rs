@@ -1,0 +1,298 @@
+//! One message at a time, to and fro: the loop that latency is measured in.
+//!
+//! A written message is seen to arrive by its last byte, which changes from message to message; a sent one by its completion.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::end::{DATAGRAM_HEADER, End, Link};
+use super::flow::{only, ring};
+use super::layout::{places, start};
+use super::watch::{Time, Watch};
+use super::{Completing, Limit, Operation, Progress, RunPlan, RunResult, Transport, Trouble};
+use crate::verbs::{Completions, Region, SendRing};
+
+/// Send completions are asked for once in so many messages, as far as the queue is that deep.
+const SIGNAL: u32 = 16;
+/// Turns of waiting between two looks at the clock.
+const TURNS: u32 = 256;
+/// Latencies are kept to three digits, up to a minute.
+const LONGEST_NS: u64 = 60_000_000_000;
+/// Latencies between two looks at the clock, unless one of them is slow.
+const SAMPLES: usize = 256;
+const SLOW: Duration = Duration::from_millis(1);
+const SLEEP_MS: u8 = 20;
+
+/// One end's part.
+struct Pong<'a> {
+    link: &'a mut Link,
+    region: &'a Region,
+    ring: SendRing,
+    room: Completions,
+    operation: Operation,
+    by_completion: bool,
+    last_byte: Vec<usize>,
+    signal: u64,
+    posted: u64,
+    done: u64,
+    arrived: u64,
+    expected_bytes: u32,
+    size: u64,
+}
+
+impl<'a> Pong<'a> {
+    fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, Trouble> {
+        let End { link, region, .. } = end;
+        let link = link.as_mut().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })?;
+        let plan = RunPlan { batch: 1, ..plan.clone() };
+        let is_read = plan.operation == Operation::Read;
+        let signal = if is_read { 1 } else { SIGNAL.min(link.plan.send_depth / 2).max(1) };
+        let ring = ring(link, region, &plan, 0, signal as usize);
+        let header = if link.plan.transport == Transport::Ud { DATAGRAM_HEADER as u32 } else { 0 };
+        // Where each message's last byte lies, relative to the data of a half; the same on both sides.
+        let size = plan.size_bytes as usize;
+        let last_byte = places(size, region.length(), plan.touch, plan.shift_bytes as usize, signal as usize, signal as usize);
+        for place in &last_byte {
+            // What an earlier run has left may look like a message.
+            region.store(start(region.length(), true) + place + size.max(1) - 1, 0);
+        }
+        Ok(Self {
+            by_completion: plan.operation == Operation::Send || plan.immediate,
+            last_byte: last_byte.into_iter().map(|place| place + size.max(1) - 1).collect(),
+            link,
+            region,
+            ring,
+            room: Completions::new(SIGNAL as usize),
+            operation: plan.operation,
+            signal: signal.into(),
+            posted: 0,
+            done: 0,
+            arrived: 0,
+            expected_bytes: if plan.operation == Operation::Send { plan.size_bytes + header } else { plan.size_bytes },
+            size: plan.size_bytes.into(),
+        })
+    }
+
+    /// What the last byte of a message is; never twice the same in a row, and never what memory has at first.
+    fn mark(count: u64) -> u8 {
+        (count % 255) as u8 + 1
+    }
+
+    #[inline]
+    fn post(&mut self) -> Result<(), Trouble> {
+        if self.operation == Operation::Write && !self.by_completion {
+            let place = self.last_byte[(self.posted % self.last_byte.len() as u64) as usize];
+            self.region.store(start(self.region.length(), false) + place, Self::mark(self.posted));
+        }
+        self.ring.post(only(self.link)?, 1)?;
+        self.posted += 1;
+        Ok(())
+    }
+
+    /// Whether the next message (or, for a read, what was asked for) is here.
+    #[inline]
+    fn has_arrived(&mut self) -> Result<bool, Trouble> {
+        if self.operation == Operation::Read {
+            self.take_sent()?;
+            self.arrived = self.done;
+            return Ok(self.done == self.posted);
+        }
+        if !self.by_completion {
+            let place = self.last_byte[(self.arrived % self.last_byte.len() as u64) as usize];
+            if self.region.load(start(self.region.length(), true) + place) != Self::mark(self.arrived) {
+                return Ok(false);
+            }
+            self.arrived += 1;
+            return Ok(true);
+        }
+        let before = self.arrived;
+        for completion in self.link.recv_cq.poll(&mut self.room)? {
+            if completion.status() != 0 {
+                return Err(Trouble::of(completion, "receive request", self.arrived));
+            }
+            if completion.bytes() != self.expected_bytes {
+                return Err(Trouble::ShortReceive { expected_bytes: self.expected_bytes.into(), got_bytes: completion.bytes().into() });
+            }
+            let receives = &mut self.link.receives[0];
+            receives.owed += 1;
+            if receives.owed == receives.ring.batch() {
+                receives.ring.post(&self.link.queue_pairs[0])?;
+                receives.owed = 0;
+            }
+            self.arrived += 1;
+        }
+        Ok(self.arrived > before)
+    }
+
+    /// Takes completions of what was sent, once there may be some, or while waiting: an error is seen there.
+    #[inline]
+    fn take_sent(&mut self) -> Result<(), Trouble> {
+        for completion in self.link.send_cq.poll(&mut self.room)? {
+            if completion.status() != 0 {
+                return Err(Trouble::of(completion, "send request", self.done));
+            }
+            self.done += self.signal;
+        }
+        Ok(())
+    }
+
+    /// Whether another message may be posted without filling the queue, in which an earlier run may have left less than `signal` requests
+    /// that make no completion of their own.
+    #[inline]
+    fn has_place(&self) -> bool {
+        self.posted - self.done < u64::from(self.link.plan.send_depth).saturating_sub(self.signal).max(1)
+    }
+
+    /// Whether all completions are taken that will ever come.
+    fn has_all(&self) -> bool {
+        self.done >= self.posted - self.posted % self.signal
+    }
+
+    fn sleep(&mut self) -> Result<bool, Trouble> {
+        let Some(channel) = self.link.channel.clone() else { return Ok(false) };
+        channel.drain();
+        self.link.send_cq.arm()?;
+        self.link.recv_cq.arm()?;
+        if self.has_arrived()? {
+            return Ok(true);
+        }
+        let _ = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::from(SLEEP_MS));
+        self.has_arrived()
+    }
+}
+
+/// What waiting ended with.
+#[derive(PartialEq, Eq)]
+enum Waited {
+    Arrived,
+    Up,
+}
+
+/// Waits until a message is here, or the clock says that none will be waited for any more.
+fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, Trouble> {
+    loop {
+        for _ in 0..TURNS {
+            if pong.has_arrived()? {
+                return Ok(Waited::Arrived);
+            }
+            if pong.link.plan.completing == Completing::Event {
+                if pong.sleep()? {
+                    return Ok(Waited::Arrived);
+                }
+                break;
+            }
+        }
+        if pong.operation != Operation::Read {
+            pong.take_sent()?;
+        }
+        match watch.look(pong.arrived, pong.arrived * pong.size, told)? {
+            Time::Up if told => return Ok(Waited::Up),
+            Time::Left | Time::Up => {}
+            Time::Stalled => {
+                let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
+                return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received });
+            }
+        }
+    }
+}
+
+/// Makes room in the send queue.
+fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble> {
+    if pong.posted.is_multiple_of(pong.signal) && pong.operation != Operation::Read {
+        pong.take_sent()?;
+    }
+    wait_for_completions(pong, watch, |pong| pong.has_place())
+}
+
+/// Takes completions of what was sent until `is_enough`.
+fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: impl Fn(&Pong<'_>) -> bool) -> Result<(), Trouble> {
+    while !is_enough(pong) {
+        pong.take_sent()?;
+        if watch.look(pong.arrived, pong.arrived * pong.size, false)? == Time::Stalled {
+            let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
+            return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received });
+        }
+    }
+    Ok(())
+}
+
+fn sort_in(histogram: &mut Histogram<u64>, samples: &mut Vec<Duration>, halves: u64) {
+    for sample in samples.drain(..) {
+        histogram.saturating_record(sample.as_nanos() as u64 / halves);
+    }
+}
+
+/// The side that begins, with the other one in the same process where it is there.
+pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
+    let mut histogram =
+        Histogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
+    let mut a = Pong::new(end, plan)?;
+    let mut b = match other {
+        Some(other) if plan.operation != Operation::Read => Some(Pong::new(other, plan)?),
+        _ => None,
+    };
+    let most = match plan.limit {
+        Limit::Iterations(count) => count,
+        Limit::TimeMs(_) | Limit::UntilTold => u64::MAX,
+    };
+    // To and fro; a read is both in one.
+    let halves = if plan.operation == Operation::Read { 1 } else { 2 };
+    // Kept as they are while messages move, and sorted in when there are many: not within what is measured.
+    let mut samples = Vec::with_capacity(SAMPLES);
+    let started = Instant::now();
+    let mut before = started;
+    let mut count = 0;
+    let mut time = Time::Left;
+    while count < most && time == Time::Left {
+        make_place(&mut a, watch)?;
+        a.post()?;
+        if let Some(b) = &mut b {
+            wait(b, watch, false)?;
+            make_place(b, watch)?;
+            b.post()?;
+        }
+        wait(&mut a, watch, false)?;
+        let now = Instant::now();
+        // From one message to the next, as perftest takes it.
+        let taken = now - before;
+        samples.push(taken);
+        before = now;
+        count += 1;
+        if samples.len() == SAMPLES || taken > SLOW {
+            sort_in(&mut histogram, &mut samples, halves);
+            time = watch.look(count, count * a.size, false)?;
+            before = Instant::now();
+        }
+    }
+    sort_in(&mut histogram, &mut samples, halves);
+    let elapsed_ns = started.elapsed().as_nanos() as u64;
+    wait_for_completions(&mut a, watch, |pong| pong.has_all())?;
+    if let Some(b) = &mut b {
+        wait_for_completions(b, watch, |pong| pong.has_all())?;
+    }
+    let moved = Progress { messages: count, bytes: count * a.size, elapsed_ns };
+    let latencies = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).collect();
+    Ok(RunResult { sent: moved, received: if halves == 2 { moved } else { Progress::default() }, cpu_ns: 0, latencies })
+}
+
+/// The side that answers, until it is told to end.
+pub fn pong(end: &mut End, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
+    let mut b = Pong::new(end, plan)?;
+    let started = Instant::now();
+    if plan.operation == Operation::Read {
+        while watch.look(0, 0, true)? != Time::Up {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        return Ok(RunResult::default());
+    }
+    while wait(&mut b, watch, true)? == Waited::Arrived {
+        make_place(&mut b, watch)?;
+        b.post()?;
+    }
+    wait_for_completions(&mut b, watch, |pong| pong.has_all())?;
+    let moved = |messages: u64| Progress { messages, bytes: messages * b.size, elapsed_ns: started.elapsed().as_nanos() as u64 };
+    Ok(RunResult { sent: moved(b.posted), received: moved(b.arrived), ..RunResult::default() })
+}

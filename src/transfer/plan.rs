@@ -1,0 +1,374 @@
+//! What an end is told, and what it answers. All of it travels: to the child as lines, to another host in frames.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use crate::verbs::{PortAttributes, Reliability};
+
+/// What moves data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// RDMA write.
+    Write,
+    /// RDMA read.
+    Read,
+    /// Send and receive.
+    Send,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write => "write",
+            Self::Read => "read",
+            Self::Send => "send",
+        })
+    }
+}
+
+/// Type of the queue pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Reliable connection.
+    Rc,
+    /// Unreliable connection: write and send.
+    Uc,
+    /// Unreliable datagram: send, no longer than the path MTU.
+    Ud,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rc => "RC",
+            Self::Uc => "UC",
+            Self::Ud => "UD",
+        })
+    }
+}
+
+/// How completions are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Completing {
+    /// By asking again and again: fastest, and takes a processor.
+    Poll,
+    /// By sleeping until an event.
+    Event,
+}
+
+/// How queue pairs find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Connect {
+    /// Addresses are exchanged out of band.
+    Oob,
+    /// By rdma_cm.
+    Cm,
+}
+
+/// Which memory messages touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Touch {
+    /// One place.
+    One,
+    /// One page, or one place for what is larger.
+    Hot,
+    /// All of it.
+    Spread,
+}
+
+/// What an end keeps while it is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagePlan {
+    /// RDMA device.
+    pub device: String,
+    /// Its port.
+    pub port: u8,
+    /// Memory to register; half for sending, half for receiving.
+    pub memory_bytes: u64,
+    /// What is enough of it, where not so much can be locked.
+    pub least_bytes: u64,
+    /// The own address, with port 0, for connections by rdma_cm.
+    pub manager: Option<SocketAddr>,
+}
+
+/// What an open end has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageFacts {
+    /// The port.
+    pub port: PortAttributes,
+    /// Its P_Key table, without empty entries.
+    pub pkeys: Vec<u16>,
+    /// Published limits.
+    pub max_qp_wr: u32,
+    /// As above.
+    pub max_cqe: u32,
+    /// Reads that a queue pair may have under way on both sides.
+    pub max_reads: u8,
+    /// Most bytes inline that a queue pair of this kind was granted.
+    pub max_inline_bytes: u32,
+    /// Address of the memory.
+    pub address: u64,
+    /// Its key for the other side.
+    pub key: u32,
+    /// Its length.
+    pub memory_bytes: u64,
+    /// TCP-like port on which rdma_cm listens.
+    pub manager_port: Option<u16>,
+}
+
+/// Receive requests that are posted before the other side may send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivePlan {
+    /// Bytes of each.
+    pub size_bytes: u32,
+    /// Bytes between the beginning of the memory and where messages go, for unaligned ones.
+    pub shift_bytes: u32,
+    /// Where in memory messages go.
+    pub touch: Touch,
+    /// How many on each queue pair.
+    pub depth: u32,
+}
+
+/// Queue pairs of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPlan {
+    /// Their type.
+    pub transport: Transport,
+    /// How many.
+    pub queue_pairs: u32,
+    /// Send requests on each.
+    pub send_depth: u32,
+    /// Bytes inline in each.
+    pub inline_bytes: u32,
+    /// How completions are waited for.
+    pub completing: Completing,
+    /// Index of the own address.
+    pub gid_index: u8,
+    /// Path MTU.
+    pub mtu_bytes: u32,
+    /// Whether packets carry a global header.
+    pub is_global: bool,
+    /// Patience.
+    pub reliability: Reliability,
+    /// Receive requests, where messages arrive.
+    pub receive: Option<ReceivePlan>,
+}
+
+/// What the other side has to know of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkFacts {
+    /// Numbers of its queue pairs; empty where rdma_cm tells them.
+    pub queue_pairs: Vec<u32>,
+    /// The address at the index that was asked.
+    pub gid: String,
+}
+
+/// The other side of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteEnd {
+    /// Its queue pairs.
+    pub queue_pairs: Vec<u32>,
+    /// Its address.
+    pub gid: String,
+    /// Its local identifier.
+    pub lid: u16,
+    /// Address of its memory.
+    pub address: u64,
+    /// Key of its memory.
+    pub key: u32,
+    /// Length of its memory.
+    pub memory_bytes: u64,
+}
+
+/// How an end joins its other side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinPlan {
+    /// The other side.
+    pub remote: RemoteEnd,
+    /// By rdma_cm: whom to call, or nobody for the side that is called.
+    pub call: Option<SocketAddr>,
+    /// What marks requests of this connection.
+    pub mark: u64,
+}
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// After so many messages on each queue pair.
+    Iterations(u64),
+    /// After so long.
+    TimeMs(u64),
+    /// When told to.
+    UntilTold,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// As many messages as possible.
+    Bandwidth,
+    /// One message at a time, to and fro.
+    Latency,
+}
+
+/// One end's part of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// What is measured.
+    pub kind: RunKind,
+    /// What moves data.
+    pub operation: Operation,
+    /// Whether with immediate data.
+    pub immediate: bool,
+    /// Bytes of a message.
+    pub size_bytes: u32,
+    /// Bytes between the beginning of the memory and the message, on both sides.
+    pub shift_bytes: u32,
+    /// Where in memory messages lie.
+    pub touch: Touch,
+    /// Requests under way on each queue pair.
+    pub depth: u32,
+    /// Requests posted at once.
+    pub batch: u32,
+    /// Whether payload travels in the request.
+    pub inline: bool,
+    /// Whether this end begins: sends, or pings.
+    pub sends: bool,
+    /// Whether messages arrive here.
+    pub receives: bool,
+    /// When it ends.
+    pub limit: Limit,
+    /// How long it goes on receiving after it has sent everything, since another process may still send.
+    pub linger_ms: u64,
+    /// Longest time without any progress.
+    pub patience_ms: u64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Messages done.
+    pub messages: u64,
+    /// Bytes moved.
+    pub bytes: u64,
+    /// Time taken.
+    pub elapsed_ns: u64,
+}
+
+/// What one end measured.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunResult {
+    /// What it sent (or read).
+    pub sent: Progress,
+    /// What arrived.
+    pub received: Progress,
+    /// Processor time of the whole process.
+    pub cpu_ns: u64,
+    /// Latencies: nanoseconds, and how often.
+    pub latencies: Vec<(u64, u64)>,
+}
+
+/// A part of the memory with a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Whether it is of the half for receiving.
+    pub receiving: bool,
+    /// What the pattern depends on besides the place.
+    pub iteration: u64,
+    /// Bytes from the beginning of the half's data.
+    pub shift_bytes: u32,
+    /// Length.
+    pub length_bytes: u32,
+}
+
+/// Where memory is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mismatch {
+    /// Offset from the beginning of the message; negative or beyond its end for a guard byte.
+    pub offset_bytes: i64,
+    /// What should be there.
+    pub expected: u8,
+    /// What is there.
+    pub found: u8,
+    /// How many bytes differ.
+    pub wrong_bytes: u64,
+    /// Whether the byte lies around the message, where nothing may be written.
+    pub is_guard: bool,
+}
+
+/// What an end is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Open a device and register memory, as the end of this number.
+    Open(u8, StagePlan),
+    /// Make queue pairs, and end those of the last link.
+    Link(u8, LinkPlan),
+    /// Connect them: one end, or both ends of this process.
+    Join(Vec<(u8, JoinPlan)>),
+    /// Write a pattern into memory.
+    Fill(u8, Filled),
+    /// Write something else than the pattern into memory, guards included.
+    Clear(u8, Filled),
+    /// Look for the pattern, and whether the guards are untouched.
+    Check(u8, Filled),
+    /// Move data.
+    Run(Vec<(u8, RunPlan)>),
+    /// End a run that waits for this. Nothing answers it; where nothing runs, nothing happens.
+    Finish,
+    /// End the queue pairs.
+    Unlink(u8),
+    /// Close everything.
+    Close,
+}
+
+impl Command {
+    /// What it is for, for messages: a step of the work.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Open(..) => "opening the device and registering memory",
+            Self::Link(..) => "making queue pairs",
+            Self::Join(..) => "connecting queue pairs",
+            Self::Fill(..) | Self::Clear(..) => "preparing memory",
+            Self::Check(..) => "checking what arrived",
+            Self::Run(..) => "moving data",
+            Self::Finish => "ending a run",
+            Self::Unlink(..) | Self::Close => "closing",
+        }
+    }
+}
+
+/// What an end answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To `Open`.
+    Opened(Box<StageFacts>),
+    /// To `Link`.
+    Linked(LinkFacts),
+    /// To what has no other answer.
+    Done,
+    /// To `Check`.
+    Checked(Option<Mismatch>),
+    /// To `Run`, as soon as messages may arrive.
+    Ready,
+    /// During `Run`, now and then.
+    Running(Progress),
+    /// To `Run` or `Finish`: each end's figures, in the order asked.
+    Ran(Vec<RunResult>),
+    /// It did not work.
+    Failed(Box<Failure>),
+}

@@ -1,0 +1,157 @@
+//! Doing what is told: commands to the ends of this process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+use super::end::End;
+use super::flow::{Flow, drive};
+use super::join::join;
+use super::watch::{Host, Watch};
+use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, pattern, pingpong};
+use crate::verbs::{ConnectionManager, Verbs};
+
+/// How to get at librdmacm, which only connections by rdma_cm need.
+pub type Manager<'a> = dyn Fn() -> Result<Arc<ConnectionManager>, String> + 'a;
+
+/// The ends of connections in this process.
+#[derive(Default)]
+pub struct Ends {
+    ends: BTreeMap<u8, End>,
+    manager: Option<Arc<ConnectionManager>>,
+}
+
+impl Ends {
+    /// Does one command. A failure leaves the ends open; the next link replaces broken queue pairs.
+    pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Answer {
+        self.work(verbs, manager, command, host).unwrap_or_else(|trouble| {
+            let mut evidence: Vec<String> = self.ends.values().flat_map(End::evidence).collect();
+            evidence.sort();
+            evidence.dedup();
+            Answer::Failed(Box::new(Failure { trouble, evidence }))
+        })
+    }
+
+    fn work(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Result<Answer, Trouble> {
+        match command {
+            Command::Open(end, plan) => {
+                self.ends.remove(end);
+                if plan.manager.is_some() && self.manager.is_none() {
+                    self.manager = Some(manager().map_err(|why| Trouble::Unusable { why })?);
+                }
+                let opened = End::open(verbs, self.manager.as_ref(), plan)?;
+                let facts = opened.facts.clone();
+                self.ends.insert(*end, opened);
+                Ok(Answer::Opened(Box::new(facts)))
+            }
+            Command::Link(end, plan) => Ok(Answer::Linked(self.end(*end)?.link(plan)?)),
+            Command::Join(plans) => {
+                let mut ends: Vec<_> = self
+                    .ends
+                    .iter_mut()
+                    .filter_map(|(number, end)| plans.iter().find(|(of, _)| of == number).map(|(_, plan)| (end, plan)))
+                    .collect();
+                join(&mut ends)?;
+                Ok(Answer::Done)
+            }
+            Command::Fill(end, what) => {
+                pattern::fill(&self.end(*end)?.region, what);
+                Ok(Answer::Done)
+            }
+            Command::Clear(end, what) => {
+                pattern::clear(&self.end(*end)?.region, what);
+                Ok(Answer::Done)
+            }
+            Command::Check(end, what) => {
+                let end = self.end(*end)?;
+                let is_datagram = end.link.as_ref().is_some_and(|link| link.plan.transport == Transport::Ud);
+                Ok(Answer::Checked(pattern::check(&end.region, what, if is_datagram { super::end::DATAGRAM_HEADER } else { 0 })))
+            }
+            Command::Run(ends) => self.run(ends, host).map(Answer::Ran),
+            Command::Finish => Ok(Answer::Done),
+            Command::Unlink(end) => {
+                self.end(*end)?.link = None;
+                Ok(Answer::Done)
+            }
+            Command::Close => {
+                self.ends.clear();
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn end(&mut self, number: u8) -> Result<&mut End, Trouble> {
+        self.ends.get_mut(&number).ok_or_else(|| Trouble::Unusable { why: format!("end {number} is not open") })
+    }
+
+    fn run(&mut self, plans: &[(u8, RunPlan)], host: &mut dyn Host) -> Result<Vec<RunResult>, Trouble> {
+        let mut ends: Vec<(&mut End, &RunPlan)> = self
+            .ends
+            .iter_mut()
+            .filter_map(|(number, end)| plans.iter().find(|(of, _)| of == number).map(|(_, plan)| (end, plan)))
+            .collect();
+        for (end, plan) in &ends {
+            check(end, plan)?;
+        }
+        let Some((_, first)) = ends.first() else { return Err(Trouble::Unusable { why: "no end is to run".to_owned() }) };
+        let first = (*first).clone();
+        let limit = ends.iter().find(|(_, plan)| plan.sends).map_or(Limit::UntilTold, |(_, plan)| plan.limit);
+        let cpu_before = processor_ns();
+        let mut results = match first.kind {
+            RunKind::Bandwidth => {
+                let mut flows = ends.iter_mut().map(|(end, plan)| Flow::new(end, plan)).collect::<Result<Vec<_>, _>>()?;
+                host.ready();
+                let mut watch = Watch::start(host, limit, first.patience_ms);
+                drive(&mut flows, &mut watch, Duration::from_millis(first.linger_ms))?
+            }
+            RunKind::Latency => {
+                host.ready();
+                let mut watch = Watch::start(host, limit, first.patience_ms);
+                match &mut ends[..] {
+                    [(end, plan)] if plan.sends => vec![pingpong::ping(end, None, plan, &mut watch)?],
+                    [(end, plan)] => vec![pingpong::pong(end, plan, &mut watch)?],
+                    [(a, plan), (b, _), ..] => vec![pingpong::ping(a, Some(b), plan, &mut watch)?, RunResult::default()],
+                    [] => Vec::new(),
+                }
+            }
+        };
+        let cpu_ns = processor_ns().saturating_sub(cpu_before);
+        results.iter_mut().for_each(|result| result.cpu_ns = cpu_ns);
+        Ok(results)
+    }
+}
+
+/// Refuses a plan that memory or queues have no room for: it may come from another host.
+fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
+    let unusable = |why: String| Err(Trouble::Unusable { why });
+    let Some(link) = &end.link else { return unusable("there are no queue pairs".to_owned()) };
+    let room = super::layout::room(end.region.length()).min(super::layout::room(link.remote.2 as usize));
+    let needed = plan.size_bytes as usize + plan.shift_bytes as usize;
+    if plan.size_bytes == 0 || needed > room {
+        return unusable(format!("messages of {} bytes do not fit into {room} bytes of memory", plan.size_bytes));
+    }
+    if plan.sends && (plan.depth == 0 || plan.depth > link.plan.send_depth || plan.batch > plan.depth) {
+        return unusable(format!(
+            "{} requests in chains of {} do not fit into a queue of {}",
+            plan.depth, plan.batch, link.plan.send_depth
+        ));
+    }
+    if plan.receives && link.plan.receive.as_ref().is_none_or(|receive| receive.size_bytes < plan.size_bytes) {
+        return unusable("there are no receive requests of this size".to_owned());
+    }
+    if plan.inline && plan.operation != Operation::Read && plan.size_bytes > link.plan.inline_bytes {
+        return unusable(format!("{} bytes do not fit into {} inline", plan.size_bytes, link.plan.inline_bytes));
+    }
+    Ok(())
+}
+
+/// Processor time of this process so far.
+fn processor_ns() -> u64 {
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
+        let total = usage.user_time().num_nanoseconds() + usage.system_time().num_nanoseconds();
+        u64::try_from(total).unwrap_or(0)
+    })
+}

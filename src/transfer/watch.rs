@@ -1,0 +1,102 @@
+//! Time of a run: its end, its progress, and when nothing moves any more.
+
+use std::time::{Duration, Instant};
+
+use super::{Limit, Progress, Trouble};
+
+/// How often somebody is told how far a run is; and where the run waits for being told to end.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// What the one who is told answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    GoOn,
+    /// Come to an end.
+    Finish,
+    /// Nobody is interested any more.
+    Abandon,
+}
+
+/// Who is told how far a run is.
+pub trait Host {
+    /// Messages may arrive now.
+    fn ready(&mut self);
+    /// So far it is.
+    fn told(&mut self, progress: Progress) -> Order;
+}
+
+/// The clock of a run.
+pub struct Watch<'a> {
+    host: &'a mut dyn Host,
+    started: Instant,
+    ends: Option<Instant>,
+    tell: Instant,
+    tell_every: Duration,
+    moved: Instant,
+    count: u64,
+    patience: Duration,
+}
+
+/// What the clock says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// There is time.
+    Left,
+    /// Begin nothing new.
+    Up,
+    /// Nothing has moved for too long.
+    Stalled,
+}
+
+impl<'a> Watch<'a> {
+    /// Starts the clock.
+    pub fn start(host: &'a mut dyn Host, limit: Limit, patience_ms: u64) -> Self {
+        let started = Instant::now();
+        let ends = match limit {
+            Limit::TimeMs(ms) => Some(started + Duration::from_millis(ms)),
+            Limit::Iterations(_) | Limit::UntilTold => None,
+        };
+        let patience = Duration::from_millis(patience_ms);
+        let tell_every = if limit == Limit::UntilTold { ASK_EVERY } else { TELL_EVERY };
+        Self { host, started, ends, tell: started + tell_every, tell_every, moved: started, count: 0, patience }
+    }
+
+    /// Nanoseconds since the start.
+    pub fn elapsed_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    /// Looks at the clock. `count` is whatever grows as long as things move.
+    ///
+    /// # Errors
+    /// Told to abandon the run.
+    pub fn look(&mut self, count: u64, bytes: u64, waits_long: bool) -> Result<Time, Trouble> {
+        let now = Instant::now();
+        if count != self.count {
+            (self.count, self.moved) = (count, now);
+        }
+        let mut time = if self.ends.is_some_and(|ends| now >= ends) { Time::Up } else { Time::Left };
+        if now >= self.tell {
+            self.tell = now + self.tell_every;
+            match self.host.told(Progress { messages: count, bytes, elapsed_ns: self.elapsed_ns() }) {
+                Order::GoOn => {}
+                Order::Finish => {
+                    self.ends = Some(now);
+                    time = Time::Up;
+                }
+                Order::Abandon => return Err(Trouble::Stopped),
+            }
+        }
+        if !waits_long && now - self.moved >= self.patience {
+            return Ok(Time::Stalled);
+        }
+        Ok(time)
+    }
+
+    /// How long nothing has moved.
+    pub fn still_ms(&self) -> u64 {
+        self.moved.elapsed().as_millis() as u64
+    }
+}

@@ -1,0 +1,116 @@
+"""In a guest: `bw` and `ping` beside perftest, in turn, on the same device. Prints Markdown.
+
+    transfer.py RDMADOCTOR DEVICE GID_INDEX [SIZE ...]
+
+perftest is given several sets of options, of which the best one counts; rdmadoctor is given none that tune it. Both sides of perftest
+share the guest's one processor, so its two-sided operations are run in event mode too.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+ROUNDS = 3
+SIZES = [2, 64, 1024, 4096, 65536, 1 << 20, 8 << 20]
+# A run of perftest moves about as much as one of ours.
+BYTES, MOST, LEAST = 8 << 20, 4000, 5
+PORT = 18600
+
+
+def perftest(tool, device, gid, arguments, column):
+    global PORT
+    PORT += 1
+    command = [tool, "-d", device, "-x", gid, "-F", "-p", str(PORT), *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(50):
+            time.sleep(0.1)
+            ran = subprocess.run([*command, "localhost"], capture_output=True, text=True)
+            lines = [line.split() for line in ran.stdout.splitlines()]
+            rows = [line for line in lines if len(line) > column and line[0].isdigit() and line[1].isdigit()]
+            if ran.returncode == 0 and rows:
+                return float(rows[-1][column])
+            if server.poll() is not None:
+                return None
+        return None
+    finally:
+        server.kill()
+        server.wait()
+
+
+def ours(program, command, device, arguments):
+    # The guest's clock runs ahead while it waits for its disk.
+    line = [program, "--format", "json", "-q", "--answer-within", "60s", command, device, *arguments]
+    ran = subprocess.run(line, capture_output=True, text=True)
+    document = json.loads(ran.stdout)
+    assert document["results"] and not document["results"][0]["failure"], ran.stdout
+    return document["results"][0]
+
+
+def bandwidth(program, device, gid, operation, size):
+    count = max(LEAST, min(MOST, BYTES // size))
+    # perftest wants more messages than its queue has places.
+    count = max(count, 256) if size <= 65536 else count
+    depth = [] if count >= 128 else ["-t", str(count)]
+    sets = {"as it is": depth}
+    if not depth:
+        sets["-l 16 -Q 16"] = ["-l", "16", "-Q", "16"]
+    if operation == "send":
+        sets = {name + extra: options + more for name, options in sets.items() for extra, more in ((", ", []), (", -e", ["-e"]))}
+    best = {}
+    for name, options in sets.items():
+        rate = perftest(f"ib_{operation}_bw", device, gid, ["-s", str(size), "-n", str(count), *options], 3)
+        if rate is not None:
+            best[name] = rate * (1 << 20)
+    name = max(best, key=best.get)
+    own, theirs, figures = [], [best[name]], None
+    for index in range(ROUNDS):
+        figures = ours(program, "bw", device, ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--duration", "100ms", "--repeats", "1"])
+        own.append(figures["bytes_per_second"]["median"])
+        if index:
+            rate = perftest(f"ib_{operation}_bw", device, gid, ["-s", str(size), "-n", str(count), *sets[name]], 3)
+            theirs += [rate * (1 << 20)] if rate else []
+    return own, theirs, name.strip(", ") or "as it is", f"{figures['depth']} x {figures['batch']}{', inline' if figures['inline'] else ''}"
+
+
+def latency(program, device, gid, operation, size):
+    count = max(100, min(1000, BYTES // size // 4))
+    event = ["-e"] if operation == "send" else []
+    own, theirs = [], []
+    for _ in range(ROUNDS):
+        how = ["--completion", "event"] if event else []
+        own.append(ours(program, "ping", device, ["--op", operation, "--sizes", str(size), "--duration", "100ms", "--repeats", "1", *how])["p50_us"]["median"])
+        typical = perftest(f"ib_{operation}_lat", device, gid, ["-s", str(size), "-n", str(count), *event], 4)
+        theirs += [typical] if typical else []
+    return own, theirs, " ".join(event) or "as it is", "event mode" if event else "as it is"
+
+
+def row(name, size, own, theirs, options, chosen, better_is_more, unit):
+    ratios = [left / right for left in own for right in theirs]
+    ratio = statistics.median(own) / statistics.median(theirs)
+    good = ratio >= 0.995 if better_is_more else ratio <= 1.005
+    scale = 1e6 if unit == "MB/s" else 1
+    print(
+        f"| {name} | {size} | {statistics.median(own) / scale:.3f} | {statistics.median(theirs) / scale:.3f} | {ratio:.3f} "
+        f"| {min(ratios):.3f} to {max(ratios):.3f} | {'yes' if good else 'no'} | {options} | {chosen} |",
+        flush=True,
+    )
+
+
+def main():
+    program, device, gid = sys.argv[1:4]
+    sizes = [int(size) for size in sys.argv[4:]] or SIZES
+    head = "| operation | bytes | rdmadoctor | perftest | ratio | spread | goal met | perftest's options | rdmadoctor chose |\n|---|---|---|---|---|---|---|---|---|"
+    print("Bandwidth in MB/s (10^6), ratio at least 1:\n\n" + head, flush=True)
+    for operation in ("write", "read", "send"):
+        for size in sizes:
+            row(operation, size, *bandwidth(program, device, gid, operation, size), True, "MB/s")
+    print("\nMedian latency in us, ratio at most 1:\n\n" + head, flush=True)
+    for operation in ("read", "send"):
+        for size in sizes:
+            row(operation, size, *latency(program, device, gid, operation, size), False, "us")
+
+
+main()

@@ -1,0 +1,99 @@
+//! `bw` and `ping` on real verbs: Soft-RoCE by exchanged addresses, Soft-iWARP by rdma_cm; every operation, verified.
+
+use serde_json::Value;
+
+use crate::Test;
+use crate::guest::Guest;
+
+pub const TRANSFERS: &[Test] = &[
+    ("rxe_moves_and_verifies_every_operation", rxe_bandwidth),
+    ("rxe_latencies_have_all_percentiles", rxe_latency),
+    ("siw_connects_by_rdma_cm", siw),
+    ("rxe_connects_by_rdma_cm_when_asked", rxe_by_manager),
+    ("datagrams_and_unreliable_connections", unreliable),
+    ("an_interrupted_run_shows_what_it_has", interrupted),
+    ("nothing_is_left_behind", nothing_left),
+];
+
+/// Enough for every step, and no more: the guest is emulated.
+const SHORT: &str = "--iterations 64 --repeats 2 --answer-within 60s";
+
+/// Each result moved, and what arrived was what was sent.
+fn all_verified(document: &Value, rows: usize) {
+    let results = document["results"].as_array().unwrap();
+    assert_eq!(results.len(), rows, "{document:#}");
+    for result in results {
+        assert!(result["failure"].is_null(), "{result:#}");
+        assert!(result["verification"]["messages"].as_u64().unwrap() > 0, "{result:#}");
+        assert!(result["verification"]["mismatch"].is_null(), "{result:#}");
+    }
+}
+
+fn rxe_bandwidth(guest: &mut Guest) {
+    for how in ["poll", "event"] {
+        let (document, code) = guest.json(&format!("bw rxe0 --sizes 2,4097,64k --completion {how} {SHORT}"));
+        assert_eq!(code, 0, "{document:#}");
+        all_verified(&document, 18);
+        assert_eq!(document["connection"]["connect"], "oob");
+        assert!(document["connection"]["local"]["reason"].as_str().unwrap().contains("10.77.0.1"), "{document:#}");
+        assert!(document["results"].as_array().unwrap().iter().all(|result| result["bytes_per_second"]["median"].as_f64().unwrap() > 0.0));
+    }
+    let (document, _) = guest.json(&format!("bw rxe0 --sizes 4k --bidirectional --queue-pairs 3 --immediate --buffer hot {SHORT}"));
+    all_verified(&document, 3);
+    for result in document["results"].as_array().unwrap() {
+        assert_eq!(result["messages"], 2 * 2 * 3 * 64, "both ways, two repeats, three queue pairs: {result:#}");
+    }
+}
+
+fn rxe_latency(guest: &mut Guest) {
+    for how in ["poll", "event"] {
+        let (document, code) = guest.json(&format!("ping rxe0 --sizes 1,4k --completion {how} {SHORT}"));
+        assert_eq!(code, 0, "{document:#}");
+        all_verified(&document, 6);
+        for result in document["results"].as_array().unwrap() {
+            let figure = |name: &str| result["latencies"][name].as_f64().unwrap();
+            assert_eq!(figure("samples"), 128.0);
+            assert!(figure("min_us") > 0.0 && figure("min_us") <= figure("p50_us") && figure("p50_us") <= figure("max_us"), "{result:#}");
+        }
+    }
+}
+
+fn siw(guest: &mut Guest) {
+    let (document, code) = guest.json(&format!("bw siw0 --sizes 64,64k --buffer hot {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(document["connection"]["connect"], "cm");
+    all_verified(&document, 6);
+    let (document, code) = guest.json(&format!("ping siw0 --sizes 64 {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    all_verified(&document, 3);
+}
+
+fn rxe_by_manager(guest: &mut Guest) {
+    let (document, code) = guest.json(&format!("bw rxe0 --connect cm --sizes 4k --buffer hot --queue-pairs 2 {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    all_verified(&document, 3);
+}
+
+fn unreliable(guest: &mut Guest) {
+    let (document, _) = guest.json(&format!("bw rxe0 --transport ud --sizes 2,1024 --buffer hot {SHORT}"));
+    all_verified(&document, 2);
+    let (document, _) = guest.json(&format!("bw rxe0 --transport uc --sizes 4k --buffer hot {SHORT}"));
+    all_verified(&document, 2);
+}
+
+fn interrupted(guest: &mut Guest) {
+    let doctor = env!("CARGO_BIN_EXE_rdmadoctor");
+    let ran = guest.sh(&format!(
+        "{doctor} --format json bw rxe0 --sizes 4k --op write --buffer hot --duration 40s > /tmp/out & pid=$!\nsleep 6\nkill -INT $pid\nwait $pid\ncode=$?\ncat /tmp/out\nexit $code"
+    ));
+    assert_eq!(ran.code, 130, "{}", ran.err);
+    let document: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["stopped"], "interrupted");
+    assert!(document["results"][0]["failure"].is_null(), "{document:#}");
+}
+
+fn nothing_left(guest: &mut Guest) {
+    assert_eq!(guest.queue_pairs(), Vec::<String>::new());
+    assert_eq!(guest.sh("rdma resource show mr | grep -c rdmadoctor").out.trim(), "0");
+    assert_eq!(guest.sh("pgrep -c rdmadoctor").out.trim(), "0");
+}
