@@ -30,6 +30,7 @@ pub mod checks;
 pub mod cli;
 pub mod compat;
 pub mod facts;
+pub mod gpu;
 pub mod host;
 pub mod qp;
 pub mod report;

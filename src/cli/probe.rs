@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
@@ -64,8 +65,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Some(capture) => captured(capture, wanted, !arguments.engine.is_empty() || !policy.require.engines.is_empty())?,
         None => {
             let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
-            let look =
-                Look { session, level: arguments.level, pid: arguments.pid, modules: &policy.require.modules, needs_attempts, started };
+            let beside = Beside::of_checks(&checks);
+            let look = Look {
+                session,
+                level: arguments.level,
+                pid: arguments.pid,
+                modules: &policy.require.modules,
+                needs_attempts,
+                beside,
+                started,
+            };
             look.gather(&catalog, &engines, wanted, &mut progress)?
         }
     };

@@ -14,11 +14,13 @@ use serde::Serialize;
 use super::{Global, Interrupted, UsageError};
 use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
+use crate::gpu::GpusFacts;
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::report::html::{HostPage, Page};
 use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
-use crate::worker::{Failure, Files, Inventory, Provider, Worker, WorkerOptions};
+use crate::worker::{Failure, Files, GpuMemory, Inventory, Provider, Worker, WorkerOptions};
 
 /// One run of the program.
 pub struct Session {
@@ -151,6 +153,26 @@ impl Session {
     /// A child process that serves verbs, not yet started.
     pub fn worker(&self) -> anyhow::Result<Worker> {
         self.worker_options().map(Worker::new)
+    }
+
+    /// As [`Self::worker`], with another longest wait: bringing GPUs up takes longer than verbs do.
+    pub fn worker_within(&self, deadline: Duration) -> anyhow::Result<Worker> {
+        Ok(Worker::new(WorkerOptions { deadline, ..self.worker_options()? }))
+    }
+
+    /// The GPUs of the modelled host; absent where this one is looked at.
+    pub fn modelled_gpus(&self) -> Option<Option<GpusFacts>> {
+        self.model.as_ref().map(HostModel::gpus)
+    }
+
+    /// What trying the modelled host's GPU memory with these devices would give; absent where this host is looked at.
+    pub fn modelled_gpu_memory(&self, devices: &[String]) -> Option<Vec<GpuMemory>> {
+        self.model.as_ref().map(|model| model.gpu_memory(devices))
+    }
+
+    /// What is held of the modelled host's RDMA devices; absent where this host is looked at.
+    pub fn modelled_objects(&self) -> Option<ObjectsFacts> {
+        self.model.as_ref().map(HostModel::objects)
     }
 
     /// How child processes are started and waited for.
