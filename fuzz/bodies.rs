@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use rdmadoctor::capture;
-use rdmadoctor::catalog::{DeviceModel, Engine, HostModel};
+use rdmadoctor::catalog::{Catalog, DeviceModel, Engine, HostModel};
+use rdmadoctor::facts::Devices;
+use rdmadoctor::profile::export::{Wanted, export, names};
+use rdmadoctor::profile::{Profile, diff};
 
 /// An engine file: whatever the text, an answer; and what is accepted makes asks.
 pub fn engine_file(text: &str) {
@@ -43,6 +46,25 @@ pub fn host_file(text: &str) {
 pub fn fault(text: &str) {
     if let Ok(fault) = text.parse::<rdmadoctor::sim::Fault>() {
         assert_eq!(fault.to_string().parse(), Ok(fault));
+    }
+}
+
+/// A profile: whatever the text, an answer; what is accepted reads back as it is written and can be shown, compared and exported.
+pub fn profile_file(text: &str) {
+    let file = Path::new("fuzz.yaml");
+    if let Ok(profile) = Profile::parse(file, text) {
+        if let Ok(written) = profile.to_yaml() {
+            // What is not a number is not equal to itself.
+            let again = Profile::parse(file, &written).expect("what is written can be read");
+            assert_eq!(again.to_yaml().ok().as_deref(), Some(written.as_str()));
+        }
+        assert!(diff(("a", &profile), ("b", &profile)).differences.is_empty());
+        let _ = profile.decisive();
+        let catalog = Catalog::load(None).expect("the embedded catalog is valid");
+        let devices = Devices { schema: String::new(), devices: Vec::new(), problems: Vec::new() };
+        for name in names() {
+            let _ = export(&profile, &devices, &catalog, &Wanted { name, ..Wanted::default() });
+        }
     }
 }
 

@@ -92,6 +92,9 @@ proptest! {
     }
 
     #[test]
+    fn profile_files(text in damaged(vec![include_str!("profile/sample.yaml").to_owned()])) { bodies::profile_file(&text); }
+
+    #[test]
     fn faults(text in "(errno|crash|hang|port_down|exhaust|corrupt_payload|[a-z_]{1,9})[:=@,+0-9a-zA-Z_]{0,30}") { bodies::fault(&text); }
 
     #[test]
@@ -120,6 +123,7 @@ proptest! {
         bodies::device_file(&text);
         bodies::host_file(&text);
         bodies::fault(&text);
+        bodies::profile_file(&text);
         bodies::policy(&text);
         bodies::log_line(&text);
     }

@@ -53,6 +53,15 @@ fn catalog_files() {
     check::<rdmadoctor::catalog::HostModel>("host-1");
 }
 
+#[test]
+fn profiles() {
+    document::<rdmadoctor::profile::Profile>("profile-1");
+    document::<rdmadoctor::profile::ProfileCheck>("profile-check-1");
+    document::<rdmadoctor::profile::ProfileDiff>("profile-diff-1");
+    document::<rdmadoctor::profile::export::Export>("profile-export-1");
+    document::<rdmadoctor::cli::ProfileValidation>("profile-validation-1");
+}
+
 /// Runs a command and holds what it prints against the published schema that the document names.
 fn holds(host: Option<&str>, arguments: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
@@ -107,6 +116,15 @@ fn what_commands_print_is_what_the_schemas_say() {
         }
     }
     holds(Some("erdma-a10x8"), &["--fault", "crash:ibv_create_qp@3", "qp-matrix"]);
+    for arguments in [&["show"][..], &["validate"], &["check"], &["diff"], &["export", "--for", "mooncake"]] {
+        let file = "tests/profile/sample.yaml";
+        let (host, files) = match arguments[0] {
+            "validate" => (None, vec![file]),
+            "diff" => (None, vec![file, file]),
+            _ => (Some("e810"), vec!["--profile", file]),
+        };
+        holds(host, &[&["profile"], arguments, &files].concat());
+    }
     holds(None, &["compat"]);
     holds(None, &["compat", "--engine", "dlslime@99", "--family", "erdma"]);
     holds(None, &["explain", "RD-0101"]);

@@ -58,7 +58,7 @@ pub fn completions(_: &Session, arguments: &CompletionsArguments) -> anyhow::Res
         // Where zsh loads the file at the first completion, that one has to be answered as well.
         script += "\nif [ \"$funcstack[1]\" = _rdmadoctor ]; then\n    _clap_dynamic_completer_rdmadoctor \"$@\"\nfi\n";
     }
-    report::write(&script)?;
+    report::print_text(&script)?;
     Ok(exit::OK)
 }
 
@@ -76,7 +76,7 @@ pub fn man(_: &Session, arguments: &ManArguments) -> anyhow::Result<u8> {
     let mut text = Vec::new();
     let source = concat!("rdmadoctor ", env!("CARGO_PKG_VERSION"));
     clap_mangen::Man::new(page.clone()).source(source).render(&mut text).context("cannot write the page")?;
-    report::write(&String::from_utf8(text).context("the page is no text")?)?;
+    report::print_text(&String::from_utf8(text).context("the page is no text")?)?;
     Ok(exit::OK)
 }
 

@@ -12,6 +12,7 @@ mod explain;
 mod gather;
 mod modules;
 mod probe;
+mod profile;
 mod progress;
 mod qp_matrix;
 mod report;
@@ -21,6 +22,7 @@ mod values;
 
 pub use capture::Written;
 pub use catalog::CatalogCheck;
+pub use profile::{ProfileValidation, ValidatedFile};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -121,6 +123,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
+    /// A transfer profile of this host: proven values, in each engine's own configuration language.
+    Profile(profile::Arguments),
     /// Engines against device families, offline, from models.
     Compat(compat::Arguments),
     /// Device, engine and host files.
@@ -143,9 +147,14 @@ impl Command {
             Self::Report(_) => &[Format::Table, Format::Html],
             // Text in a language of its own.
             Self::Completions(_) | Self::Man(_) => &[Format::Table],
-            Self::Devices(_) | Self::Caps(_) | Self::Capture(_) | Self::Modules(_) | Self::Topo | Self::Explain(_) | Self::Catalog(_) => {
-                &[Format::Table, Format::Json]
-            }
+            Self::Devices(_)
+            | Self::Caps(_)
+            | Self::Capture(_)
+            | Self::Modules(_)
+            | Self::Topo
+            | Self::Explain(_)
+            | Self::Profile(_)
+            | Self::Catalog(_) => &[Format::Table, Format::Json],
         }
     }
 }
@@ -186,6 +195,7 @@ pub fn run() -> ExitCode {
             Command::Capture(arguments) => capture::run(&session, &arguments),
             Command::Explain(arguments) => explain::run(&session, &arguments),
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+            Command::Profile(arguments) => profile::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
             Command::Report(arguments) => report::run(&session, &arguments),

@@ -132,6 +132,17 @@ impl Session {
         Err(UsageError(format!("`{command}` asks the devices themselves, and {option} shows {shows}; leave {option} out")))
     }
 
+    /// The host's name, for people.
+    pub fn host_name(&self) -> String {
+        let own = || nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned());
+        self.model_name().map_or_else(own, str::to_owned)
+    }
+
+    /// The kind of output.
+    pub fn format(&self) -> Format {
+        self.global.format
+    }
+
     /// Whether to show no progress.
     pub fn quiet(&self) -> bool {
         self.global.quiet
@@ -208,6 +219,11 @@ impl Session {
     pub fn print_page(&self, hosts: Vec<HostPage>) -> anyhow::Result<()> {
         let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
         report::print_page(&Page { created, hosts }).context("cannot write to standard output")
+    }
+
+    /// Prints text as it is: a file's content.
+    pub fn print_text(&self, text: &str) -> anyhow::Result<()> {
+        report::print_text(text).context("cannot write to standard output")
     }
 
     /// What the verbs library says, of `wanted` only where one is named. A child that cannot be talked to is no answer of the library's.

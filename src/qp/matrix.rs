@@ -508,7 +508,9 @@ pub fn remedies_of(asks: &[AskReport]) -> Vec<Remedy> {
 }
 
 fn setting_of<'a>(ask: &'a Ask, culprit: &Culprit) -> Option<&'a Setting> {
-    ask.settings.iter().find(|setting| setting.parameter == culprit.parameter)
+    // The depth of a shared receive queue can be set, which is not doing without one: that takes a setting that says so.
+    let is_without = culprit.parameter == Parameter::Srq && culprit.accepted == Value::Number(0);
+    ask.settings.iter().find(|setting| setting.parameter == culprit.parameter && (!is_without || setting.gives == Some(0)))
 }
 
 fn report(ask: &Ask, culprit: &Culprit, exact: bool) -> CulpritReport {

@@ -7,6 +7,7 @@ mod explain;
 pub mod html;
 mod modules;
 mod probe;
+mod profile;
 mod qp_matrix;
 mod text;
 mod topo;
@@ -230,7 +231,7 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             }
         }
     };
-    write(&text)
+    print_text(&text)
 }
 
 /// Writes a page to standard output.
@@ -238,14 +239,14 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
 /// # Errors
 /// Standard output cannot be written.
 pub fn print_page(page: &html::Page) -> io::Result<()> {
-    write(&page.render())
+    print_text(&page.render())
 }
 
-/// Writes text to standard output. A reader that has gone away is no error.
+/// Writes text as it is to standard output. A reader that has gone away is no error.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn write(text: &str) -> io::Result<()> {
+pub fn print_text(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

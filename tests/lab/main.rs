@@ -9,6 +9,7 @@ mod models;
 mod modules;
 mod pcie;
 mod probe;
+mod profile;
 mod qp_matrix;
 
 use std::io::Write;
@@ -46,6 +47,9 @@ const GROUPS: &[Group] = &[
         tests: pcie::PASSED,
     },
     Group { name: "held", options: &["--devices", "rxe"], tests: held::HELD },
+    Group { name: "profile", options: &["--devices", "rxe,limited"], tests: profile::PROFILE },
+    Group { name: "profile-limited", options: &["--devices", "limited"], tests: profile::LIMITED },
+    Group { name: "profile-pair", options: &["--devices", "none"], tests: profile::PAIR },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

@@ -1,0 +1,80 @@
+//! `rdmadoctor profile exec`.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::super::progress::say;
+use super::super::session::Session;
+use super::super::{UsageError, exit, values};
+use super::export::{ForEngine, make};
+use super::{ProfileFile, check, load};
+use crate::profile::export::{ExportError, PartKind};
+
+/// Arguments of `profile exec`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    profile: ProfileFile,
+    #[command(flatten)]
+    engine: ForEngine,
+    /// Start it although entries of the profile are stale.
+    #[arg(long)]
+    allow_stale: bool,
+    /// Start it although it fails on this host.
+    #[arg(long)]
+    allow_failing: bool,
+    /// Time at most for making attempts again.
+    #[arg(long, value_name = "TIME", default_value = "120ms", value_parser = values::duration)]
+    within: Duration,
+    /// The command with its arguments.
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+/// Checks the profile and turns into the command.
+pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    session.only_this_host("profile exec")?;
+    if let Some(model) = session.model_name() {
+        return Err(UsageError(format!("a command runs on this machine, not on the modelled host {model}: leave --host-model out")).into());
+    }
+    let file = &arguments.profile.profile;
+    let profile = load(file)?;
+    let found = match make(session, &profile, &arguments.engine, arguments.allow_failing)? {
+        Ok(found) => found,
+        Err(error) => {
+            let hint = if matches!(error, ExportError::Impossible { .. }) { "; --allow-failing starts it all the same" } else { "" };
+            say(&format!("rdmadoctor: {error}\nrdmadoctor: not started{hint}"));
+            return Ok(exit::FAILED);
+        }
+    };
+    let checked = check::compare(session, file, &profile, arguments.within)?;
+    // What other engines meet does not concern this one.
+    let own = profile.engines.iter().filter(|engine| Some(&engine.version) == found.version.as_ref());
+    let own: Vec<String> = own.map(|engine| format!("engines/{}/{}", engine.name, engine.version)).collect();
+    let stale: Vec<_> = checked.stale.iter().filter(|stale| !stale.entry.starts_with("engines/") || own.contains(&stale.entry)).collect();
+    for one in &stale {
+        say(&format!("stale: {}: was {}, is {}", one.entry, one.was, one.is));
+    }
+    if !stale.is_empty() && !arguments.allow_stale {
+        say("rdmadoctor: not started: the profile is stale; write it again with `rdmadoctor profile write`, or give --allow-stale");
+        return Ok(exit::FAILED);
+    }
+    let settings: Vec<_> = found.parts.iter().filter(|part| part.kind == PartKind::Env).flat_map(|part| &part.settings).collect();
+    let Some((program, rest)) = arguments.command.split_first() else { return Ok(exit::USAGE) };
+    let mut command = Command::new(program);
+    command.args(rest);
+    for setting in &settings {
+        command.env(&setting.name, &setting.value);
+    }
+    if !session.quiet() {
+        for setting in &settings {
+            say(&format!("profile exec: {}={}", setting.name, setting.value));
+        }
+    }
+    let error = command.exec();
+    Err(anyhow::Error::new(error).context(format!("cannot start {}", program.display())))
+}

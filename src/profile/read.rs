@@ -1,0 +1,282 @@
+//! Reading a profile: whatever the text, a bounded answer with line and column.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::{PROFILE_SCHEMA, Profile};
+
+/// Largest file that is read. A profile of 16 NICs with every engine takes about a tenth of it.
+const MOST_BYTES: u64 = 2 << 20;
+
+/// Most that the values of a file may hold once aliases are followed: a small file can otherwise stand for gigabytes.
+const MOST_VALUE_BYTES: usize = 8 << 20;
+
+/// Why a profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {why}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// It is no profile, or not a consistent one.
+    #[error("{}:{line}:{column}: {why}", file.display())]
+    Invalid {
+        /// Which.
+        file: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Profile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, is no profile, or contradicts itself.
+    pub fn load(file: &Path) -> Result<Self, ProfileError> {
+        let unreadable = |why: String| ProfileError::Unreadable { file: file.to_owned(), why };
+        let metadata = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
+        // A pipe could keep the program waiting for ever.
+        if !metadata.is_file() {
+            return Err(unreadable("it is no regular file".to_owned()));
+        }
+        let open = std::fs::File::open(file).map_err(|error| unreadable(error.to_string()))?;
+        let mut bytes = Vec::new();
+        open.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(unreadable(format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let (line, column) = place(&error.as_bytes()[..good]);
+            ProfileError::Invalid { file: file.to_owned(), line, column, why: "it is not UTF-8 from here on".to_owned() }
+        })?;
+        Self::parse(file, &text)
+    }
+
+    /// Reads the text of a file; `file` is only named in errors.
+    ///
+    /// # Errors
+    /// It is no profile, or contradicts itself.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ProfileError> {
+        let invalid = |(line, column): (usize, usize), why: String| ProfileError::Invalid { file: file.to_owned(), line, column, why };
+        let yaml = |error: serde_yaml::Error| {
+            let at = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            // serde_yaml ends its message with the place, which stands before it here.
+            let full = error.to_string();
+            invalid(at, full.split(" at line ").next().unwrap_or(&full).to_owned())
+        };
+        if text.len() as u64 > MOST_BYTES {
+            return Err(invalid((1, 1), format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
+        }
+        let mut budget = MOST_VALUE_BYTES;
+        Weigh { budget: &mut budget, wants_schema: true }.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(yaml)?;
+        let profile: Self = serde_yaml::from_str(text).map_err(yaml)?;
+        match profile.contradiction() {
+            Some((needle, why)) => Err(invalid(find(text, &needle), why)),
+            None => Ok(profile),
+        }
+    }
+
+    /// The first thing that does not fit together: a word to find its place by, and what is wrong.
+    fn contradiction(&self) -> Option<(String, String)> {
+        let mut ids = HashSet::new();
+        for evidence in &self.evidence {
+            if !ids.insert(evidence.id.as_str()) {
+                return Some((format!("id: {}", evidence.id), format!("evidence {} is there twice", evidence.id)));
+            }
+        }
+        for (entry, id) in self.evidence_ids() {
+            if !ids.contains(id) {
+                return Some((id.to_owned(), format!("{entry} names the evidence `{id}`, which is not among `evidence`")));
+            }
+        }
+        let mut ports = HashSet::new();
+        for device in &self.devices {
+            if !ports.insert((&device.name, device.port)) {
+                return Some((format!("name: {}", device.name), format!("{} port {} is there twice", device.name, device.port)));
+            }
+        }
+        let mut engines = HashSet::new();
+        for engine in &self.engines {
+            if !engines.insert((&engine.name, &engine.version)) {
+                return Some((format!("name: {}", engine.name), format!("{} {} is there twice", engine.name, engine.version)));
+            }
+        }
+        if self.created.parse::<jiff::Timestamp>().is_err() {
+            return Some(("created:".to_owned(), format!("`{}` is no time in UTC, such as 2026-01-31T12:00:00Z", self.created)));
+        }
+        if self.validated && !self.unvalidated.is_empty() {
+            return Some(("validated:".to_owned(), "validated is true although entries are listed in `unvalidated`".to_owned()));
+        }
+        if self.validated && self.host.model.is_some() {
+            return Some(("validated:".to_owned(), "validated is true although the host is a model".to_owned()));
+        }
+        None
+    }
+
+    /// Every reference to evidence, with the entry that makes it.
+    fn evidence_ids(&self) -> Vec<(String, &str)> {
+        let mut ids: Vec<(String, &str)> = Vec::new();
+        for device in &self.devices {
+            let entry = |part: &str| format!("devices/{}/{}/{part}", device.name, device.port);
+            let proven =
+                [&device.mtu_bytes, &device.cq_depth, &device.queue_pairs_per_connection, &device.traffic_class, &device.max_rd_atomic];
+            let names = ["mtu_bytes", "cq_depth", "queue_pairs_per_connection", "traffic_class", "max_rd_atomic"];
+            ids.extend(device.gid.iter().map(|gid| (entry("gid"), gid.evidence.as_str())));
+            ids.extend(proven.iter().zip(names).filter_map(|(value, name)| Some((entry(name), value.as_ref()?.evidence.as_str()))));
+            for limit in &device.qp.limits {
+                let refused = limit.refused_evidence.as_deref();
+                ids.extend([Some(limit.evidence.as_str()), refused].into_iter().flatten().map(|id| (entry("qp/limits"), id)));
+            }
+            ids.extend(device.qp.recommended.iter().map(|value| (entry("qp/recommended"), value.evidence.as_str())));
+            ids.extend(device.connection.iter().map(|value| (entry("connection"), value.evidence.as_str())));
+            ids.extend(device.memory.iter().map(|value| (entry("memory"), value.evidence.as_str())));
+            ids.extend(device.measurements.iter().map(|value| (entry("measurements"), value.evidence.as_str())));
+        }
+        for gpu in &self.gpus {
+            let entry = |part: &str| format!("gpus/{}/{part}", gpu.pci);
+            ids.push((entry("nics"), &gpu.evidence));
+            if let Some(path) = &gpu.path {
+                ids.push((entry("path"), &path.evidence));
+                ids.extend(path.failed.iter().map(|failed| (entry("path"), failed.evidence.as_str())));
+            }
+        }
+        for engine in &self.engines {
+            let entry = format!("engines/{}/{}", engine.name, engine.version);
+            ids.extend(engine.settings.iter().map(|setting| (entry.clone(), setting.evidence.as_str())));
+            for device in &engine.devices {
+                ids.extend(device.evidence.iter().map(|id| (entry.clone(), id.as_str())));
+                ids.extend(device.obstacles.iter().map(|obstacle| (entry.clone(), obstacle.evidence.as_str())));
+            }
+        }
+        ids
+    }
+}
+
+/// Line and column, from 1, of the end of `text`.
+fn place(text: &[u8]) -> (usize, usize) {
+    let line = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = text.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+/// Where `needle` stands first, as a word of its own where there is one.
+fn find(text: &str, needle: &str) -> (usize, usize) {
+    let is_word = |at: usize| !text[at + needle.len()..].starts_with(|next: char| next.is_ascii_alphanumeric());
+    let mut found = text.match_indices(needle).map(|(at, _)| at);
+    let first = found.clone().next();
+    found.find(|at| is_word(*at)).or(first).map_or((1, 1), |at| place(&text.as_bytes()[..at]))
+}
+
+/// Walks a document without keeping it, and stops it where its values, aliases followed, become too large. Of the whole document it also
+/// asks the schema first, so that a file of another kind or age is told as such and not by its first strange key.
+struct Weigh<'a> {
+    budget: &'a mut usize,
+    wants_schema: bool,
+}
+
+impl Weigh<'_> {
+    fn take<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        // A value costs something by itself, however short.
+        *self.budget = self
+            .budget
+            .checked_sub(bytes + 16)
+            .ok_or_else(|| E::custom(format!("its values take more than {} MiB once aliases are followed", MOST_VALUE_BYTES >> 20)))?;
+        Ok(())
+    }
+
+    fn part(&mut self) -> Weigh<'_> {
+        Weigh { budget: self.budget, wants_schema: false }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Weigh<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Weigh<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if self.wants_schema { "a profile" } else { "a value" })
+    }
+
+    fn visit_str<E: serde::de::Error>(mut self, value: &str) -> Result<Self::Value, E> {
+        self.take(value.len())?;
+        if self.wants_schema { Err(E::custom("this is a text, not a profile")) } else { Ok((value.len() < 64).then(|| value.to_owned())) }
+    }
+
+    fn visit_bool<E: serde::de::Error>(mut self, _: bool) -> Result<Self::Value, E> {
+        self.take(0).map(|()| None)
+    }
+
+    fn visit_i64<E: serde::de::Error>(mut self, _: i64) -> Result<Self::Value, E> {
+        self.take(0).map(|()| None)
+    }
+
+    fn visit_u64<E: serde::de::Error>(mut self, _: u64) -> Result<Self::Value, E> {
+        self.take(0).map(|()| None)
+    }
+
+    fn visit_f64<E: serde::de::Error>(mut self, _: f64) -> Result<Self::Value, E> {
+        self.take(0).map(|()| None)
+    }
+
+    fn visit_unit<E: serde::de::Error>(mut self) -> Result<Self::Value, E> {
+        self.take(0).map(|()| None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self::Value, A::Error> {
+        self.take(0)?;
+        while items.next_element_seed(self.part())?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self::Value, A::Error> {
+        self.take(0)?;
+        let mut schema = None;
+        while let Some(key) = entries.next_key_seed(self.part())? {
+            let value = entries.next_value_seed(self.part())?;
+            if self.wants_schema && key.as_deref() == Some("schema") {
+                schema = value;
+                check_schema(schema.as_deref().unwrap_or_default())?;
+            }
+        }
+        if self.wants_schema && schema.is_none() {
+            return Err(serde::de::Error::custom(format!("it names no schema; a profile begins with `schema: {PROFILE_SCHEMA}`")));
+        }
+        Ok(None)
+    }
+}
+
+fn check_schema<E: serde::de::Error>(schema: &str) -> Result<(), E> {
+    if schema == PROFILE_SCHEMA {
+        return Ok(());
+    }
+    Err(E::custom(match schema.strip_prefix("rdmadoctor/profile/") {
+        Some(version) => format!(
+            "it is a profile of version {version}, and this program reads {PROFILE_SCHEMA}; write it again with `rdmadoctor profile write`"
+        ),
+        None => format!("its schema is `{schema}`, not `{PROFILE_SCHEMA}`"),
+    }))
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

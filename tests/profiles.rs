@@ -1,0 +1,190 @@
+//! Profiles of all modelled hosts: written, valid, fresh, and exported for every engine as the files in tests/snapshots have it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rdmadoctor::catalog::HostModel;
+use rdmadoctor::profile::Profile;
+
+const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
+
+fn doctor(arguments: &[&str]) -> Output {
+    Command::new(DOCTOR).args(arguments).output().unwrap()
+}
+
+/// Writes a model's profile.
+fn write(host: &str, directory: &Path) -> PathBuf {
+    let file = directory.join(format!("{host}.yaml"));
+    let ran = doctor(&["--host-model", host, "profile", "write", "-o", file.to_str().unwrap()]);
+    assert!(file.is_file(), "{host}: {ran:?}");
+    file
+}
+
+#[test]
+fn every_model_is_exported_for_every_engine() {
+    let directory = tempfile::tempdir().unwrap();
+    let hosts: Vec<&str> = HostModel::names().collect();
+    let files: Vec<PathBuf> = hosts.iter().map(|host| write(host, directory.path())).collect();
+    for (host, file) in hosts.iter().zip(&files) {
+        let file = file.to_str().unwrap();
+        let valid = doctor(&["profile", "validate", file]);
+        assert!(valid.status.success(), "{valid:?}");
+        let checked = doctor(&["--host-model", host, "profile", "check", "--profile", file, "--within", "30s"]);
+        assert!(checked.status.success(), "{checked:?}");
+        let profile = Profile::load(Path::new(file)).unwrap();
+        assert!(!profile.validated && profile.host.model.as_deref() == Some(host));
+    }
+    for engine in rdmadoctor::profile::export::names() {
+        let mut golden = String::new();
+        for (host, file) in hosts.iter().zip(&files) {
+            let created = Profile::load(file).unwrap().created;
+            let file = file.to_str().unwrap();
+            let ran = doctor(&["--host-model", host, "--format", "json", "profile", "export", "--profile", file, "--for", engine]);
+            golden += &format!("==== {host}\n");
+            if !ran.status.success() {
+                assert_eq!(ran.status.code(), Some(1), "{engine} on {host}: {ran:?}");
+                golden += &String::from_utf8(ran.stderr).unwrap();
+                continue;
+            }
+            let document: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+            for part in document["parts"].as_array().unwrap() {
+                golden += &format!("---- {} ({})\n", part["name"].as_str().unwrap(), part["file"].as_str().unwrap());
+                golden += &part["text"].as_str().unwrap().replace(&created, "[CREATED]");
+            }
+        }
+        insta::assert_snapshot!(format!("export-{engine}"), golden);
+    }
+}
+
+#[test]
+fn a_config_map_holds_an_export() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write("h100x8-cx7", directory.path());
+    let file = file.to_str().unwrap();
+    let arguments =
+        ["--host-model", "h100x8-cx7", "profile", "export", "--profile", file, "--for", "mooncake", "--config-map", "mooncake-node-1"];
+    let text = String::from_utf8(doctor(&arguments).stdout).unwrap();
+    let map: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    assert_eq!((map["kind"].as_str(), map["metadata"]["name"].as_str()), (Some("ConfigMap"), Some("mooncake-node-1")));
+    assert_eq!(map["data"]["MC_GID_INDEX"].as_str(), Some("3"));
+    let topology: serde_json::Value = serde_json::from_str(map["data"]["mooncake-topology.json"].as_str().unwrap()).unwrap();
+    assert_eq!(topology["cuda:7"][0][0], "mlx5_7");
+}
+
+#[test]
+fn ranks_and_gpus_get_their_own_nic() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write("h100x8-cx7", directory.path());
+    let file = file.to_str().unwrap();
+    let export = |arguments: &[&str]| {
+        let ran = doctor(&[&["--host-model", "h100x8-cx7", "-q", "profile", "export", "--profile", file], arguments].concat());
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap())
+    };
+    assert!(export(&["--for", "dlslime", "--rank", "5", "--world", "8"]).1.contains("\nSLIME_VISIBLE_DEVICES=mlx5_5\n"));
+    assert!(export(&["--for", "nccl", "--gpu", "2"]).1.contains("\nNCCL_IB_HCA==mlx5_2:1\n"));
+    let (code, _, error) = export(&["--for", "nccl", "--gpu", "8"]);
+    assert!(code == Some(2) && error.contains("it has 8 of them"), "{error}");
+    let (code, _, error) = export(&["--for", "dlslime", "--rank", "8", "--world", "8"]);
+    assert!(code == Some(2) && error.contains("not below"), "{error}");
+    let (code, _, error) = export(&["--for", "nonsense"]);
+    assert!(code == Some(2) && error.contains("known are dlslime"), "{error}");
+    let (code, _, error) = export(&["--for", "dlslime", "--version", "0.0.0"]);
+    assert!(code == Some(0), "{error}");
+    let (code, _, error) = export(&["--for", "env", "--part", "conf"]);
+    assert!(code == Some(2) && error.contains("it has env"), "{error}");
+}
+
+#[test]
+fn the_named_files_are_written_where_settings_name_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write("e810", directory.path());
+    let files = directory.path().join("files");
+    let ran = doctor(&[
+        "--host-model",
+        "e810",
+        "profile",
+        "export",
+        "--profile",
+        file.to_str().unwrap(),
+        "--for",
+        "mooncake",
+        "--files",
+        files.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let named = text.lines().find_map(|line| line.strip_prefix("MC_CUSTOM_TOPO_JSON=")).unwrap();
+    let matrix: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(named).unwrap()).unwrap();
+    assert_eq!(matrix["cuda:0"][0][0], "irdma0");
+}
+
+#[test]
+fn a_profile_belongs_to_its_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let (e810, efa) = (write("e810", directory.path()), write("aws-efa", directory.path()));
+    let (e810, efa) = (e810.to_str().unwrap(), efa.to_str().unwrap());
+    for command in [&["check"][..], &["export", "--for", "env"], &["exec", "--for", "env"]] {
+        let mut arguments = [&["profile"], command, &["--profile", e810]].concat();
+        if command[0] == "exec" {
+            arguments.extend(["--", "true"]);
+        }
+        let ran = doctor(&arguments);
+        let error = String::from_utf8(ran.stderr).unwrap();
+        assert!(ran.status.code() == Some(2) && error.contains("--host-model e810"), "{command:?}: {error}");
+    }
+    let ran = doctor(&["profile", "diff", e810, efa]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(String::from_utf8(ran.stdout).unwrap().contains("devices/irdma0/1/gid"));
+    assert_eq!(doctor(&["profile", "diff", e810, e810]).status.code(), Some(0));
+    let ran = doctor(&["--host-model", "e810", "profile", "write"]);
+    assert!(ran.status.code() == Some(2) && String::from_utf8(ran.stderr).unwrap().contains("-o FILE"));
+}
+
+#[test]
+fn what_cannot_be_written_is_still_printed_where_that_is_asked() {
+    let ran = doctor(&["--host-model", "bare", "profile", "write", "-o", "/proc/nowhere/profile.yaml", "--stdout"]);
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("cannot write /proc/nowhere/profile.yaml: making /proc/nowhere"));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    Profile::parse(Path::new("stdout"), &text).unwrap();
+}
+
+#[test]
+fn a_killed_writer_leaves_a_whole_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write("e810", directory.path());
+    // A thousand times takes minutes; RDMADOCTOR_KILLS asks for them.
+    let kills: u64 = std::env::var("RDMADOCTOR_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
+    let mut replaced = 0;
+    for kill in 0..kills {
+        let before = std::fs::read_to_string(&file).unwrap();
+        let mut child = Command::new(DOCTOR)
+            .args(["--host-model", "bare", "-q", "profile", "write", "-o", file.to_str().unwrap()])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Moments spread over the time that it takes.
+        std::thread::sleep(std::time::Duration::from_micros(kill * 7919 % 90_000));
+        let _ = child.kill();
+        child.wait().unwrap();
+        let after = std::fs::read_to_string(&file).unwrap();
+        Profile::parse(&file, &after).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        replaced += u64::from(after != before);
+    }
+    assert!(kills < 100 || (replaced > 0 && replaced < kills), "{replaced} of {kills}: the moments do not straddle the writing");
+}
+
+#[test]
+fn the_depth_of_a_shared_receive_queue_is_no_way_to_do_without_one() {
+    // irdma has none; UCX_RC_VERBS_RX_QUEUE_LEN and NVSHMEM_SRQ_DEPTH set depths.
+    let ran = doctor(&["--host-model", "e810", "--format", "json", "qp-matrix", "--engine", "ucx", "--engine", "nvshmem"]);
+    let document: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let culprits: Vec<&serde_json::Value> = document["devices"][0]["asks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|ask| ask["culprits"].as_array().unwrap())
+        .filter(|culprit| culprit["parameter"] == "srq")
+        .collect();
+    assert_eq!(culprits.len(), 2, "{document:#}");
+    assert!(culprits.iter().all(|culprit| culprit["setting"].is_null()), "{culprits:#?}");
+}
