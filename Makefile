@@ -56,7 +56,7 @@ install: build
 package: setup
 	tools/package
 
-# The packages in a bare Debian root; needs root, mmdebstrap, and for the .rpm rpm2cpio and cpio.
+# The packages in a bare Debian root; needs root, mmdebstrap, and rpm for the .rpm.
 test-package: package
 	tests/package/run
 
