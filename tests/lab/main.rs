@@ -4,6 +4,7 @@
 
 mod engines;
 mod guest;
+mod held;
 mod models;
 mod modules;
 mod pcie;
@@ -48,6 +49,7 @@ const GROUPS: &[Group] = &[
     Group { name: "profile", options: &["--devices", "rxe,limited"], tests: profile::PROFILE },
     Group { name: "profile-limited", options: &["--devices", "limited"], tests: profile::LIMITED },
     Group { name: "profile-pair", options: &["--devices", "none"], tests: profile::PAIR },
+    Group { name: "held", options: &["--devices", "rxe"], tests: held::HELD },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 
