@@ -36,7 +36,7 @@ fn installed(version: &str) -> String {
 fn write(guest: &mut Guest) {
     let engines = ["dlslime@0.0.1.post10", "dlslime@0.0.2.post1", "dlslime@0.1.23", "libfabric", "ucx", "mooncake"];
     let engines: String = engines.iter().map(|engine| format!(" --engine {engine}")).collect();
-    let ran = guest.doctor(&format!("-q profile write --budget 120s{engines}"));
+    let ran = guest.doctor(&format!("-q --answer-within 30s profile write --budget 120s{engines}"));
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = guest.doctor("profile validate /etc/rdmadoctor/profile.yaml");
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -89,7 +89,10 @@ fn ucx_conf(guest: &mut Guest) {
 
 /// The entries that `profile check` calls stale, after the whole of it was tried again.
 fn stale_entries(guest: &mut Guest, prefix: &str) -> Vec<String> {
-    let ran = guest.sh_for(&format!("{prefix} {} --format json profile check --within 60s", env!("CARGO_BIN_EXE_rdmadoctor")), 180);
+    let ran = guest.sh_for(
+        &format!("{prefix} {} --format json --answer-within 30s profile check --within 60s", env!("CARGO_BIN_EXE_rdmadoctor")),
+        180,
+    );
     let document: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     let stale: Vec<String> =
         document["stale"].as_array().unwrap().iter().map(|stale| stale["entry"].as_str().unwrap().to_owned()).collect();

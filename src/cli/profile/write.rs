@@ -79,7 +79,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             say(&format!("written to {}", output.display()));
         }
     }
-    Ok(if profile.devices.is_empty() { exit::FAILED } else { exit::OK })
+    // A profile in which nothing was granted is no success, however well it was written.
+    if profile.devices.iter().any(|port| !port.qp.limits.is_empty()) {
+        return Ok(exit::OK);
+    }
+    for one in &profile.unvalidated {
+        say(&format!("rdmadoctor: nothing was granted: {}: {}", one.entry, one.why));
+    }
+    Ok(exit::FAILED)
 }
 
 /// The engines that are asked for; all releases of all where none is, so that any of them can be exported.
