@@ -27,7 +27,9 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         host,
         verbs: Some(VerbsFacts { inventory: Some(inventory), failure: None }),
         queue_pairs: None,
-        gpus: None,
+        gpus: model.gpus(),
+        memory: None,
+        objects: Some(model.objects()),
         wanted: Wanted::default(),
         not_asked: None,
     };

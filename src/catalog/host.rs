@@ -6,6 +6,8 @@
 //! is asked for once the files are merged (`load`).
 
 mod check;
+mod gpus;
+mod held;
 mod load;
 mod machine;
 mod overlay;
@@ -22,6 +24,7 @@ use super::device::LinkLayer;
 use crate::host::Root;
 use crate::sim::{Fault, PortState};
 
+pub use held::Held;
 pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};
 
 /// The schema that host files name.
@@ -103,6 +106,9 @@ pub struct HostModel {
     pub verbs: UserSpace,
     /// NVIDIA's driver.
     pub nvidia: Option<Nvidia>,
+    /// What processes hold of RDMA devices.
+    #[serde(default)]
+    pub held: Vec<Held>,
     /// More files, or other contents: path and text. As in the paths below, links on the way are followed, so that
     /// `/sys/class/net/eth0/mtu` is the interface's.
     #[serde(default)]
@@ -283,6 +289,30 @@ pub struct Gpu {
     pub gpudirect_rdma: bool,
     /// Whether CUDA makes dma-bufs of its memory; as the driver's flavour if absent.
     pub dma_buf: Option<bool>,
+    /// Size of its memory; not known if absent.
+    pub memory_gib: Option<u64>,
+    /// What of its window is used.
+    #[serde(default)]
+    pub bar1_used_gib: u64,
+    /// Whether it is divided (MIG).
+    #[serde(default)]
+    pub divided: bool,
+    /// Why NVML does not answer for it: an error's name such as `NVML_ERROR_GPU_IS_LOST`, `hang` or `crash`.
+    pub error: Option<String>,
+    /// How long NVML takes to answer for it.
+    #[serde(default)]
+    pub answers_in_ms: u64,
+    /// Whether persistence mode is off.
+    #[serde(default)]
+    pub not_persistent: bool,
+    /// What NVML asks for: `gpu_reset`, `node_reboot`, `drain_p2p` or `drain_and_reset`.
+    pub recovery_action: Option<String>,
+    /// Uncorrected memory errors.
+    #[serde(default)]
+    pub uncorrected_errors: u64,
+    /// Whether what NICs write becomes visible in no order, and CUDA cannot flush it.
+    #[serde(default)]
+    pub unordered_writes: bool,
 }
 
 fn yes() -> bool {
@@ -353,6 +383,12 @@ pub struct Nvidia {
     /// Parameters as /proc names them: `RegistryDwords`.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Why NVML cannot be used: an error's name such as `NVML_ERROR_LIB_RM_VERSION_MISMATCH`, `missing`, `hang` or `crash`.
+    pub nvml_error: Option<String>,
+    /// Why CUDA cannot be used: an error's name such as `CUDA_ERROR_SYSTEM_NOT_READY`, `missing`, `hang` or `crash`.
+    pub cuda_error: Option<String>,
+    /// The version of CUDA that the driver takes; 12.4 if absent.
+    pub cuda_version: Option<String>,
 }
 
 impl HostModel {

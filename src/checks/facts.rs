@@ -4,13 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::host::HostFacts;
-use crate::facts::{Device, Devices, Tracked};
+use crate::facts::{Device, Devices, MemoryTried, Tracked};
+use crate::gpu::GpusFacts;
 use crate::host::ReadError;
 use crate::host::modules::{Module, ModuleState, ModulesFacts};
 use crate::host::net::NetInterface;
 use crate::host::part::{Part, unread_of};
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma::{SysfsDevice, SysfsPort};
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::DeviceReport;
 use crate::worker::{Inventory, VerbsDevice};
 
@@ -28,7 +30,11 @@ pub struct Facts {
     /// What was tried on each device; absent where nothing was.
     pub queue_pairs: Option<Vec<DeviceReport>>,
     /// What the GPUs' driver says; absent where it was not asked.
-    pub gpus: Option<Vec<GpuFacts>>,
+    pub gpus: Option<GpusFacts>,
+    /// Memory that was registered; absent where none was.
+    pub memory: Option<MemoryTried>,
+    /// Who holds objects of RDMA devices; absent where the kernel was not asked.
+    pub objects: Option<ObjectsFacts>,
     /// What this host must have.
     pub wanted: Wanted,
     /// Why nothing is known of what only an open device tells; absent where it was asked, or could have been.
@@ -43,27 +49,6 @@ pub struct VerbsFacts {
     pub inventory: Option<Inventory>,
     /// Why there is none: the child process crashed, hung or could not start.
     pub failure: Option<String>,
-}
-
-/// What a GPU's driver says of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct GpuFacts {
-    /// Its PCI address.
-    pub pci: String,
-    /// Why the driver does not answer for it.
-    pub error: Option<String>,
-    /// How long the driver took to answer.
-    pub answered_in_us: Option<u64>,
-    /// CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED.
-    pub dma_buf_supported: Option<bool>,
-    /// CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED.
-    pub gpu_direct_rdma_supported: Option<bool>,
-    /// Memory of the GPU.
-    pub memory_bytes: Option<u64>,
-    /// Window onto it.
-    pub bar1_bytes: Option<u64>,
-    /// Whether it is divided (MIG).
-    pub is_divided: Option<bool>,
 }
 
 /// What a host must have, by the user's policy and the engines that were named.

@@ -9,7 +9,7 @@ use crate::host::rdma::{SysfsDevice, SysfsPort};
 const LINK_DOWNS: u64 = 2;
 
 /// Where the policy says nothing: half of the time that a quick look may take.
-const SLOW_READ_MS: u64 = 1000;
+pub(super) const SLOW_READ_MS: u64 = 1000;
 
 /// Parts of the facts whose files devices and their drivers answer; what else is slow tells of a busy host.
 const FROM_DEVICES: &[&str] = &["rdma", "counters", "pcie", "net"];
@@ -204,18 +204,7 @@ pub(super) const CHECKS: &[Check] = &[
         depends_on: &[],
         run: unread,
     },
-    Check {
-        id: "RD-1116",
-        title: "GPUs answer",
-        category: Category::Health,
-        level: Level::Standard,
-        why: "A GPU that NVML cannot query, or that answers late, is what a crash leaves behind.",
-        confirm: "time nvidia-smi",
-        mend: "Reset the GPU, or start the host anew.",
-        sources: &["the incident: nvidia-smi hung after the crash"],
-        depends_on: &["RD-1105", "RD-1106"],
-        run: gpus_answer,
-    },
+    super::leftovers::GPUS_ANSWER,
     Check {
         id: "RD-1117",
         title: "every part of the host could be read to its end",
@@ -490,7 +479,8 @@ fn slow_parts(facts: &Facts) -> Vec<Finding> {
     or_well(slow, "what devices answer was read in good time")
 }
 
-fn within(facts: &Facts, most_ms: u64) -> String {
+/// The bound on a wait, and who set it.
+pub(super) fn within(facts: &Facts, most_ms: u64) -> String {
     bound(format!("at most {most_ms} ms"), "slow_read_ms", facts.wanted.slow_read_ms.is_some())
 }
 
@@ -658,26 +648,4 @@ fn unread(facts: &Facts) -> Vec<Finding> {
     let finding =
         Finding::skip("host", format!("{} could not be read or understood, so not judged", super::counted(problems.len() as u64, "path")));
     vec![problems.into_iter().fold(finding, |finding, problem| finding.saw(&problem.path, problem.failure.to_string()))]
-}
-
-fn gpus_answer(facts: &Facts) -> Vec<Finding> {
-    let Some(gpus) = &facts.gpus else {
-        return vec![Finding::skip("host", "the GPU driver was not asked")];
-    };
-    let most = facts.wanted.slow_read_ms.unwrap_or(SLOW_READ_MS);
-    gpus.iter()
-        .map(|gpu| match (&gpu.error, gpu.answered_in_us) {
-            (Some(error), _) => {
-                Finding::fail(&gpu.pci, "the GPU driver gives no answer about it").saw_not("NVML", error, "an answer").mend(
-                    Action::Reset,
-                    "reset it when nothing uses it, or start the host anew",
-                    &[&format!("nvidia-smi --gpu-reset -i {}", gpu.pci)],
-                )
-            }
-            (None, Some(elapsed)) if elapsed / 1000 > most => Finding::warn(&gpu.pci, format!("it took {} ms to answer", elapsed / 1000))
-                .saw_not("NVML", format!("{} ms", elapsed / 1000), within(facts, most))
-                .mend(Action::Reset, "look at the kernel's log for Xid lines", &["dmesg | grep NVRM"]),
-            _ => Finding::pass(&gpu.pci, "it answers"),
-        })
-        .collect()
 }

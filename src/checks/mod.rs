@@ -8,6 +8,7 @@ mod facts;
 mod finding;
 mod gpus;
 mod health;
+mod leftovers;
 mod library;
 mod limits;
 mod modules;
@@ -16,6 +17,7 @@ mod policy;
 mod probe;
 mod qos;
 mod queue_pairs;
+mod registrations;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::watched;
 
 pub use explain::{Explanation, Explanations};
-pub use facts::{Facts, GpuFacts, VerbsFacts, Wanted, WantedEngine};
+pub use facts::{Facts, VerbsFacts, Wanted, WantedEngine};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
 pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
 pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
@@ -105,9 +107,11 @@ impl Category {
 pub enum Level {
     /// Files only, no device is opened: within 2 s.
     Quick,
-    /// Opens devices and tries queue pairs: within 30 s.
+    /// Opens devices, tries queue pairs and registrations, asks the GPU driver: within 30 s.
     #[default]
     Standard,
+    /// Tries GPU memory with each NIC besides: within 120 s.
+    Deep,
 }
 
 impl Level {
@@ -117,6 +121,7 @@ impl Level {
         match self {
             Self::Quick => "quick",
             Self::Standard => "standard",
+            Self::Deep => "deep",
         }
     }
 
@@ -126,6 +131,7 @@ impl Level {
         std::time::Duration::from_secs(match self {
             Self::Quick => 2,
             Self::Standard => 30,
+            Self::Deep => 120,
         })
     }
 }
@@ -163,12 +169,14 @@ pub fn registry() -> impl Iterator<Item = &'static Check> {
         devices::CHECKS,
         addresses::CHECKS,
         limits::CHECKS,
+        registrations::CHECKS,
         queue_pairs::CHECKS,
         gpus::CHECKS,
         pcie::CHECKS,
         container::CHECKS,
         qos::CHECKS,
         health::CHECKS,
+        leftovers::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -1,10 +1,12 @@
 //! Every check on a host that is well and on one that is not.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::*;
 use crate::catalog::HostModel;
-use crate::facts::{self, Problem};
+use crate::facts::{self, HostMemory, MemoryTried, Problem, RefusedMemory};
+use crate::gpu::{CudaAttributes, GpuError, GpuFacts, WritesOrdering};
 use crate::host::family::{FamilyBasis, FamilyGuess};
 use crate::host::limits::cgroup::RdmaLimit;
 use crate::host::limits::process::ProcessFacts;
@@ -18,15 +20,19 @@ use crate::host::net::{Bond, NetInterface, Setting};
 use crate::host::pcie::AerCounts;
 use crate::host::rdma::{NamedCode, SysfsGid, SysfsPkey};
 use crate::host::rdma_counters::{Counter, CounterGroup, CounterSet};
+use crate::host::rdma_objects::{Holder, ObjectsFacts};
 use crate::host::system::iommu::{IommuGroup, IommuMode};
 use crate::host::system::kernel_config::{KernelConfig, KernelOption};
 use crate::host::topo::Affinity;
 use crate::host::verbs_files::{Library, Provider};
-use crate::worker::{Inventory, VerbsDevice};
+use crate::host::{ReadError, ReadFailure};
+use crate::verbs::{CallError, ErrorNumber};
+use crate::worker::{GpuMemory, Inventory, Registration, VerbsDevice};
 
 /// What files say of a modelled host.
 fn modelled(name: &str) -> Facts {
-    let root = HostModel::find(name).unwrap().root();
+    let model = HostModel::find(name).unwrap();
+    let root = model.root();
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read_with(&root, &[]);
     let devices = facts::collect(&host.rdma, None);
@@ -36,7 +42,9 @@ fn modelled(name: &str) -> Facts {
         devices: devices.into(),
         verbs: None,
         queue_pairs: None,
-        gpus: None,
+        gpus: model.gpus(),
+        memory: None,
+        objects: None,
         wanted: Wanted::default(),
         not_asked: None,
     }
@@ -122,6 +130,53 @@ fn dma_buf_only(facts: &mut Facts) {
 fn proprietary(facts: &mut Facts) {
     dma_buf_only(facts);
     facts.modules.nvidia.as_mut().unwrap().flavour = Some(NvidiaFlavour::Proprietary);
+    facts.gpus.as_mut().unwrap().gpus.iter_mut().for_each(|gpu| gpu.cuda.as_mut().unwrap().dma_buf_supported = Some(false));
+}
+
+fn answer(facts: &mut Facts) -> &mut GpuFacts {
+    &mut facts.gpus.as_mut().unwrap().gpus[0]
+}
+
+fn attributes(facts: &mut Facts) -> &mut CudaAttributes {
+    answer(facts).cuda.as_mut().unwrap()
+}
+
+fn held(facts: &mut Facts, wound: fn(&mut Holder)) {
+    let mut holder = Holder {
+        device: "mlx5_0".to_owned(),
+        pid: Some(4242),
+        name: Some("python3".to_owned()),
+        state: Some("S (sleeping)".to_owned()),
+        queue_pairs: 4,
+        ..Holder::default()
+    };
+    wound(&mut holder);
+    facts.objects = Some(ObjectsFacts { holders: vec![holder], ..ObjectsFacts::default() });
+}
+
+fn registered(facts: &mut Facts, errno: i32) {
+    let error = CallError { call: "ibv_reg_mr".to_owned(), object: "mlx5_0".to_owned(), errno: ErrorNumber(errno) };
+    let host = HostMemory {
+        device: "mlx5_0".to_owned(),
+        most_bytes: 1 << 30,
+        largest_bytes: Some(1 << 20),
+        refused: Some(RefusedMemory { bytes: 2 << 20, error }),
+        ..HostMemory::default()
+    };
+    facts.memory = Some(MemoryTried { host: vec![host], gpu: Vec::new() });
+}
+
+fn gpu_memory(facts: &mut Facts) -> &mut GpuMemory {
+    let error = |errno| CallError { call: "the call".to_owned(), object: "mlx5_0".to_owned(), errno: ErrorNumber(errno) };
+    let refused = |errno| Some(Registration { elapsed_us: None, error: Some(error(errno)) });
+    let alone = GpuMemory { gpu: "0000:1b:00.0".to_owned(), bytes: 2 << 20, ..GpuMemory::default() };
+    let pair = GpuMemory { device: Some("mlx5_0".to_owned()), by_address: refused(14), by_dma_buf: refused(95), ..alone.clone() };
+    let tried = facts.memory.get_or_insert(MemoryTried { host: Vec::new(), gpu: vec![alone, pair] });
+    &mut tried.gpu[0]
+}
+
+fn refused(name: &str) -> Option<GpuError> {
+    Some(GpuError::named("the call", "host", name))
 }
 
 fn counted(facts: &mut Facts, name: &str, values: &[u64]) {
@@ -253,6 +308,9 @@ const WOUNDS: &[Wound] = &[
     }),
     ("RD-0507", "mlx5_0", |f| f.host.limits.own.allowed_memory_nodes = Some("1".to_owned())),
     ("RD-0508", "/proc/42", |f| f.host.limits.process = Some(ProcessFacts { pinned_bytes: Some(1 << 30), ..unprivileged(1 << 30) })),
+    ("RD-0509", "mlx5_0", |f| registered(f, 12)),
+    ("RD-0509", "mlx5_0", |f| { f.host.limits.own = unprivileged(8 << 20); registered(f, 12); }),
+    ("RD-0509", "mlx5_0", |f| registered(f, 5)),
     ("RD-0605", "host", |f| log(f, Event::ErdmaMemoryRegionTooLarge { asked_bytes: 80 << 30, limit_bytes: 64 << 30 }, 1)),
     ("RD-0606", "bnxt_re0", |f| log(f, Event::BnxtQueuePairRefused { device: Some("bnxt_re0".to_owned()), limits: vec![QueueLimit { parameter: "max_send_sge".to_owned(), asked: 30, limit: 13 }] }, 1)),
     ("RD-0701", "0000:1b:00.0", |f| gpu(f).function.driver = None),
@@ -267,9 +325,21 @@ const WOUNDS: &[Wound] = &[
     ("RD-0707", "mlx5_0", |f| { dma_buf_only(f); device(f).family = Some(FamilyGuess { family: "rxe".to_owned(), basis: FamilyBasis::SoftDevice }); }),
     ("RD-0708", "host", |f| { proprietary(f); f.modules.peer_memory_api = SymbolPresence::Present { module: None }; }),
     ("RD-0709", "0000:1b:00.0", |f| gpu(f).bars.iter_mut().for_each(|bar| bar.size_bytes = bar.size_bytes.min(256 << 20))),
-    ("RD-0710", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), dma_buf_supported: Some(false), gpu_direct_rdma_supported: Some(false), ..GpuFacts::default() }])),
-    ("RD-0711", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), is_divided: Some(true), ..GpuFacts::default() }])),
-    ("RD-0712", "host", |f| log(f, Event::NvidiaVersionMismatch, 1)),
+    ("RD-0709", "0000:1b:00.0", |f| { f.gpus = None; gpu(f).bars.iter_mut().for_each(|bar| bar.is_assigned = false); }),
+    ("RD-0710", "0000:1b:00.0", |f| { attributes(f).dma_buf_supported = Some(false); attributes(f).gpu_direct_rdma_supported = Some(false); }),
+    ("RD-0711", "0000:1b:00.0", |f| answer(f).is_divided = Some(true)),
+    ("RD-0712", "host", |f| { f.gpus = None; log(f, Event::NvidiaVersionMismatch, 1); }),
+    ("RD-0712", "host", |f| f.gpus.as_mut().unwrap().nvml.error = refused("NVML_ERROR_LIB_RM_VERSION_MISMATCH")),
+    ("RD-0713", "host", |f| f.modules.nvidia.as_mut().unwrap().nodes[0].found = None),
+    ("RD-0714", "host", |f| f.gpus.as_mut().unwrap().cuda.error = refused("CUDA_ERROR_SYSTEM_NOT_READY")),
+    ("RD-0714", "0000:1b:00.0", |f| answer(f).cuda = None),
+    ("RD-0715", "host", |f| f.gpus.as_mut().unwrap().nvml.error = refused("NVML_ERROR_UNKNOWN")),
+    ("RD-0716", "0000:1b:00.0", |f| { dma_buf_only(f); attributes(f).dma_buf_supported = Some(false); }),
+    ("RD-0717", "0000:1b:00.0", |f| *attributes(f) = CudaAttributes { writes_ordering: Some(WritesOrdering::None), flush_by_host: Some(false), flush_by_stream: Some(false), ..*attributes(f) }),
+    ("RD-0718", "0000:1b:00.0", |f| answer(f).bar1_used_bytes = Some(127 << 30)),
+    ("RD-0719", "0000:1b:00.0", |f| gpu_memory(f).allocation_error = refused("CUDA_ERROR_OUT_OF_MEMORY")),
+    ("RD-0719", "0000:1b:00.0", |f| { dma_buf_only(f); gpu_memory(f).export_error = refused("CUDA_ERROR_NOT_SUPPORTED"); }),
+    ("RD-0720", "0000:1b:00.0/mlx5_0", |f| { gpu_memory(f); }),
     ("RD-0801", "mlx5_0", |f| f.host.topology.nics[0].path.segments[0].is_narrowed = true),
     ("RD-0802", "0000:1b:00.0", |f| f.host.topology.gpus[0].path.segments[0].is_narrowed = true),
     ("RD-0803", "mlx5_0", |f| f.host.topology.nics[0].path.bits_per_second = Some(1_000_000_000)),
@@ -305,7 +375,21 @@ const WOUNDS: &[Wound] = &[
     ("RD-1112", "0000:1a:00.0", |f| log(f, Event::IommuFault { pci: Some("0000:1a:00.0".to_owned()) }, 1)),
     ("RD-1113", "0000:1a:00.0", |f| log(f, Event::PortModule { pci: Some("0000:1a:00.0".to_owned()), status: "Cable unplugged".to_owned() }, 1)),
     ("RD-1114", "mlx5_0", |f| log(f, Event::RdmaDriverError { driver: "mlx5_core".to_owned(), device: Some("mlx5_0".to_owned()) }, 1)),
-    ("RD-1116", "0000:1b:00.0", |f| f.gpus = Some(vec![GpuFacts { pci: "0000:1b:00.0".to_owned(), error: Some("GPU is lost".to_owned()), ..GpuFacts::default() }])),
+    ("RD-1116", "0000:1b:00.0", |f| answer(f).error = refused("NVML_ERROR_GPU_IS_LOST")),
+    ("RD-1116", "0000:1b:00.0", |f| answer(f).answered_in_us = Some(3_000_000)),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.pid = None)),
+    ("RD-1119", "mlx5_0", |f| { container(f); f.host.limits.container.in_first_process_namespace = Some(true); held(f, |holder| holder.pid = None); }),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.state = Some("Z (zombie)".to_owned()))),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.state = Some("D (disk sleep)".to_owned()))),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.state = Some("T (stopped)".to_owned()))),
+    ("RD-1119", "mlx5_0", |f| held(f, |holder| holder.broken_queue_pairs = 4)),
+    ("RD-1118", "0000:1b:00.0", |f| answer(f).recovery_action = Some("gpu_reset".to_owned())),
+    ("RD-1118", "0000:1b:00.0", |f| answer(f).has_remapping_failed = Some(true)),
+    ("RD-1118", "0000:1b:00.0", |f| answer(f).uncorrected_errors = Some(2)),
+    ("RD-1117", "rdma", |f| {
+        let problem = ReadError::new(Path::new("/sys/class/infiniband"), ReadFailure::NotRead { why: "no answer in 5000 ms".to_owned() });
+        f.host.rdma.problems.push(problem);
+    }),
 ];
 
 /// Checks that only inform, and those of attempts, which tests/sick_hosts.rs has.

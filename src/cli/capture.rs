@@ -9,6 +9,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
@@ -99,7 +100,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.quiet());
-    let look = Look { session, level: arguments.level, pid: arguments.pid, modules: &[], needs_attempts: true, started };
+    let beside = Beside::of_level(arguments.level);
+    let look = Look { session, level: arguments.level, pid: arguments.pid, modules: &[], needs_attempts: true, beside, started };
     let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
     drop(progress);
     if session.interrupted() {

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::beside::{Beside, usable};
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, qp_matrix};
 use crate::capture::Capture;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{Facts, Level, VerbsFacts, Wanted};
-use crate::facts::{self, Device, HostLimits};
+use crate::facts::{self, HostLimits};
 use crate::host::modules::ModulesFacts;
 use crate::host::part::Asked;
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
@@ -33,6 +34,8 @@ pub struct Look<'a> {
     pub modules: &'a [String],
     /// Whether queue pairs are tried, where the level allows it.
     pub needs_attempts: bool,
+    /// What else is asked and tried there.
+    pub beside: Beside,
     /// When the command was given: its time has run since.
     pub started: Instant,
 }
@@ -60,9 +63,17 @@ impl Look<'_> {
             Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
         });
         let (modules, devices) = (modules.into(), devices.into());
-        let mut facts = Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, wanted, not_asked: None };
+        let mut facts =
+            Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, memory: None, objects: None, wanted, not_asked: None };
+        let deadline = self.started + self.level.budget().saturating_sub(RESERVE);
+        if let Some(worker) = worker.as_mut() {
+            self.beside.ask(session, worker, &mut facts, self.started, progress)?;
+        }
         if let Some(worker) = worker.as_mut().filter(|_| self.needs_attempts) {
             facts.queue_pairs = Some(self.attempts(worker, &facts, catalog, engines, progress)?);
+        }
+        if let Some(worker) = worker.as_mut() {
+            self.beside.try_memory(session, worker, &mut facts, deadline, progress)?;
         }
         Ok(facts)
     }
@@ -78,8 +89,7 @@ impl Look<'_> {
     ) -> Result<Vec<DeviceReport>, CatalogError> {
         let session = self.session;
         let deadline = self.started + self.level.budget().saturating_sub(RESERVE);
-        let usable = |device: &&Device| device.problem.is_none() && facts.verbs_device(&device.name).is_some();
-        let usable: Vec<&Device> = facts.devices.devices.iter().filter(usable).collect();
+        let usable = usable(facts);
         let mut reports = Vec::new();
         for (index, device) in usable.iter().enumerate() {
             if session.interrupted() || Instant::now() >= deadline {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
@@ -13,7 +14,9 @@ use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::checks::{self, Category, Check, Facts, Level, Policy, Wanted, WantedEngine};
+use crate::facts::Topo;
 use crate::qp::{AskReport, Chosen, choose};
+use crate::report::html::HostPage;
 
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
@@ -23,13 +26,13 @@ pub struct Arguments {
     level: Level,
     /// Are this engine's queue pairs granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's
     /// newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
+    #[arg(long, value_name = "NAME[@VERSION]|FILE", add = super::complete::engines_or_files())]
     engine: Vec<String>,
     /// Only this check, or those of a category (`05xx`). May be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::checks_and_categories())]
     only: Vec<String>,
     /// Without this check, or those of a category. May be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::checks_and_categories())]
     skip: Vec<String>,
     /// Exit with 4 where there are warnings and no failures.
     #[arg(long)]
@@ -62,8 +65,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Some(capture) => captured(capture, wanted, !arguments.engine.is_empty() || !policy.require.engines.is_empty())?,
         None => {
             let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
-            let look =
-                Look { session, level: arguments.level, pid: arguments.pid, modules: &policy.require.modules, needs_attempts, started };
+            let beside = Beside::of_checks(&checks);
+            let look = Look {
+                session,
+                level: arguments.level,
+                pid: arguments.pid,
+                modules: &policy.require.modules,
+                needs_attempts,
+                beside,
+                started,
+            };
             look.gather(&catalog, &engines, wanted, &mut progress)?
         }
     };
@@ -77,7 +88,17 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         probe.stopped = Some("it took longer than it should: some part of this host answers slowly".to_owned());
     }
     drop(progress);
-    session.print(&probe)?;
+    if session.wants_page() {
+        let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
+        session.print_host(HostPage {
+            probe: Some(probe.clone()),
+            devices: Some((*facts.devices).clone()),
+            topo: Some(topo),
+            ..HostPage::default()
+        })?;
+    } else {
+        session.print(&probe)?;
+    }
     Ok(match probe.verdict.as_str() {
         _ if session.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,

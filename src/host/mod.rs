@@ -15,6 +15,7 @@ pub mod pci;
 pub mod pcie;
 pub mod rdma;
 pub mod rdma_counters;
+pub mod rdma_objects;
 mod reader;
 mod root;
 pub mod system;

@@ -8,6 +8,7 @@ mod attributes;
 mod context;
 mod error;
 mod objects;
+mod regions;
 mod table;
 
 pub use attributes::{DeviceAttributes, ExtendedAttributes, Gid, OnDemandPaging, PortAttributes};

@@ -15,11 +15,11 @@ use super::{CallError, Context, Gid, MTU_BYTES};
 
 /// A protection domain: queue pairs and memory regions of one work together.
 #[derive(Clone)]
-pub struct ProtectionDomain(Arc<PdInner>);
+pub struct ProtectionDomain(pub(super) Arc<PdInner>);
 
-struct PdInner {
-    context: Context,
-    raw: *mut ibv_pd,
+pub(super) struct PdInner {
+    pub context: Context,
+    pub raw: *mut ibv_pd,
 }
 
 // SAFETY: as for the context that it belongs to.

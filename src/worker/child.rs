@@ -11,10 +11,11 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
+use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
-use super::{Bench, Files, Inventory, OpenDevice, Provider, VerbsDevice};
-use crate::host::being_read;
+use super::{Bench, Files, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
 use crate::host::part::{Asked, Part, PartFacts};
+use crate::host::{self, Root, being_read};
 use crate::sim;
 use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LIBIBVERBS, LoadError, Verbs};
 
@@ -70,6 +71,21 @@ pub fn serve() -> anyhow::Result<()> {
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
+            Request::Register { provider, device, bytes } => match state.device(&provider, &device) {
+                Ok(open) => {
+                    // A size that no address space holds is refused like any other that is too large.
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                    let registration = open.domain().try_host_memory(bytes).into();
+                    reply.send(&Reply::Registered(registration))?;
+                }
+                Err(error) => reply.send(&Reply::CannotStart(error))?,
+            },
+            Request::GpuMemory { provider, gpu, device } => {
+                let tried = state.gpu_memory(&provider, &gpu, device.as_deref());
+                reply.send(&Reply::GpuMemory(Box::new(tried)))?;
+            }
+            Request::Objects => reply.send(&Reply::Objects(host::rdma_objects::read(&Root::default())))?,
+            Request::Gpu(request) => reply.send(&Reply::Gpu(state.gpus.answer(&request)))?,
         }
     }
 }
@@ -125,6 +141,7 @@ struct State {
     /// Made once: each list has the library read all of /sys/class/infiniband_verbs.
     list: Option<DeviceList>,
     open: Option<Bench>,
+    gpus: Gpus,
 }
 
 impl State {
@@ -155,6 +172,15 @@ impl State {
             self.open = Some(Bench::open(&verbs, name)?);
         }
         self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
+    }
+
+    fn gpu_memory(&mut self, provider: &Provider, gpu: &str, name: Option<&str>) -> GpuMemory {
+        // Taken out, since the device is held at the same time.
+        let mut gpus = std::mem::take(&mut self.gpus);
+        let device = name.map(|name| self.device(provider, name));
+        let tried = memory::try_gpu(&mut gpus, gpu, device, name);
+        self.gpus = gpus;
+        tried
     }
 
     fn listed(&mut self, provider: &Provider) -> Result<&DeviceList, OpenDevice> {

@@ -33,6 +33,11 @@ impl Bench {
         self.pd.context().name()
     }
 
+    /// Where memory is registered.
+    pub(super) fn domain(&self) -> &ProtectionDomain {
+        &self.pd
+    }
+
     fn cq(&mut self, depth: u32) -> Result<CompletionQueue, CallError> {
         if let Some((at, cq)) = &self.cq
             && *at == depth

@@ -109,6 +109,16 @@ impl Worker {
         Self { options, running: None }
     }
 
+    /// Changes the longest wait for one answer.
+    pub fn wait_at_most(&mut self, deadline: Duration) {
+        self.options.deadline = deadline;
+    }
+
+    /// The implementation of verbs that children use.
+    pub(super) fn provider(&self) -> &Provider {
+        &self.options.provider
+    }
+
     /// Whether the user has asked to stop.
     #[must_use]
     pub fn interrupted(&self) -> bool {
@@ -294,7 +304,7 @@ impl Worker {
         self.running.as_mut().ok_or_else(unexpected)
     }
 
-    fn send(&mut self, request: &Request) -> Result<(), Failure> {
+    pub(super) fn send(&mut self, request: &Request) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(request).map_err(|error| Failure::Broken(error.to_string()))?;
         line.push(b'\n');
         let sent = self.running()?.socket.write_all(&line);
@@ -304,7 +314,7 @@ impl Worker {
         }
     }
 
-    fn receive(&mut self, is_batch: bool) -> Result<Reply, Failure> {
+    pub(super) fn receive(&mut self, is_batch: bool) -> Result<Reply, Failure> {
         let started = Instant::now();
         loop {
             let Some(running) = self.running.as_mut() else { return Err(unexpected()) };
@@ -418,7 +428,7 @@ impl Running {
     }
 }
 
-fn unexpected() -> Failure {
+pub(super) fn unexpected() -> Failure {
     Failure::Broken("its child sent an answer to another question".to_owned())
 }
 

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, QpRequest};
+use super::gpu::{GpuReply, GpuRequest};
+use super::{GpuMemory, Outcome, QpRequest, Registration};
 use crate::catalog::HostModel;
 use crate::host::Root;
 use crate::host::part::{Asked, Part, PartFacts};
+use crate::host::rdma_objects::ObjectsFacts;
 use crate::sim::SimConfig;
 use crate::verbs::{CallError, DeviceAttributes, LoadError, PortAttributes};
 
@@ -59,6 +61,14 @@ pub(super) enum Request {
     Count { provider: Provider, device: String, request: QpRequest, ceiling: u32 },
     /// Make a queue pair and connect it with itself.
     Connect { provider: Provider, device: String, port: u8, request: QpRequest },
+    /// Register host memory, and give it back.
+    Register { provider: Provider, device: String, bytes: u64 },
+    /// Allocate GPU memory, export it, register it with a device, and give it back.
+    GpuMemory { provider: Provider, gpu: String, device: Option<String> },
+    /// Ask the kernel who holds objects of RDMA devices.
+    Objects,
+    /// Ask the GPUs' driver.
+    Gpu(GpuRequest),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +86,10 @@ pub(super) enum Reply {
     Counting,
     Counted(Counted),
     Connected(Connected),
+    Registered(Registration),
+    GpuMemory(Box<GpuMemory>),
+    Objects(ObjectsFacts),
+    Gpu(GpuReply),
     /// The device could not be opened, or the library not loaded: nothing of the request was done.
     CannotStart(OpenDevice),
 }

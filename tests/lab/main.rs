@@ -4,6 +4,7 @@
 
 mod engines;
 mod guest;
+mod held;
 mod models;
 mod modules;
 mod pcie;
@@ -44,6 +45,7 @@ const GROUPS: &[Group] = &[
         options: &["--devices", "none", "--qemu-args", pcie::IOMMU, "--append", "intel_iommu=on iommu=pt"],
         tests: pcie::PASSED,
     },
+    Group { name: "held", options: &["--devices", "rxe"], tests: held::HELD },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

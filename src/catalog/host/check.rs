@@ -139,6 +139,17 @@ impl HostModel {
                 return Err(Fault::new("counters", format!("{name}: a counter's name has no `/`")));
             }
         }
+        if let Some(held) = self.held.iter().find(|held| !seen.contains(held.device.as_str())) {
+            return Err(Fault::new(&held.device, format!("`{}` is no device of this host", held.device)));
+        }
+        if self.held.len() > MOST || self.held.iter().any(|held| held.queue_pairs.max(held.memory_regions) > 1 << 32) {
+            return Err(Fault::new("held", "more is held than a host has"));
+        }
+        let errors = self.nvidia.iter().flat_map(|nvidia| [&nvidia.nvml_error, &nvidia.cuda_error]);
+        let errors = errors.chain(self.gpus.iter().map(|gpu| &gpu.error)).flatten();
+        if let Some(word) = errors.into_iter().find(|word| !super::gpus::is_error(word)) {
+            return Err(Fault::new(word, format!("`{word}` is no error of NVML or CUDA; say its name, or `missing`, `hang` or `crash`")));
+        }
         let known = self.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
         for fault in &self.faults {
             if let Some(device) = fault.device.as_deref().and_then(|device| self.lacks(device)) {
@@ -152,6 +163,12 @@ impl HostModel {
             }
             if !gpu.bar1_gib.is_power_of_two() || gpu.bar1_gib > LARGEST_WINDOW_GIB {
                 return Err(Fault::new(address, format!("{address}: bar1_gib is {}; a window's size is a power of two", gpu.bar1_gib)));
+            }
+            if gpu.memory_gib.is_some_and(|size| size > LARGEST_WINDOW_GIB)
+                || gpu.bar1_used_gib > gpu.bar1_gib
+                || gpu.answers_in_ms > 1 << 32
+            {
+                return Err(Fault::new(address, format!("{address}: more memory, window or time than a GPU has")));
             }
         }
         Ok(())

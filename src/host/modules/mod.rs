@@ -23,7 +23,7 @@ use super::{ReadError, Root, family, pci, rdma};
 pub use disk::ModuleVersion;
 pub use kernel::SymbolPresence;
 pub use modprobe::{Block, BlockKind, ConfiguredValue};
-pub use nvidia::{NvidiaDriver, NvidiaFlavour, NvidiaParameter};
+pub use nvidia::{NvidiaDriver, NvidiaFlavour, NvidiaNode, NvidiaParameter};
 
 /// What the host says of its kernel modules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::host::ReadError;
 use crate::host::reader::{Reader, shorten};
+use crate::host::{Kind, Metadata, ReadError};
 
 const VERSION: &str = "/proc/driver/nvidia/version";
 const PARAMETERS: &str = "/proc/driver/nvidia/params";
@@ -31,6 +31,34 @@ pub struct NvidiaDriver {
     pub banner: String,
     /// Parameters that bear on RDMA.
     pub parameters: Vec<NvidiaParameter>,
+    /// The nodes by which programs reach it.
+    #[serde(default)]
+    pub nodes: Vec<NvidiaNode>,
+}
+
+/// A node of /dev that the driver's libraries open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NvidiaNode {
+    /// The path.
+    pub path: String,
+    /// The GPU that it is of; absent for those of the whole driver.
+    pub pci: Option<String>,
+    /// The driver's number that /proc/devices tells.
+    pub expected_major: Option<u64>,
+    /// What is there; absent where nothing is.
+    pub found: Option<Metadata>,
+}
+
+impl NvidiaNode {
+    /// Whether it is a character device of the right driver; true for any driver's where /proc/devices says nothing.
+    #[must_use]
+    pub fn is_right_device(&self) -> bool {
+        let major = self.found.and_then(|found| match found.kind {
+            Kind::CharDevice { major, .. } => Some(major),
+            _ => None,
+        });
+        major.is_some_and(|major| self.expected_major.is_none_or(|expected| expected == major))
+    }
 }
 
 /// The kind of NVIDIA's kernel modules.
@@ -73,7 +101,34 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<NvidiaDriver> {
         let value = values.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(NvidiaParameter { name: (*name).to_owned(), value: value.trim().trim_matches('"').to_owned(), meaning: (*meaning).to_owned() })
     });
-    Some(NvidiaDriver { version, flavour, parameters: parameters.collect(), banner })
+    let parameters = parameters.collect();
+    let nodes = nodes(reader);
+    Some(NvidiaDriver { version, flavour, parameters, nodes, banner })
+}
+
+/// The control node, that of unified memory, and one for each GPU that the driver has.
+fn nodes(reader: &mut Reader<'_>) -> Vec<NvidiaNode> {
+    let devices = reader.text("/proc/devices").unwrap_or_default();
+    let major = |names: &[&str]| {
+        let mut lines = devices.lines().filter_map(|line| line.trim().split_once(' '));
+        lines.find_map(|(number, name)| if names.contains(&name) { number.parse().ok() } else { None })
+    };
+    // Drivers before 470 or so name themselves `nvidia-frontend`.
+    let (own, unified) = (major(&["nvidia", "nvidia-frontend"]), major(&["nvidia-uvm"]));
+    let mut places = vec![("/dev/nvidiactl".to_owned(), None, own), ("/dev/nvidia-uvm".to_owned(), None, unified)];
+    for address in reader.names("/proc/driver/nvidia/gpus") {
+        let information = reader.text(format!("/proc/driver/nvidia/gpus/{address}/information")).unwrap_or_default();
+        let minor =
+            information.lines().find_map(|line| line.strip_prefix("Device Minor:")).and_then(|text| text.trim().parse::<u32>().ok());
+        places.extend(minor.map(|minor| (format!("/dev/nvidia{minor}"), Some(address.to_ascii_lowercase()), own)));
+    }
+    places
+        .into_iter()
+        .map(|(path, pci, expected_major)| {
+            let found = reader.metadata(&path);
+            NvidiaNode { path, pci, expected_major, found }
+        })
+        .collect()
 }
 
 /// Whether a word is two or three numbers with dots between.
@@ -109,6 +164,30 @@ mod tests {
         let (closed, _) = driver("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n");
         let closed = closed.unwrap();
         assert_eq!((closed.version.as_deref(), closed.flavour), (Some("535.104.05"), Some(NvidiaFlavour::Proprietary)));
+    }
+
+    #[test]
+    fn nodes_are_those_that_the_driver_means() {
+        let information = "Model: \t\t NVIDIA H200\nBus Location: \t 0000:01:00.0\nDevice Minor: \t 3\n";
+        let node = |major| Node::CharDevice { major, minor: 0, mode: 0o666 };
+        let root = Root::tree(BTreeMap::from([
+            (VERSION.into(), Node::text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04")),
+            ("/proc/devices".into(), Node::text("Character devices:\n195 nvidia-frontend\n511 nvidia-uvm\n")),
+            ("/proc/driver/nvidia/gpus/0000:01:00.0/information".into(), Node::text(information)),
+            ("/dev/nvidiactl".into(), node(195)),
+            ("/dev/nvidia-uvm".into(), node(510)),
+        ]));
+        let nodes = read(&mut Reader::new(&root)).unwrap().nodes;
+        let shown: Vec<_> =
+            nodes.iter().map(|node| (node.path.as_str(), node.pci.as_deref(), node.found.is_some(), node.is_right_device())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("/dev/nvidiactl", None, true, true),
+                ("/dev/nvidia-uvm", None, true, false),
+                ("/dev/nvidia3", Some("0000:01:00.0"), false, false),
+            ]
+        );
     }
 
     #[test]

@@ -1,0 +1,45 @@
+//! 07: GPUs and their memory.
+
+mod driver;
+mod memory;
+mod tried;
+mod ways;
+
+use super::{Check, Facts, Finding};
+use crate::gpu::GpusFacts;
+
+pub(super) const CHECKS: &[Check] = &[
+    driver::BOUND,
+    driver::UNIFIED_MEMORY,
+    ways::A_WAY_TO_REGISTER,
+    ways::OPEN_DRIVER,
+    ways::KERNEL_VERSION,
+    ways::KERNEL_OPTIONS,
+    ways::NIC_DRIVER,
+    ways::PEER_MEMORY_IS_LOADED,
+    memory::WINDOWS,
+    memory::ATTRIBUTES,
+    memory::NOT_DIVIDED,
+    driver::ONE_VERSION,
+    driver::NODES,
+    driver::CUDA,
+    driver::NVML,
+    memory::DMA_BUF,
+    memory::ORDERING,
+    memory::ROOM,
+    tried::EXPORT,
+    tried::REGISTRATION,
+];
+
+fn no_gpu() -> Vec<Finding> {
+    vec![Finding::skip("host", "there is no NVIDIA GPU here")]
+}
+
+/// What the GPUs' driver said, or why there is nothing.
+pub(super) fn answers(facts: &Facts) -> Result<&GpusFacts, Vec<Finding>> {
+    match &facts.gpus {
+        Some(gpus) => Ok(gpus),
+        None if facts.nvidia_gpus().next().is_none() && facts.modules.nvidia.is_none() => Err(no_gpu()),
+        None => Err(vec![Finding::skip("host", "the GPU driver was not asked")]),
+    }
+}

@@ -1,0 +1,135 @@
+//! GPU memory that was tried: exported, and registered with each NIC.
+
+use nix::errno::Errno;
+
+use super::answers;
+use super::ways::dma_buf_matters;
+use crate::checks::{Action, Category, Check, Facts, Finding, Level};
+use crate::gpu::GpuErrorKind;
+use crate::host::modules::SymbolPresence;
+use crate::worker::{GpuMemory, Registration};
+
+pub(super) const EXPORT: Check = Check {
+    id: "RD-0719",
+    title: "dma-buf: memory of each GPU can be exported",
+    category: Category::Gpus,
+    level: Level::Deep,
+    why: "The attribute says that a descriptor can be had; only cuMemGetHandleForAddressRange proves it. 2 MiB are allocated on each GPU for that, and freed.",
+    confirm: "cuMemGetHandleForAddressRange(CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD)",
+    mend: "Install the open kernel modules of a current driver, or make peer memory work.",
+    sources: &["CUDA driver API, cuMemGetHandleForAddressRange", "ofiwg/libfabric pull request 12409"],
+    depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714", "RD-0716", "RD-1116"],
+    run: export,
+};
+
+pub(super) const REGISTRATION: Check = Check {
+    id: "RD-0720",
+    title: "memory of each GPU can be registered with each NIC",
+    category: Category::Gpus,
+    level: Level::Deep,
+    why: "All prerequisites can be met and the registration fail all the same: with EFAULT where no peer-memory client answers for the address, EOPNOTSUPP where the \
+          NIC's driver takes no dma-bufs, ENOMEM where the GPU's window is full. Both ways are tried on each pair.",
+    confirm: "ib_write_bw -d DEV --use_cuda=N [--use_cuda_dmabuf]",
+    mend: "Load nvidia_peermem beside an ib_core that has the interface, or use open GPU kernel modules and a NIC driver with dma-buf.",
+    sources: &[
+        "linux-rdma/perftest issues 126, 269",
+        "rdma-core, libibverbs/man/ibv_reg_mr.3",
+        "Linux, drivers/infiniband/core/umem_dmabuf.c",
+    ],
+    depends_on: &["RD-0208", "RD-0703", "RD-0707", "RD-0708", "RD-0718", "RD-0719", "RD-0306", "RD-0501"],
+    run: registration,
+};
+
+fn tried(facts: &Facts) -> Result<&[GpuMemory], Vec<Finding>> {
+    answers(facts)?;
+    match &facts.memory {
+        Some(memory) => Ok(&memory.gpu),
+        None => Err(vec![Finding::skip("host", "no GPU memory was tried")]),
+    }
+}
+
+fn export(facts: &Facts) -> Vec<Finding> {
+    let tried = match tried(facts) {
+        Ok(tried) => tried,
+        Err(skipped) => return skipped,
+    };
+    let judge = |memory: &GpuMemory| {
+        let gpu = &memory.gpu;
+        match (&memory.allocation_error, &memory.export_error) {
+            (Some(error), _) if error.kind() == GpuErrorKind::NotAsked => Finding::skip(gpu, error.to_string()),
+            (Some(error), _) => Finding::fail(gpu, "no memory of it can be allocated").saw_not("CUDA", error.to_string(), "2 MiB").mend(
+                Action::Tune,
+                "end what holds its memory, or look at the kernel's log",
+                &["nvidia-smi", "dmesg | grep -i nvrm"],
+            ),
+            (None, None) => Finding::pass(gpu, "a dma-buf of its memory was made").saw("cuMemGetHandleForAddressRange", "a descriptor"),
+            // Where peer memory works nobody needs the other way.
+            (None, Some(error)) => match dma_buf_matters(facts) {
+                Some(_) => Finding::skip(gpu, "no dma-buf of its memory can be made, and none is needed").saw("CUDA", error.to_string()),
+                None => Finding::fail(gpu, "no dma-buf of its memory can be made").saw_not("CUDA", error.to_string(), "a descriptor").mend(
+                    Action::Replace,
+                    "install the open kernel modules of a current driver, or make peer memory work",
+                    &["cat /proc/driver/nvidia/version"],
+                ),
+            },
+        }
+    };
+    tried.iter().filter(|memory| memory.device.is_none()).map(judge).collect()
+}
+
+/// What a refusal mostly means.
+fn cause(facts: &Facts, registration: &Registration, is_dma_buf: bool) -> &'static str {
+    let Some(error) = &registration.error else { return "granted" };
+    match (Errno::from_raw(error.errno.0), is_dma_buf) {
+        (Errno::EFAULT, false) if facts.modules.peer_memory_api == SymbolPresence::Absent => {
+            "ib_core takes no peer-memory clients, so the address means nothing to it"
+        }
+        (Errno::EFAULT, false) => "no peer-memory client answers for the address",
+        (Errno::EOPNOTSUPP, true) => "the NIC's driver takes no dma-bufs",
+        (Errno::ENOMEM, _) => "locked memory is limited, or the window onto the GPU's memory is full",
+        (Errno::EINVAL, true) => "the NIC's driver or the IOMMU refuses this dma-buf",
+        _ => "the kernel's log may say more",
+    }
+}
+
+fn registration(facts: &Facts) -> Vec<Finding> {
+    let tried = match tried(facts) {
+        Ok(tried) => tried,
+        Err(skipped) => return skipped,
+    };
+    if facts.rdma_devices().is_empty() {
+        return vec![Finding::skip("host", "there is no RDMA device that could register GPU memory")];
+    }
+    tried.iter().filter_map(|memory| Some(judge_pair(facts, memory, memory.device.as_deref()?))).collect()
+}
+
+fn judge_pair(facts: &Facts, memory: &GpuMemory, device: &str) -> Finding {
+    let subject = format!("{}/{device}", memory.gpu);
+    if let Some(why) = memory.allocation_error.as_ref().map(ToString::to_string).or_else(|| memory.device_error.clone()) {
+        return Finding::skip(subject, format!("it could not be tried: {why}"));
+    }
+    let said = |registration: &Registration, is_dma_buf| match &registration.error {
+        None => format!("granted in {} us", registration.elapsed_us.unwrap_or(0)),
+        Some(error) => format!("{error}: {}", cause(facts, registration, is_dma_buf)),
+    };
+    let by_address = memory.by_address.as_ref().map(|registration| said(registration, false));
+    let by_dma_buf = match (&memory.by_dma_buf, &memory.export_error) {
+        (Some(registration), _) => Some(said(registration, true)),
+        (None, Some(error)) => Some(format!("not tried: {error}")),
+        (None, None) => None,
+    };
+    let is_granted = |registration: &Option<Registration>| registration.as_ref().is_some_and(|registration| registration.error.is_none());
+    let finding = match (is_granted(&memory.by_address), is_granted(&memory.by_dma_buf)) {
+        (true, true) => Finding::pass(subject, "its memory is registered by peer memory and as a dma-buf"),
+        (true, false) => Finding::pass(subject, "its memory is registered by peer memory, not as a dma-buf"),
+        (false, true) => Finding::pass(subject, "its memory is registered as a dma-buf, not by peer memory"),
+        (false, false) => Finding::fail(subject, "its memory can be registered with this NIC in no way").mend(
+            Action::Reload,
+            "load nvidia_peermem beside an ib_core that takes it, or use open GPU kernel modules and a NIC driver with dma-buf",
+            &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
+        ),
+    };
+    let ways = [("ibv_reg_mr of the GPU's address", by_address), ("ibv_reg_dmabuf_mr", by_dma_buf)];
+    let shown = ways.into_iter().filter_map(|(call, said)| Some((call, said?)));
+    shown.fold(finding, |finding, (call, said)| finding.saw(call, said))
+}

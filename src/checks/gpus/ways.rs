@@ -1,0 +1,328 @@
+//! The two ways by which a NIC gets at GPU memory, peer memory and dma-buf, and what each needs, one by one.
+
+use super::no_gpu;
+use crate::checks::facts::family_of;
+use crate::checks::modules::peer_memory_module;
+use crate::checks::{Action, Category, Check, Facts, Finding, Level};
+use crate::host::modules::{NvidiaFlavour, SymbolPresence};
+use crate::host::rdma::SysfsDevice;
+
+pub(super) const A_WAY_TO_REGISTER: Check = Check {
+    id: "RD-0703",
+    title: "there is a way to register GPU memory",
+    category: Category::Gpus,
+    level: Level::Quick,
+    why: "ibv_reg_mr takes GPU memory only through a peer-memory client (nvidia_peermem with an ib_core that has the interface), \
+          ibv_reg_dmabuf_mr only as a dma-buf. Without either, registration ends with `Bad address [14]`, or the engine copies through host memory.",
+    confirm: "lsmod | grep peermem; grep ib_register_peer_memory_client /proc/kallsyms; cat /proc/driver/nvidia/version",
+    mend: "Either load nvidia_peermem with DOCA-OFED's ib_core, or use the open GPU kernel modules with a kernel from 5.12 on and a NIC driver with dma-buf.",
+    sources: &[
+        "linux-rdma/perftest issues 126, 269",
+        "Mellanox/nv_peer_memory issue 121",
+        "NVIDIA/nccl issue 778",
+        "openucx/ucx pull request 11002",
+    ],
+    depends_on: &["RD-0208", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708"],
+    run: a_way_to_register,
+};
+
+pub(super) const OPEN_DRIVER: Check = Check {
+    id: "RD-0704",
+    title: "dma-buf: the GPU driver is the open one",
+    category: Category::Gpus,
+    level: Level::Quick,
+    why: "Only NVIDIA's open kernel modules export GPU memory as a dma-buf.",
+    confirm: "cat /proc/driver/nvidia/version; modinfo -F license nvidia",
+    mend: "Install the open kernel modules (nvidia-open), where the GPU is of the Turing generation or later.",
+    sources: &["NVIDIA driver README, GPUDirect RDMA", "microsoft/mscclpp issue 657"],
+    depends_on: &["RD-0208"],
+    run: open_driver,
+};
+
+pub(super) const KERNEL_VERSION: Check = Check {
+    id: "RD-0705",
+    title: "dma-buf: the kernel is 5.12 or later",
+    category: Category::Gpus,
+    level: Level::Quick,
+    why: "Registration of dma-bufs came to the kernel's verbs with 5.12; distributions' older kernels may have it all the same.",
+    confirm: "uname -r",
+    mend: "Use a newer kernel, or nvidia_peermem.",
+    sources: &["Linux, drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_REG_DMABUF_MR"],
+    depends_on: &["RD-0208"],
+    run: kernel_version,
+};
+
+pub(super) const KERNEL_OPTIONS: Check = Check {
+    id: "RD-0706",
+    title: "dma-buf: the kernel was built with what it needs",
+    category: Category::Gpus,
+    level: Level::Quick,
+    why: "CONFIG_DMA_SHARED_BUFFER carries dma-bufs. Several guides name CONFIG_PCI_P2PDMA and CONFIG_DMABUF_MOVE_NOTIFY too; NVIDIA's driver makes dma-bufs without them, \
+          and the kernel pins what it cannot move.",
+    confirm: "grep -E 'CONFIG_(PCI_P2PDMA|DMA_SHARED_BUFFER|DMABUF_MOVE_NOTIFY)=' /boot/config-$(uname -r)",
+    mend: "Use a kernel that was built with them, or nvidia_peermem.",
+    sources: &["Linux, drivers/dma-buf/Kconfig", "ROCm/mori, tools/env_check.sh"],
+    depends_on: &["RD-0208"],
+    run: kernel_options,
+};
+
+pub(super) const NIC_DRIVER: Check = Check {
+    id: "RD-0707",
+    title: "dma-buf: the NIC's driver takes dma-bufs",
+    category: Category::Gpus,
+    level: Level::Quick,
+    why: "A driver without the operation answers EOPNOTSUPP. In the kernel's own sources mlx5 and efa have it in 6.1; irdma and bnxt_re too in 6.12.",
+    confirm: "call ibv_reg_dmabuf_mr with file descriptor -1: EBADF says that the path exists, EOPNOTSUPP that it does not",
+    mend: "Use a newer kernel or the vendor's driver, or nvidia_peermem.",
+    sources: &["Linux 6.1 and 6.12, drivers/infiniband/hw, .reg_user_mr_dmabuf", "openucx/ucx pull request 11002"],
+    depends_on: &["RD-0208"],
+    run: nic_driver,
+};
+
+pub(super) const PEER_MEMORY_IS_LOADED: Check = Check {
+    id: "RD-0708",
+    title: "peer memory: nvidia_peermem is loaded",
+    category: Category::Gpus,
+    level: Level::Quick,
+    why: "Engines that know no dma-buf (DLSlime among them) and libraries that look for the module leave GPU memory out without it.",
+    confirm: "lsmod | grep -E 'nvidia_peermem|nv_peer_mem'",
+    mend: "modprobe nvidia_peermem, and name it in /etc/modules-load.d.",
+    sources: &["deepseek-ai/DeepEP issue 55", "Mellanox/nv_peer_memory issues 36, 121"],
+    depends_on: &["RD-0208", "RD-0209", "RD-0211"],
+    run: peer_memory_is_loaded,
+};
+
+/// Whether something may still be true.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Open,
+    Closed,
+    Unknown,
+}
+
+pub(super) fn peer_memory_way(facts: &Facts) -> Way {
+    let is_loaded = peer_memory_module(facts).is_some();
+    let is_unknown = ["nvidia_peermem", "nv_peer_mem"].iter().any(|name| facts.module(name).is_some() && facts.in_kernel(name).is_none());
+    match &facts.modules.peer_memory_api {
+        SymbolPresence::Absent => Way::Closed,
+        SymbolPresence::Present { .. } if is_loaded => Way::Open,
+        _ if !is_loaded && !is_unknown => Way::Closed,
+        _ => Way::Unknown,
+    }
+}
+
+/// What says something about the way by dma-buf: part by part.
+fn dma_buf_ways(facts: &Facts) -> [Way; 4] {
+    let worst = |ways: Vec<Way>| match ways {
+        ways if ways.is_empty() => Way::Unknown,
+        ways if ways.contains(&Way::Open) => Way::Open,
+        ways if ways.contains(&Way::Unknown) => Way::Unknown,
+        _ => Way::Closed,
+    };
+    [
+        gpu_way(facts),
+        kernel_way(facts),
+        match &facts.host.system.config {
+            Some(config) if config.value("CONFIG_DMA_SHARED_BUFFER") == "n" => Way::Closed,
+            Some(_) => Way::Open,
+            None => Way::Unknown,
+        },
+        // One NIC that takes dma-bufs is a way.
+        worst(facts.rdma_devices().iter().map(|device| nic_way(facts, device)).collect()),
+    ]
+}
+
+/// Whether the GPUs' driver makes dma-bufs: CUDA's word where it was asked, else its kind.
+fn gpu_way(facts: &Facts) -> Way {
+    let said: Vec<bool> = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter_map(|gpu| gpu.cuda?.dma_buf_supported).collect();
+    match said.as_slice() {
+        [] => flavour_way(facts),
+        said if said.contains(&true) => Way::Open,
+        _ => Way::Closed,
+    }
+}
+
+fn flavour_way(facts: &Facts) -> Way {
+    match facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.flavour) {
+        Some(NvidiaFlavour::Open) => Way::Open,
+        Some(NvidiaFlavour::Proprietary) => Way::Closed,
+        None => Way::Unknown,
+    }
+}
+
+fn kernel_way(facts: &Facts) -> Way {
+    match facts.host.system.kernel_version() {
+        Some(version) if version >= (5, 12) => Way::Open,
+        // Enterprise kernels carry much of later ones.
+        Some(_) if facts.host.system.kernel_release.as_deref().is_some_and(|release| release.contains(".el")) => Way::Unknown,
+        Some(_) => Way::Closed,
+        None => Way::Unknown,
+    }
+}
+
+fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
+    let Some((family, version)) = family_of(device).zip(facts.host.system.kernel_version()) else { return Way::Unknown };
+    match family {
+        "mlx5" | "efa" if version >= (6, 1) => Way::Open,
+        "irdma" | "bnxt_re" if version >= (6, 12) => Way::Open,
+        // Read in 6.1 and 6.12; vendors' drivers and later kernels are not known.
+        "rxe" | "siw" if version <= (6, 12) => Way::Closed,
+        _ => Way::Unknown,
+    }
+}
+
+fn dma_buf_way(facts: &Facts) -> Way {
+    let ways = dma_buf_ways(facts);
+    match () {
+        () if ways.contains(&Way::Closed) => Way::Closed,
+        // The kernel's configuration is rarely readable, and mostly has it.
+        () if ways[0] == Way::Open && ways[1] == Way::Open && ways[3] == Way::Open => Way::Open,
+        () => Way::Unknown,
+    }
+}
+
+/// Whether the way by dma-buf has to be looked at: the other one is not open, and there are GPUs and NICs.
+pub(super) fn dma_buf_matters(facts: &Facts) -> Option<Vec<Finding>> {
+    if facts.nvidia_gpus().next().is_none() {
+        return Some(no_gpu());
+    }
+    if facts.modules.nvidia.is_none() {
+        return Some(vec![Finding::skip("host", "NVIDIA's driver is not loaded")]);
+    }
+    if peer_memory_way(facts) == Way::Open {
+        return Some(vec![Finding::skip("host", "peer memory works here, so dma-buf is not needed")]);
+    }
+    if matches!(facts.modules.peer_memory_api, SymbolPresence::Present { .. }) {
+        return Some(vec![Finding::skip("host", "ib_core takes peer-memory clients, which is the nearer way here")]);
+    }
+    None
+}
+
+fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
+    if facts.nvidia_gpus().next().is_none() {
+        return no_gpu();
+    }
+    if facts.rdma_devices().is_empty() {
+        return vec![Finding::skip("host", "there is no RDMA device that could reach GPU memory")];
+    }
+    let (peer, dma_buf) = (peer_memory_way(facts), dma_buf_way(facts));
+    let shown = |way| match way {
+        Way::Open => "open",
+        Way::Closed => "closed",
+        Way::Unknown => "not known",
+    };
+    let finding = match (peer, dma_buf) {
+        (Way::Open, _) => Finding::pass("host", "GPU memory can be registered through a peer-memory client, as far as files tell"),
+        (_, Way::Open) => Finding::pass("host", "GPU memory can be registered as a dma-buf, as far as files tell"),
+        (Way::Closed, Way::Closed) => Finding::fail("host", "GPU memory can be registered in no way").mend(
+            Action::Reload,
+            "load nvidia_peermem beside DOCA-OFED's ib_core, or use the open GPU kernel modules with dma-buf",
+            &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
+        ),
+        _ => Finding::skip("host", "whether GPU memory can be registered cannot be told from files"),
+    };
+    vec![finding.saw("by peer memory", shown(peer)).saw("by dma-buf", shown(dma_buf))]
+}
+
+fn open_driver(facts: &Facts) -> Vec<Finding> {
+    if let Some(findings) = dma_buf_matters(facts) {
+        return findings;
+    }
+    let banner = facts.modules.nvidia.as_ref().map(|nvidia| nvidia.banner.clone()).unwrap_or_default();
+    vec![match flavour_way(facts) {
+        Way::Open => Finding::pass("host", "the GPU driver is the open one").saw("/proc/driver/nvidia/version", banner),
+        Way::Unknown => Finding::skip("host", "which kind of GPU driver is loaded cannot be seen"),
+        Way::Closed => Finding::fail("host", "the GPU driver is the proprietary one, which exports no dma-buf")
+            .saw_not("/proc/driver/nvidia/version", banner, "Open Kernel Module")
+            .mend(Action::Replace, "install the open kernel modules, or make peer memory work", &["apt-get install nvidia-open"]),
+    }]
+}
+
+fn kernel_version(facts: &Facts) -> Vec<Finding> {
+    if let Some(findings) = dma_buf_matters(facts) {
+        return findings;
+    }
+    let release = facts.host.system.kernel_release.clone().unwrap_or_default();
+    vec![match kernel_way(facts) {
+        Way::Open => Finding::pass("host", format!("the kernel is {release}")),
+        Way::Unknown => Finding::skip("host", format!("whether the kernel {release} registers dma-bufs cannot be told from its number")),
+        Way::Closed => Finding::fail("host", "the kernel is too old to register dma-bufs")
+            .saw_not("/proc/sys/kernel/osrelease", release, "5.12 or later")
+            .mend(Action::Replace, "use a newer kernel, or make peer memory work", &[]),
+    }]
+}
+
+fn kernel_options(facts: &Facts) -> Vec<Finding> {
+    if let Some(findings) = dma_buf_matters(facts) {
+        return findings;
+    }
+    let Some(config) = &facts.host.system.config else {
+        return vec![Finding::skip("host", "the kernel's configuration cannot be read")];
+    };
+    let needed = [("CONFIG_DMA_SHARED_BUFFER", true), ("CONFIG_PCI_P2PDMA", false), ("CONFIG_DMABUF_MOVE_NOTIFY", false)];
+    needed
+        .into_iter()
+        .map(|(option, is_required)| {
+            if config.value(option) == "n" {
+                let without = format!("the kernel was built without {option}");
+                if !is_required {
+                    // A descriptor was had without either on an H200 (docs/gpu-validation.md).
+                    return Finding::skip(option, format!("{without}, which guides name; dma-bufs are made without it"));
+                }
+                Finding::fail(option, without).about("host").saw_not(&config.source, "not set", "y").mend(
+                    Action::Replace,
+                    "use a kernel that was built with it, or make peer memory work",
+                    &[],
+                )
+            } else {
+                Finding::pass(option, format!("the kernel was built with {option}"))
+            }
+        })
+        .collect()
+}
+
+fn nic_driver(facts: &Facts) -> Vec<Finding> {
+    if let Some(findings) = dma_buf_matters(facts) {
+        return findings;
+    }
+    let judge = |device: &SysfsDevice| match nic_way(facts, device) {
+        Way::Open => Finding::pass(&device.name, "its driver takes dma-bufs in this kernel's own sources"),
+        Way::Unknown => Finding::skip(&device.name, "whether its driver takes dma-bufs is not known for this kernel"),
+        Way::Closed => Finding::fail(&device.name, "its driver takes no dma-bufs")
+            .saw_not(
+                "driver",
+                device.driver.clone().or_else(|| family_of(device).map(str::to_owned)).unwrap_or_default(),
+                "mlx5, efa, irdma or bnxt_re",
+            )
+            .mend(Action::Replace, "use another NIC for GPU memory, or make peer memory work", &[]),
+    };
+    facts.rdma_devices().iter().map(judge).collect()
+}
+
+fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
+    if facts.nvidia_gpus().next().is_none() {
+        return no_gpu();
+    }
+    if let Some(name) = peer_memory_module(facts) {
+        return vec![Finding::pass("host", format!("{name} is loaded"))];
+    }
+    if facts.modules.peer_memory_api == SymbolPresence::Absent {
+        let why = "ib_core takes no peer-memory clients, so nvidia_peermem would be of no use; dma-buf is the way here";
+        return vec![Finding::skip("host", why)];
+    }
+    if dma_buf_way(facts) == Way::Unknown {
+        return vec![Finding::skip("host", "nvidia_peermem is not loaded, and whether dma-buf works here cannot be told from files")];
+    }
+    if dma_buf_way(facts) == Way::Open {
+        return vec![Finding::skip(
+            "host",
+            "dma-buf works here as far as files tell; only engines that know no dma-buf need nvidia_peermem",
+        )];
+    }
+    vec![match facts.in_kernel("nvidia_peermem") {
+        None => Finding::skip("host", "whether nvidia_peermem is loaded cannot be seen"),
+        Some(_) => Finding::fail("host", "nvidia_peermem is not loaded")
+            .saw_not("/proc/modules", "no nvidia_peermem", "nvidia_peermem")
+            .mend(Action::Reload, "load it, and name it in /etc/modules-load.d", &["modprobe nvidia_peermem"]),
+    }]
+}

@@ -1,0 +1,153 @@
+//! What `probe` asks and tries beside verbs: the GPUs' driver, who holds objects, and memory that is registered.
+
+use std::time::{Duration, Instant};
+
+use super::progress::Progress;
+use super::session::Session;
+use crate::checks::{Category, Check, Facts, Level};
+use crate::facts::{self, Device, HostMemory, MemoryTried};
+use crate::gpu::GpusFacts;
+use crate::host::pcie::PcieFunction;
+use crate::host::rdma_objects::ObjectsFacts;
+use crate::worker::Worker;
+
+/// How long all GPUs together may be asked.
+const GPU_TIME: Duration = Duration::from_secs(12);
+
+/// Longest wait for GPU memory and a registration of it: the first one makes a context.
+const GPU_ANSWER: Duration = Duration::from_secs(8);
+
+/// How long host memory may be registered on all devices together.
+const REGISTRATION_TIME: Duration = Duration::from_secs(6);
+
+/// Which of it is wanted.
+pub(super) struct Beside {
+    gpus: bool,
+    host_memory: bool,
+    gpu_memory: bool,
+}
+
+impl Beside {
+    /// What these checks judge.
+    pub(super) fn of_checks(checks: &[&Check]) -> Self {
+        let has = |category, level| checks.iter().any(|check| check.category == category && check.level == level);
+        let gpu_memory = has(Category::Gpus, Level::Deep);
+        Self {
+            gpus: gpu_memory || has(Category::Gpus, Level::Standard) || has(Category::Health, Level::Standard),
+            host_memory: has(Category::Limits, Level::Standard),
+            gpu_memory,
+        }
+    }
+
+    /// All that a level has.
+    pub(super) fn of_level(level: Level) -> Self {
+        let is_standard = level >= Level::Standard;
+        Self { gpus: is_standard, host_memory: is_standard, gpu_memory: level >= Level::Deep }
+    }
+
+    /// Asks who holds objects, before this program makes some of its own, and what the GPUs' driver says.
+    pub(super) fn ask(
+        &self,
+        session: &Session,
+        worker: &mut Worker,
+        facts: &mut Facts,
+        started: Instant,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        facts.objects = Some(objects(session, worker));
+        if self.gpus {
+            progress.at("asking the GPU driver");
+            facts.gpus = gpus(session, facts, started + GPU_TIME)?;
+        }
+        Ok(())
+    }
+
+    /// Registers memory.
+    pub(super) fn try_memory(
+        &self,
+        session: &Session,
+        worker: &mut Worker,
+        facts: &mut Facts,
+        deadline: Instant,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        if !self.host_memory && !self.gpu_memory {
+            return Ok(());
+        }
+        let mut tried = MemoryTried::default();
+        let usable: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
+        if self.host_memory {
+            tried.host = host_memory(session, worker, facts, &usable, deadline, progress);
+        }
+        if self.gpu_memory {
+            progress.at("trying GPU memory");
+            tried.gpu = match session.modelled_gpu_memory(&usable) {
+                Some(modelled) => modelled,
+                None => {
+                    let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
+                    let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
+                    facts::try_gpu_memory(&mut session.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
+                }
+            };
+        }
+        facts.memory = Some(tried);
+        Ok(())
+    }
+}
+
+/// Registers growing pieces of host memory with each device.
+fn host_memory(
+    session: &Session,
+    worker: &mut Worker,
+    facts: &Facts,
+    usable: &[String],
+    deadline: Instant,
+    progress: &mut Progress,
+) -> Vec<HostMemory> {
+    let mut tried = Vec::new();
+    let until = deadline.min(Instant::now() + REGISTRATION_TIME);
+    for (index, device) in usable.iter().enumerate() {
+        if session.interrupted() {
+            break;
+        }
+        progress.at(&format!("{device}: registering host memory"));
+        let share = until.saturating_duration_since(Instant::now()) / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
+        let mut try_one = |bytes| {
+            worker.register(device, bytes).map(|tried| match (tried.error, tried.elapsed_us) {
+                (Some(error), _) => Err(error),
+                (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
+            })
+        };
+        tried.push(facts::try_host_memory(device, facts::most_bytes(&facts.host), Instant::now() + share, &mut try_one));
+    }
+    tried
+}
+
+/// Devices that can be opened.
+pub(super) fn usable(facts: &Facts) -> Vec<&Device> {
+    let devices = facts.devices.devices.iter();
+    devices.filter(|device| device.problem.is_none() && facts.verbs_device(&device.name).is_some()).collect()
+}
+
+/// Who holds objects of RDMA devices.
+fn objects(session: &Session, worker: &mut Worker) -> ObjectsFacts {
+    session.modelled_objects().unwrap_or_else(|| {
+        let asked = worker.objects();
+        asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() })
+    })
+}
+
+/// What the GPUs' driver says; nothing where the kernel has none.
+fn gpus(session: &Session, facts: &Facts, deadline: Instant) -> anyhow::Result<Option<GpusFacts>> {
+    if let Some(modelled) = session.modelled_gpus() {
+        return Ok(modelled);
+    }
+    // Without the driver in the kernel there is nobody to ask, and RD-0701 says so.
+    if facts.modules.nvidia.is_none() {
+        return Ok(None);
+    }
+    let bound = |gpu: &&PcieFunction| gpu.function.driver.as_deref() == Some("nvidia");
+    let addresses: Vec<String> = facts.nvidia_gpus().filter(bound).map(|gpu| gpu.address().to_owned()).collect();
+    let mut worker = session.worker()?;
+    Ok(Some(facts::gpus(&mut worker, &addresses, deadline)))
+}
