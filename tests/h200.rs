@@ -53,7 +53,10 @@ fn modules_that_are_built_in_are_told_from_those_that_are_not_there() {
 #[test]
 fn a_host_without_a_nic_has_no_distances() {
     let topo = String::from_utf8_lossy(&from(&["topo"]).stdout).into_owned();
-    assert!(topo.contains("no RDMA device on PCI") && topo.contains("GPU 0000:00:06.0") && topo.contains("directly on a root bus"), "{topo}");
+    assert!(
+        topo.contains("no RDMA device on PCI") && topo.contains("GPU 0000:00:06.0") && topo.contains("directly on a root bus"),
+        "{topo}"
+    );
     let devices = from(&["devices"]);
     assert_eq!(devices.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&devices.stdout).contains("/sys/class/infiniband is empty"));
