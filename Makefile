@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test lint bench schemas docs clean
+.PHONY: setup build demo demo-lab test lint bench schemas docs completions screenshots install package test-package clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -37,6 +37,27 @@ schemas:
 # Writes docs/checks.md anew from the registry of checks; a test fails when it differs.
 docs:
 	RDMADOCTOR_WRITE_DOCS=1 cargo test --quiet --test docs
+
+# Writes completions/ anew from the definitions of the commands; a test fails when it differs.
+completions:
+	RDMADOCTOR_WRITE_COMPLETIONS=1 cargo test --quiet --test completions the_files
+
+# Takes the pictures of HTML reports in docs/ anew.
+screenshots:
+	RDMADOCTOR_WRITE_SCREENSHOTS=1 cargo test --quiet --test html
+
+# PREFIX=/usr/local, and DESTDIR for packagers.
+PREFIX ?= /usr/local
+install: build
+	tools/install $(PROGRAM) $(PREFIX)
+
+# target/package: .deb, .rpm, archive and checksums, for glibc 2.28 and newer.
+package: setup
+	tools/package
+
+# The packages in a bare Debian root; needs root, mmdebstrap, and for the .rpm rpm2cpio and cpio.
+test-package: package
+	tests/package/run
 
 clean:
 	cargo clean

@@ -1,4 +1,28 @@
 //! Says why RDMA does not work on a host, and what would.
+//!
+//! The program is [`cli::run`]; everything else is here for engines and tests that want the same answers. Data flows one way:
+//!
+//! * collect: [`host`] reads files under a root, [`verbs`] is the library loaded at run time, [`worker`] the child process in which it
+//!   is called; [`facts`] brings them together, and [`mod@capture`] keeps them in a file;
+//! * know: [`catalog`] holds device families, engines and modelled hosts, and [`sim`] is a provider made of them;
+//! * judge: [`request`] is what somebody asks, [`qp`] tries it, [`checks`] come to findings, [`compat`] compares engines with families;
+//! * draw: [`report`].
+//!
+//! What a device family would say to a request, from its model:
+//!
+//! ```
+//! use rdmadoctor::catalog::DeviceModel;
+//! use rdmadoctor::request::{QpRequest, QpType};
+//!
+//! let erdma = DeviceModel::find("erdma").unwrap();
+//! let modest = QpRequest::base(QpType::RC);
+//! assert!(erdma.answer(&modest).is_ok());
+//! let refusal = erdma.answer(&QpRequest { max_recv_sge: 4, ..modest }).unwrap_err();
+//! assert_eq!((refusal.errno, refusal.parameter.unwrap().to_string().as_str()), (22, "max_recv_sge")); // EINVAL
+//! ```
+//!
+//! Documents are contracts: `profiles/schema/` has their JSON Schemas, and [`cli::exit`] the exit codes. The rest of the library changes
+//! with the program.
 
 pub mod capture;
 pub mod catalog;

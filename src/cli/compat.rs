@@ -10,15 +10,16 @@ use super::{UsageError, exit};
 use crate::catalog::{Catalog, DeviceModel};
 use crate::compat::{Cell, Verdict, compare};
 use crate::qp::{Chosen, choose};
+use crate::report::html::HostPage;
 
 /// Arguments of `compat`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// An engine (all its releases), one release, or a file of your own in the catalog's form; all engines' newest otherwise.
-    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
+    #[arg(long, value_name = "NAME[@VERSION]|FILE", add = super::complete::engines_or_files())]
     engine: Vec<String>,
     /// A device model, or a device file; all of them otherwise.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", add = super::complete::models_or_files())]
     family: Vec<String>,
     /// Exit with 1 when a verdict is this bad.
     #[arg(long, value_name = "VERDICT")]
@@ -73,7 +74,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         models = DeviceModel::embedded().iter().filter(|model| model.name != "limited").collect();
     }
     let compat = compare(&catalog, &chosen, &models, &session.worker_options()?)?;
-    session.print(&compat)?;
+    if session.wants_page() {
+        let page = HostPage { name: "engines on device families".to_owned(), compat: Some(compat.clone()), ..HostPage::default() };
+        session.print_page(vec![page])?;
+    } else {
+        session.print(&compat)?;
+    }
     let worst = compat.cells.iter().map(Cell::worst).max();
     Ok(match (arguments.fail_on, worst) {
         (Some(FailOn::Refused), Some(Verdict::Refused)) | (Some(FailOn::Unknown), Some(Verdict::Refused | Verdict::Unknown)) => {

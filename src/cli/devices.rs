@@ -12,7 +12,7 @@ use crate::host::rdma::RdmaFacts;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only this device.
-    #[arg(value_name = "DEV")]
+    #[arg(value_name = "DEV", add = super::complete::devices())]
     device: Option<String>,
 }
 

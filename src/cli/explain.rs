@@ -10,7 +10,7 @@ use crate::checks::{self, Explanation, Explanations};
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The check, such as RD-0501; all of them, in short, if absent.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = super::complete::checks())]
     id: Option<String>,
 }
 

@@ -5,6 +5,7 @@ mod caps;
 mod capture;
 mod catalog;
 mod compat;
+mod complete;
 mod devices;
 mod engines;
 mod explain;
@@ -13,6 +14,7 @@ mod modules;
 mod probe;
 mod progress;
 mod qp_matrix;
+mod report;
 mod session;
 mod topo;
 mod values;
@@ -24,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum as _};
 
 use crate::report::Format;
 use session::Session;
@@ -73,7 +75,7 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
     /// Examine a modelled host instead of this one, by name or file; nothing of this host is read or touched.
-    #[arg(long, global = true, value_name = "NAME|FILE")]
+    #[arg(long, global = true, value_name = "NAME|FILE", add = complete::hosts_or_files())]
     host_model: Option<String>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
     #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
@@ -123,6 +125,29 @@ enum Command {
     Compat(compat::Arguments),
     /// Device, engine and host files.
     Catalog(catalog::Arguments),
+    /// Saved documents as one HTML page, several hosts side by side.
+    Report(report::Arguments),
+    /// The script that completes commands, devices and engines in a shell.
+    Completions(complete::CompletionsArguments),
+    /// The manual page, as roff: `rdmadoctor man probe | man -l -`.
+    Man(complete::ManArguments),
+}
+
+impl Command {
+    /// The kinds of output that it has.
+    fn formats(&self) -> &'static [Format] {
+        match self {
+            Self::Probe(_) => Format::value_variants(),
+            Self::QpMatrix(_) | Self::Compat(_) => &[Format::Table, Format::Json, Format::Html],
+            // A page in any case; the first one stands for no choice.
+            Self::Report(_) => &[Format::Table, Format::Html],
+            // Text in a language of its own.
+            Self::Completions(_) | Self::Man(_) => &[Format::Table],
+            Self::Devices(_) | Self::Caps(_) | Self::Capture(_) | Self::Modules(_) | Self::Topo | Self::Explain(_) | Self::Catalog(_) => {
+                &[Format::Table, Format::Json]
+            }
+        }
+    }
 }
 
 /// Runs the program with the process's arguments and gives its exit code.
@@ -130,6 +155,9 @@ enum Command {
 pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::worker::SUBCOMMAND) {
         return ExitCode::from(if crate::worker::serve().is_ok() { exit::OK } else { exit::BROKEN });
+    }
+    if complete::answer() {
+        return ExitCode::from(exit::OK);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -140,8 +168,8 @@ pub fn run() -> ExitCode {
         }
     };
     // Told before the work is done, not after.
-    let basic_only = !matches!(cli.command, Command::Probe(_));
-    let result = Session::new(cli.global, basic_only).and_then(|session| {
+    let formats = cli.command.formats();
+    let result = Session::new(cli.global, formats).and_then(|session| {
         let is_about_no_host = match cli.command {
             Command::Explain(_) => Some("explain"),
             Command::Compat(_) => Some("compat"),
@@ -160,6 +188,9 @@ pub fn run() -> ExitCode {
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
             Command::Compat(arguments) => compat::run(&session, &arguments),
             Command::Catalog(arguments) => catalog::run(&session, &arguments),
+            Command::Report(arguments) => report::run(&session, &arguments),
+            Command::Completions(arguments) => complete::completions(&session, &arguments),
+            Command::Man(arguments) => complete::man(&session, &arguments),
         }?;
         // Whatever was printed then is what was known by then.
         Ok(if session.interrupted() { exit::INTERRUPTED } else { code })

@@ -14,7 +14,9 @@ use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
 use crate::checks::{self, Category, Check, Facts, Level, Policy, Wanted, WantedEngine};
+use crate::facts::Topo;
 use crate::qp::{AskReport, Chosen, choose};
+use crate::report::html::HostPage;
 
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
@@ -24,13 +26,13 @@ pub struct Arguments {
     level: Level,
     /// Are this engine's queue pairs granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's
     /// newest known release.
-    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
+    #[arg(long, value_name = "NAME[@VERSION]|FILE", add = super::complete::engines_or_files())]
     engine: Vec<String>,
     /// Only this check, or those of a category (`05xx`). May be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::checks_and_categories())]
     only: Vec<String>,
     /// Without this check, or those of a category. May be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::checks_and_categories())]
     skip: Vec<String>,
     /// Exit with 4 where there are warnings and no failures.
     #[arg(long)]
@@ -86,7 +88,17 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         probe.stopped = Some("it took longer than it should: some part of this host answers slowly".to_owned());
     }
     drop(progress);
-    session.print(&probe)?;
+    if session.wants_page() {
+        let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
+        session.print_host(HostPage {
+            probe: Some(probe.clone()),
+            devices: Some((*facts.devices).clone()),
+            topo: Some(topo),
+            ..HostPage::default()
+        })?;
+    } else {
+        session.print(&probe)?;
+    }
     Ok(match probe.verdict.as_str() {
         _ if session.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,

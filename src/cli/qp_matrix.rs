@@ -18,6 +18,7 @@ use crate::qp::{
     self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
     Stop, ask_group, choose, classify_connection, run_device,
 };
+use crate::report::html::HostPage;
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
 use crate::worker::{Failure, VerbsDevice, Worker};
 
@@ -25,11 +26,11 @@ use crate::worker::{Failure, VerbsDevice, Worker};
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only this device; all of them otherwise.
-    #[arg(value_name = "DEV")]
+    #[arg(value_name = "DEV", add = super::complete::devices())]
     device: Option<String>,
     /// Is this engine's request granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's newest
     /// known release.
-    #[arg(long, value_name = "NAME[@VERSION]|FILE")]
+    #[arg(long, value_name = "NAME[@VERSION]|FILE", add = super::complete::engines_or_files())]
     engine: Vec<String>,
     /// Is this request granted? Parameters that are not named stay small.
     #[arg(long, value_name = "PARAMETER=VALUE,…", value_parser = parse_ask)]
@@ -88,7 +89,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let mut worker = session.worker()?;
     let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
     let inventory = Session::inventory(&mut worker, arguments.device.as_deref())?;
-    let Devices { devices, problems, .. } = facts::collect(&sysfs, Some(&inventory));
+    let Devices { schema, devices, problems } = facts::collect(&sysfs, Some(&inventory));
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());
@@ -112,7 +113,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     drop(worker);
-    session.print(&matrix)?;
+    if session.wants_page() {
+        // Its problems stand in the matrix already.
+        let devices = Devices { schema, devices, problems: Vec::new() };
+        session.print_host(HostPage { matrix: Some(matrix.clone()), devices: Some(devices), ..HostPage::default() })?;
+    } else {
+        session.print(&matrix)?;
+    }
     Ok(match () {
         () if session.interrupted() => exit::INTERRUPTED,
         () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,

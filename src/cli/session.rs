@@ -18,6 +18,7 @@ use crate::gpu::GpusFacts;
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
+use crate::report::html::{HostPage, Page};
 use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
 use crate::worker::{Failure, Files, GpuMemory, Inventory, Provider, Worker, WorkerOptions};
 
@@ -31,9 +32,15 @@ pub struct Session {
 
 impl Session {
     /// Checks the options of all commands and listens for Ctrl-C.
-    pub fn new(global: Global, basic_only: bool) -> anyhow::Result<Self> {
-        if basic_only && !matches!(global.format, Format::Table | Format::Json) {
-            return Err(UsageError("this command has the formats table and json only; `probe` has the others".to_owned()).into());
+    pub fn new(global: Global, formats: &[Format]) -> anyhow::Result<Self> {
+        if !formats.contains(&global.format) {
+            let names = |formats: &[Format]| formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+            return Err(UsageError(format!(
+                "this command has no format {}, only {}; probe has all, and qp-matrix, compat and report have html",
+                global.format.name(),
+                names(formats)
+            ))
+            .into());
         }
         // Options of every command may stand on either side of its name, where clap does not see them together.
         let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
@@ -179,6 +186,28 @@ impl Session {
             deadline: self.global.answer_within,
             interrupted: self.interrupted.clone(),
         })
+    }
+
+    /// Whether a page is wanted.
+    pub fn wants_page(&self) -> bool {
+        self.global.format == Format::Html
+    }
+
+    /// Prints what was found on the host that this run is about as a page.
+    pub fn print_host(&self, page: HostPage) -> anyhow::Result<()> {
+        let origin = self.origin();
+        let name = match &origin {
+            Some(Origin::Model(model)) => model.name.clone(),
+            Some(Origin::Capture(capture)) => capture.host_name.clone().unwrap_or_else(|| capture.file.clone()),
+            None => nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned()),
+        };
+        self.print_page(vec![HostPage { name, origin, ..page }])
+    }
+
+    /// Prints a page.
+    pub fn print_page(&self, hosts: Vec<HostPage>) -> anyhow::Result<()> {
+        let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+        report::print_page(&Page { created, hosts }).context("cannot write to standard output")
     }
 
     /// What the verbs library says, of `wanted` only where one is named. A child that cannot be talked to is no answer of the library's.

@@ -33,7 +33,7 @@ fn draw_problem(problem: &Problem, style: Style) -> String {
 }
 
 /// A rate in the unit that people use, with the kernel's precision.
-fn rate(bits_per_second: u64) -> String {
+pub(super) fn rate(bits_per_second: u64) -> String {
     format!("{} Gb/s", bits_per_second as f64 / 1e9)
 }
 

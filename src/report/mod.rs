@@ -4,6 +4,7 @@ mod caps;
 mod compat;
 mod devices;
 mod explain;
+pub mod html;
 mod modules;
 mod probe;
 mod qp_matrix;
@@ -13,7 +14,7 @@ mod topo;
 use std::io::{self, Write};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Doubts;
 
@@ -52,6 +53,24 @@ pub enum Format {
     Prometheus,
     /// For issues and pull requests; of `probe` only.
     Markdown,
+    /// A page to look at and to send on, in one file; of `probe`, `qp-matrix`, `compat` and `report`.
+    Html,
+}
+
+impl Format {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Junit => "junit",
+            Self::Github => "github",
+            Self::Prometheus => "prometheus",
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+        }
+    }
 }
 
 /// What a document is about, where it is not this machine.
@@ -64,7 +83,7 @@ pub enum Origin {
 }
 
 /// What a document of a capture says of that.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Captured {
     /// The file.
     pub file: String,
@@ -111,7 +130,7 @@ impl Origin {
 }
 
 /// What a document about a modelled host says of that.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Modelled {
     /// The host's name.
     pub name: String,
@@ -150,20 +169,37 @@ impl Modelled {
     fn after(&self, style: &Style, shown: &[&str]) -> String {
         let mut after = String::new();
         for doubts in &self.doubts {
-            let kinds = [
-                ("set by firmware on a real device, one that was seen is used", &doubts.set_by_firmware),
-                ("only inferred", &doubts.inferred),
-            ];
+            let kinds = [("only inferred", &doubts.inferred), ("as firmware of one device had it", &doubts.set_by_firmware)];
+            let mut told = Vec::new();
             for (what, paths) in kinds {
                 let is_shown = |path: &&str| shown.iter().any(|prefix| path.starts_with(prefix)) && !path.ends_with("sure_up_to");
-                let paths: Vec<&str> = paths.iter().map(String::as_str).filter(is_shown).collect();
-                if !paths.is_empty() {
-                    after += &style.entry("model", &format!("{}, {what}: {}", doubts.model, paths.join(", ")));
+                let mut names: Vec<String> = Vec::new();
+                for path in paths.iter().map(String::as_str).filter(is_shown) {
+                    let name = if style.verbose { path.to_owned() } else { short_name(path) };
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
                 }
+                if !names.is_empty() {
+                    told.push(format!("{what}: {}", names.join(", ")));
+                }
+            }
+            if !told.is_empty() {
+                after += &style.entry("model", &format!("{}, {}", doubts.model, told.join("; ")));
             }
         }
         after
     }
+}
+
+/// A figure's name as its reader knows it, from its path in a device file.
+fn short_name(path: &str) -> String {
+    let path = [".limit", ".zero", ".written_back"].iter().find_map(|what| path.strip_suffix(what)).unwrap_or(path);
+    if path == "completion_queues.entries" {
+        return "cq_depth".to_owned();
+    }
+    let (place, name) = path.rsplit_once('.').unwrap_or(("", path));
+    if place == "shared_receive_queues" { format!("srq {name}") } else { name.to_owned() }
 }
 
 /// Writes a document to standard output. `origin` is what it is about, if not this machine: then the document says so. A reader that has gone away is no error.
@@ -194,6 +230,22 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             }
         }
     };
+    write(&text)
+}
+
+/// Writes a page to standard output.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print_page(page: &html::Page) -> io::Result<()> {
+    write(&page.render())
+}
+
+/// Writes text to standard output. A reader that has gone away is no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::text::wrap;
 use super::{Format, Style, Table};
 use crate::checks::{Category, Finding, Probe, Status, SuppressionState, registry};
 
@@ -19,7 +20,7 @@ impl Table for Probe {
             }
             out += &format!("{} {}  {}\n", mark(worst(&own), style), style.bold(category.title()), style.dim(summary(&own)));
             let told: Vec<&Finding> = own.into_iter().filter(|finding| is_told(finding, style)).collect();
-            for group in groups(&told, style) {
+            for group in groups(&told, style.verbose) {
                 out += &tree(self, &group, style, 0);
             }
         }
@@ -46,14 +47,9 @@ impl Table for Probe {
         }
         parts.push(format!("{} passed", counts.pass));
         parts.push(format!("{} skipped", counts.skip));
-        out += &format!(
-            "\n{} {verdict}: {}; level {}, {:.1} s of {} s\n",
-            style.bold("verdict"),
-            parts.join(", "),
-            self.level.name(),
-            Duration::from_micros(self.elapsed_us).as_secs_f64(),
-            Duration::from_micros(self.budget_us).as_secs()
-        );
+        out += &format!("\n{} {verdict}: {}\n", style.bold("verdict"), parts.join(", "));
+        let (elapsed, budget) = (Duration::from_micros(self.elapsed_us).as_secs_f64(), Duration::from_micros(self.budget_us).as_secs());
+        out += &style.dim(format!("level {}, {elapsed:.1} s of {budget} s\n", self.level.name()));
         if let Some(why) = &self.stopped {
             out += &style.entry("stopped", why);
         }
@@ -69,21 +65,21 @@ impl Table for Probe {
             Format::Github => Some(github(self)),
             Format::Prometheus => Some(prometheus(self)),
             Format::Markdown => Some(markdown(self)),
-            Format::Table | Format::Json => None,
+            Format::Table | Format::Json | Format::Html => None,
         }
     }
 }
 
-fn of(probe: &Probe, category: Category) -> impl Iterator<Item = &Finding> {
+pub(super) fn of(probe: &Probe, category: Category) -> impl Iterator<Item = &Finding> {
     probe.findings.iter().filter(move |finding| finding.id.get(3..5).and_then(|digits| digits.parse().ok()) == Some(category.number()))
 }
 
-fn count(number: u64, name: &str) -> String {
+pub(super) fn count(number: u64, name: &str) -> String {
     format!("{number} {name}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The worst of what counts.
-fn worst(findings: &[&Finding]) -> Status {
+pub(super) fn worst(findings: &[&Finding]) -> Status {
     let has = |status| findings.iter().any(|finding| finding.status == status && finding.suppressed.is_none());
     [Status::Error, Status::Fail, Status::Warn, Status::Pass].into_iter().find(|status| has(*status)).unwrap_or(Status::Skip)
 }
@@ -98,7 +94,7 @@ fn mark(status: Status, style: Style) -> String {
     }
 }
 
-fn summary(findings: &[&Finding]) -> String {
+pub(super) fn summary(findings: &[&Finding]) -> String {
     let number = |status| findings.iter().filter(|finding| finding.status == status && finding.suppressed.is_none()).count();
     let shown = [
         (Status::Fail, "failed"),
@@ -122,20 +118,36 @@ fn is_told(finding: &Finding, style: Style) -> bool {
     !is_drawn_elsewhere && (style.verbose || (finding.status.is_bad() && finding.suppressed.is_none()))
 }
 
-/// Findings that differ in nothing but their subjects and what they read there, told once; with -v each is told by itself.
-fn groups<'a>(findings: &[&'a Finding], style: Style) -> Vec<Vec<&'a Finding>> {
+/// Findings that differ in nothing but their subjects and what they read there, told once; with `each` every one by itself.
+pub(super) fn groups<'a>(findings: &[&'a Finding], each: bool) -> Vec<Vec<&'a Finding>> {
     let shape = |finding: &Finding| {
         let device = finding.subject.split('/').next().unwrap_or_default().to_owned();
         (finding.id.clone(), finding.status, finding.title.replace(&device, "…"), finding.remedy.summary.replace(&device, "…"))
     };
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in findings {
-        match groups.iter_mut().find(|group| !style.verbose && group.first().is_some_and(|first| shape(first) == shape(finding))) {
+        match groups.iter_mut().find(|group| !each && group.first().is_some_and(|first| shape(first) == shape(finding))) {
             Some(group) => group.push(finding),
             None => groups.push(vec![finding]),
         }
     }
     groups
+}
+
+/// Status, check and subject, and the title that goes on below itself.
+fn headline(finding: &Finding, style: Style) -> String {
+    const BEFORE: usize = "FAIL RD-0000 ".len();
+    let lines = wrap(&format!("{}: {}", finding.subject, finding.title), style.width.saturating_sub(BEFORE).max(30));
+    let mut out = format!("{} {} ", mark(finding.status, style), style.dim(&finding.id));
+    for (index, line) in lines.iter().enumerate() {
+        // Painted after it is broken, so that colour codes do not count as columns.
+        out += &match line.strip_prefix(&finding.subject).filter(|_| index == 0) {
+            Some(rest) => format!("{}{rest}\n", style.bold(&finding.subject)),
+            None if index == 0 => format!("{line}\n"),
+            None => format!("{}{line}\n", " ".repeat(BEFORE)),
+        };
+    }
+    out
 }
 
 /// Pieces of evidence that a finding is drawn with; the first ones tell most, and -v shows all.
@@ -146,8 +158,7 @@ fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String
     let Some(finding) = group.first() else { return String::new() };
     let indent = "  ".repeat(depth + 1);
     let narrow = Style { width: style.width.saturating_sub(indent.len()), ..style };
-    let mut text =
-        format!("{} {} {}: {}\n", mark(finding.status, style), style.dim(&finding.id), style.bold(&finding.subject), finding.title);
+    let mut text = headline(finding, narrow);
     if group.len() > 1 {
         let others: Vec<&str> = group.iter().skip(1).map(|finding| finding.subject.as_str()).collect();
         text += &narrow.entry("also on", &others.join(", "));
@@ -179,7 +190,7 @@ fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String
     // Links have no cycles and are no longer than the chain of dependencies.
     const DEEPEST: usize = 16;
     if depth < DEEPEST {
-        for group in groups(&consequences, style) {
+        for group in groups(&consequences, style.verbose) {
             out += &tree(probe, &group, style, depth + 1);
         }
     }

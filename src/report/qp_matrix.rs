@@ -28,7 +28,7 @@ impl Table for QpMatrix {
 }
 
 /// Whether two devices' reports differ in nothing but the name and the time taken.
-fn is_same(left: &DeviceReport, right: &DeviceReport) -> bool {
+pub(super) fn is_same(left: &DeviceReport, right: &DeviceReport) -> bool {
     let plain = |report: &DeviceReport| {
         let timeless = DeviceReport { elapsed_us: 0, ..report.clone() };
         serde_json::to_string(&timeless).map(|text| text.replace(&report.device, "")).ok()
@@ -305,7 +305,7 @@ fn word_of(ending: &Ending) -> String {
     }
 }
 
-fn remark(bound: &Bound) -> String {
+pub(super) fn remark(bound: &Bound) -> String {
     if let Shape::AcceptedAbove { value } = bound.shape {
         return format!("not monotone: {value} is accepted again");
     }
@@ -323,7 +323,7 @@ fn remark(bound: &Bound) -> String {
     }
 }
 
-fn describe_joint(joint: &Frontier) -> String {
+pub(super) fn describe_joint(joint: &Frontier) -> String {
     let over = joint.over.name();
     if let Some(broken) = &joint.broken {
         let at = |parameter: Parameter| format!("{parameter} {}", parameter.get(&broken.request));
@@ -345,13 +345,17 @@ fn describe_joint(joint: &Frontier) -> String {
     format!("{start}{} falls as {over} grows: {}", joint.parameter, steps.join(", "))
 }
 
-fn draw_grid(grid: &Grid, style: Style) -> String {
-    let mut out = format!("{}\n", style.bold("Grid"));
-    let word = |outcome: &Outcome| match outcome {
+/// A cell of a grid in one word.
+pub(super) fn word_of_cell(outcome: &Outcome) -> String {
+    match outcome {
         Outcome::Granted { .. } => "yes".to_owned(),
         Outcome::Refused { error } => error.errno.name(),
         other => other.verdict().replace('_', " "),
-    };
+    }
+}
+
+fn draw_grid(grid: &Grid, style: Style) -> String {
+    let mut out = format!("{}\n", style.bold("Grid"));
     match grid.parameters.as_slice() {
         // Two dimensions are drawn as a plane, anything else as a list.
         [down, across] => {
@@ -362,8 +366,8 @@ fn draw_grid(grid: &Grid, style: Style) -> String {
                     columns.push(cell.values[1]);
                 }
                 match rows.last_mut() {
-                    Some((value, words)) if *value == cell.values[0] => words.push(word(&cell.outcome)),
-                    _ => rows.push((cell.values[0], vec![word(&cell.outcome)])),
+                    Some((value, words)) if *value == cell.values[0] => words.push(word_of_cell(&cell.outcome)),
+                    _ => rows.push((cell.values[0], vec![word_of_cell(&cell.outcome)])),
                 }
             }
             let corner = format!("{down} \\ {across}");
@@ -376,8 +380,11 @@ fn draw_grid(grid: &Grid, style: Style) -> String {
         parameters => {
             let mut header: Vec<&str> = parameters.iter().map(|parameter| parameter.name()).collect();
             header.push("");
-            let rows: Vec<Vec<String>> =
-                grid.cells.iter().map(|cell| cell.values.iter().map(Value::to_string).chain([word(&cell.outcome)]).collect()).collect();
+            let rows: Vec<Vec<String>> = grid
+                .cells
+                .iter()
+                .map(|cell| cell.values.iter().map(Value::to_string).chain([word_of_cell(&cell.outcome)]).collect())
+                .collect();
             out += &style.columns(&header, &rows);
         }
     }

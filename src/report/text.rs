@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 /// How text is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +99,15 @@ fn lay_out(header: Option<&[&str]>, rows: &[Vec<String>], indent: u16, width: us
     for (index, column) in table.column_iter_mut().enumerate() {
         if index < last {
             column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            // A line that is too long is better than a broken word.
+            let cells = rows
+                .iter()
+                .filter_map(|row| row.get(index).map(String::as_str))
+                .chain(header.and_then(|header| header.get(index).copied()));
+            let longest = cells.flat_map(|cell| cell.split(' ')).map(|word| word.chars().count()).max().unwrap_or(0);
+            let padding = if index == 0 { usize::from(indent) } else { 2 };
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(u16::try_from(longest + padding).unwrap_or(u16::MAX))));
         }
         column.set_padding((if index == 0 { indent } else { 2 }, 0));
         let is_number = |cell: &String| cell.is_empty() || cell == "-" || cell.chars().all(|c| c.is_ascii_digit());
@@ -110,7 +119,7 @@ fn lay_out(header: Option<&[&str]>, rows: &[Vec<String>], indent: u16, width: us
 }
 
 /// Breaks at spaces so that no line is longer than `room` columns, except for a single longer word.
-fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let Some(line) = lines.last_mut() else { break };
@@ -145,6 +154,12 @@ mod tests {
     fn numbers_are_aligned_right() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["b".to_owned(), "1000".to_owned()]];
         assert_eq!(PLAIN.columns(&["name", "value"], &rows), "  name  value\n  a         1\n  b      1000\n");
+    }
+
+    #[test]
+    fn no_word_is_broken() {
+        let rows = [vec!["0016:3e00:0001:0000:0000:0000:0000:0000".to_owned(), "IB/RoCE v1".to_owned(), "link-local".to_owned()]];
+        assert!(PLAIN.columns_plain(&rows, 13).ends_with("  IB/RoCE v1  link-local\n"), "{}", PLAIN.columns_plain(&rows, 13));
     }
 
     #[test]
