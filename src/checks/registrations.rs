@@ -27,6 +27,9 @@ pub(super) const CHECKS: &[Check] = &[Check {
 fn host_memory(facts: &Facts) -> Vec<Finding> {
     match &facts.memory {
         None => vec![Finding::skip("host", "no memory was registered")],
+        Some(memory) if memory.host.is_empty() && !facts.rdma_devices().is_empty() => {
+            vec![Finding::skip("host", "no device could be opened, so no memory was registered")]
+        }
         Some(memory) => memory.host.iter().map(|tried| judge(facts, tried)).collect(),
     }
 }

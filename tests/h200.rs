@@ -1,0 +1,63 @@
+//! A capture of a real host with one H200 and no RDMA device (docs/gpu-validation.md), of its files: what was judged right there stays so.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn from(arguments: &[&str]) -> Output {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/h200-files.json.gz");
+    Command::new(env!("CARGO_BIN_EXE_rdmadoctor")).arg("--from").arg(file).args(arguments).output().unwrap()
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    let output = from(&[&["--format", "json", "-q"], arguments].concat());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn the_only_fault_is_that_there_is_no_rdma_device() {
+    let probe = json(&["probe", "--level", "quick"]);
+    let findings = probe["findings"].as_array().unwrap();
+    let of = |wanted: &[&str]| -> Vec<String> {
+        let has = |finding: &&serde_json::Value| wanted.contains(&finding["status"].as_str().unwrap());
+        findings.iter().filter(has).map(|finding| finding["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of(&["fail", "warn", "error"]), ["RD-0301"]);
+    let well = of(&["pass"]);
+    // Built-in modules; the GPU bound to the open driver, with its nodes, on a kernel with dma-bufs, behind a window of 256 GiB.
+    for id in ["RD-0201", "RD-0202", "RD-0203", "RD-0310", "RD-0701", "RD-0702", "RD-0704", "RD-0705", "RD-0709", "RD-0713", "RD-0809"] {
+        assert!(well.contains(&id.to_owned()), "{id} is not among {well:?}");
+    }
+    let skipped = |id: &str| {
+        let finding = findings.iter().find(|finding| finding["id"] == id).unwrap();
+        assert_eq!(finding["status"], "skip", "{finding:#}");
+        finding["title"].as_str().unwrap().to_owned()
+    };
+    assert!(skipped("RD-0708").contains("would be of no use"));
+    assert!(skipped("RD-0703").contains("no RDMA device"));
+}
+
+#[test]
+fn modules_that_are_built_in_are_told_from_those_that_are_not_there() {
+    let modules = json(&["modules"]);
+    let state = |name: &str| {
+        let all = modules["facts"]["modules"].as_array().unwrap();
+        all.iter().find(|module| module["name"] == name).unwrap_or_else(|| panic!("no {name}: {modules:#}"))["state"].clone()
+    };
+    for name in ["ib_core", "ib_uverbs", "rdma_cm"] {
+        assert_eq!(state(name), "built_in", "{name}");
+    }
+    assert_eq!((state("nvidia"), state("nvidia_uvm"), state("nvidia_peermem")), ("loaded".into(), "loaded".into(), "not_loaded".into()));
+    assert_eq!(modules["facts"]["nvidia"]["flavour"], "open");
+}
+
+#[test]
+fn a_host_without_a_nic_has_no_distances() {
+    let topo = String::from_utf8_lossy(&from(&["topo"]).stdout).into_owned();
+    assert!(
+        topo.contains("no RDMA device on PCI") && topo.contains("GPU 0000:00:06.0") && topo.contains("directly on a root bus"),
+        "{topo}"
+    );
+    let devices = from(&["devices"]);
+    assert_eq!(devices.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&devices.stdout).contains("/sys/class/infiniband is empty"));
+}
