@@ -1,4 +1,5 @@
 //! The child process over libraries that stand for NVML and CUDA: missing, of another version, hanging, crashing, and well.
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Vital product data of NICs and GPUs: part and serial numbers as their maker wrote them (PCI Local Bus Specification 3.0, appendix I).
 //!
 //! Each word of it is asked of the device by itself and may take it milliseconds (Linux, drivers/pci/vpd.c), so it is read only where
-//! effort is allowed, and not for longer than [`TIME`].
+//! effort is allowed, and not for longer than `TIME`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
