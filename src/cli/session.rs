@@ -36,12 +36,7 @@ impl Session {
     pub fn new(global: Global, formats: &[Format]) -> anyhow::Result<Self> {
         if !formats.contains(&global.format) {
             let names = |formats: &[Format]| formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
-            return Err(UsageError(format!(
-                "this command has no format {}, only {}; probe has all, and qp-matrix, compat and report have html",
-                global.format.name(),
-                names(formats)
-            ))
-            .into());
+            return Err(UsageError(format!("this command has no format {}, only {}", global.format.name(), names(formats))).into());
         }
         // Options of every command may stand on either side of its name, where clap does not see them together.
         let is_elsewhere = global.root != std::path::Path::new("/") || global.libibverbs.is_some();
