@@ -17,7 +17,7 @@ use super::protocol::{Reply, Request};
 use super::{Bench, Files, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
 use crate::host::part::{Asked, Part, PartFacts};
 use crate::host::{self, Root, being_read};
-use crate::sim;
+use crate::sim::Simulation;
 use crate::transfer;
 use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LIBIBVERBS, LoadError, Verbs};
 
@@ -70,7 +70,8 @@ pub fn serve() -> anyhow::Result<()> {
             Request::Transfer { command: transfer::Command::Finish, .. } => {}
             Request::Transfer { provider, command } => match state.verbs(&provider) {
                 Ok(verbs) => {
-                    let manager = || connection_manager(&provider);
+                    let simulation = state.simulation;
+                    let manager = || connection_manager(simulation);
                     let mut onlooker = Onlooker { lines: &mut lines, reply: &mut reply, told: Instant::now() };
                     let answer = state.ends.obey(&verbs, &manager, &command, &mut onlooker);
                     reply.send(&Reply::Transfer(answer))?;
@@ -103,12 +104,12 @@ pub fn serve() -> anyhow::Result<()> {
     }
 }
 
-/// librdmacm, or why there is none.
-fn connection_manager(provider: &Provider) -> Result<Arc<ConnectionManager>, String> {
-    match provider {
-        Provider::Library(_) => ConnectionManager::load().map(Arc::new).map_err(|error| error.to_string()),
+/// librdmacm, or the simulation's, or why there is none.
+fn connection_manager(simulation: Option<Simulation>) -> Result<Arc<ConnectionManager>, String> {
+    match simulation {
         // The real one knows nothing of simulated devices, and must not be touched.
-        Provider::Simulated(_) => Err("modelled hosts have no connection manager".to_owned()),
+        Some(simulation) => Ok(Arc::new(simulation.connection_manager())),
+        None => ConnectionManager::load().map(Arc::new).map_err(|error| error.to_string()),
     }
 }
 
@@ -198,6 +199,8 @@ impl Replies {
 #[derive(Default)]
 struct State {
     verbs: Option<Arc<Verbs>>,
+    /// What `verbs` is made of, where it is no library.
+    simulation: Option<Simulation>,
     /// Made once: each list has the library read all of /sys/class/infiniband_verbs.
     list: Option<DeviceList>,
     open: Option<Bench>,
@@ -217,9 +220,13 @@ impl State {
             Provider::Simulated(config) if config.is_library_missing => {
                 return Err(OpenDevice::Library(LoadError::LibraryMissing { library: LIBIBVERBS.into() }));
             }
-            Provider::Simulated(config) => sim::install(config.clone()).map_err(|error| {
-                OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
-            })?,
+            Provider::Simulated(config) => {
+                let simulation = Simulation::install(config.clone()).map_err(|error| {
+                    OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
+                })?;
+                self.simulation = Some(simulation);
+                simulation.verbs()
+            }
         });
         self.verbs = Some(verbs.clone());
         Ok(verbs)
