@@ -1,10 +1,15 @@
-//! A capture of a real host with one H200 and no RDMA device (docs/gpu-validation.md), of its files: what was judged right there stays so.
+//! Captures of a real host with one H200 and no RDMA device (docs/gpu-validation.md), of its files alone and at level deep: what was
+//! judged right there stays so.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 fn from(arguments: &[&str]) -> Output {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/h200-files.json.gz");
+    from_file("h200-files.json.gz", arguments)
+}
+
+fn from_file(name: &str, arguments: &[&str]) -> Output {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(name);
     Command::new(env!("CARGO_BIN_EXE_rdmadoctor")).arg("--from").arg(file).args(arguments).output().unwrap()
 }
 
@@ -60,4 +65,27 @@ fn a_host_without_a_nic_has_no_distances() {
     let devices = from(&["devices"]);
     assert_eq!(devices.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&devices.stdout).contains("/sys/class/infiniband is empty"));
+}
+
+#[test]
+fn what_the_gpu_s_driver_said_is_judged_too() {
+    let output = from_file("h200.json.gz", &["--format", "json", "-q", "probe", "--level", "deep"]);
+    let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = probe["findings"].as_array().unwrap();
+    let status = |id: &str| {
+        let all: Vec<&str> =
+            findings.iter().filter(|finding| finding["id"] == id).map(|finding| finding["status"].as_str().unwrap()).collect();
+        assert!(!all.is_empty(), "{id}");
+        all.join(" ")
+    };
+    let bad: Vec<&serde_json::Value> =
+        findings.iter().filter(|finding| matches!(finding["status"].as_str(), Some("fail" | "warn" | "error"))).collect();
+    assert!(bad.len() == 1 && bad[0]["id"] == "RD-0301", "{bad:#?}");
+    // GPUDirect and dma-buf as CUDA says, one GPU undivided, library and module of one version, a dma-buf made, a GPU that answers.
+    for id in
+        ["RD-0108", "RD-0710", "RD-0711", "RD-0712", "RD-0714", "RD-0715", "RD-0716", "RD-0717", "RD-0718", "RD-0719", "RD-1116", "RD-1118"]
+    {
+        assert_eq!(status(id), "pass", "{id}");
+    }
+    assert_eq!(status("RD-0720"), "skip");
 }
