@@ -49,7 +49,7 @@ fn damage_is_told_with_line_and_column() {
         ("value: 1024", "value: many", ": devices[0].mtu_bytes.value: invalid type"),
         ("evidence: e1", "evidence: e9", "devices/mlx5_0/1/mtu_bytes names the evidence `e9`"),
         ("id: e2", "id: e1", "evidence e1 is there twice"),
-        ("profile/1", "profile/0", "p.yaml:1:1: it is a profile of version 0"),
+        ("profile/1", "profile/0", "p.yaml:2:1: it is a profile of version 0"),
         ("rdmadoctor/profile/1", "rdmadoctor/host/1", "its schema is `rdmadoctor/host/1`"),
         ("2026-01-31T12:00:00Z\ntool", "yesterday\ntool", "p.yaml:3:1: `yesterday` is no time"),
         ("unvalidated: []", "unvalidated: [{entry: a, why: b}]", "validated is true although"),

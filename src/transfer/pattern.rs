@@ -7,9 +7,11 @@ use crate::verbs::Region;
 /// Bytes around a message that must stay as they are.
 const GUARD: usize = 64;
 
-/// The byte at an offset of an iteration's message: a multiplicative hash, of which neighbours and iterations differ.
+/// The byte at an offset of an iteration's message: of a mixer (SplitMix64's) in which neighbours and iterations have nothing in common.
 fn expected(iteration: u64, offset: usize) -> u8 {
-    let mixed = (offset as u64).wrapping_add(iteration.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let seed = (offset as u64).wrapping_add(iteration.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed >> 56) as u8
 }
 
