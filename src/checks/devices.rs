@@ -263,6 +263,7 @@ fn functions_are_devices(facts: &Facts) -> Vec<Finding> {
 fn uverbs_entries(facts: &Facts) -> Vec<Finding> {
     let judge = |device: &SysfsDevice| match &device.uverbs {
         Some(uverbs) => Finding::pass(&device.name, format!("it is {}", uverbs.name)),
+        None if facts.verbs_device(&device.name).is_some() => Finding::pass(&device.name, "libibverbs lists it"),
         None => Finding::fail(&device.name, "it has no entry in /sys/class/infiniband_verbs")
             .saw_not("/sys/class/infiniband_verbs", "no entry for it", "uverbsN")
             .mend(Action::Reload, "load ib_uverbs", &["modprobe ib_uverbs"]),

@@ -242,6 +242,10 @@ fn generations_agree(facts: &Facts) -> Vec<Finding> {
         if is_listed(facts, device) {
             return Finding::pass(&device.name, "its provider was loaded");
         }
+        let files = &facts.host.verbs_files;
+        let Some(path) = files.providers_of(family).next().map(|provider| provider.path.clone()) else {
+            return Finding::skip(&device.name, "it has no provider whose generation could be compared");
+        };
         let remedy = "install libibverbs and its providers from one source";
         if let Some(line) = printed.iter().find(|line| line.contains("couldn't load driver") && line.contains(family)) {
             return Finding::fail(&device.name, "libibverbs cannot load its provider").saw("IBV_SHOW_WARNINGS=1 ibv_devices", line).mend(
@@ -250,11 +254,7 @@ fn generations_agree(facts: &Facts) -> Vec<Finding> {
                 &install(facts),
             );
         }
-        let files = &facts.host.verbs_files;
         let own: Vec<u32> = files.providers_of(family).map(|provider| provider.generation).collect();
-        let Some(path) = files.providers_of(family).next().map(|provider| provider.path.clone()) else {
-            return Finding::skip(&device.name, "it has no provider whose generation could be compared");
-        };
         let other: Vec<u32> =
             files.providers.iter().filter(|provider| provider.family != family).map(|provider| provider.generation).collect();
         if other.is_empty() || own.iter().any(|generation| other.contains(generation)) {

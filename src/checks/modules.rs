@@ -256,6 +256,10 @@ fn core_is_there(facts: &Facts) -> Vec<Finding> {
 }
 
 fn uverbs_is_there(facts: &Facts) -> Vec<Finding> {
+    if facts.in_kernel("ib_uverbs") == Some(false) && facts.inventory().is_some_and(|inventory| !inventory.devices.is_empty()) {
+        // drivers/infiniband/core/nldev.c, `ib_get_client_nl_info`: whoever asks for a device's node has the module loaded.
+        return vec![Finding::pass("host", "ib_uverbs was not loaded, and the kernel loaded it when libibverbs listed devices")];
+    }
     let is_shown = facts.host.rdma.uverbs_abi_version.is_some() || facts.rdma_devices().iter().any(|device| device.uverbs.is_some());
     match (facts.in_kernel("ib_uverbs"), facts.module("ib_uverbs")) {
         (Some(true), _) => vec![Finding::pass("host", "the kernel has ib_uverbs")],
