@@ -80,3 +80,35 @@ fn what_hangs_is_given_up_part_by_part() {
     };
     assert_eq!(ids(&captured), ids(&probe));
 }
+
+/// A part that is large, or whose files answer slowly one by one, is read to its end: what counts is the wait for one path.
+#[test]
+fn what_goes_on_is_not_given_up() {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..10_000 {
+        let interface = root.path().join(format!("sys/class/net/e{number}"));
+        std::fs::create_dir_all(&interface).unwrap();
+        std::fs::write(interface.join("mtu"), "1500\n").unwrap();
+    }
+    let arguments = ["--root", root.path().to_str().unwrap(), "--answer-within", "1s", "--format", "json"];
+    let output = rdmadoctor(&[&arguments[..], &["probe", "--only", "1117"]].concat());
+    let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(probe["verdict"], "pass", "{probe:#}");
+}
+
+/// What was left out of the choice of checks is told all the same where it is why the others could not judge.
+#[test]
+fn a_part_that_hangs_is_no_pass_of_a_check_that_needs_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = directory.path().join("model.yaml");
+    let text =
+        "schema: rdmadoctor/host/1\nname: stuck\ntitle: hangs\nextends: h100x8-cx7\nhang: [/sys/class/infiniband/mlx5_0/ports/1/state]\n";
+    std::fs::write(&model, text).unwrap();
+    let arguments = ["--host-model", model.to_str().unwrap(), "--answer-within", "1s", "--format", "json", "probe", "--level", "quick"];
+    let output = rdmadoctor(&[&arguments[..], &["--only", "0804"]].concat());
+    let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&probe["verdict"], output.status.code()), (&"fail".into(), Some(1)), "{probe:#}");
+    // Unless that is what was asked for.
+    let output = rdmadoctor(&[&arguments[..], &["--only", "0804", "--skip", "1117"]].concat());
+    assert_eq!(output.status.code(), Some(0));
+}

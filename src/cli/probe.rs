@@ -53,7 +53,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
     let policy =
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
-    let checks = selected(arguments)?;
+    let mut checks = selected(arguments)?;
     let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
     let named: Vec<String> = arguments.engine.iter().chain(&policy.require.engines).cloned().collect();
     let named = engines::with_files(&mut catalog, &named)?;
@@ -79,6 +79,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     };
 
+    // A check that could not be judged is no pass: why is told even where only that check was asked for.
+    let ids = skipped(arguments)?;
+    if facts.unread().next().is_some() && !ids.contains(&checks::UNREAD.id) && checks.iter().all(|check| check.id != checks::UNREAD.id) {
+        checks.push(&checks::UNREAD);
+    }
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let mut probe = checks::judge(&facts, arguments.level, &checks, &policy, today);
     probe.elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -110,7 +115,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 /// The checks that level, `--only` and `--skip` leave.
 fn selected(arguments: &Arguments) -> Result<Vec<&'static Check>, UsageError> {
     let only = arguments.only.iter().map(|wanted| matching(wanted)).collect::<Result<Vec<_>, _>>()?.concat();
-    let skip = arguments.skip.iter().map(|wanted| matching(wanted)).collect::<Result<Vec<_>, _>>()?.concat();
+    let skip = skipped(arguments)?;
     let checks: Vec<&Check> = checks::registry()
         .filter(|check| check.level <= arguments.level)
         .filter(|check| (arguments.only.is_empty() || only.contains(&check.id)) && !skip.contains(&check.id))
@@ -119,6 +124,11 @@ fn selected(arguments: &Arguments) -> Result<Vec<&'static Check>, UsageError> {
         return Err(UsageError("no check is left; --level standard has more of them".to_owned()));
     }
     Ok(checks)
+}
+
+/// The checks that `--skip` names.
+fn skipped(arguments: &Arguments) -> Result<Vec<&'static str>, UsageError> {
+    Ok(arguments.skip.iter().map(|wanted| matching(wanted)).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// The checks that `RD-0501`, `0501` or `05xx` names.

@@ -113,7 +113,7 @@ fn connection_manager(simulation: Option<Simulation>) -> Result<Arc<ConnectionMa
     }
 }
 
-/// How often the parent is told how far a run is.
+/// How often the parent is told how far a run or a reading is.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells the parent how far a run is, and listens whether it is to end.
@@ -155,7 +155,7 @@ impl transfer::Host for Onlooker<'_> {
 const LOOK: Duration = Duration::from_millis(50);
 const SLOW_LOOKS: u32 = 4;
 
-/// Reads a part, while another thread tells which path takes long: this one cannot, should it hang.
+/// Reads a part, while another thread tells that it goes on, or which path takes long: this one cannot, should it hang.
 fn read(files: &Files, part: Part, asked: &Asked, replies: &Replies) -> anyhow::Result<PartFacts> {
     let mut watcher = Replies { socket: replies.socket.try_clone()?, line: Vec::new() };
     let root = files.root();
@@ -163,12 +163,19 @@ fn read(files: &Files, part: Part, asked: &Asked, replies: &Replies) -> anyhow::
     Ok(std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let (mut last, mut looks) = (being_read().0, 0);
+            let (mut told, mut told_at) = (last, Instant::now());
             while !done.load(Ordering::Relaxed) {
                 std::thread::park_timeout(LOOK);
                 let (number, path) = being_read();
                 looks = if number == last { looks + 1 } else { 0 };
                 last = number;
-                if looks == SLOW_LOOKS && !done.load(Ordering::Relaxed) && watcher.send(&Reply::Slow(path)).is_err() {
+                let reply = match () {
+                    () if looks == SLOW_LOOKS => Reply::Slow(path),
+                    () if number != told && told_at.elapsed() >= TELL_EVERY => Reply::Reading,
+                    () => continue,
+                };
+                (told, told_at) = (number, Instant::now());
+                if !done.load(Ordering::Relaxed) && watcher.send(&reply).is_err() {
                     return;
                 }
             }

@@ -28,6 +28,8 @@ const BATCH: usize = 32;
 const BATCH_PAUSE: Duration = Duration::from_millis(2);
 /// How long a killed child may take to go away. One that the kernel holds uninterruptibly does not; it is left to init then.
 const REAP: Duration = Duration::from_secs(2);
+/// How many deadlines a part of the files may take that is read on and on.
+const MOST_WAITS: u32 = 10;
 /// After how many deadlines that passed no further device is asked.
 const MOST_DEADLINES: u32 = 2;
 /// How much of what a child printed is kept.
@@ -172,21 +174,25 @@ impl Worker {
     }
 
     /// Reads a part of a host's files. One that comes to no end, or whose reader dies, has that as its problem.
-    /// `deadline` is the longest wait from here on.
+    /// `deadline` is the longest wait for one path from here on: a part that takes long because it is large is read to its end.
     ///
     /// # Errors
     /// The user interrupted, or there is no child to be had.
     pub fn read(&mut self, files: &Files, part: Part, asked: &Asked, deadline: Duration) -> Result<PartFacts, Failure> {
         self.options.deadline = deadline;
         let started = Instant::now();
+        let mut moved = started;
         let mut answer = self.send(&Request::Read { files: files.clone(), part, asked: asked.clone() });
         let mut slow = None;
         while answer.is_ok() {
             match self.receive(false) {
                 Ok(Reply::Part(facts)) => return Ok(facts),
-                Ok(Reply::Slow(path)) => {
-                    slow = path;
-                    if started.elapsed() >= self.options.deadline {
+                Ok(reply @ (Reply::Slow(_) | Reply::Reading)) => {
+                    (slow, moved) = match reply {
+                        Reply::Slow(path) => (path, moved),
+                        _ => (None, Instant::now()),
+                    };
+                    if moved.elapsed() >= deadline || started.elapsed() >= deadline * MOST_WAITS {
                         self.stop();
                         answer = Err(Failure::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in: None });
                     }

@@ -80,6 +80,8 @@ pub(super) enum Reply {
     Part(PartFacts),
     /// A path that takes long to read, in case that it never ends.
     Slow(Option<PathBuf>),
+    /// Paths are read, one after another.
+    Reading,
     /// Without what only an open device tells.
     Listed(Inventory),
     Queried(Box<VerbsDevice>),
