@@ -94,6 +94,26 @@ fn a_request_gets_the_models_answer_and_everything_is_freed() {
     assert_eq!(sim.live_objects(), LiveObjects::default());
 }
 
+/// EFA's own type is made by libefa's call alone, on an EFA alone, and walks as a datagram does.
+#[test]
+fn srd_is_made_by_its_own_call() {
+    let sim = Simulation::install(SimConfig::of_models(["efa", "erdma"])).unwrap();
+    let list = DeviceList::new(&Arc::new(sim.verbs())).unwrap();
+    let contexts: Vec<Context> = list.iter().map(|handle| handle.open().unwrap()).collect();
+    let ask = |context: &Context, qp_type: QpType| {
+        let (pd, cq) = (context.alloc_pd().unwrap(), context.create_cq(64).unwrap());
+        pd.create_srd_qp(&QueuePairInit { qp_type: qp_type.code(), caps: caps(2), cq: &cq, srq: None })
+    };
+    assert_eq!(ask(&contexts[0], QpType::Srd).unwrap().caps().max_recv_sge, 2);
+    assert_eq!(errno(ask(&contexts[0], QpType::UD)), libc::EINVAL);
+    assert_eq!(errno(ask(&contexts[1], QpType::Srd)), libc::EOPNOTSUPP);
+    let (pd, cq) = (contexts[0].alloc_pd().unwrap(), contexts[0].create_cq(64).unwrap());
+    let standard = pd.create_qp(&QueuePairInit { qp_type: QpType::Srd.code(), caps: caps(2), cq: &cq, srq: None });
+    assert_eq!(errno(standard), libc::EOPNOTSUPP);
+    drop((pd, cq, contexts, list));
+    assert_eq!(sim.live_objects(), LiveObjects::default());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -132,9 +152,12 @@ proptest! {
             None => None,
         };
         let Ok(cq) = context.create_cq(64) else { return Ok(()) };
-        let qp = pd.create_qp(&QueuePairInit { qp_type: kind.code(), caps, cq: &cq, srq: srq.as_ref() });
-        let refused_by_call = model.standard_call_refuses(kind).map(|errno| errno.0);
+        let init = QueuePairInit { qp_type: kind.code(), caps, cq: &cq, srq: srq.as_ref() };
+        let qp = if kind == QpType::Srd { pd.create_srd_qp(&init) } else { pd.create_qp(&init) };
+        let refused_by_call = model.standard_call_refuses(kind).map(|errno| errno.0).filter(|_| kind != QpType::Srd);
         let expected = match (expected, refused_by_call) {
+            // libefa looks whose device it is before anything else.
+            _ if kind == QpType::Srd && model.driver != "efa" => Err(libc::EOPNOTSUPP),
             (Ok(_), Some(errno)) => Err(errno),
             (expected, _) => expected.map(|grant| grant.caps).map_err(|refusal| refusal.errno),
         };

@@ -206,8 +206,8 @@ fn cxgb4_tells_a_queue_that_is_too_deep_apart() {
 fn efa_has_no_reliable_connection() {
     assert_eq!(rc("efa", caps(16, 16, 1, 1, 0)), Err((95, "qp_type")));
     assert!(ask("efa", QpType::UD, caps(16, 16, 2, 2, 32)).is_ok());
-    assert!(ask("efa", QpType::Driver, caps(16, 16, 2, 2, 32)).is_ok());
-    assert_eq!(model("efa").standard_call_refuses(QpType::Driver), Some(Errno::EOPNOTSUPP));
+    assert!(ask("efa", QpType::Srd, caps(16, 16, 2, 2, 32)).is_ok());
+    assert_eq!(model("efa").standard_call_refuses(QpType::Srd), Some(Errno::EOPNOTSUPP));
     assert_eq!(model("efa").standard_call_refuses(QpType::UD), None);
     let refusal = model("efa").create_qp(QpType::UD, caps(16, 16, 1, 0, 0), false).unwrap_err();
     assert_eq!(refusal.signal, Some(libc::SIGFPE));

@@ -118,7 +118,7 @@ pub struct Uses {
 pub struct Queue {
     /// What the engine uses it for.
     pub name: String,
-    /// Type, as [`QpType`] writes it, or SRD.
+    /// Type, as [`QpType`] writes it.
     pub qp_type: String,
     /// Asked work requests on the send queue.
     pub max_send_wr: u32,
@@ -307,7 +307,7 @@ impl Release {
 impl Queue {
     fn type_of(&self) -> Result<QpType, String> {
         // EFA's scalable reliable datagram is a driver type in verbs.
-        if self.qp_type == "SRD" { Ok(QpType::Driver) } else { self.qp_type.parse() }
+        self.qp_type.parse()
     }
 
     /// The request that a device with these capabilities gets.

@@ -203,7 +203,7 @@ impl Mlx5 {
             QpType::XrcSend => 192 + 16,
             // An address of 48 bytes; datagrams have no RDMA, but the dynamically connected transport does.
             QpType::UD => 16 + 48,
-            QpType::Driver => 192 + 48,
+            QpType::Driver | QpType::Srd => 192 + 48,
             QpType::RawPacket => 16 + 16,
         }
     }
@@ -267,7 +267,7 @@ impl Mlx4 {
             // Room for an atomic operation: its segment, a remote address and an entry.
             QpType::RC | QpType::XrcSend => (16, 16 + 16 + 16),
             QpType::UC => (16, 0),
-            QpType::RawPacket | QpType::Driver => (0, 0),
+            QpType::RawPacket | QpType::Driver | QpType::Srd => (0, 0),
         };
         let inline = u64::from(caps.max_inline_data);
         let first = if qp_type == QpType::UD { (CONTROL + 48) % INLINE_CHUNK } else { (CONTROL + 16) % INLINE_CHUNK };

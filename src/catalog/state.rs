@@ -122,7 +122,7 @@ fn step(qp_type: QpType, from: QpState, to: QpState) -> Option<(u32, u32)> {
     let by_type = |rc: u32, uc: u32, ud: u32, raw: u32| match qp_type {
         QpType::RC | QpType::XrcSend => rc,
         QpType::UC => uc,
-        QpType::UD | QpType::Driver => ud,
+        QpType::UD | QpType::Driver | QpType::Srd => ud,
         QpType::RawPacket => raw,
     };
     let reliable = matches!(qp_type, QpType::RC);

@@ -277,8 +277,9 @@ pub fn run_device(
     let started = Instant::now();
     let mut prober = Prober::new(attempter, options.stop, progress);
     let reported = attributes.map(Reported::from);
-    let base = find_base(&mut prober);
-    let mut run = Run { prober, base, reported, bounds: Vec::new(), limits: options.limits };
+    let is_efa = family.as_deref() == Some("efa");
+    let base = find_base(&mut prober, is_efa);
+    let mut run = Run { prober, base, reported, bounds: Vec::new(), limits: options.limits, is_efa };
     let asks = options.asks.iter().flat_map(|group| run.group(group)).collect();
     let grid = (!options.grid.is_empty()).then(|| run.grid(&options.grid));
     let (mut support, mut joint) = (Vec::new(), Vec::new());
@@ -309,10 +310,11 @@ pub fn run_device(
     }
 }
 
-/// The first type that a modest request gets: RC where there is RC.
-fn find_base(prober: &mut Prober<'_>) -> AttemptReport {
+/// The first type that a modest request gets: RC where there is RC, and on an EFA the type that engines use there.
+fn find_base(prober: &mut Prober<'_>, is_efa: bool) -> AttemptReport {
     let mut first = None;
-    for qp_type in [QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket] {
+    let own = is_efa.then_some(QpType::Srd);
+    for qp_type in own.into_iter().chain([QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket]) {
         let request = QpRequest::base(qp_type);
         let outcome = prober.attempt(&request);
         let report = AttemptReport { request, outcome };
@@ -336,6 +338,7 @@ struct Run<'a> {
     reported: Option<Reported>,
     bounds: Vec<Bound>,
     limits: HostLimits,
+    is_efa: bool,
 }
 
 impl Run<'_> {
@@ -360,7 +363,8 @@ impl Run<'_> {
     fn support(&mut self) -> Vec<Support> {
         let mut support: Vec<Support> = QpType::ALL
             .into_iter()
-            .filter(|kind| *kind != QpType::Driver)
+            // Of the types of a driver's own only EFA's can be made here.
+            .filter(|kind| *kind != QpType::Driver && (*kind != QpType::Srd || self.is_efa))
             .map(|kind| Support { name: kind.name().to_owned(), outcome: self.prober.attempt(&QpRequest::base(kind)) })
             .collect();
         let with_srq = QpRequest { srq: Some(SrqRequest { max_wr: 16, max_sge: 1 }), ..self.base.request.clone() };

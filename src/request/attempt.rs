@@ -23,14 +23,23 @@ pub enum QpType {
     /// Extended reliable connection, sending side.
     #[serde(rename = "XRC_SEND")]
     XrcSend,
-    /// A type of the driver's own: EFA's scalable reliable datagram, mlx5's dynamically connected transport.
+    /// A type of the driver's own, such as mlx5's dynamically connected transport.
     #[serde(rename = "DRIVER")]
     Driver,
+    /// EFA's scalable reliable datagram: to verbs a type of the driver's own, which only a call of libefa makes (efadv_create_driver_qp(3)).
+    #[serde(rename = "SRD")]
+    Srd,
 }
 
 impl QpType {
     /// Every type, in the order in which they are tried.
-    pub const ALL: [Self; 6] = [Self::RC, Self::UC, Self::UD, Self::RawPacket, Self::XrcSend, Self::Driver];
+    pub const ALL: [Self; 7] = [Self::RC, Self::UC, Self::UD, Self::RawPacket, Self::XrcSend, Self::Driver, Self::Srd];
+
+    /// The type of a code of `enum ibv_qp_type`, which says of SRD no more than that it is the driver's own.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
 
     /// The code of `enum ibv_qp_type`.
     #[must_use]
@@ -41,7 +50,7 @@ impl QpType {
             Self::UD => 4,
             Self::RawPacket => 8,
             Self::XrcSend => 9,
-            Self::Driver => 255,
+            Self::Driver | Self::Srd => 255,
         }
     }
 
@@ -55,6 +64,7 @@ impl QpType {
             Self::RawPacket => "RAW_PACKET",
             Self::XrcSend => "XRC_SEND",
             Self::Driver => "DRIVER",
+            Self::Srd => "SRD",
         }
     }
 }

@@ -51,6 +51,7 @@ pub const CALLS: &[&str] = &[
     "ibv_query_srq",
     "ibv_destroy_srq",
     "ibv_create_qp",
+    "efadv_create_driver_qp",
     "ibv_modify_qp",
     "ibv_query_qp",
     "ibv_destroy_qp",
@@ -72,15 +73,18 @@ pub const CALLS: &[&str] = &[
     "rdma_get_cm_event",
 ];
 
+/// The calls that make queue pairs.
+const QP_CALLS: &[&str] = &["ibv_create_qp", "efadv_create_driver_qp"];
+
 /// The parameters that a condition can name, with the calls that have them.
 pub const PARAMETERS: &[(&str, &[&str])] = &[
-    ("max_send_wr", &["ibv_create_qp"]),
-    ("max_recv_wr", &["ibv_create_qp"]),
-    ("max_send_sge", &["ibv_create_qp"]),
-    ("max_recv_sge", &["ibv_create_qp"]),
-    ("max_inline_data", &["ibv_create_qp"]),
-    ("qp_type", &["ibv_create_qp"]),
-    ("srq", &["ibv_create_qp"]),
+    ("max_send_wr", QP_CALLS),
+    ("max_recv_wr", QP_CALLS),
+    ("max_send_sge", QP_CALLS),
+    ("max_recv_sge", QP_CALLS),
+    ("max_inline_data", QP_CALLS),
+    ("qp_type", QP_CALLS),
+    ("srq", QP_CALLS),
     ("cq_depth", &["ibv_create_cq", "ibv_resize_cq"]),
     ("max_wr", &["ibv_create_srq"]),
     ("max_sge", &["ibv_create_srq"]),

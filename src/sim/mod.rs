@@ -16,7 +16,7 @@
 //! queue pairs and domains, datagrams and synchronous identifiers are left out, and the death of a process raises no event.
 //!
 //! **Not simulated.** Memory windows, XRC, raw packets, multicast, timing of a real network, extended work-request and completion
-//! interfaces, and with them SRD, whose queue pairs only a call of libefa makes. A peer that stops without dying is given up after [`ANSWER_TIMEOUT`].
+//! interfaces, and what EFA's SRD sends: its queue pairs are made, by libefa's call, and walk through their states. A peer that stops without dying is given up after [`ANSWER_TIMEOUT`].
 //!
 //! One lock guards each installation. C objects carry only a number, by which its state is found; what code outside gives as a pointer
 //! is followed at the entry and nowhere else.

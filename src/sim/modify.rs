@@ -95,7 +95,7 @@ impl Locked {
         }
         let asked = if mask & Mask::STATE != 0 { attr.qp_state } else { qp.state };
         let (Some(from), Some(to)) = (QpState::from_code(qp.state), QpState::from_code(asked)) else { return Err(libc::EINVAL) };
-        let qp_type = QpType::ALL.into_iter().find(|kind| kind.code() == qp.qp_type).ok_or(libc::EINVAL)?;
+        let qp_type = QpType::from_code(qp.qp_type).ok_or(libc::EINVAL)?;
         let device = home.at();
         let given = |bit: u32| mask & bit != 0;
         let port_number = if given(Mask::PORT) { attr.port_num } else { qp.attr.port_num };

@@ -14,7 +14,7 @@ use super::events;
 use super::provider::Locked;
 use super::world::{Armed, Cq, Qp, Srq, Waiting};
 use crate::catalog::Refusal;
-use crate::verbs::QueuePairCaps;
+use crate::verbs::{EFADV_QP_DRIVER_TYPE_SRD, QueuePairCaps};
 use crate::worker::QpType;
 
 /// The errno of a refusal; where a provider dies of the request instead, so does this process.
@@ -216,6 +216,28 @@ pub unsafe extern "C" fn destroy_srq(srq: *mut ibv_srq) -> c_int {
 }
 
 pub unsafe extern "C" fn create_qp(pd: *mut ibv_pd, init: *mut ibv_qp_init_attr) -> *mut ibv_qp {
+    // SAFETY: what the caller gives is handed on.
+    unsafe { create("ibv_create_qp", pd, init, None) }
+}
+
+/// libefa's call for a type of its own: providers/efa/verbs.c, `efadv_create_driver_qp`.
+pub unsafe extern "C" fn efadv_create_driver_qp(pd: *mut ibv_pd, init: *mut ibv_qp_init_attr, driver_qp_type: u32) -> *mut ibv_qp {
+    // SAFETY: a domain, whose context lives.
+    let is_efa = unsafe { Home::of((*pd).context) }.at().model.driver == "efa";
+    // SAFETY: attributes that are read.
+    let (is_driver_type, is_srd) = (unsafe { (*init).qp_type } == QpType::Srd.code(), driver_qp_type == EFADV_QP_DRIVER_TYPE_SRD);
+    match () {
+        () if !is_efa => null(libc::EOPNOTSUPP),
+        () if !is_driver_type => null(libc::EINVAL),
+        // hw/efa/efa_verbs.c, efa_create_qp: a type that it does not know.
+        () if !is_srd => null(libc::EOPNOTSUPP),
+        // SAFETY: what the caller gives is handed on.
+        () => unsafe { create("efadv_create_driver_qp", pd, init, Some(QpType::Srd)) },
+    }
+}
+
+/// Makes a queue pair, by the standard call or by a provider's own, which says of which type.
+unsafe fn create(call: &'static str, pd: *mut ibv_pd, init: *mut ibv_qp_init_attr, own_type: Option<QpType>) -> *mut ibv_qp {
     // SAFETY: a domain, and attributes that are read and written back.
     let (home, context, pd_id, init) = unsafe { (Home::of((*pd).context), (*pd).context, (*pd).handle, &mut *init) };
     // SAFETY: queues that were made, or null.
@@ -238,14 +260,14 @@ pub unsafe extern "C" fn create_qp(pd: *mut ibv_pd, init: *mut ibv_qp_init_attr)
         ("qp_type", u64::from(init.qp_type)),
         ("srq", u64::from(srq.is_some())),
     ];
-    let made = home.enter("ibv_create_qp", &parameters).and_then(|mut locked| {
+    let made = home.enter(call, &parameters).and_then(|mut locked| {
         let model = &home.at().model;
-        let caps = match QpType::ALL.into_iter().find(|kind| kind.code() == init.qp_type) {
+        let caps = match own_type.or_else(|| QpType::from_code(init.qp_type)) {
             None => return Err(model.queue_pairs.other_types.value.0),
             Some(kind) => {
                 let granted = model.create_qp(kind, asked, srq.is_some()).map_err(|refusal| errno_of(&refusal))?.caps;
                 // What only a call of the provider's own makes.
-                if let Some(errno) = model.standard_call_refuses(kind) {
+                if let Some(errno) = model.standard_call_refuses(kind).filter(|_| own_type.is_none()) {
                     return Err(errno.0);
                 }
                 granted

@@ -102,6 +102,7 @@ pub fn verbs(slot: usize) -> Verbs {
         ibv_destroy_ah: control::destroy_ah,
         ibv_reg_dmabuf_mr: Some(memory::reg_dmabuf_mr),
         _ibv_query_gid_ex: Some(device::query_gid_ex),
+        efadv_create_driver_qp: Some(queues::efadv_create_driver_qp),
         library: None,
     }
 }

@@ -8,6 +8,7 @@ mod attributes;
 mod channel;
 mod connect;
 mod context;
+mod efa;
 mod error;
 mod manager;
 mod memory;
@@ -20,6 +21,7 @@ pub use attributes::{DeviceAttributes, ExtendedAttributes, Gid, OnDemandPaging, 
 pub use channel::CompletionChannel;
 pub use connect::{AddressHandle, Path, QUEUE_KEY, Reliability};
 pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
+pub use efa::EFADV_QP_DRIVER_TYPE_SRD;
 pub use error::{CallError, ErrorNumber, LoadError};
 pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};
 pub use memory::Region;

@@ -6,6 +6,7 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use libc::sockaddr;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -15,6 +16,8 @@ use super::LoadError;
 
 /// The library's file name as every rdma-core since its split in 2017 installs it.
 pub const LIBIBVERBS: &str = "libibverbs.so.1";
+/// EFA's provider, which is a library of its own too. libibverbs loads the same file.
+const LIBEFA: &str = "libefa.so.1";
 /// As [`LIBIBVERBS`], for the connection manager.
 pub const LIBRDMACM: &str = "librdmacm.so.1";
 
@@ -95,6 +98,7 @@ table! {
     optional {
         _ibv_query_gid_ex("v32"): fn(*mut ibv_context, u32, u32, *mut ibv_gid_entry, u32, usize) -> c_int;
         ibv_reg_dmabuf_mr("v34"): fn(*mut ibv_pd, u64, usize, u64, c_int, c_int) -> *mut ibv_mr;
+        efadv_create_driver_qp("v22 (libefa)"): fn(*mut ibv_pd, *mut ibv_qp_init_attr, u32) -> *mut ibv_qp;
     }
 }
 
@@ -140,6 +144,23 @@ impl Verbs {
         Self::from_library(open(&path)?, &path)
     }
 }
+
+impl Verbs {
+    /// The call of libefa that makes queue pairs of EFA's own type, where that library is there. It stays loaded.
+    pub(super) fn create_efa_qp(&self) -> Option<CreateDriverQp> {
+        static LOADED: OnceLock<Option<(CreateDriverQp, Library)>> = OnceLock::new();
+        let load = || {
+            let library = open(Path::new(LIBEFA)).ok()?;
+            // SAFETY: the type is that of efadv.h for this symbol, and the library is never closed.
+            let call = unsafe { *library.get::<CreateDriverQp>(b"efadv_create_driver_qp\0").ok()? };
+            Some((call, library))
+        };
+        self.efadv_create_driver_qp.or_else(|| LOADED.get_or_init(load).as_ref().map(|(call, _)| *call))
+    }
+}
+
+/// `efadv_create_driver_qp` of efadv.h.
+pub(super) type CreateDriverQp = unsafe extern "C" fn(*mut ibv_pd, *mut ibv_qp_init_attr, u32) -> *mut ibv_qp;
 
 impl ConnectionManager {
     /// Loads librdmacm by its name.

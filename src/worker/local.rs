@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Connected, Counted, OpenDevice, Outcome, QpRequest};
+use super::{Connected, Counted, OpenDevice, Outcome, QpRequest, QpType};
 use crate::verbs::{CallError, CompletionQueue, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs};
 
 /// After how many queue pairs a count shows that it goes on.
@@ -54,7 +54,8 @@ impl Bench {
         let cq = self.cq(request.cq_depth)?;
         let srq = request.srq.map(|srq| self.pd.create_srq(srq.max_wr, srq.max_sge)).transpose()?;
         let init = QueuePairInit { qp_type: request.qp_type.code(), caps: request.caps(), cq: &cq, srq: srq.as_ref() };
-        Ok((self.pd.create_qp(&init)?, cq))
+        let queue_pair = if request.qp_type == QpType::Srd { self.pd.create_srd_qp(&init) } else { self.pd.create_qp(&init) };
+        Ok((queue_pair?, cq))
     }
 
     /// Makes a queue pair and destroys it again.
