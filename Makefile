@@ -24,8 +24,9 @@ lint: setup
 	cargo check --quiet --lib --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 
-test: lint build
-	tools/check-linking $(PROGRAM)
+test: lint
+	cargo build
+	tools/check-linking target/debug/rdmadoctor
 	cargo test
 
 bench: build

@@ -459,3 +459,12 @@ fn erdma_tells_states_as_its_driver_does() {
     let siw = DeviceModel::find("siw").unwrap();
     assert_eq!(siw.told("6.12", ReadyToSend, 7), (ReadyToSend, 7));
 }
+
+#[test]
+fn the_first_kernel_with_a_driver_is_known_where_it_is_sure() {
+    let first = DeviceModel::first_kernel("erdma").unwrap();
+    assert!(first.is_after("5.10.134-16.3.al8.x86_64") && !first.is_after("6.1.0-28-amd64") && !first.is_after("6.12.1"));
+    assert_eq!(DeviceModel::first_kernel("bnxt_re").unwrap().release, "4.11");
+    // Only reasoned, or no family at all.
+    assert!(DeviceModel::first_kernel("ionic").is_none() && DeviceModel::first_kernel("none").is_none());
+}

@@ -29,7 +29,7 @@ pub use engine::Engine;
 use engine::Release;
 pub use figure::{Certainty, Derivation, Errno, Figure};
 pub use host::HostModel;
-pub use model::ObjectKind;
+pub use model::{FirstKernel, ObjectKind};
 pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
 pub use state::{AttributeMask, Effect, ModifyRequest, QpState};
 

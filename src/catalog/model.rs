@@ -274,6 +274,34 @@ impl DeviceModel {
     }
 }
 
+/// The first kernel that has a driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstKernel {
+    /// Its release, such as `6.1`.
+    pub release: &'static str,
+    /// Where this is known from.
+    pub source: &'static str,
+}
+
+impl FirstKernel {
+    /// Whether a kernel of that release is older.
+    #[must_use]
+    pub fn is_after(&self, kernel: &str) -> bool {
+        release(self.release) > release(kernel)
+    }
+}
+
+impl DeviceModel {
+    /// The first kernel with a driver for any device of a family, where that is no mere inference.
+    #[must_use]
+    pub fn first_kernel(family: &str) -> Option<FirstKernel> {
+        let models = Self::names().into_iter().filter_map(Self::find).filter(|model| model.family == family);
+        let figures = models.map(|model| &model.software.min_kernel).filter(|figure| figure.certainty == Certainty::Source);
+        let first = figures.min_by_key(|figure| release(&figure.value))?;
+        Some(FirstKernel { release: &first.value, source: &first.source })
+    }
+}
+
 /// Source of the figures of a model that was made in code.
 const GIVEN: &str = "given";
 

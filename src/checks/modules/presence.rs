@@ -1,5 +1,6 @@
 //! Whether the modules are there that this host needs.
 
+use crate::catalog::DeviceModel;
 use crate::checks::facts::{family_of, is_iwarp};
 use crate::checks::{Action, Facts, Finding};
 use crate::host::family;
@@ -106,7 +107,7 @@ pub(super) fn drivers_are_there(facts: &Facts) -> Vec<Finding> {
                 (Some(true), _) => Finding::pass(*name, format!("the kernel has {name}")),
                 // It drives a device, so the kernel has it in some shape.
                 _ if works => Finding::pass(*name, format!("{family} devices are there")),
-                (Some(false), Some(module)) => missing(name, module, !has_devices),
+                (Some(false), Some(module)) => dated(facts, family, module, missing(name, module, !has_devices)),
                 _ => Finding::skip(*name, format!("whether the kernel has {name} cannot be seen")),
             };
             for function in of_family {
@@ -116,6 +117,19 @@ pub(super) fn drivers_are_there(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A driver that this kernel is too old to have: then no package of the distribution brings it.
+fn dated(facts: &Facts, family: &str, module: &Module, finding: Finding) -> Finding {
+    let Some(first) = DeviceModel::first_kernel(family).filter(|_| module.state == ModuleState::Absent) else { return finding };
+    let Some(release) = facts.host.system.kernel_release.as_deref().filter(|release| first.is_after(release)) else { return finding };
+    finding
+        .saw_not(
+            "/proc/sys/kernel/osrelease",
+            release,
+            format!("{} or newer: the first kernel with a driver for {family} ({})", first.release, first.source),
+        )
+        .mend(Action::Replace, "install the vendor's driver for this kernel, or a newer kernel", &[])
 }
 
 pub(super) fn required_modules(facts: &Facts) -> Vec<Finding> {
