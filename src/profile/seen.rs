@@ -16,6 +16,9 @@ use crate::worker::{Failure, Inventory, VerbsDevice};
 /// Modules that every RDMA host depends on, beside the drivers of its devices.
 const MODULES: &[&str] = &["ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm", "nvidia", "nvidia_uvm", "nvidia_peermem", "gdrdrv"];
 
+/// NVIDIA's number among vendors of PCI functions.
+pub(super) const NVIDIA: u16 = 0x10de;
+
 /// A host as a profile sees it.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -56,6 +59,16 @@ impl Seen {
     #[must_use]
     pub fn verbs(&self, device: &str) -> Option<&VerbsDevice> {
         self.verbs.iter().find(|verbs| verbs.name == device)
+    }
+
+    /// The devices that can be opened.
+    pub fn usable(&self) -> impl Iterator<Item = &Device> {
+        self.devices.devices.iter().filter(|device| device.problem.is_none() && self.verbs(&device.name).is_some())
+    }
+
+    /// Addresses of NVIDIA's GPUs.
+    pub fn nvidia_gpus(&self) -> impl Iterator<Item = &str> {
+        self.topology.gpus.iter().filter(|gpu| gpu.vendor_id == Some(NVIDIA)).map(|gpu| gpu.address.as_str())
     }
 
     /// A port.

@@ -1,6 +1,7 @@
 //! `rdmadoctor profile`.
 
 mod check;
+mod examine;
 mod exec;
 mod export;
 mod write;
