@@ -69,11 +69,14 @@ impl Effort {
             repeats,
             depth,
         };
-        let mut steps = vec![step(RunKind::Latency, &[SMALL], 1), step(RunKind::Bandwidth, &[BLOCK, LARGE], 1)];
-        if self != Self::Verified {
-            steps.push(step(RunKind::Bandwidth, &[LARGE], QUEUE_PAIRS));
+        match self {
+            Self::Timed { .. } => vec![
+                step(RunKind::Latency, &[SMALL], 1),
+                step(RunKind::Bandwidth, &[BLOCK, LARGE], 1),
+                step(RunKind::Bandwidth, &[LARGE], QUEUE_PAIRS),
+            ],
+            Self::Verified => vec![step(RunKind::Bandwidth, &[BLOCK], 1)],
         }
-        steps
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::super::progress::Progress;
 use super::super::qp_matrix;
 use super::super::session::Session;
+use crate::bench::LoopbackHooks;
 use crate::catalog::Catalog;
 use crate::facts::{self, Device, HostMemory};
 use crate::gpu::GpusFacts;
@@ -36,8 +37,8 @@ pub(super) struct Examination<'a> {
     pub engines: &'a [Chosen<'a>],
     pub kv_bytes: Option<u64>,
     pub budget: Duration,
-    /// Of each measurement; none where it is nothing.
-    pub duration: Duration,
+    /// Of each measurement; absent where no transfer is to be timed.
+    pub duration: Option<Duration>,
 }
 
 impl Examination<'_> {
@@ -57,42 +58,37 @@ impl Examination<'_> {
         )
     }
 
-    fn effort(&self) -> Effort {
-        let repeat_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);
-        if self.session.model_name().is_some() { Effort::Verified } else { Effort::Timed { repeat_ms } }
+    /// Finds it out and makes the profile.
+    pub(super) fn run(&self) -> anyhow::Result<Profile> {
+        let session = self.session;
+        let started = Instant::now();
+        let mut progress = Progress::new("profile", session.quiet());
+        let mut worker = session.worker()?;
+        let root = session.root();
+        progress.at("asking the verbs library");
+        let inventory = Session::inventory(&mut worker, None)?;
+        let seen = Seen::look(session.host_name(), &root, &inventory);
+        let reports = attempts(self, &mut worker, &seen, &root, started + self.part(ATTEMPTS_END), &mut progress)?;
+        let (gpus, gpu_memory) = gpus(session, &seen, &root, started + self.part(GPUS_END), &mut progress)?;
+        let host_memory = memory(self, &mut worker, &seen, &root, started + self.part(MEMORY_END), &mut progress);
+        worker.wait_at_most(session.answer_within());
+        let (measured, unmeasured) = transfers(self, &mut worker, &seen, &root, started + self.budget, &mut progress);
+        progress.at("trying engines with their settings");
+        let tried: Vec<Tried<'_>> = reports.iter().map(|(report, groups)| Tried { report, groups }).collect();
+        let material = Material {
+            seen: &seen,
+            model: session.model_name(),
+            at: &now().context("cannot tell the time")?,
+            tried: &tried,
+            measured: &measured,
+            unmeasured: &unmeasured,
+            host_memory: &host_memory,
+            gpus: gpus.as_ref(),
+            gpu_memory: &gpu_memory,
+            kv_bytes: self.kv_bytes,
+        };
+        Ok(make(&material, &mut worker))
     }
-}
-
-/// Finds it out and makes the profile.
-pub(super) fn examine(examination: &Examination<'_>) -> anyhow::Result<Profile> {
-    let session = examination.session;
-    let started = Instant::now();
-    let mut progress = Progress::new("profile", session.quiet());
-    let mut worker = session.worker()?;
-    let root = session.root();
-    progress.at("asking the verbs library");
-    let inventory = Session::inventory(&mut worker, None)?;
-    let seen = Seen::look(session.host_name(), &root, &inventory);
-    let reports = attempts(examination, &mut worker, &seen, &root, started + examination.part(ATTEMPTS_END), &mut progress)?;
-    let (gpus, gpu_memory) = gpus(session, &seen, &root, started + examination.part(GPUS_END), &mut progress)?;
-    let host_memory = memory(examination, &mut worker, &seen, &root, started + examination.part(MEMORY_END), &mut progress);
-    worker.wait_at_most(session.answer_within());
-    let (measured, unmeasured) = transfers(examination, &mut worker, &seen, &root, started + examination.budget, &mut progress);
-    progress.at("trying engines with their settings");
-    let tried: Vec<Tried<'_>> = reports.iter().map(|(report, groups)| Tried { report, groups }).collect();
-    let material = Material {
-        seen: &seen,
-        model: session.model_name(),
-        at: &now().context("cannot tell the time")?,
-        tried: &tried,
-        measured: &measured,
-        unmeasured: &unmeasured,
-        host_memory: &host_memory,
-        gpus: gpus.as_ref(),
-        gpu_memory: &gpu_memory,
-        kv_bytes: examination.kv_bytes,
-    };
-    Ok(make(&material, &mut worker))
 }
 
 /// Searches the bounds of each device and tries what engines ask.
@@ -213,9 +209,12 @@ fn transfers(
     let session = examination.session;
     let all = |why: String| Unmeasured { device: None, port: None, why };
     let (mut measured, mut unmeasured) = (Vec::new(), Vec::new());
-    if examination.duration.is_zero() {
-        return (measured, vec![all("not asked for: --duration 0s measures none".to_owned())]);
-    }
+    let Some(duration) = examination.duration else {
+        return (measured, vec![all("not asked for: --no-transfers".to_owned())]);
+    };
+    let is_model = session.model_name().is_some();
+    let repeat_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let effort = if is_model { Effort::Verified } else { Effort::Timed { repeat_ms } };
     if let Some(model) = session.model_name() {
         unmeasured.push(all(format!("the speed of a simulation of {model} says nothing of the device")));
     }
@@ -223,13 +222,13 @@ fn transfers(
     let ports: Vec<_> = seen.usable().flat_map(|device| device.ports.iter().map(move |port| (device, port))).collect();
     for (index, (device, port)) in ports.iter().enumerate() {
         let until = Instant::now() + share(deadline, ports.len() - index);
-        let mut hooks = crate::bench::LoopbackHooks {
+        let mut hooks = LoopbackHooks {
             root,
             patience_ms: u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX) * 4 / 5,
             say: &mut |text| progress.at(&format!("{}: {text}", device.name)),
             stop: &|| session.interrupted() || Instant::now() >= until,
         };
-        let (mut found, mut lacking) = measure(worker, (device, port), &addresses, examination.effort(), &mut hooks);
+        let (mut found, mut lacking) = measure(worker, (device, port), &addresses, effort, &mut hooks);
         measured.append(&mut found);
         unmeasured.append(&mut lacking);
     }

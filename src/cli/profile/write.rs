@@ -8,9 +8,9 @@ use clap::Args;
 use super::super::progress::say;
 use super::super::session::Session;
 use super::super::{UsageError, exit, values};
-use super::examine::{Examination, examine};
+use super::examine::Examination;
 use crate::catalog::Catalog;
-use crate::profile::{DEFAULT_FILE, save};
+use crate::profile::{DEFAULT_FILE, Profile, save};
 use crate::qp::{Chosen, choose};
 
 /// Arguments of `profile write`.
@@ -32,9 +32,12 @@ pub struct Arguments {
     /// Time at most for all attempts and measurements.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
     budget: Duration,
-    /// Measure each transfer for this long, three times; the median counts. 0s measures none.
+    /// Measure each transfer for this long, three times; the median counts.
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
     duration: Duration,
+    /// Time no transfers: the profile then lists them as not validated.
+    #[arg(long, conflicts_with = "duration")]
+    no_transfers: bool,
     /// More engine files, or replacements for those that are built in.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
@@ -55,18 +58,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let catalog = Catalog::load(arguments.catalog.as_deref())?;
     let engines = chosen(&catalog, &arguments.engine)?;
-    let examination = Examination {
-        session,
-        catalog: &catalog,
-        engines: &engines,
-        kv_bytes: arguments.kv_bytes,
-        budget: arguments.budget,
-        duration: arguments.duration,
-    };
-    if !session.quiet() {
-        say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));
-    }
-    let profile = examine(&examination)?;
+    let profile = examine(session, arguments, &catalog, &engines)?;
     if session.interrupted() {
         say("rdmadoctor: interrupted; no profile was written");
         return Ok(exit::INTERRUPTED);
@@ -97,8 +89,29 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(exit::FAILED)
 }
 
+/// Finds out what the profile says, and makes it.
+pub(in crate::cli) fn examine(
+    session: &Session,
+    arguments: &Arguments,
+    catalog: &Catalog,
+    engines: &[Chosen<'_>],
+) -> anyhow::Result<Profile> {
+    let examination = Examination {
+        session,
+        catalog,
+        engines,
+        kv_bytes: arguments.kv_bytes,
+        budget: arguments.budget,
+        duration: (!arguments.no_transfers).then_some(arguments.duration),
+    };
+    if !session.quiet() {
+        say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));
+    }
+    examination.run()
+}
+
 /// The engines that are asked for; all releases of all where none is, so that any of them can be exported.
-fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
+pub(in crate::cli) fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
     if wanted.is_empty() {
         let every = catalog.engines().iter().flat_map(|engine| engine.releases.iter().map(move |release| Chosen::of(engine, release)));
         return Ok(every.collect());
