@@ -282,4 +282,4 @@ fn check_schema<E: serde::de::Error>(schema: &str) -> Result<(), E> {
 
 #[cfg(test)]
 #[path = "read_tests.rs"]
-mod tests;
+pub(super) mod tests;

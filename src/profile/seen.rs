@@ -14,7 +14,10 @@ use crate::host::{self, Root};
 use crate::worker::{Failure, Inventory, VerbsDevice};
 
 /// Modules that every RDMA host depends on, beside the drivers of its devices.
-const MODULES: &[&str] = &["ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm", "nvidia", "nvidia_uvm", "nvidia_peermem", "gdrdrv"];
+const CORE: &[&str] = &["ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm"];
+
+/// Modules that GPU memory depends on.
+const GPU: &[&str] = &["nvidia", "nvidia_uvm", "nvidia_peermem", "nv_peer_mem", "gdrdrv"];
 
 /// NVIDIA's number among vendors of PCI functions.
 pub(super) const NVIDIA: u16 = 0x10de;
@@ -178,16 +181,24 @@ fn fingerprint(
     fields
 }
 
-/// Kernel modules that the devices depend on: the driver of each, and what belongs to its family (drivers/infiniband/hw, sw).
+/// Kernel modules that the devices depend on.
 fn modules_of(devices: &Devices) -> Vec<String> {
-    let mut names: Vec<String> = MODULES.iter().map(|name| (*name).to_owned()).collect();
-    for device in &devices.devices {
-        names.extend(device.driver.clone());
-        if let Some(family) = &device.family {
-            names.extend([family.clone(), format!("{family}_ib"), format!("rdma_{family}")]);
-        }
-    }
+    let mut names: Vec<String> = CORE.iter().chain(GPU).map(|name| (*name).to_owned()).collect();
+    names.extend(devices.devices.iter().flat_map(own_modules));
     names.sort();
     names.dedup();
     names
+}
+
+/// Kernel modules of a device: its driver, and what belongs to its family (drivers/infiniband/hw, sw).
+fn own_modules(device: &Device) -> Vec<String> {
+    let family = device.family.iter().flat_map(|family| [family.clone(), format!("{family}_ib"), format!("rdma_{family}")]);
+    device.driver.iter().cloned().chain(family).collect()
+}
+
+/// Which parts of the fingerprint a queue pair of a device depends on, by how their names begin.
+pub(super) fn depends_on(device: &Device) -> Vec<String> {
+    let modules = CORE.iter().map(|name| (*name).to_owned()).chain(own_modules(device)).map(|name| format!("module.{name}."));
+    let whole = ["kernel.", "library.", "iommu."].map(str::to_owned);
+    whole.into_iter().chain(modules).chain([format!("device.{}.", device.name)]).collect()
 }
