@@ -1,9 +1,15 @@
 //! The transfer profile as a file holds it. These types need serde alone (`default-features = false`), so that an
 //! engine can read a profile without the rest of this program.
 
+mod gpu;
+mod measured;
+
 #[cfg(feature = "doctor")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use gpu::{FailedPath, GpuNic, GpuPath, ProfiledGpu, WorkingPath};
+pub use measured::{Measurement, Memory};
 
 /// The schema that profiles name.
 pub const PROFILE_SCHEMA: &str = "rdmadoctor/profile/1";
@@ -227,114 +233,6 @@ pub struct Connection {
     pub evidence: String,
 }
 
-/// What memory can be registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Memory {
-    /// Largest memory region that the device publishes.
-    pub max_region_bytes: u64,
-    /// What the engine wants to register at once (`--kv-bytes`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_bytes: Option<u64>,
-    /// Into how many regions that must be divided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub regions: Option<u64>,
-    /// Limit on locked memory; absent where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memlock_bytes: Option<u64>,
-    /// Id of its evidence.
-    pub evidence: String,
-}
-
-/// One measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Measurement {
-    /// `write` or `read`.
-    pub op: String,
-    /// `host`, or a GPU's memory with its path.
-    pub memory: String,
-    /// Size of a message.
-    pub size_bytes: u64,
-    /// Queue pairs in use.
-    pub queue_pairs: u32,
-    /// Throughput, where it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_per_second: Option<f64>,
-    /// Median latency, where it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50_us: Option<f64>,
-    /// Whether the bytes that arrived were compared.
-    pub verified: bool,
-    /// Id of its evidence.
-    pub evidence: String,
-}
-
-/// A GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ProfiledGpu {
-    /// Its place among the GPUs, from 0.
-    pub index: u32,
-    /// PCI address.
-    pub pci: String,
-    /// The driver's name for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uuid: Option<String>,
-    /// NUMA node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub numa_node: Option<u32>,
-    /// How its memory reaches a NIC; absent where that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<GpuPath>,
-    /// RDMA devices, best first.
-    #[serde(default)]
-    pub nics: Vec<GpuNic>,
-    /// Id of the evidence of `nics`.
-    pub evidence: String,
-}
-
-/// How a GPU's memory reaches a NIC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct GpuPath {
-    /// `dmabuf`, `peermem` or `staged`.
-    pub kind: String,
-    /// Id of its evidence.
-    pub evidence: String,
-    /// The ways that failed.
-    #[serde(default)]
-    pub failed: Vec<FailedPath>,
-}
-
-/// A way that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct FailedPath {
-    /// `dmabuf` or `peermem`.
-    pub kind: String,
-    /// Why.
-    pub why: String,
-    /// Id of its evidence.
-    pub evidence: String,
-}
-
-/// A NIC as a GPU sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct GpuNic {
-    /// Name of the RDMA device.
-    pub name: String,
-    /// `pix`, `pxb`, `phb`, `node`, `sys` or `unknown`, as `nvidia-smi topo -m` counts.
-    pub affinity: String,
-}
-
 /// What an engine's release meets on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "doctor", derive(JsonSchema))]
@@ -461,6 +359,8 @@ pub enum EvidenceKind {
     Connection,
     /// A transfer that was timed.
     Measurement,
+    /// Memory that was registered with a device.
+    Registration,
     /// What the verbs library answered.
     Query,
     /// What a file of the kernel says.

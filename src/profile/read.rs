@@ -142,7 +142,8 @@ impl Profile {
             }
             ids.extend(device.qp.recommended.iter().map(|value| (entry("qp/recommended"), value.evidence.as_str())));
             ids.extend(device.connection.iter().map(|value| (entry("connection"), value.evidence.as_str())));
-            ids.extend(device.memory.iter().map(|value| (entry("memory"), value.evidence.as_str())));
+            let registered = device.memory.iter().filter_map(|value| value.registered_evidence.as_deref());
+            ids.extend(device.memory.iter().map(|value| value.evidence.as_str()).chain(registered).map(|id| (entry("memory"), id)));
             ids.extend(device.measurements.iter().map(|value| (entry("measurements"), value.evidence.as_str())));
         }
         for gpu in &self.gpus {
@@ -151,7 +152,9 @@ impl Profile {
             if let Some(path) = &gpu.path {
                 ids.push((entry("path"), &path.evidence));
                 ids.extend(path.failed.iter().map(|failed| (entry("path"), failed.evidence.as_str())));
+                ids.extend(path.also.iter().map(|also| (entry("path"), also.evidence.as_str())));
             }
+            ids.extend(gpu.nics.iter().filter_map(|nic| Some((entry("nics"), nic.path.as_ref()?.evidence.as_str()))));
         }
         for engine in &self.engines {
             let entry = format!("engines/{}/{}", engine.name, engine.version);
@@ -279,4 +282,4 @@ fn check_schema<E: serde::de::Error>(schema: &str) -> Result<(), E> {
 
 #[cfg(test)]
 #[path = "read_tests.rs"]
-mod tests;
+pub(super) mod tests;
