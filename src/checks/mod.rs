@@ -28,6 +28,7 @@ use crate::facts::watched;
 
 pub use explain::{Explanation, Explanations};
 pub use facts::{Facts, VerbsFacts, Wanted, WantedEngine};
+pub use gpus::{Cause, RefusedMemory, Sureness, causes};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
 pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
 pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};

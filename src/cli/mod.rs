@@ -19,6 +19,7 @@ mod probe;
 mod profile;
 mod progress;
 mod qp_matrix;
+mod registration;
 mod report;
 mod session;
 mod token;

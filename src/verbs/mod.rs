@@ -8,6 +8,7 @@ mod attributes;
 mod channel;
 mod connect;
 mod context;
+mod direct;
 mod error;
 mod manager;
 mod memory;
@@ -22,7 +23,8 @@ pub use connect::{AddressHandle, Path, QUEUE_KEY, Reliability};
 pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
 pub use error::{CallError, ErrorNumber, LoadError};
 pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};
-pub use memory::Region;
+pub use memory::{Memory, Region};
+pub use regions::Route;
 pub use objects::{
     CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
 };

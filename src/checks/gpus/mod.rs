@@ -1,9 +1,12 @@
 //! 07: GPUs and their memory.
 
+mod causes;
 mod driver;
 mod memory;
 mod tried;
 mod ways;
+
+pub use causes::{Cause, RefusedMemory, Sureness, causes};
 
 use super::{Check, Facts, Finding};
 use crate::gpu::GpusFacts;

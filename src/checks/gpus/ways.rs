@@ -160,7 +160,7 @@ fn kernel_way(facts: &Facts) -> Way {
     }
 }
 
-fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
+pub(super) fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
     let Some((family, version)) = family_of(device).zip(facts.host.system.kernel_version()) else { return Way::Unknown };
     match family {
         "mlx5" | "efa" if version >= (6, 1) => Way::Open,
