@@ -88,6 +88,11 @@ pub fn memory_kinds() -> ArgValueCandidates {
     })
 }
 
+/// Engines whose way to GPU memory is known.
+pub fn gpu_engines() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| checks::engine_paths_known().into_iter().map(CompletionCandidate::new).collect())
+}
+
 /// RDMA devices: of the modelled host that the command line names, else of this one.
 pub fn devices() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

@@ -269,7 +269,7 @@ fn measured<R>(
             });
         }
         // Both ends of one kind and device were refused alike.
-        if at == 0 || memory != facts[0].memory || end.device != connection_device {
+        if at == 0 || !memory.is_like(&facts[0].memory) || end.device != connection_device {
             document.notices.extend(registration::of_memory(session, &memory, &end.device, is_here)?);
         }
         settings.staged |= memory.path == Some(Path::Staged);

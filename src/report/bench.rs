@@ -6,6 +6,7 @@ use super::{Format, Style, Table};
 use crate::bench::{
     BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Verification,
 };
+use crate::gpu::MemoryKind;
 use crate::transfer::{Connect, StageMemory};
 
 /// Columns of the longest bar of a chart.
@@ -225,12 +226,12 @@ fn draw_connection(connection: &ConnectionReport, style: Style) -> String {
     if connection.remote.gid != connection.local.gid {
         out += &style.entry("other end", &end(&connection.remote));
     }
-    let memory = [&connection.local, &connection.remote].map(|end| end.memory.as_ref().map(memory));
-    match memory {
-        [Some(near), Some(far)] if near == far && near != "host" => out += &style.entry("memory", &format!("{near}, on both ends")),
-        [Some(near), Some(far)] if near != far => {
-            out += &style.entry("memory", &near);
-            out += &style.entry("other end's", &far);
+    match [&connection.local, &connection.remote].map(|end| end.memory.as_ref()) {
+        [Some(near), Some(far)] if near.kind == MemoryKind::Host && far.kind == MemoryKind::Host => {}
+        [Some(near), Some(far)] if near.is_like(far) => out += &style.entry("memory", &format!("{}, on both ends", memory(near))),
+        [Some(near), Some(far)] => {
+            out += &style.entry("memory", &memory(near));
+            out += &style.entry("there", &memory(far));
         }
         _ => {}
     }

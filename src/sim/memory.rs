@@ -74,10 +74,10 @@ pub fn gather(spans: &[Span]) -> Vec<u8> {
     let mut bytes = Vec::<u8>::with_capacity(length_of(spans));
     for span in spans {
         if span.is_gpu {
-            let from = bytes.len();
-            bytes.resize(from + span.length, 0);
+            let mut piece = vec![0; span.length];
             // What CUDA does not give is seen as wrong contents.
-            let _ = reach::read(span.host as u64, &mut bytes[from..]);
+            let _ = reach::read(span.host as u64, &mut piece);
+            bytes.extend_from_slice(&piece);
             continue;
         }
         // SAFETY: inside of a registered region, which the application keeps alive; the room was reserved.

@@ -85,6 +85,13 @@ impl From<CallError> for Refusal {
 }
 
 impl StageMemory {
+    /// Whether both are of one kind and GPU, and the same ways were refused for the same reasons: times may differ.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let refused = |memory: &Self| memory.tried.iter().map(|tried| (tried.path, tried.refusal.clone())).collect::<Vec<_>>();
+        (&self.kind, &self.gpu, self.path) == (&other.kind, &other.gpu, other.path) && refused(self) == refused(other)
+    }
+
     /// For people: what it is and how the NIC gets at it.
     #[must_use]
     pub fn label(&self) -> String {

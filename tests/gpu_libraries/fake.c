@@ -54,7 +54,7 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, unsigned long long *memory)
 int cuInit(unsigned flags) { return flags || sick() ? 100 : is("mismatch") ? 803 : 0; }
 int cuDriverGetVersion(int *version) { return *version = 12040, 0; }
 int cuDeviceGetCount(int *count) { return *count = 1, 0; }
-int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, 0; }
+int cuDeviceGet(int *device, int ordinal) { return ordinal ? 101 : (*device = ordinal); }
 int cuDeviceGetPCIBusId(char *text, int length, int device) { return snprintf(text, length, "0000:%02X:00.0", device + 1) < 0; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int device)
