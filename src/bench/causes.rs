@@ -68,6 +68,21 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             report.causes.push("memory cannot be registered: the limit of locked memory (RLIMIT_MEMLOCK), or the device's own".to_owned());
             report.next_step = Some("`ulimit -l unlimited`, or smaller --sizes; `rdmadoctor probe` names the limit".to_owned());
         }
+        Trouble::Call { error } if error.call == "mmap" && error.object.contains("huge pages") => {
+            report.causes.push("the host keeps no, or too few, free huge pages of 2 MiB".to_owned());
+            report.next_step = Some("`sysctl vm.nr_hugepages=64`, as root; grep Huge /proc/meminfo".to_owned());
+        }
+        Trouble::Memory { error: Some(error), .. } => {
+            report.causes.push(match error.kind() {
+                crate::gpu::GpuErrorKind::Library => "the GPU driver's library libcuda.so.1 is not here".to_owned(),
+                crate::gpu::GpuErrorKind::NoDevice => "there is no such GPU, or CUDA_VISIBLE_DEVICES hides it".to_owned(),
+                _ => "the GPU's driver gave no memory".to_owned(),
+            });
+            report.next_step = Some("`rdmadoctor gpu` shows the GPUs and each kind of their memory".to_owned());
+        }
+        Trouble::Memory { error: None, .. } => {
+            report.next_step = Some("`rdmadoctor gpu` tries each kind of memory by each way; `--memory cuda:N` takes the one that works".to_owned());
+        }
         Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTR") => {
             report.causes.push(
                 "the way to the other side's address is not known: no neighbour answers (ARP), or the GID belongs to no usable interface"

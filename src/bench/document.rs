@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::statistics::{Latencies, Spread};
 use crate::facts::Problem;
-use crate::transfer::{Completing, Connect, Mismatch, Operation, Transport};
+use crate::transfer::{Completing, Connect, Mismatch, Operation, StageMemory, Transport};
 
 /// What `ping` or `bw` found.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +69,8 @@ pub struct EndReport {
     pub gid: String,
     /// Why this one.
     pub reason: String,
+    /// Its memory; absent where it was not opened.
+    pub memory: Option<StageMemory>,
 }
 
 /// Which memory messages touch.

@@ -83,6 +83,12 @@ impl Measurement<'_> {
         (!is_interrupted(error)).then(|| (self.explain)(error))
     }
 
+    /// Both ends' memory, for people.
+    fn memory(&self) -> String {
+        let [near, far] = self.facts.each_ref().map(|facts| facts.memory.label());
+        if near == far { near } else { format!("{near} and {far}") }
+    }
+
     fn arrives(&self, operation: Operation) -> bool {
         operation == Operation::Send || (self.settings.immediate && operation == Operation::Write)
     }
@@ -167,7 +173,7 @@ impl Measurement<'_> {
     fn row(&self, operation: Operation, size: u64, buffer: Buffer) -> BandwidthResult {
         BandwidthResult {
             operation,
-            memory: "host".to_owned(),
+            memory: self.memory(),
             buffer,
             size_bytes: size,
             bidirectional: self.settings.bidirectional,
@@ -256,7 +262,7 @@ impl Measurement<'_> {
         let inline = link.inline_bytes > 0;
         let mut row = LatencyResult {
             operation,
-            memory: "host".to_owned(),
+            memory: self.memory(),
             size_bytes: size,
             inline,
             completion: self.settings.completing,

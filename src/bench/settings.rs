@@ -35,6 +35,8 @@ pub struct Settings {
     pub batch: Option<u32>,
     /// Path MTU.
     pub mtu_bytes: u32,
+    /// Whether an end's memory is staged.
+    pub staged: bool,
     /// Longest time in which nothing moves.
     pub patience_ms: u64,
 }
@@ -43,6 +45,13 @@ impl Settings {
     /// Why an operation cannot be measured with these settings, if it cannot.
     #[must_use]
     pub fn impossible(&self, operation: Operation, size: u64) -> Option<String> {
+        if self.staged {
+            return match operation {
+                Operation::Send => Some("staged memory is moved by write and read".to_owned()),
+                _ if self.immediate => Some("staged memory is moved without immediate data".to_owned()),
+                _ => None,
+            };
+        }
         match (self.transport, operation) {
             (Transport::Uc, Operation::Read) => Some("UC has no RDMA read".to_owned()),
             (Transport::Ud, Operation::Write | Operation::Read) => Some("UD has only send".to_owned()),

@@ -51,7 +51,7 @@ fn modelled(name: &str) -> Facts {
 }
 
 /// The healthy host, with a log that says nothing.
-fn healthy() -> Facts {
+pub(super) fn healthy() -> Facts {
     let mut facts = modelled("h100x8-cx7");
     facts.host.log.source = Some("/var/log/kern.log".to_owned());
     facts

@@ -39,6 +39,11 @@ impl Beside {
         }
     }
 
+    /// The GPUs' driver alone.
+    pub(super) fn gpus_only() -> Self {
+        Self { gpus: true, host_memory: false, gpu_memory: false }
+    }
+
     /// All that a level has.
     pub(super) fn of_level(level: Level) -> Self {
         let is_standard = level >= Level::Standard;

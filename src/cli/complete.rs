@@ -80,6 +80,19 @@ pub fn man(_: &Session, arguments: &ManArguments) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
+/// Kinds of memory.
+pub fn memory_kinds() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let kinds = ["host", "host:huge", "host:pinned", "cuda:0", "cuda:0:vmm", "cuda:0:dmabuf", "cuda:0:peermem", "cuda:0:staged"];
+        kinds.into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
+/// Engines whose way to GPU memory is known.
+pub fn gpu_engines() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| checks::engine_paths_known().into_iter().map(CompletionCandidate::new).collect())
+}
+
 /// RDMA devices: of the modelled host that the command line names, else of this one.
 pub fn devices() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

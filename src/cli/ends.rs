@@ -7,13 +7,14 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, values};
+use super::{UsageError, exit, registration, values};
 use crate::bench::peer::Client;
 use crate::bench::{
     self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair, Settings,
     Side, Watched,
 };
 use crate::facts::{self, Device, Port, Problem};
+use crate::gpu::{MemoryKind, Path};
 use crate::host::net::NetFacts;
 use crate::host::net::address::Address;
 use crate::host::part::Asked;
@@ -65,11 +66,20 @@ pub struct Arguments {
     /// Path MTU; the smaller one of both ports otherwise.
     #[arg(long, value_name = "BYTES", value_parser = mtu)]
     mtu: Option<u32>,
+    /// Which memory both ends have: host, host:huge, host:pinned, or cuda:GPU[:FORM][:PATH]. GPU is a number, a PCI address or a UUID; FORM is
+    /// vmm, vmm-noflag, async or managed; PATH is auto, peermem, dmabuf, data-direct or staged.
+    #[arg(long, value_name = "KIND", default_value = "host", add = super::complete::memory_kinds())]
+    memory: MemoryKind,
+    /// Which memory the other end has, where it is to be another kind.
+    #[arg(long, value_name = "KIND", add = super::complete::memory_kinds())]
+    to_memory: Option<MemoryKind>,
     /// Do not compare what arrives with what was sent before measuring.
     #[arg(long)]
     no_verify: bool,
 }
 
+/// Longest wait for an answer where GPUs have to be brought up.
+const GPU_ANSWER: Duration = Duration::from_secs(30);
 /// Bytes of a spread buffer: more than most caches hold.
 const SPREAD_BYTES: u64 = 32 << 20;
 /// The longest message: 1 GiB.
@@ -171,7 +181,9 @@ fn measured<R>(
         stopped: None,
     };
     let root = session.root();
-    let mut worker = session.worker()?;
+    // A context takes seconds where no other program has brought the GPUs up.
+    let patient = arguments.memory.needs_cuda() || arguments.to_memory.as_ref().is_some_and(MemoryKind::needs_cuda);
+    let mut worker = if patient { session.worker_within(session.answer_within().max(GPU_ANSWER))? } else { session.worker()? };
     let mut reader = session.reader(Asked::default(), None)?;
     let (sysfs, net) = (reader.get::<RdmaFacts>()?, reader.get::<NetFacts>()?);
     drop(reader);
@@ -215,6 +227,8 @@ fn measured<R>(
         }
     }
     let Chosen { ends, settings, mut connection, hints, mark, .. } = chosen;
+    let asked_memory = ends.each_ref().map(|end| end.stage.memory.clone());
+    let mut connection_device = String::new();
     let far = client.as_mut().map(|client| client as &mut dyn Side);
     let mut pair = Pair::new(&mut worker, far, ends, connection.connect, mark);
     let patience = u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX);
@@ -237,11 +251,49 @@ fn measured<R>(
             let causes: String = report.causes.iter().map(|cause| format!("; likely: {cause}")).collect();
             let summary = format!("{}: {}{causes}", report.step, report.summary);
             document.problems.push(Problem { summary, next_step: report.next_step });
+            document.notices.extend(registration::of_error(session, &error, [&connection.local.device, &connection.remote.device])?);
             document.connection = Some(connection);
             return Ok(document);
         }
     };
     connection.memory_bytes = facts.each_ref().map(|facts| facts.memory_bytes).into_iter().min().unwrap_or(0);
+    let mut settings = settings;
+    for (at, end) in [&mut connection.local, &mut connection.remote].into_iter().enumerate() {
+        let memory = facts[at].memory.clone();
+        let is_here = at == 0 || connection.peer.is_none();
+        let asked = &asked_memory[at];
+        if memory.kind != *asked {
+            document.problems.push(Problem {
+                summary: format!("{}: it was to have memory of {asked}, and has {}", end.device, memory.kind),
+                next_step: Some("run the same release of rdmadoctor on both sides".to_owned()),
+            });
+        }
+        // Both ends of one kind and device were refused alike.
+        if at == 0 || !memory.is_like(&facts[0].memory) || end.device != connection_device {
+            document.notices.extend(registration::of_memory(session, &memory, &end.device, is_here)?);
+        }
+        settings.staged |= memory.path == Some(Path::Staged);
+        connection_device.clone_from(&end.device);
+        end.memory = Some(memory);
+    }
+    if !document.problems.is_empty() {
+        document.connection = Some(connection);
+        return Ok(document);
+    }
+    let is_of_gpu = facts.iter().any(|facts| facts.memory.path.is_some_and(|path| path != Path::Staged));
+    if is_of_gpu && own.kind == RunKind::Latency && !settings.staged && !settings.immediate {
+        settings.immediate = true;
+        document.notices.push(Notice {
+            summary: "writes carry immediate data here: a processor does not see GPU memory change, so a message is known to have arrived by its completion".to_owned(),
+            causes: Vec::new(),
+        });
+    }
+    // What the memory leaves no way for, as far as the kind of queue pairs has not left it out already.
+    for operation in &settings.operations {
+        if let Some(why) = settings.impossible(*operation, 1).filter(|_| settings.staged) {
+            document.notices.push(Notice { summary: format!("{operation} is left out: {why}"), causes: Vec::new() });
+        }
+    }
     let pkeys = bench::common_pkey(&facts[0].pkeys, &facts[1].pkeys);
     document.connection = Some(connection);
     if let Err(why) = pkeys {
@@ -380,13 +432,15 @@ fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen,
     };
     let largest = own.sizes.iter().copied().max().unwrap_or(1);
     let half = largest.max(if own.spread { SPREAD_BYTES } else { 0 }) + 3 * LEAD as u64;
-    let choice = |end: &End<'_>, gid: &Choice, address: Option<IpAddr>| EndChoice {
+    let choice = |end: &End<'_>, gid: &Choice, address: Option<IpAddr>, memory: MemoryKind| EndChoice {
         stage: StagePlan {
             device: end.device.name.clone(),
             port: u8::try_from(end.port.port).unwrap_or(1),
             memory_bytes: half.next_multiple_of(4096) * 2,
             least_bytes: (largest + 3 * LEAD as u64).next_multiple_of(4096) * 2,
             manager: address.map(|address| (address, 0).into()),
+            memory,
+            with_staged: arguments.peer.is_none() && transport == Transport::Rc,
         },
         gid_index: gid.index,
         is_global: end.is_ethernet(),
@@ -398,13 +452,17 @@ fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen,
         gid_index: gid.index,
         gid: gid.gid.clone(),
         reason: gid.reason.clone(),
+        memory: None,
     };
     let hint = |whose: &str, end: &End<'_>, gid: &Choice| {
         format!("{whose} {} port {} uses GID {} ({})", end.device.name, end.port.port, gid.index, gid.reason)
     };
     let [first, second] = &gids;
     Ok(Chosen {
-        ends: [choice(&here, first, addresses[0]), choice(&there, second, addresses[1])],
+        ends: [
+            choice(&here, first, addresses[0], arguments.memory.clone()),
+            choice(&there, second, addresses[1], arguments.to_memory.clone().unwrap_or_else(|| arguments.memory.clone())),
+        ],
         connection: ConnectionReport {
             transport,
             connect,
@@ -434,6 +492,7 @@ fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen,
             depth: own.depth,
             batch: own.batch,
             mtu_bytes,
+            staged: false,
             patience_ms: 0,
         },
         mark: mark(),

@@ -12,6 +12,7 @@ mod ends;
 mod engines;
 mod explain;
 mod gather;
+mod gpu;
 mod modules;
 mod peer;
 mod ping;
@@ -19,6 +20,7 @@ mod probe;
 mod profile;
 mod progress;
 mod qp_matrix;
+mod registration;
 mod report;
 mod session;
 mod token;
@@ -120,6 +122,8 @@ enum Command {
     Modules(modules::Arguments),
     /// How near GPUs and NICs are to each other, from the PCIe tree.
     Topo,
+    /// GPUs: each kind of their memory, tried by each way with each NIC; what each way needs; copies.
+    Gpu(gpu::Arguments),
     /// All checks: the cause, the evidence, the command that mends it.
     Probe(probe::Arguments),
     /// All that `probe` looks at, in one file to hand on or to keep; what tells which host it is of is replaced.
@@ -167,6 +171,7 @@ impl Command {
             | Self::Capture(_)
             | Self::Modules(_)
             | Self::Topo
+            | Self::Gpu(_)
             | Self::Explain(_)
             | Self::Profile(_)
             | Self::Peer(_)
@@ -207,6 +212,7 @@ pub fn run() -> ExitCode {
             Command::Caps(arguments) => caps::run(&session, &arguments),
             Command::Modules(arguments) => modules::run(&session, &arguments),
             Command::Topo => topo::run(&session),
+            Command::Gpu(arguments) => gpu::run(&session, &arguments),
             Command::Probe(arguments) => probe::run(&session, &arguments),
             Command::Capture(arguments) => capture::run(&session, &arguments),
             Command::Explain(arguments) => explain::run(&session, &arguments),

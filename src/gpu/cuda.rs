@@ -63,7 +63,7 @@ fn fill(facts: &mut CudaFacts) -> Result<(), GpuError> {
     Ok(())
 }
 
-fn address(device: CUdevice, object: &str) -> Result<String, GpuError> {
+pub(super) fn address(device: CUdevice, object: &str) -> Result<String, GpuError> {
     let mut text: [c_char; 32] = [0; 32];
     // SAFETY: the buffer's length is told, and what is written ends with a zero.
     let code = unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), text.len() as c_int - 1, device) };

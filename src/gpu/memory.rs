@@ -1,114 +1,226 @@
-//! GPU memory that is allocated to be tried: exported as a dma-buf, registered, freed.
+//! GPU memory of each kind: allocated, filled, read, exported as a dma-buf, freed.
 #![allow(unsafe_code, reason = "calls a C interface and owns what it returns")]
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ffi::c_void;
+use std::ptr::NonNull;
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUmemRangeHandleType};
+use cudarc::driver::sys::{
+    self, CUdeviceptr, CUmemAccess_flags, CUmemAccessDesc, CUmemAllocationGranularity_flags, CUmemAllocationHandleType,
+    CUmemAllocationProp, CUmemAllocationType, CUmemAttach_flags, CUmemGenericAllocationHandle, CUmemLocation, CUmemLocationType,
+};
 
-use super::cuda::{checked, load};
-use super::{GpuError, LIBCUDA};
+use super::context::need;
+use super::cuda::checked;
+use super::{Context, GpuError, GpuForm, reach};
+use crate::verbs::Memory;
 
-/// A GPU's primary context, current on the thread that opened it. It is released when dropped.
-pub struct Context {
-    device: CUdevice,
-    /// The GPU's address.
-    pci: String,
+/// Allocations are a multiple of it: the size of a GPU's large pages, so that each begins on a page of its own.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// As much managed memory is allocated at most, whatever is free: more than is free can hang a GPU.
+const MOST_MANAGED: usize = 64 << 20;
+
+/// Memory of a GPU, freed when dropped.
+pub struct Buffer {
+    context: Context,
+    address: CUdeviceptr,
+    /// What was asked.
+    bytes: usize,
+    /// What was allocated.
+    allocated: usize,
+    form: GpuForm,
+    handle: CUmemGenericAllocationHandle,
 }
 
 impl Context {
-    /// Opens the context of the GPU at an address.
-    ///
-    /// # Errors
-    /// CUDA cannot be used, does not show the GPU, or has no room for a context.
-    pub fn open(pci: &str) -> Result<Self, GpuError> {
-        load()?;
-        let mut device: CUdevice = 0;
-        let mut raw: CUcontext = std::ptr::null_mut();
-        let address = CString::new(pci).unwrap_or_default();
-        // SAFETY: strings and numbers outlive their calls. The context is owned from the moment it is retained.
-        unsafe {
-            checked("cuInit", "host", sys::cuInit(0))?;
-            checked("cuDeviceGetByPCIBusId", pci, sys::cuDeviceGetByPCIBusId(&raw mut device, address.as_ptr()))?;
-            checked("cuDevicePrimaryCtxRetain", pci, sys::cuDevicePrimaryCtxRetain(&raw mut raw, device))?;
-            let context = Self { device, pci: pci.to_owned() };
-            checked("cuCtxSetCurrent", pci, sys::cuCtxSetCurrent(raw))?;
-            Ok(context)
-        }
-    }
-
-    /// The GPU's address.
-    #[must_use]
-    pub fn pci(&self) -> &str {
-        &self.pci
-    }
-
     /// Allocates memory as cudaMalloc does.
     ///
     /// # Errors
     /// `cuMemAlloc` failed: CUDA_ERROR_OUT_OF_MEMORY where others have it all.
-    pub fn allocate(&self, bytes: usize) -> Result<Buffer<'_>, GpuError> {
-        let mut address: CUdeviceptr = 0;
-        // SAFETY: the context is current, and the number outlives the call.
-        checked("cuMemAlloc_v2", &self.pci, unsafe { sys::cuMemAlloc_v2(&raw mut address, bytes) })?;
-        Ok(Buffer { context: self, address, bytes })
+    pub fn allocate(&self, bytes: usize) -> Result<Buffer, GpuError> {
+        self.allocate_as(GpuForm::Plain, bytes)
+    }
+
+    /// Allocates memory of a kind.
+    ///
+    /// # Errors
+    /// The driver has no such kind, or there is no room.
+    pub fn allocate_as(&self, form: GpuForm, bytes: usize) -> Result<Buffer, GpuError> {
+        self.enter()?;
+        let pci = self.pci();
+        let mut allocated = bytes.max(1).next_multiple_of(LARGE_PAGE);
+        let (mut address, mut handle): (CUdeviceptr, CUmemGenericAllocationHandle) = (0, 0);
+        // SAFETY: numbers outlive their calls, and the context is current.
+        unsafe {
+            match form {
+                GpuForm::Plain => checked("cuMemAlloc_v2", pci, sys::cuMemAlloc_v2(&raw mut address, allocated))?,
+                GpuForm::Async => {
+                    need("cuMemAllocAsync")?;
+                    checked("cuMemAllocAsync", pci, sys::cuMemAllocAsync(&raw mut address, allocated, std::ptr::null_mut()))?;
+                    checked("cuStreamSynchronize", pci, sys::cuStreamSynchronize(std::ptr::null_mut()))?;
+                }
+                GpuForm::Managed => {
+                    let most = usize::try_from(self.free_bytes()? / 2).unwrap_or(0).min(MOST_MANAGED);
+                    if allocated > most {
+                        let why = format!("{allocated} bytes of managed memory are not asked for: {most} at most here, half of what is free");
+                        return Err(GpuError::NotAsked { why });
+                    }
+                    let global = CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL as u32;
+                    checked("cuMemAllocManaged", pci, sys::cuMemAllocManaged(&raw mut address, allocated, global))?;
+                }
+                GpuForm::Vmm | GpuForm::VmmNoFlag => {
+                    (address, handle) = self.map(form == GpuForm::Vmm, &mut allocated)?;
+                }
+            }
+        }
+        reach::add(address, allocated, self, form.is_for_peers());
+        Ok(Buffer { context: self.clone(), address, bytes, allocated, form, handle })
+    }
+
+    /// Virtual memory management: a physical allocation, an address, both mapped together, access.
+    fn map(&self, with_flag: bool, bytes: &mut usize) -> Result<(CUdeviceptr, CUmemGenericAllocationHandle), GpuError> {
+        need("cuMemCreate")?;
+        let pci = self.pci();
+        // SAFETY: a plain structure, in which zero stands for no choice.
+        let mut wanted: CUmemAllocationProp = unsafe { std::mem::zeroed() };
+        let location = CUmemLocation { type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE, id: self.device() };
+        wanted.type_ = CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+        wanted.requestedHandleTypes = CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE;
+        wanted.location = location;
+        wanted.allocFlags.gpuDirectRDMACapable = with_flag.into();
+        let access = CUmemAccessDesc { location, flags: CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
+        let (mut granularity, mut address, mut handle) = (0, 0, 0);
+        // SAFETY: structures and numbers outlive their calls; what was made before a failure is given back in turn.
+        unsafe {
+            let least = CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
+            let code = sys::cuMemGetAllocationGranularity(&raw mut granularity, &raw const wanted, least);
+            checked("cuMemGetAllocationGranularity", pci, code)?;
+            *bytes = bytes.next_multiple_of(granularity.max(1));
+            checked("cuMemCreate", pci, sys::cuMemCreate(&raw mut handle, *bytes, &raw const wanted, 0))?;
+            let mapped = (|| {
+                checked("cuMemAddressReserve", pci, sys::cuMemAddressReserve(&raw mut address, *bytes, 0, 0, 0))?;
+                let placed = checked("cuMemMap", pci, sys::cuMemMap(address, *bytes, 0, handle, 0)).and_then(|()| {
+                    checked("cuMemSetAccess", pci, sys::cuMemSetAccess(address, *bytes, &raw const access, 1)).inspect_err(|_| {
+                        sys::cuMemUnmap(address, *bytes);
+                    })
+                });
+                placed.inspect_err(|_| {
+                    sys::cuMemAddressFree(address, *bytes);
+                })
+            })();
+            if let Err(error) = mapped {
+                sys::cuMemRelease(handle);
+                return Err(error);
+            }
+        }
+        Ok((address, handle))
     }
 }
 
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: retained once and released once; buffers of it borrow it and are gone.
-        unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
+impl Buffer {
+    /// The GPU that has it.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
     }
-}
 
-/// Memory of a GPU, freed when dropped.
-pub struct Buffer<'a> {
-    context: &'a Context,
-    address: CUdeviceptr,
-    bytes: usize,
-}
-
-impl Buffer<'_> {
     /// Its address, in CUDA's own address space.
     #[must_use]
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// A dma-buf of all of it.
+    /// How long it is.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.bytes
+    }
+
+    /// All that was allocated for it, from [`Self::address`] on.
+    pub(super) fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// Sets all bytes, on the GPU.
     ///
     /// # Errors
-    /// `cuMemGetHandleForAddressRange` is not there (before CUDA 11.7) or refused.
-    pub fn export(&self) -> Result<DmaBuf, GpuError> {
-        let call = "cuMemGetHandleForAddressRange";
-        // SAFETY: the library is loaded, and only whether it has the entry point is looked at.
-        let has_it = unsafe { sys::culib().get::<*const ()>(call.as_bytes()).is_ok() };
-        if !has_it {
-            return Err(GpuError::SymbolMissing { library: LIBCUDA.to_owned(), symbol: call.to_owned() });
-        }
-        let mut file = -1;
-        let kind = CUmemRangeHandleType::CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD;
-        // SAFETY: for this kind of handle an int is written; the range is the whole allocation.
-        let code = unsafe { sys::cuMemGetHandleForAddressRange((&raw mut file).cast(), self.address, self.bytes, kind, 0) };
-        checked(call, &self.context.pci, code)?;
-        // SAFETY: a new descriptor, which nobody else closes.
-        Ok(DmaBuf(unsafe { OwnedFd::from_raw_fd(file) }))
+    /// `cuMemsetD8` failed.
+    pub fn set(&self, value: u8) -> Result<(), GpuError> {
+        self.context.enter()?;
+        // SAFETY: within the allocation.
+        let code = unsafe { sys::cuMemsetD8_v2(self.address, value, self.bytes) };
+        checked("cuMemsetD8_v2", self.context.pci(), code)?;
+        // SAFETY: the null stream, in which the above runs.
+        checked("cuStreamSynchronize", self.context.pci(), unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
+    }
+
+    /// Copies bytes into it; what does not fit is left out.
+    ///
+    /// # Errors
+    /// `cuMemcpyHtoD` failed.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), GpuError> {
+        let bytes = &bytes[..bytes.len().min(self.bytes.saturating_sub(offset))];
+        self.context.enter()?;
+        // SAFETY: both within what they are of.
+        let code = unsafe { sys::cuMemcpyHtoD_v2(self.address + offset as u64, bytes.as_ptr().cast(), bytes.len()) };
+        checked("cuMemcpyHtoD_v2", self.context.pci(), code)
+    }
+
+    /// Copies bytes out of it; what lies beyond its end is left as it is.
+    ///
+    /// # Errors
+    /// `cuMemcpyDtoH` failed.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), GpuError> {
+        let length = bytes.len().min(self.bytes.saturating_sub(offset));
+        self.context.enter()?;
+        // SAFETY: both within what they are of.
+        let code = unsafe { sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), self.address + offset as u64, length) };
+        checked("cuMemcpyDtoH_v2", self.context.pci(), code)
     }
 }
 
-impl Drop for Buffer<'_> {
+impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in the context that is still current, and freed once.
-        unsafe { sys::cuMemFree_v2(self.address) };
+        reach::remove(self.address);
+        if self.context.enter().is_err() {
+            return;
+        }
+        // SAFETY: allocated in the context that is current now, and freed once. cuMemFree takes memory of pools too.
+        unsafe {
+            match self.form {
+                GpuForm::Plain | GpuForm::Async | GpuForm::Managed => {
+                    sys::cuMemFree_v2(self.address);
+                }
+                GpuForm::Vmm | GpuForm::VmmNoFlag => {
+                    sys::cuMemUnmap(self.address, self.allocated);
+                    sys::cuMemRelease(self.handle);
+                    sys::cuMemAddressFree(self.address, self.allocated);
+                }
+            }
+        }
     }
 }
 
-/// A descriptor of GPU memory.
-pub struct DmaBuf(OwnedFd);
+// SAFETY: an allocation of that length at that address, which devices write as the driver permits. This processor has no pages of it.
+unsafe impl Memory for Buffer {
+    fn address(&self) -> u64 {
+        self.address
+    }
 
-impl AsFd for DmaBuf {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+    fn length(&self) -> usize {
+        self.bytes
+    }
+
+    fn pages(&self) -> Option<NonNull<c_void>> {
+        None
+    }
+
+    // What cannot be copied shows as wrong contents.
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        let _ = Buffer::read(self, offset, bytes);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        let _ = Buffer::write(self, offset, bytes);
     }
 }

@@ -6,7 +6,8 @@ use super::{Format, Style, Table};
 use crate::bench::{
     BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Verification,
 };
-use crate::transfer::Connect;
+use crate::gpu::MemoryKind;
+use crate::transfer::{Connect, StageMemory};
 
 /// Columns of the longest bar of a chart.
 const BAR: f64 = 40.0;
@@ -224,6 +225,29 @@ fn draw_connection(connection: &ConnectionReport, style: Style) -> String {
     out += &style.entry("address", &end(&connection.local));
     if connection.remote.gid != connection.local.gid {
         out += &style.entry("other end", &end(&connection.remote));
+    }
+    match [&connection.local, &connection.remote].map(|end| end.memory.as_ref()) {
+        [Some(near), Some(far)] if near.kind == MemoryKind::Host && far.kind == MemoryKind::Host => {}
+        [Some(near), Some(far)] if near.is_like(far) => out += &style.entry("memory", &format!("{}, on both ends", memory(near))),
+        [Some(near), Some(far)] => {
+            out += &style.entry("memory", &memory(near));
+            out += &style.entry("there", &memory(far));
+        }
+        _ => {}
+    }
+    out
+}
+
+/// What an end's memory is, and how the NIC gets at it.
+fn memory(memory: &StageMemory) -> String {
+    let mut out = memory.kind.to_string();
+    if let Some(gpu) = &memory.gpu {
+        out += &format!(", GPU {} at {}, {}", gpu.ordinal, gpu.pci, gpu.uuid);
+    }
+    if let Some(path) = memory.path {
+        let took = memory.tried.iter().find(|tried| tried.path == path).and_then(|tried| tried.elapsed_us);
+        let took = took.map(|us| format!(", registered in {} ms", us.div_ceil(1000))).unwrap_or_default();
+        out += &format!(", by {path}{took}");
     }
     out
 }

@@ -5,6 +5,7 @@ mod caps;
 mod compat;
 mod devices;
 mod explain;
+mod gpu;
 pub mod html;
 mod modules;
 mod probe;

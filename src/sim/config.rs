@@ -24,6 +24,9 @@ pub struct SimConfig {
     /// count on a real device too, do not count here.
     #[serde(default)]
     pub memlock_bytes: Option<u64>,
+    /// Whether ibv_reg_mr takes addresses of GPU memory, as a kernel with a peer-memory client does. The memory is real, whose GPU has it.
+    #[serde(default)]
+    pub takes_gpu_addresses: bool,
     /// Addresses of other simulated hosts, besides those of the devices: a connection to any other address fails.
     #[serde(default, with = "gid_texts")]
     pub peers: Vec<Gid>,

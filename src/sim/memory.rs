@@ -17,6 +17,7 @@ use rdma_sys::*;
 use super::ObjectKind;
 use super::device::{Home, failed, null};
 use super::world::{Mr, Piece, World};
+use crate::gpu::reach;
 
 const LOCAL_WRITE: u32 = 1;
 /// The peer may write.
@@ -32,13 +33,18 @@ const ZERO_BASED: u32 = 1 << 5;
 pub struct Span {
     host: usize,
     length: usize,
+    is_gpu: bool,
 }
 
 impl World {
     fn in_region(&self, key: u32, pd: u32, addr: u64, length: u64, access: u32) -> Option<Span> {
         let mr = self.mrs.get(&key).filter(|mr| mr.pd == pd && mr.access & access == access)?;
         let offset = addr.checked_sub(mr.iova)?;
-        (offset.checked_add(length)? <= mr.length).then_some(Span { host: mr.host + offset as usize, length: length as usize })
+        (offset.checked_add(length)? <= mr.length).then_some(Span {
+            host: mr.host + offset as usize,
+            length: length as usize,
+            is_gpu: mr.is_gpu,
+        })
     }
 
     /// The memory of a work request, if keys, domain, bounds and access permit; empty pieces need none of it.
@@ -52,7 +58,7 @@ impl World {
     pub fn remote_span(&self, pd: u32, rkey: u32, addr: u64, length: u64, access: u32) -> Option<Span> {
         // No key is looked at where no byte is (IBTA 1.5, C9-88).
         if length == 0 {
-            return Some(Span { host: 0, length: 0 });
+            return Some(Span { host: 0, length: 0, is_gpu: false });
         }
         self.in_region(rkey, pd, addr, length, access)
     }
@@ -67,6 +73,13 @@ pub fn length_of(spans: &[Span]) -> usize {
 pub fn gather(spans: &[Span]) -> Vec<u8> {
     let mut bytes = Vec::<u8>::with_capacity(length_of(spans));
     for span in spans {
+        if span.is_gpu {
+            let mut piece = vec![0; span.length];
+            // What CUDA does not give is seen as wrong contents.
+            let _ = reach::read(span.host as u64, &mut piece);
+            bytes.extend_from_slice(&piece);
+            continue;
+        }
         // SAFETY: inside of a registered region, which the application keeps alive; the room was reserved.
         unsafe {
             let at = bytes.as_mut_ptr().add(bytes.len());
@@ -81,6 +94,11 @@ pub fn gather(spans: &[Span]) -> Vec<u8> {
 pub fn scatter(spans: &[Span], mut bytes: &[u8]) {
     for span in spans {
         let (now, later) = bytes.split_at(span.length.min(bytes.len()));
+        if span.is_gpu {
+            let _ = reach::write(span.host as u64, now);
+            bytes = later;
+            continue;
+        }
         let Some((last, rest)) = now.split_last() else { return };
         // SAFETY: inside of a registered region, which the application keeps alive and permits to be written to.
         unsafe {
@@ -94,7 +112,8 @@ pub fn scatter(spans: &[Span], mut bytes: &[u8]) {
 
 /// Changes eight bytes and gives what they were; `None` if they are not aligned.
 pub fn atomic(span: Span, change: impl Fn(u64) -> u64) -> Option<u64> {
-    if span.length != 8 || !span.host.is_multiple_of(8) {
+    // A NIC's atomic operations on GPU memory are PCIe's, which CUDA's copies are not.
+    if span.length != 8 || !span.host.is_multiple_of(8) || span.is_gpu {
         return None;
     }
     // SAFETY: inside of a registered region, aligned, and changed by atomic operations.
@@ -119,13 +138,20 @@ fn is_mapped(addr: usize, length: usize) -> bool {
     true
 }
 
-/// Makes the region; `host` gives its address once all else is granted.
+/// Where a region's memory is.
+struct Place {
+    host: usize,
+    is_mapped: bool,
+    is_gpu: bool,
+}
+
+/// Makes the region; `place` gives where it is once all else is granted.
 fn register(
     home: Home,
     call: &str,
     pd: u32,
     (iova, length, access): (u64, usize, u32),
-    host: impl FnOnce() -> Result<usize, i32>,
+    place: impl FnOnce() -> Result<Place, i32>,
 ) -> Result<u32, i32> {
     let parameters = [("length_bytes", length as u64), ("access", u64::from(access))];
     let mut locked = home.enter(call, &parameters)?;
@@ -140,12 +166,11 @@ fn register(
             _ => {}
         }
     }
-    let host = host()?;
+    let Place { host, is_mapped, is_gpu } = place()?;
     // Eight bits that change with every use of an index, as the keys of devices have (core/verbs.h, ib_inc_rkey).
     let key = locked.new_id() << 8 | 0x5a;
     let iova = if access & ZERO_BASED != 0 { 0 } else { iova };
-    let is_mapped = call == "ibv_reg_dmabuf_mr";
-    locked.mrs.insert(key, Mr { pd, iova, host, length: length as u64, access, is_mapped });
+    locked.mrs.insert(key, Mr { pd, iova, host, length: length as u64, access, is_mapped, is_gpu });
     locked.use_pd(pd);
     Ok(key)
 }
@@ -166,7 +191,12 @@ pub unsafe extern "C" fn reg_mr(pd: *mut ibv_pd, addr: *mut c_void, length: usiz
     let (home, id) = unsafe { (Home::of((*pd).context), (*pd).handle) };
     let host = addr.expose_provenance();
     let made = register(home, "ibv_reg_mr", id, (host as u64, length, access as u32), || {
-        if is_mapped(host, length) { Ok(host) } else { Err(libc::EFAULT) }
+        match reach::gpu_memory(host as u64, length) {
+            // As nvidia_peermem answers; without a client the kernel finds no pages there.
+            Some(is_for_peers) if is_for_peers && home.provider.takes_gpu_addresses => Ok(Place { host, is_mapped: false, is_gpu: true }),
+            None if is_mapped(host, length) => Ok(Place { host, is_mapped: false, is_gpu: false }),
+            _ => Err(libc::EFAULT),
+        }
     });
     // SAFETY: the domain is alive.
     unsafe { publish(pd, addr, length, made) }
@@ -185,6 +215,11 @@ pub unsafe extern "C" fn reg_dmabuf_mr(pd: *mut ibv_pd, offset: u64, length: usi
         if (offset ^ iova) & 0xfff != 0 {
             return Err(libc::EINVAL);
         }
+        // SAFETY: the number is the caller's open file.
+        if let Some((start, bytes)) = reach::of_dma_buf(unsafe { BorrowedFd::borrow_raw(fd) }) {
+            let fits = offset.checked_add(length as u64).is_some_and(|end| end <= bytes as u64);
+            return if fits { Ok(Place { host: (start + offset) as usize, is_mapped: false, is_gpu: true }) } else { Err(libc::EINVAL) };
+        }
         let skip = offset & 0xfff;
         let bytes = length.checked_add(skip as usize).and_then(NonZeroUsize::new).ok_or(libc::EINVAL)?;
         let start = libc::off_t::try_from(offset - skip).map_err(|_| libc::EINVAL)?;
@@ -193,7 +228,8 @@ pub unsafe extern "C" fn reg_dmabuf_mr(pd: *mut ibv_pd, offset: u64, length: usi
             let file = BorrowedFd::borrow_raw(fd);
             mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, start)
         };
-        mapped.map(|at| at.as_ptr().expose_provenance() + skip as usize).map_err(|error| error as i32)
+        let host = mapped.map(|at| at.as_ptr().expose_provenance() + skip as usize).map_err(|error| error as i32)?;
+        Ok(Place { host, is_mapped: true, is_gpu: false })
     };
     let made = register(home, "ibv_reg_dmabuf_mr", id, (iova, length, access as u32), map);
     // SAFETY: the domain is alive.

@@ -25,6 +25,7 @@ pub struct Provider {
     /// The kernel's release, where a model tells kernels apart.
     pub kernel: String,
     pub memlock_bytes: Option<u64>,
+    pub takes_gpu_addresses: bool,
     pub faults: Faults,
     /// What is printed when devices are first listed.
     warnings: Mutex<Vec<String>>,
@@ -105,6 +106,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         // As new a kernel as any model knows.
         kernel: config.kernel.unwrap_or_else(|| "999".to_owned()),
         memlock_bytes: config.memlock_bytes,
+        takes_gpu_addresses: config.takes_gpu_addresses,
         faults,
         warnings: Mutex::new(config.warnings),
         peers: config.peers,

@@ -87,6 +87,8 @@ pub struct Mr {
     pub access: u32,
     /// Whether it is a mapping of our own, of a dma-buf.
     pub is_mapped: bool,
+    /// Whether it is memory of a GPU, which this processor reaches through CUDA only.
+    pub is_gpu: bool,
 }
 
 pub struct Channel {

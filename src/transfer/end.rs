@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rdma_sys::ibv_qp_type;
 
-use super::layout::{LEAD, places, start};
-use super::{Completing, LinkFacts, LinkPlan, StageFacts, StagePlan, Transport, Trouble};
+use super::layout::{places, start};
+use super::memory::{Bytes, Placed, Staging, place};
+use super::{Completing, LinkFacts, LinkPlan, StageFacts, StageMemory, StagePlan, Transport, Trouble};
 use crate::verbs::{
     CompletionChannel, CompletionQueue, ConnectionId, ConnectionManager, Context, Datagrams, DeviceList, EventChannel, ProtectionDomain,
     QueuePair, QueuePairCaps, QueuePairInit, ReceiveRing, Region, Verbs,
@@ -21,6 +22,8 @@ pub struct End {
     pub plan: StagePlan,
     pub pd: ProtectionDomain,
     pub region: Region,
+    /// GPU memory behind the region, where that is only the way to it.
+    pub staging: Option<Staging>,
     pub facts: StageFacts,
     pub manager: Option<ManagerEnd>,
     pub link: Option<Link>,
@@ -103,21 +106,22 @@ impl End {
         };
         let facts = facts(&context, plan)?;
         let pd = context.alloc_pd()?;
-        let mut length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
-        let region = loop {
-            match pd.register_pages(length) {
-                // Locked memory is short: half of it may still do.
-                Err(error) if error.errno.0 == libc::ENOMEM && (length / 2) as u64 >= plan.least_bytes => {
-                    length = (length / 2).next_multiple_of(8192)
-                }
-                registered => break registered?,
-            }
-        };
-        let mut end = Self { plan: plan.clone(), pd, region, facts, manager: manager_end, link: None };
-        end.facts.max_inline_bytes = end.most_inline();
-        (end.facts.address, end.facts.key, end.facts.memory_bytes) = (end.region.address(), end.region.remote_key(), length as u64);
+        let Placed { region, staging, memory } = place(&pd, plan)?;
+        let mut end = Self { plan: plan.clone(), pd, region, staging, facts, manager: manager_end, link: None };
+        // Inline payload is copied by the processor, which has no pages of a GPU's memory.
+        end.facts.max_inline_bytes = if end.region.is_of_host() && end.staging.is_none() { end.most_inline() } else { 0 };
+        (end.facts.address, end.facts.key) = (end.region.address(), end.region.remote_key());
+        (end.facts.memory_bytes, end.facts.memory) = (end.region.length() as u64, memory);
         end.facts.manager_port = end.manager.as_ref().map(|manager| manager.listener.local_port());
         Ok(end)
+    }
+
+    /// Where messages begin and end: behind the region, where that is only the way there.
+    pub fn bytes(&self) -> &dyn Bytes {
+        match &self.staging {
+            Some(staging) => staging,
+            None => &self.region,
+        }
     }
 
     fn most_inline(&self) -> u32 {
@@ -230,6 +234,7 @@ fn facts(context: &Context, plan: &StagePlan) -> Result<StageFacts, Trouble> {
         key: 0,
         memory_bytes: 0,
         manager_port: None,
+        memory: StageMemory::default(),
         port,
     })
 }

@@ -8,14 +8,17 @@ mod end;
 mod flow;
 mod join;
 mod layout;
+mod memory;
 mod pattern;
 mod pingpong;
 mod plan;
 mod serve;
+mod staged;
 mod trouble;
 mod watch;
 
 pub use layout::LEAD;
+pub use memory::{GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
 pub use plan::{
     Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan,
     RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport,

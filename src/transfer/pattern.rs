@@ -1,8 +1,8 @@
 //! The pattern by which a transfer is verified: it depends on place and iteration, so that a byte that is left from before, or moved, shows.
 
 use super::layout::start;
+use super::memory::Bytes;
 use super::{Filled, Mismatch};
-use crate::verbs::Region;
 
 /// Bytes around a message that must stay as they are.
 const GUARD: usize = 64;
@@ -15,28 +15,25 @@ fn expected(iteration: u64, offset: usize) -> u8 {
     (mixed >> 56) as u8
 }
 
-fn base(region: &Region, what: &Filled) -> usize {
-    start(region.length(), what.receiving) + what.shift_bytes as usize
+fn base(memory: &dyn Bytes, what: &Filled) -> usize {
+    start(memory.length(), what.receiving) + what.shift_bytes as usize
+}
+
+fn message(what: &Filled) -> impl Iterator<Item = u8> {
+    let iteration = what.iteration;
+    (0..what.length_bytes as usize).map(move |offset| expected(iteration, offset))
 }
 
 /// Writes the pattern.
-pub fn fill(region: &Region, what: &Filled) {
-    let base = base(region, what);
-    for offset in 0..what.length_bytes as usize {
-        region.store(base + offset, expected(what.iteration, offset));
-    }
+pub fn fill(memory: &dyn Bytes, what: &Filled) {
+    memory.write(base(memory, what), &message(what).collect::<Vec<_>>());
 }
 
 /// Writes the opposite of the pattern, and the guards.
-pub fn clear(region: &Region, what: &Filled) {
-    let base = base(region, what);
-    for offset in 0..what.length_bytes as usize {
-        region.store(base + offset, !expected(what.iteration, offset));
-    }
-    for distance in 0..GUARD {
-        region.store(base - 1 - distance, guard(distance));
-        region.store(base + what.length_bytes as usize + distance, guard(distance));
-    }
+pub fn clear(memory: &dyn Bytes, what: &Filled) {
+    let before = (0..GUARD).rev().map(guard);
+    let bytes: Vec<u8> = before.chain(message(what).map(|byte| !byte)).chain((0..GUARD).map(guard)).collect();
+    memory.write(base(memory, what) - GUARD, &bytes);
 }
 
 fn guard(distance: usize) -> u8 {
@@ -44,20 +41,26 @@ fn guard(distance: usize) -> u8 {
 }
 
 /// Looks for the first byte that is wrong. `header` bytes before the message may have changed: those of a datagram's header.
-pub fn check(region: &Region, what: &Filled, header: usize) -> Option<Mismatch> {
-    let base = base(region, what);
+pub fn check(memory: &dyn Bytes, what: &Filled, header: usize) -> Option<Mismatch> {
+    let base = base(memory, what);
     let length = what.length_bytes as usize;
+    // The opposite of what is looked for, in case that nothing can be read.
+    let mut found = vec![0; length + 2 * GUARD];
+    for (byte, expected) in found[GUARD..].iter_mut().zip(message(what)) {
+        *byte = !expected;
+    }
+    memory.read(base - GUARD, &mut found);
     let mut first: Option<Mismatch> = None;
     let mut wrong = 0;
     let mut look = |offset: i64, expected: u8, is_guard: bool| {
-        let found = region.load(base.wrapping_add_signed(offset as isize));
+        let found = found[GUARD.wrapping_add_signed(offset as isize)];
         if found != expected {
             wrong += 1;
             first.get_or_insert(Mismatch { offset_bytes: offset, expected, found, wrong_bytes: 0, is_guard });
         }
     };
-    for offset in 0..length {
-        look(offset as i64, expected(what.iteration, offset), false);
+    for (offset, expected) in message(what).enumerate() {
+        look(offset as i64, expected, false);
     }
     for distance in 0..GUARD {
         if distance >= header {

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Failure, StageMemory};
+use crate::gpu::MemoryKind;
 use crate::verbs::{PortAttributes, Reliability};
 
 /// What moves data.
@@ -99,6 +100,12 @@ pub struct StagePlan {
     pub least_bytes: u64,
     /// The own address, with port 0, for connections by rdma_cm.
     pub manager: Option<SocketAddr>,
+    /// Which memory.
+    #[serde(default)]
+    pub memory: MemoryKind,
+    /// Whether the other end is in this process too, which staged memory needs.
+    #[serde(default)]
+    pub with_staged: bool,
 }
 
 /// What an open end has.
@@ -124,6 +131,9 @@ pub struct StageFacts {
     pub memory_bytes: u64,
     /// TCP-like port on which rdma_cm listens.
     pub manager_port: Option<u16>,
+    /// What the memory is.
+    #[serde(default)]
+    pub memory: StageMemory,
 }
 
 /// Receive requests that are posted before the other side may send.

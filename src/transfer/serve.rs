@@ -11,7 +11,7 @@ use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
 use super::watch::{Host, Watch};
-use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, pattern, pingpong};
+use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, pattern, pingpong, staged};
 use crate::verbs::{ConnectionManager, Verbs};
 
 /// How to get at librdmacm, which only connections by rdma_cm need.
@@ -58,17 +58,17 @@ impl Ends {
                 Ok(Answer::Done)
             }
             Command::Fill(end, what) => {
-                pattern::fill(&self.end(*end)?.region, what);
+                pattern::fill(self.end(*end)?.bytes(), what);
                 Ok(Answer::Done)
             }
             Command::Clear(end, what) => {
-                pattern::clear(&self.end(*end)?.region, what);
+                pattern::clear(self.end(*end)?.bytes(), what);
                 Ok(Answer::Done)
             }
             Command::Check(end, what) => {
                 let end = self.end(*end)?;
                 let is_datagram = end.link.as_ref().is_some_and(|link| link.plan.transport == Transport::Ud);
-                Ok(Answer::Checked(pattern::check(&end.region, what, if is_datagram { super::end::DATAGRAM_HEADER } else { 0 })))
+                Ok(Answer::Checked(pattern::check(end.bytes(), what, if is_datagram { super::end::DATAGRAM_HEADER } else { 0 })))
             }
             Command::Run(ends) => self.run(ends, host).map(Answer::Ran),
             Command::Finish => Ok(Answer::Done),
@@ -88,6 +88,9 @@ impl Ends {
     }
 
     fn run(&mut self, plans: &[(u8, RunPlan)], host: &mut dyn Host) -> Result<Vec<RunResult>, Trouble> {
+        if self.ends.values().any(|end| end.staging.is_some()) {
+            return staged::run(&mut self.ends, plans, host);
+        }
         let mut ends: Vec<(&mut End, &RunPlan)> = self
             .ends
             .iter_mut()
@@ -125,7 +128,7 @@ impl Ends {
 }
 
 /// Refuses a plan that memory or queues have no room for: it may come from another host.
-fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
+pub(super) fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
     let unusable = |why: String| Err(Trouble::Unusable { why });
     let Some(link) = &end.link else { return unusable("there are no queue pairs".to_owned()) };
     let room = super::layout::room(end.region.length()).min(super::layout::room(link.remote.2 as usize));
@@ -149,7 +152,7 @@ fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
 }
 
 /// Processor time of this process so far.
-fn processor_ns() -> u64 {
+pub(super) fn processor_ns() -> u64 {
     getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
         let total = usage.user_time().num_nanoseconds() + usage.system_time().num_nanoseconds();
         u64::try_from(total).unwrap_or(0)

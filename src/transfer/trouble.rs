@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::StageMemory;
+use crate::gpu::GpuError;
 use crate::verbs::{CallError, Completion};
 
 /// `enum ibv_wc_status` of verbs.h.
@@ -42,6 +44,14 @@ pub enum Trouble {
     Call {
         /// Which, and how.
         error: CallError,
+    },
+    /// There is no memory of that kind, or no way of it into the device.
+    #[error("{}", memory_trouble(.memory, .error))]
+    Memory {
+        /// What was tried.
+        memory: Box<StageMemory>,
+        /// Why there is none, where it was not a registration that failed.
+        error: Option<GpuError>,
     },
     /// The device cannot be used at all.
     #[error("{why}")]
@@ -96,6 +106,17 @@ pub enum Trouble {
     /// The other side is told to stop, or has gone.
     #[error("told to stop")]
     Stopped,
+}
+
+fn memory_trouble(memory: &StageMemory, error: &Option<GpuError>) -> String {
+    match error {
+        Some(error) => format!("no memory of {}: {error}", memory.kind),
+        None => {
+            let refused = |tried: &super::PathTried| Some(format!("{}: {}", tried.path, tried.refusal.as_ref()?));
+            let ways: Vec<String> = memory.tried.iter().filter_map(refused).collect();
+            format!("memory of {} can be registered in no way that was tried; {}", memory.kind, ways.join("; "))
+        }
+    }
 }
 
 impl From<CallError> for Trouble {

@@ -1,7 +1,8 @@
-//! Pages registered for a device's access from both sides.
+//! Memory registered for a device's access from both sides: pages of this process, or somebody else's.
 #![allow(unsafe_code, reason = "maps memory and gives it to a device")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -10,35 +11,109 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rdma_sys::*;
 
+use super::regions::{ACCESS, Route};
 use super::{CallError, ProtectionDomain};
 
-/// Registered pages. Clones share them; they are unmapped after the registration is gone.
+/// Size of a huge page that is asked for.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Memory that a device may be given: it stays where it is as long as it lives.
 ///
-/// A device writes into them at any time, so no reference into them is ever given out: bytes are copied in and out.
+/// # Safety
+/// [`Memory::address`] names `length` bytes that devices may write at any time, and [`Memory::pages`], where it gives an address, the same
+/// bytes for this processor.
+pub unsafe trait Memory: Send + Sync {
+    /// Its address, as work requests name it.
+    fn address(&self) -> u64;
+    /// Its length in bytes.
+    fn length(&self) -> usize;
+    /// Where this processor reads and writes it, if it can.
+    fn pages(&self) -> Option<NonNull<c_void>>;
+    /// Copies bytes out of it, from an offset on. What lies beyond the end, or cannot be had, stays as it was.
+    fn read(&self, offset: usize, bytes: &mut [u8]);
+    /// Copies bytes into it, from an offset on, as far as they fit.
+    fn write(&self, offset: usize, bytes: &[u8]);
+}
+
+/// Registered memory. Clones share it; it is given back after the registration is gone.
+///
+/// A device writes into it at any time, so no reference into it is ever given out: bytes are copied in and out.
 #[derive(Clone)]
 pub struct Region(Arc<Inner>);
 
 struct Inner {
     pd: ProtectionDomain,
     raw: *mut ibv_mr,
-    pages: NonNull<c_void>,
+    /// Null where this processor does not reach it.
+    pages: *mut c_void,
+    address: u64,
     length: usize,
+    memory: ManuallyDrop<Box<dyn Memory>>,
 }
 
-// SAFETY: the pointers are addresses of a mapping and of an object of a library that locks; bytes are only copied volatilely.
+// SAFETY: the pointers are addresses of memory and of an object of a library that locks; bytes are only copied volatilely.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: deregistered once. Where that fails the device may still write, so the pages stay mapped.
+        // SAFETY: deregistered once, and the memory dropped once. Where deregistering fails the device may still write, so it stays.
         unsafe {
             if (self.pd.0.context.0.verbs.ibv_dereg_mr)(self.raw) == 0 {
-                let _ = munmap(self.pages, self.length);
+                ManuallyDrop::drop(&mut self.memory);
             }
         }
     }
+}
+
+/// Pages of this process, unmapped when dropped.
+struct Pages {
+    at: NonNull<c_void>,
+    length: usize,
+}
+
+// SAFETY: an address of a mapping, whose bytes are only copied.
+unsafe impl Send for Pages {}
+// SAFETY: as above.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    fn map(length: usize, flags: MapFlags, object: &str) -> Result<Self, CallError> {
+        let failed = |errno: i32| CallError { call: "mmap".to_owned(), object: object.to_owned(), errno: super::ErrorNumber(errno) };
+        let size = NonZeroUsize::new(length).ok_or_else(|| failed(libc::EINVAL))?;
+        // SAFETY: a new private mapping, at an address that the kernel chooses.
+        let at = unsafe { mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE | flags) }
+            .map_err(|errno| failed(errno as i32))?;
+        Ok(Self { at, length })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping, which nobody else knows of.
+        let _ = unsafe { munmap(self.at, self.length) };
+    }
+}
+
+// SAFETY: a mapping of that length, at that address.
+unsafe impl Memory for Pages {
+    fn address(&self) -> u64 {
+        self.at.as_ptr() as u64
+    }
+
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    fn pages(&self) -> Option<NonNull<c_void>> {
+        Some(self.at)
+    }
+
+    // What has pages is copied by the region itself.
+    fn read(&self, _: usize, _: &mut [u8]) {}
+
+    fn write(&self, _: usize, _: &[u8]) {}
 }
 
 impl ProtectionDomain {
@@ -47,28 +122,34 @@ impl ProtectionDomain {
     /// # Errors
     /// The pages cannot be had, or `ibv_reg_mr` failed: ENOMEM says that they cannot be locked (RLIMIT_MEMLOCK), see ibv_reg_mr(3).
     pub fn register_pages(&self, length: usize) -> Result<Region, CallError> {
-        let context = &self.0.context.0;
-        let failed = |call: &str, errno: i32| CallError {
-            call: call.to_owned(),
-            object: format!("{}, {length} bytes", context.name),
-            errno: super::ErrorNumber(errno),
-        };
-        let size = NonZeroUsize::new(length).ok_or_else(|| failed("mmap", libc::EINVAL))?;
-        // SAFETY: a new private mapping, at an address that the kernel chooses.
-        let pages = unsafe { mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE) }
-            .map_err(|errno| failed("mmap", errno as i32))?;
-        let access =
-            ibv_access_flags::IBV_ACCESS_LOCAL_WRITE | ibv_access_flags::IBV_ACCESS_REMOTE_WRITE | ibv_access_flags::IBV_ACCESS_REMOTE_READ;
+        let object = format!("{}, {length} bytes", self.0.context.0.name);
+        self.register_memory(Box::new(Pages::map(length, MapFlags::empty(), &object)?), Route::Address)
+    }
+
+    /// As [`Self::register_pages`], in huge pages of 2 MiB; the length is rounded up to them.
+    ///
+    /// # Errors
+    /// As above; `mmap` answers ENOMEM where the host keeps no huge pages (vm.nr_hugepages).
+    pub fn register_huge_pages(&self, length: usize) -> Result<Region, CallError> {
+        let length = length.next_multiple_of(HUGE_PAGE);
+        let object = format!("{length} bytes in huge pages of 2 MiB");
+        self.register_memory(Box::new(Pages::map(length, MapFlags::MAP_HUGETLB | MapFlags::MAP_HUGE_2MB, &object)?), Route::Address)
+    }
+
+    /// Registers memory for local writing and remote reading and writing, by one of the ways that there are.
+    ///
+    /// # Errors
+    /// The call of that way failed.
+    pub fn register_memory(&self, memory: Box<dyn Memory>, route: Route<'_>) -> Result<Region, CallError> {
+        let (address, length) = (memory.address(), memory.length());
         Errno::clear();
-        // SAFETY: the mapping is `length` bytes long and outlives the registration.
-        let raw = unsafe { (context.verbs.ibv_reg_mr)(self.0.raw, pages.as_ptr(), length, access.0 as c_int) };
+        let raw = self.register_raw(address, length, route, ACCESS)?;
         if raw.is_null() {
-            let errno = Errno::last_raw();
-            // SAFETY: mapped above and given to nobody.
-            let _ = unsafe { munmap(pages, length) };
-            return Err(failed("ibv_reg_mr", errno));
+            let errno = super::ErrorNumber(Errno::last_raw());
+            return Err(CallError { call: route.call().to_owned(), object: format!("{}, {length} bytes", self.0.context.0.name), errno });
         }
-        Ok(Region(Arc::new(Inner { pd: self.clone(), raw, pages, length })))
+        let pages = memory.pages().map_or(std::ptr::null_mut(), NonNull::as_ptr);
+        Ok(Region(Arc::new(Inner { pd: self.clone(), raw, pages, address, length, memory: ManuallyDrop::new(memory) })))
     }
 }
 
@@ -82,7 +163,13 @@ impl Region {
     /// Its address, as work requests of both sides name it.
     #[must_use]
     pub fn address(&self) -> u64 {
-        self.0.pages.as_ptr() as u64
+        self.0.address
+    }
+
+    /// Whether this processor reads and writes it directly.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        !self.0.pages.is_null()
     }
 
     /// Its key for own work requests.
@@ -106,16 +193,52 @@ impl Region {
         if offset >= self.0.length {
             return 0;
         }
-        // SAFETY: within the mapping; volatile, because a device may be writing it.
-        unsafe { self.0.pages.as_ptr().cast::<u8>().add(offset).read_volatile() }
+        if self.0.pages.is_null() {
+            return self.load_elsewhere(offset);
+        }
+        // SAFETY: within the memory; volatile, because a device may be writing it.
+        unsafe { self.0.pages.cast::<u8>().add(offset).read_volatile() }
+    }
+
+    #[cold]
+    fn load_elsewhere(&self, offset: usize) -> u8 {
+        let mut byte = [0];
+        self.0.memory.read(offset, &mut byte);
+        byte[0]
     }
 
     /// Sets the byte at an offset; nothing happens beyond the end.
     #[inline]
     pub fn store(&self, offset: usize, value: u8) {
         if offset < self.0.length {
-            // SAFETY: within the mapping.
-            unsafe { self.0.pages.as_ptr().cast::<u8>().add(offset).write_volatile(value) }
+            if self.0.pages.is_null() {
+                self.0.memory.write(offset, &[value]);
+                return;
+            }
+            // SAFETY: within the memory.
+            unsafe { self.0.pages.cast::<u8>().add(offset).write_volatile(value) }
+        }
+    }
+
+    /// Copies bytes out of it, from an offset on; what lies beyond the end stays as it was.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+        if self.0.pages.is_null() {
+            self.0.memory.read(offset, bytes);
+            return;
+        }
+        for (index, byte) in bytes.iter_mut().enumerate().take(self.0.length.saturating_sub(offset)) {
+            *byte = self.load(offset + index);
+        }
+    }
+
+    /// Copies bytes into it, from an offset on, as far as they fit.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        if self.0.pages.is_null() {
+            self.0.memory.write(offset, bytes);
+            return;
+        }
+        for (index, byte) in bytes.iter().enumerate() {
+            self.store(offset + index, *byte);
         }
     }
 }

@@ -9,6 +9,7 @@ mod channel;
 mod connect;
 mod context;
 mod efa;
+mod direct;
 mod error;
 mod manager;
 mod memory;
@@ -24,7 +25,8 @@ pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
 pub use efa::EFADV_QP_DRIVER_TYPE_SRD;
 pub use error::{CallError, ErrorNumber, LoadError};
 pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};
-pub use memory::Region;
+pub use memory::{Memory, Region};
+pub use regions::Route;
 pub use objects::{
     CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
 };

@@ -10,10 +10,33 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rdma_sys::*;
 
-use super::{CallError, ErrorNumber, ProtectionDomain};
+use super::{CallError, ErrorNumber, ProtectionDomain, direct};
+
+/// How a device is told of memory.
+#[derive(Clone, Copy)]
+pub enum Route<'a> {
+    /// By its address (ibv_reg_mr).
+    Address,
+    /// By a dma-buf, in which it begins at an offset (ibv_reg_dmabuf_mr).
+    DmaBuf(BorrowedFd<'a>, u64),
+    /// The same, for mlx5's data-direct device (mlx5dv_reg_dmabuf_mr).
+    DataDirect(BorrowedFd<'a>, u64),
+}
+
+impl Route<'_> {
+    /// The call.
+    #[must_use]
+    pub fn call(self) -> &'static str {
+        match self {
+            Self::Address => "ibv_reg_mr",
+            Self::DmaBuf(..) => "ibv_reg_dmabuf_mr",
+            Self::DataDirect(..) => "mlx5dv_reg_dmabuf_mr",
+        }
+    }
+}
 
 /// What engines ask for memory that peers read and write.
-const ACCESS: c_int = (ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0
+pub(super) const ACCESS: c_int = (ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0
     | ibv_access_flags::IBV_ACCESS_REMOTE_WRITE.0
     | ibv_access_flags::IBV_ACCESS_REMOTE_READ.0) as c_int;
 
@@ -40,33 +63,46 @@ impl ProtectionDomain {
     /// # Errors
     /// `ibv_reg_mr` failed: EFAULT says that the kernel finds no memory there.
     pub fn try_address(&self, address: u64, bytes: usize) -> Result<Duration, CallError> {
-        let started = Instant::now();
-        Errno::clear();
-        // SAFETY: the domain lives. The kernel checks the address; nothing is written there.
-        let raw = unsafe {
-            (self.0.context.0.verbs.ibv_reg_mr)(self.0.raw, std::ptr::without_provenance_mut::<c_void>(address as usize), bytes, ACCESS)
-        };
-        self.give_back("ibv_reg_mr", raw, started)
+        self.try_route(address, bytes, Route::Address)
     }
 
-    /// Registers the start of a dma-buf.
+    /// Registers memory by one of the ways that there are. Nobody gets the keys.
     ///
     /// # Errors
-    /// `ibv_reg_dmabuf_mr` failed: EOPNOTSUPP says that the device's driver, or this libibverbs, has no such thing.
-    pub fn try_dma_buf(&self, file: BorrowedFd<'_>, bytes: usize) -> Result<Duration, CallError> {
-        let Some(register) = self.0.context.0.verbs.ibv_reg_dmabuf_mr else {
-            let errno = ErrorNumber(Errno::EOPNOTSUPP as i32);
-            return Err(CallError {
-                call: "ibv_reg_dmabuf_mr".to_owned(),
-                object: "a libibverbs before v34, which has no such call".to_owned(),
-                errno,
-            });
-        };
+    /// The call of that way failed: EOPNOTSUPP says that the device's driver, or this library, has no such thing.
+    pub fn try_route(&self, address: u64, bytes: usize, route: Route<'_>) -> Result<Duration, CallError> {
         let started = Instant::now();
         Errno::clear();
-        // SAFETY: the domain lives and the file is open; offset and address are aligned alike.
-        let raw = unsafe { register(self.0.raw, 0, bytes, 0, file.as_raw_fd(), ACCESS) };
-        self.give_back("ibv_reg_dmabuf_mr", raw, started)
+        let raw = self.register_raw(address, bytes, route, ACCESS)?;
+        self.give_back(route.call(), raw, started)
+    }
+
+    /// Calls what registers by a way; null where that was refused, as C has it.
+    pub(super) fn register_raw(&self, address: u64, bytes: usize, route: Route<'_>, access: c_int) -> Result<*mut ibv_mr, CallError> {
+        let context = &self.0.context.0;
+        let lacks = |object: String| CallError { call: route.call().to_owned(), object, errno: ErrorNumber(Errno::EOPNOTSUPP as i32) };
+        // SAFETY: the domain lives, files are open, and the kernel checks addresses and ranges. Offset and address are aligned alike, which
+        // ibv_reg_dmabuf_mr(3) asks for.
+        Ok(unsafe {
+            match route {
+                Route::Address => {
+                    (context.verbs.ibv_reg_mr)(self.0.raw, std::ptr::without_provenance_mut::<c_void>(address as usize), bytes, access)
+                }
+                Route::DmaBuf(file, offset) => {
+                    let register = context.verbs.ibv_reg_dmabuf_mr;
+                    let register = register.ok_or_else(|| lacks("a libibverbs before v34, which has no such call".to_owned()))?;
+                    register(self.0.raw, offset, bytes, address, file.as_raw_fd(), access)
+                }
+                Route::DataDirect(file, offset) => {
+                    // A simulated device is none of mlx5's, and the library would take it for one of its own.
+                    if context.verbs.library.is_none() {
+                        return Err(lacks("the simulated provider, which has no data-direct device".to_owned()));
+                    }
+                    let register = direct::register().map_err(lacks)?;
+                    register(self.0.raw, offset, bytes, address, file.as_raw_fd(), access, direct::DATA_DIRECT)
+                }
+            }
+        })
     }
 
     fn give_back(&self, call: &str, raw: *mut ibv_mr, started: Instant) -> Result<Duration, CallError> {

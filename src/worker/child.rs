@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
 use super::{Bench, Files, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
+use crate::gpu::GpuForm;
 use crate::host::part::{Asked, Part, PartFacts};
 use crate::host::{self, Root, being_read};
 use crate::sim::Simulation;
@@ -94,8 +95,8 @@ pub fn serve() -> anyhow::Result<()> {
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
-            Request::GpuMemory { provider, gpu, device } => {
-                let tried = state.gpu_memory(&provider, &gpu, device.as_deref());
+            Request::GpuMemory { provider, gpu, form, device } => {
+                let tried = state.gpu_memory(&provider, (&gpu, form), device.as_deref());
                 reply.send(&Reply::GpuMemory(Box::new(tried)))?;
             }
             Request::Objects => reply.send(&Reply::Objects(host::rdma_objects::read(&Root::default())))?,
@@ -249,7 +250,7 @@ impl State {
         self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
     }
 
-    fn gpu_memory(&mut self, provider: &Provider, gpu: &str, name: Option<&str>) -> GpuMemory {
+    fn gpu_memory(&mut self, provider: &Provider, gpu: (&str, GpuForm), name: Option<&str>) -> GpuMemory {
         // Taken out, since the device is held at the same time.
         let mut gpus = std::mem::take(&mut self.gpus);
         let device = name.map(|name| self.device(provider, name));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::{Reply, Request};
 use super::{Failure, Worker};
-use crate::gpu::{self, Context, CudaFacts, GpuError, GpuFacts, GpuId, Nvml, NvmlFacts};
+use crate::gpu::{self, Context, Copies, CudaFacts, GpuError, GpuFacts, GpuId, Nvml, NvmlFacts};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +17,8 @@ pub(super) enum GpuRequest {
     NvmlGpu(GpuId),
     /// Load CUDA and ask it of all GPUs.
     Cuda,
+    /// Measure copies from and to a GPU.
+    Copies(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ pub(super) enum GpuReply {
     Nvml(NvmlFacts),
     NvmlGpu(Box<GpuFacts>),
     Cuda(CudaFacts),
+    Copies(Result<Copies, GpuError>),
 }
 
 /// What the child keeps between questions.
@@ -46,6 +49,7 @@ impl Gpus {
                 Err(error) => GpuFacts { pci: id.to_string(), error: Some(error), ..GpuFacts::default() },
             })),
             GpuRequest::Cuda => GpuReply::Cuda(gpu::read_cuda()),
+            GpuRequest::Copies(pci) => GpuReply::Copies(self.context(pci).and_then(gpu::measure_copies)),
         }
     }
 
@@ -97,6 +101,17 @@ impl Worker {
     pub fn cuda(&mut self) -> Result<CudaFacts, Failure> {
         match self.ask_gpus(GpuRequest::Cuda)? {
             GpuReply::Cuda(facts) => Ok(facts),
+            _ => Err(super::parent::unexpected()),
+        }
+    }
+
+    /// How fast a GPU copies from and to locked host memory.
+    ///
+    /// # Errors
+    /// The child gave no answer.
+    pub fn copies(&mut self, gpu: &str) -> Result<Result<Copies, GpuError>, Failure> {
+        match self.ask_gpus(GpuRequest::Copies(gpu.to_owned()))? {
+            GpuReply::Copies(copies) => Ok(copies),
             _ => Err(super::parent::unexpected()),
         }
     }

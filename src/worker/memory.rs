@@ -1,7 +1,6 @@
 //! Memory that is tried: registered with a device, exported from a GPU.
 
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
 use super::{Bench, Failure, OpenDevice, Worker};
-use crate::gpu::GpuError;
+use crate::gpu::{Buffer, GpuError, GpuForm, Path};
 use crate::host::rdma_objects::ObjectsFacts;
+use crate::transfer::{self, PathTried, Refusal};
 use crate::verbs::CallError;
 
 /// How much of a GPU's memory is tried: the size of its large pages.
@@ -39,6 +39,9 @@ impl From<Result<Duration, CallError>> for Registration {
 pub struct GpuMemory {
     /// The GPU's address.
     pub gpu: String,
+    /// How it was allocated.
+    #[serde(default)]
+    pub form: GpuForm,
     /// The RDMA device; absent where only the export was tried.
     pub device: Option<String>,
     /// How much memory.
@@ -53,6 +56,33 @@ pub struct GpuMemory {
     pub by_address: Option<Registration>,
     /// By its dma-buf (ibv_reg_dmabuf_mr).
     pub by_dma_buf: Option<Registration>,
+    /// How long its allocation took, with a context where there was none yet.
+    #[serde(default)]
+    pub allocated_in_us: Option<u64>,
+    /// Whether what was written into it was read back, on the GPU's side and by copies; where that failed, how.
+    #[serde(default)]
+    pub contents: Option<Contents>,
+    /// Each way into the device, with who refused it.
+    #[serde(default)]
+    pub paths: Vec<PathTried>,
+}
+
+/// Whether memory held what was written into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Contents {
+    /// It did.
+    Right,
+    /// It did not.
+    Wrong {
+        /// How many bytes differ.
+        wrong_bytes: u64,
+    },
+    /// It cannot be written or read.
+    Failed {
+        /// Why not.
+        error: GpuError,
+    },
 }
 
 impl Worker {
@@ -75,8 +105,16 @@ impl Worker {
     /// # Errors
     /// The child gave no answer.
     pub fn gpu_memory(&mut self, gpu: &str, device: Option<&str>) -> Result<GpuMemory, Failure> {
+        self.gpu_memory_as(gpu, GpuForm::Plain, device)
+    }
+
+    /// As [`Self::gpu_memory`], of memory that is allocated in another way.
+    ///
+    /// # Errors
+    /// The child gave no answer.
+    pub fn gpu_memory_as(&mut self, gpu: &str, form: GpuForm, device: Option<&str>) -> Result<GpuMemory, Failure> {
         let provider = self.provider().clone();
-        self.send(&Request::GpuMemory { provider, gpu: gpu.to_owned(), device: device.map(str::to_owned) })?;
+        self.send(&Request::GpuMemory { provider, gpu: gpu.to_owned(), form, device: device.map(str::to_owned) })?;
         match self.receive(false)? {
             Reply::GpuMemory(tried) => Ok(*tried),
             _ => Err(super::parent::unexpected()),
@@ -99,28 +137,60 @@ impl Worker {
 }
 
 /// Tries memory of a GPU, in the child.
-pub(super) fn try_gpu(gpus: &mut Gpus, gpu: &str, device: Option<Result<&mut Bench, OpenDevice>>, name: Option<&str>) -> GpuMemory {
-    let mut tried = GpuMemory { gpu: gpu.to_owned(), device: name.map(str::to_owned), bytes: GPU_BYTES as u64, ..GpuMemory::default() };
-    let buffer = match gpus.context(gpu).and_then(|context| context.allocate(GPU_BYTES)) {
+pub(super) fn try_gpu(
+    gpus: &mut Gpus,
+    (gpu, form): (&str, GpuForm),
+    device: Option<Result<&mut Bench, OpenDevice>>,
+    name: Option<&str>,
+) -> GpuMemory {
+    let bytes = GPU_BYTES as u64;
+    let mut tried = GpuMemory { gpu: gpu.to_owned(), form, device: name.map(str::to_owned), bytes, ..GpuMemory::default() };
+    let started = Instant::now();
+    let buffer = match gpus.context(gpu).and_then(|context| context.allocate_as(form, GPU_BYTES)) {
         Ok(buffer) => buffer,
         Err(error) => {
             tried.allocation_error = Some(error);
             return tried;
         }
     };
-    let exported = buffer.export();
-    let domain = match device {
-        None => None,
-        Some(Ok(bench)) => Some(bench.domain()),
-        Some(Err(error)) => {
-            tried.device_error = Some(error.to_string());
-            None
+    tried.allocated_in_us = u64::try_from(started.elapsed().as_micros()).ok();
+    match device {
+        None => {
+            tried.contents = Some(contents(&buffer));
+            tried.export_error = buffer.export().err();
         }
-    };
-    if let Some(domain) = domain {
-        tried.by_address = Some(domain.try_address(buffer.address(), GPU_BYTES).into());
-        tried.by_dma_buf = exported.as_ref().ok().map(|file| domain.try_dma_buf(file.as_fd(), GPU_BYTES).into());
+        Some(Err(error)) => tried.device_error = Some(error.to_string()),
+        Some(Ok(bench)) => {
+            tried.paths = transfer::try_paths(bench.domain(), &buffer);
+            let by = |path: Path| tried.paths.iter().find(|tried| tried.path == path);
+            let registration = |tried: &PathTried| match &tried.refusal {
+                None => Some(Registration { elapsed_us: tried.elapsed_us, error: None }),
+                Some(Refusal::Verbs { error }) => Some(Registration { elapsed_us: None, error: Some(error.clone()) }),
+                Some(_) => None,
+            };
+            (tried.by_address, tried.by_dma_buf) = (by(Path::Peermem).and_then(registration), by(Path::Dmabuf).and_then(registration));
+            tried.export_error = by(Path::Dmabuf).and_then(|tried| match &tried.refusal {
+                Some(Refusal::Gpu { error }) => Some(error.clone()),
+                _ => None,
+            });
+        }
     }
-    tried.export_error = exported.err();
     tried
+}
+
+/// Sets all bytes on the GPU, writes a pattern over the middle, and reads everything back.
+fn contents(buffer: &Buffer) -> Contents {
+    const SET: u8 = 0x5a;
+    let quarter = buffer.length() / 4;
+    let pattern: Vec<u8> = (0..2 * quarter).map(|index| (index % 251) as u8).collect();
+    let mut found = vec![0; buffer.length()];
+    let read = buffer.set(SET).and_then(|()| buffer.write(quarter, &pattern)).and_then(|()| buffer.read(0, &mut found));
+    if let Err(error) = read {
+        return Contents::Failed { error };
+    }
+    let expected = |index: usize| if (quarter..3 * quarter).contains(&index) { pattern[index - quarter] } else { SET };
+    match found.iter().enumerate().filter(|(index, byte)| expected(*index) != **byte).count() {
+        0 => Contents::Right,
+        wrong => Contents::Wrong { wrong_bytes: wrong as u64 },
+    }
 }

@@ -15,7 +15,7 @@ mod protocol;
 pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;
 pub use local::Bench;
-pub use memory::{GpuMemory, Registration};
+pub use memory::{Contents, GpuMemory, Registration};
 pub use parent::{Failure, Worker, WorkerOptions};
 pub use protocol::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Provider, VerbsDevice};
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gpu::{GpuReply, GpuRequest};
 use super::{GpuMemory, Outcome, QpRequest, Registration};
 use crate::catalog::HostModel;
+use crate::gpu::GpuForm;
 use crate::host::Root;
 use crate::host::part::{Asked, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
@@ -65,7 +66,7 @@ pub(super) enum Request {
     /// Register host memory, and give it back.
     Register { provider: Provider, device: String, bytes: u64 },
     /// Allocate GPU memory, export it, register it with a device, and give it back.
-    GpuMemory { provider: Provider, gpu: String, device: Option<String> },
+    GpuMemory { provider: Provider, gpu: String, form: GpuForm, device: Option<String> },
     /// Ask the kernel who holds objects of RDMA devices.
     Objects,
     /// Ask the GPUs' driver.

@@ -1,7 +1,9 @@
 /* Stands for libnvidia-ml.so.1 and libcuda.so.1: one GPU at 0000:01:00.0, and one at 0000:02:00.0 that is as FAKE_GPU says. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static int is(const char *what)
@@ -52,7 +54,7 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, unsigned long long *memory)
 int cuInit(unsigned flags) { return flags || sick() ? 100 : is("mismatch") ? 803 : 0; }
 int cuDriverGetVersion(int *version) { return *version = 12040, 0; }
 int cuDeviceGetCount(int *count) { return *count = 1, 0; }
-int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, 0; }
+int cuDeviceGet(int *device, int ordinal) { return ordinal ? 101 : (*device = ordinal); }
 int cuDeviceGetPCIBusId(char *text, int length, int device) { return snprintf(text, length, "0000:%02X:00.0", device + 1) < 0; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int device)
@@ -61,4 +63,70 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
 	*value = attribute == 118 ? 200 : attribute == 117 ? 1 : attribute == 116;
 	/* Before CUDA 11.7 nobody knew of dma-bufs. */
 	return attribute == 124 ? 1 : 0;
+}
+
+/* Memory: the process's own, at addresses that are no pointers, so that whoever follows one is found out. */
+#define AWAY (1ull << 62)
+typedef unsigned long long address;
+
+int cuDeviceGetByPCIBusId(int *device, const char *text) { return strcmp(text, "0000:01:00.0") ? 101 : (*device = 0); }
+int cuDeviceGetUuid_v2(unsigned char *uuid, int device) { return memset(uuid, 0x10 + device, 16), 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { return *context = (void *)(size_t)(device + 1), 0; }
+int cuDevicePrimaryCtxRelease_v2(int device) { return (void)device, 0; }
+int cuCtxSetCurrent(void *context) { return context ? 0 : 201; }
+int cuMemGetInfo_v2(size_t *available, size_t *total) { return *available = 1ull << 30, *total = 2ull << 30, 0; }
+
+static int allocate(address *at, size_t bytes)
+{
+	void *found = NULL;
+	if (is("full") || posix_memalign(&found, 2 << 20, bytes))
+		return 2;
+	*at = (address)(size_t)found + AWAY;
+	return 0;
+}
+
+int cuMemAlloc_v2(address *at, size_t bytes) { return allocate(at, bytes); }
+int cuMemAllocAsync(address *at, size_t bytes, void *stream) { return (void)stream, allocate(at, bytes); }
+int cuMemAllocManaged(address *at, size_t bytes, unsigned flags) { return (void)flags, allocate(at, bytes); }
+int cuMemFree_v2(address at) { return free((void *)(size_t)(at - AWAY)), 0; }
+int cuMemGetAllocationGranularity(size_t *bytes, const void *wanted, int option) { return (void)wanted, (void)option, *bytes = 2 << 20, 0; }
+int cuMemCreate(address *handle, size_t bytes, const void *wanted, address flags) { return (void)bytes, (void)wanted, (void)flags, *handle = 7, 0; }
+int cuMemRelease(address handle) { return handle == 7 ? 0 : 1; }
+int cuMemAddressReserve(address *at, size_t bytes, size_t alignment, address where, address flags) { return (void)alignment, (void)where, (void)flags, allocate(at, bytes); }
+int cuMemAddressFree(address at, size_t bytes) { return (void)bytes, cuMemFree_v2(at); }
+int cuMemMap(address at, size_t bytes, size_t offset, address handle, address flags) { return (void)at, (void)bytes, (void)offset, (void)handle, (void)flags, 0; }
+int cuMemUnmap(address at, size_t bytes) { return (void)at, (void)bytes, 0; }
+int cuMemSetAccess(address at, size_t bytes, const void *access, size_t count) { return (void)at, (void)bytes, (void)access, (void)count, 0; }
+int cuMemHostAlloc(void **at, size_t bytes, unsigned flags) { return (void)flags, posix_memalign(at, 4096, bytes) ? 2 : 0; }
+int cuMemFreeHost(void *at) { return free(at), 0; }
+
+int cuMemsetD8_v2(address at, unsigned char value, size_t bytes) { return memset((void *)(size_t)(at - AWAY), value, bytes), 0; }
+int cuMemcpyHtoD_v2(address to, const void *from, size_t bytes) { return memcpy((void *)(size_t)(to - AWAY), from, bytes), 0; }
+int cuMemcpyDtoH_v2(void *to, address from, size_t bytes)
+{
+	memcpy(to, (void *)(size_t)(from - AWAY), bytes);
+	/* A GPU that gives back what nobody wrote. */
+	if (is("wrong") && bytes)
+		*(unsigned char *)to ^= 1;
+	return 0;
+}
+int cuMemcpyHtoDAsync_v2(address to, const void *from, size_t bytes, void *stream) { return (void)stream, cuMemcpyHtoD_v2(to, from, bytes); }
+int cuMemcpyDtoHAsync_v2(void *to, address from, size_t bytes, void *stream) { return (void)stream, cuMemcpyDtoH_v2(to, from, bytes); }
+int cuStreamCreate(void **stream, unsigned flags) { return (void)flags, *stream = (void *)1, 0; }
+int cuStreamDestroy_v2(void *stream) { return (void)stream, 0; }
+int cuStreamSynchronize(void *stream) { return (void)stream, 0; }
+int cuEventCreate(void **event, unsigned flags) { return (void)flags, *event = calloc(1, 8), 0; }
+int cuEventDestroy_v2(void *event) { return free(event), 0; }
+int cuEventRecord(void *event, void *stream) { return (void)event, (void)stream, 0; }
+/* Not past at the first look, so that waiting is done too. */
+int cuEventQuery(void *event) { return ++*(int *)event % 3 ? 600 : 0; }
+int cuEventElapsedTime(float *milliseconds, void *from, void *to) { return (void)from, (void)to, *milliseconds = 1, 0; }
+
+int cuMemGetHandleForAddressRange(int *file, address at, size_t bytes, int kind, address flags)
+{
+	(void)at;
+	if (is("no-export") || flags)
+		return 801;
+	*file = memfd_create("dmabuf", 0);
+	return kind == 1 && *file >= 0 && !ftruncate(*file, (off_t)bytes) ? 0 : 1;
 }

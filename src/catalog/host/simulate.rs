@@ -59,6 +59,7 @@ impl HostModel {
             faults,
             kernel: Some(self.kernel.clone()),
             memlock_bytes: self.limits.memlock_bytes.filter(|_| !has_capability),
+            takes_gpu_addresses: self.modules.peer_memory_api && self.has_module("nvidia_peermem"),
             is_library_missing: !root.exists(format!("{}/{LIBIBVERBS}", host_tree::LIBRARIES)),
             warnings,
             ..SimConfig::default()

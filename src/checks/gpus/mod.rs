@@ -1,9 +1,18 @@
 //! 07: GPUs and their memory.
 
+mod causes;
 mod driver;
+mod engine_paths;
 mod memory;
+mod prerequisites;
+mod survey;
 mod tried;
 mod ways;
+
+pub use causes::{Cause, RefusedMemory, Sureness, causes};
+pub use engine_paths::{EnginePath, is_known as is_engine_path_known, known as engine_paths_known};
+pub use prerequisites::{Met, Prerequisite};
+pub use survey::{DriverReport, GpuReport, GpuSurvey, GpuTried, KindReport, NearReport, WayReport, survey};
 
 use super::{Check, Facts, Finding};
 use crate::gpu::GpusFacts;

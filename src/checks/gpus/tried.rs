@@ -1,12 +1,12 @@
 //! GPU memory that was tried: exported, and registered with each NIC.
 
-use nix::errno::Errno;
-
+use super::causes::{Cause, RefusedMemory, causes};
 use super::answers;
 use super::ways::dma_buf_matters;
 use crate::checks::{Action, Category, Check, Facts, Finding, Level};
-use crate::gpu::GpuErrorKind;
-use crate::host::modules::SymbolPresence;
+use crate::gpu::{GpuErrorKind, Path};
+use crate::transfer::Refusal;
+use crate::verbs::CallError;
 use crate::worker::{GpuMemory, Registration};
 
 pub(super) const EXPORT: Check = Check {
@@ -77,19 +77,12 @@ fn export(facts: &Facts) -> Vec<Finding> {
     tried.iter().filter(|memory| memory.device.is_none()).map(judge).collect()
 }
 
-/// What a refusal mostly means.
-fn cause(facts: &Facts, registration: &Registration, is_dma_buf: bool) -> &'static str {
-    let Some(error) = &registration.error else { return "granted" };
-    match (Errno::from_raw(error.errno.0), is_dma_buf) {
-        (Errno::EFAULT, false) if facts.modules.peer_memory_api == SymbolPresence::Absent => {
-            "ib_core takes no peer-memory clients, so the address means nothing to it"
-        }
-        (Errno::EFAULT, false) => "no peer-memory client answers for the address",
-        (Errno::EOPNOTSUPP, true) => "the NIC's driver takes no dma-bufs",
-        (Errno::ENOMEM, _) => "locked memory is limited, or the window onto the GPU's memory is full",
-        (Errno::EINVAL, true) => "the NIC's driver or the IOMMU refuses this dma-buf",
-        _ => "the kernel's log may say more",
-    }
+/// What a refusal means, the surest first.
+fn cause(facts: &Facts, memory: &GpuMemory, path: Path, error: &CallError) -> Option<Cause> {
+    let refusal = Refusal::Verbs { error: error.clone() };
+    let device = memory.device.as_deref();
+    let refused = RefusedMemory { form: memory.form, path, refusal: &refusal, gpu: &memory.gpu, device, bytes: memory.bytes };
+    causes(facts, &refused).into_iter().next()
 }
 
 fn registration(facts: &Facts) -> Vec<Finding> {
@@ -108,13 +101,16 @@ fn judge_pair(facts: &Facts, memory: &GpuMemory, device: &str) -> Finding {
     if let Some(why) = memory.allocation_error.as_ref().map(ToString::to_string).or_else(|| memory.device_error.clone()) {
         return Finding::skip(subject, format!("it could not be tried: {why}"));
     }
-    let said = |registration: &Registration, is_dma_buf| match &registration.error {
+    let said = |registration: &Registration, path| match &registration.error {
         None => format!("granted in {} us", registration.elapsed_us.unwrap_or(0)),
-        Some(error) => format!("{error}: {}", cause(facts, registration, is_dma_buf)),
+        Some(error) => {
+            let cause = cause(facts, memory, path, error).map(|cause| format!(": {}", cause.summary)).unwrap_or_default();
+            format!("{error}{cause}")
+        }
     };
-    let by_address = memory.by_address.as_ref().map(|registration| said(registration, false));
+    let by_address = memory.by_address.as_ref().map(|registration| said(registration, Path::Peermem));
     let by_dma_buf = match (&memory.by_dma_buf, &memory.export_error) {
-        (Some(registration), _) => Some(said(registration, true)),
+        (Some(registration), _) => Some(said(registration, Path::Dmabuf)),
         (None, Some(error)) => Some(format!("not tried: {error}")),
         (None, None) => None,
     };

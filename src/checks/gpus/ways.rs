@@ -142,7 +142,7 @@ fn gpu_way(facts: &Facts) -> Way {
     }
 }
 
-fn flavour_way(facts: &Facts) -> Way {
+pub(super) fn flavour_way(facts: &Facts) -> Way {
     match facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.flavour) {
         Some(NvidiaFlavour::Open) => Way::Open,
         Some(NvidiaFlavour::Proprietary) => Way::Closed,
@@ -150,7 +150,7 @@ fn flavour_way(facts: &Facts) -> Way {
     }
 }
 
-fn kernel_way(facts: &Facts) -> Way {
+pub(super) fn kernel_way(facts: &Facts) -> Way {
     match facts.host.system.kernel_version() {
         Some(version) if version >= (5, 12) => Way::Open,
         // Enterprise kernels carry much of later ones.
@@ -160,7 +160,7 @@ fn kernel_way(facts: &Facts) -> Way {
     }
 }
 
-fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
+pub(super) fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
     let Some((family, version)) = family_of(device).zip(facts.host.system.kernel_version()) else { return Way::Unknown };
     match family {
         "mlx5" | "efa" if version >= (6, 1) => Way::Open,

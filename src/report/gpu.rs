@@ -1,0 +1,246 @@
+//! `gpu` for people.
+
+use super::text::Style;
+use super::topo::word;
+use super::{Table, devices};
+use crate::checks::{Cause, EnginePath, GpuReport, GpuSurvey, KindReport, Met, WayReport};
+use crate::gpu::{GpuError, Path, WritesOrdering};
+use crate::host::modules::NvidiaFlavour;
+use crate::transfer::Refusal;
+use crate::worker::Contents;
+
+impl Table for GpuSurvey {
+    fn table(&self, style: &Style) -> String {
+        let style = *style;
+        let mut out = String::new();
+        let driver = &self.driver;
+        let flavour = match driver.flavour {
+            Some(NvidiaFlavour::Open) => ", open modules",
+            Some(NvidiaFlavour::Proprietary) => ", closed modules",
+            None => "",
+        };
+        if let Some(version) = &driver.version {
+            let cuda = driver.cuda_version.as_ref().map(|cuda| format!(", takes CUDA {cuda}")).unwrap_or_default();
+            out += &style.entry("driver", &format!("{version}{flavour}{cuda}"));
+        }
+        for (library, error) in [("NVML", &driver.nvml_error), ("CUDA", &driver.cuda_error)] {
+            if let Some(error) = error {
+                out += &style.entry(library, &error.to_string());
+            }
+        }
+        for gpu in &self.gpus {
+            out += &draw_gpu(gpu, style);
+        }
+        for engine in &self.engines {
+            out += &draw_engine(engine, style);
+        }
+        if let Some(why) = &self.stopped {
+            out += &style.entry("stopped", why);
+        }
+        out + &devices::problems(&self.problems, style)
+    }
+}
+
+fn draw_gpu(gpu: &GpuReport, style: Style) -> String {
+    let facts = &gpu.facts;
+    let name = facts.name.as_deref().unwrap_or("GPU");
+    let ordinal = gpu.ordinal.map_or_else(|| "not shown by CUDA".to_owned(), |ordinal| format!("cuda:{ordinal}"));
+    let mut out = format!("\n{}  {ordinal}, {}, {}\n", style.bold(name), facts.pci, facts.uuid.as_deref().unwrap_or("UUID not known"));
+    if let Some(error) = &facts.error {
+        out += &style.entry("NVML", &error.to_string());
+    }
+    let share = |used: Option<u64>, all: Option<u64>| match (used, all) {
+        (Some(used), Some(all)) => format!("{}, {} used", size(all), size(used)),
+        (None, Some(all)) => size(all),
+        _ => "not known".to_owned(),
+    };
+    let window = share(facts.bar1_used_bytes, facts.bar1_bytes);
+    out += &style.entry("memory", &format!("{}; window onto it (BAR1) {window}", share(facts.memory_used_bytes, facts.memory_bytes)));
+    if let (Some(now), Some(most)) = (facts.link_generation.zip(facts.link_lanes), facts.link_generation_max.zip(facts.link_lanes_max)) {
+        out += &style.entry("link", &format!("PCIe generation {} x{} now, generation {} x{} at most", now.0, now.1, most.0, most.1));
+    }
+    if let Some(said) = &facts.cuda {
+        let yes = |value: Option<bool>| match value {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "not known",
+        };
+        let ordering = match said.writes_ordering {
+            Some(WritesOrdering::None) => "in no order without a flush",
+            Some(WritesOrdering::Owner) => "in order to this GPU",
+            Some(WritesOrdering::AllDevices) => "in order to all GPUs",
+            None => "in an order that is not told",
+        };
+        out += &style.entry(
+            "attributes",
+            &format!(
+                "GPUDirect RDMA {}, dma-buf {}, VMM with RDMA {}, flush by host {}, by stream {}; writes of NICs are seen {ordering}",
+                yes(said.gpu_direct_rdma_supported),
+                yes(said.dma_buf_supported),
+                yes(said.with_vmm_supported),
+                yes(said.flush_by_host),
+                yes(said.flush_by_stream)
+            ),
+        );
+    }
+    match (&gpu.copies, &gpu.copies_error) {
+        (Some(copies), _) => {
+            let way = |figures: &crate::gpu::CopyFigures| format!("{:.1} GB/s, {:.1} us", figures.bytes_per_second / 1e9, figures.latency_us);
+            let text = format!(
+                "to GPU {}; to host {} (locked memory, {} a copy, median of {} by CUDA events; 64 B by the host's clock)",
+                way(&copies.to_gpu),
+                way(&copies.to_host),
+                size(copies.copy_bytes),
+                copies.samples
+            );
+            out += &style.entry("copies", &text);
+        }
+        (None, Some(why)) => out += &style.entry("copies", &format!("not measured: {why}")),
+        (None, None) => {}
+    }
+    if !gpu.nics.is_empty() {
+        let nearest = gpu.nics[0].affinity;
+        let best = gpu.nics.iter().filter(|nic| nic.affinity == nearest).map(|nic| nic.device.as_str()).collect::<Vec<_>>().join(" ");
+        out += &style.entry("best NICs", &format!("{best} ({})", word(nearest)));
+    }
+    out += "\n";
+    out += &prerequisites(gpu, style);
+    if !gpu.kinds.is_empty() {
+        out += "\n";
+        out += &kinds(gpu, style);
+    }
+    out + &refusals(gpu, style)
+}
+
+fn prerequisites(gpu: &GpuReport, style: Style) -> String {
+    // Equal NICs need the same, and are told of once unless all evidence is wanted.
+    let mut seen = Vec::new();
+    let rows = gpu.prerequisites.iter().filter(|needed| {
+        let key = (needed.path, needed.needs.split(", for ").next().unwrap_or_default().to_owned(), needed.met);
+        let is_new = !seen.contains(&key);
+        seen.push(key);
+        is_new || style.verbose
+    });
+    let rows: Vec<Vec<String>> = rows
+        .map(|needed| {
+            let met = match needed.met {
+                Met::Met => "met",
+                Met::Missing => "missing",
+                Met::Unknown => "not known",
+            };
+            vec![needed.path.to_string(), needed.needs.clone(), met.to_owned(), needed.seen.clone().unwrap_or_default()]
+        })
+        .collect();
+    style.columns(&["path", "needs", "", "seen"], &rows)
+}
+
+fn kinds(gpu: &GpuReport, style: Style) -> String {
+    let nics: Vec<&str> = {
+        let mut names: Vec<&str> = gpu.kinds.iter().flat_map(|kind| &kind.ways).map(|way| way.device.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    let of_nic = |kind: &KindReport, nic: &str| {
+        let ways: Vec<String> = kind.ways.iter().filter(|way| way.device == nic).map(outcome).collect();
+        if ways.is_empty() { "-".to_owned() } else { ways.join(", ") }
+    };
+    // Without NICs the table ends with what the GPU's driver says.
+    let nics: Vec<&str> = if style.verbose { nics } else { nics.into_iter().take(1).collect() };
+    let header: Vec<&str> = ["memory", "allocated", "contents", "dma-buf"].into_iter().chain(nics.iter().copied()).collect();
+    let rows: Vec<Vec<String>> = gpu
+        .kinds
+        .iter()
+        .map(|kind| {
+            let allocated = match (&kind.allocation_error, kind.allocated_in_us) {
+                (Some(error), _) => short(error),
+                (None, Some(us)) => format!("{:.1} ms", us as f64 / 1000.0),
+                (None, None) => "yes".to_owned(),
+            };
+            let contents = match &kind.contents {
+                Some(Contents::Right) => "right".to_owned(),
+                Some(Contents::Wrong { wrong_bytes }) => format!("{wrong_bytes} bytes wrong"),
+                Some(Contents::Failed { error }) => short(error),
+                None => "-".to_owned(),
+            };
+            let exported = match (&kind.export_error, &kind.allocation_error) {
+                (_, Some(_)) => "-".to_owned(),
+                (Some(error), None) => short(error),
+                (None, None) => "made".to_owned(),
+            };
+            [kind.kind.clone(), allocated, contents, exported].into_iter().chain(nics.iter().map(|nic| of_nic(kind, nic))).collect()
+        })
+        .collect();
+    style.columns(&header, &rows)
+}
+
+fn outcome(way: &WayReport) -> String {
+    match (&way.refusal, way.path) {
+        (None, path) => format!("{path} yes"),
+        (Some(Refusal::Verbs { error }), path) => format!("{path} {}", error.errno),
+        (Some(Refusal::Gpu { error }), path) => format!("{path} {}", short(error)),
+        (Some(Refusal::NotTried { .. }), Path::Auto) => "not opened".to_owned(),
+        (Some(Refusal::NotTried { .. }), path) => format!("{path} not tried"),
+    }
+}
+
+/// An error's name alone.
+fn short(error: &GpuError) -> String {
+    match error {
+        GpuError::Refused { name, .. } => name.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Each refusal once, with its causes.
+fn refusals(gpu: &GpuReport, style: Style) -> String {
+    let mut out = String::new();
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    let mut tell = |kind: &KindReport, what: String, causes: &[Cause]| {
+        let causes: Vec<String> = causes.iter().map(Cause::line).collect();
+        match told.iter_mut().find(|(text, known)| known.as_slice() == causes.as_slice() && text.ends_with(&what)) {
+            Some((text, _)) if text.starts_with(&format!("{}:", kind.kind)) || text.contains(&format!(" {}:", kind.kind)) => {}
+            Some((text, _)) => *text = format!("{}, {text}", kind.kind),
+            None => told.push((format!("{}: {what}", kind.kind), causes)),
+        }
+    };
+    for kind in &gpu.kinds {
+        if let Some(error) = &kind.export_error
+            && kind.ways.is_empty()
+        {
+            tell(kind, format!("no dma-buf: {}", short(error)), &kind.export_causes);
+        }
+        for way in kind.ways.iter().filter(|way| way.refusal.is_some()) {
+            tell(kind, outcome(way), &way.causes);
+        }
+    }
+    for (what, causes) in told {
+        out += &style.entry("refused", &what);
+        let causes = if style.verbose { causes.as_slice() } else { &causes[..causes.len().min(2)] };
+        for cause in causes {
+            out += &style.entry("", cause);
+        }
+    }
+    out
+}
+
+fn draw_engine(engine: &EnginePath, style: Style) -> String {
+    let tries = engine.tries.iter().map(|path| path.word()).collect::<Vec<_>>().join(", then ");
+    let verdict = match (engine.works, engine.takes) {
+        (None, _) => "whether it works was not tried: there is no NIC".to_owned(),
+        (Some(true), Some(Path::Staged)) => style.warn("it stages here: every byte goes through host memory"),
+        (Some(_), Some(path)) => style.good(format!("it takes {path} here")),
+        (Some(_), None) => style.bad("no way of it works here"),
+    };
+    style.entry("engine", &format!("{} on {}: {verdict}; it tries {tries}", engine.engine, engine.gpu))
+        + &style.entry("", &format!("{}. Source: {}", engine.how, engine.source))
+}
+
+/// A size in the largest unit in which it is not below one.
+fn size(bytes: u64) -> String {
+    match bytes {
+        _ if bytes >= 1 << 30 => format!("{:.0} GiB", bytes as f64 / f64::from(1 << 30)),
+        _ if bytes >= 1 << 20 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+        _ => format!("{:.0} KiB", bytes as f64 / 1024.0),
+    }
+}

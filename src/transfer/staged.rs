@@ -1,0 +1,288 @@
+//! GPU memory by way of locked host memory: chunks are copied out, moved, and copied in, all three at once.
+//!
+//! A chunk has a slot in the locked memory of each staged end from its first copy to its last one. The GPU's copies run beside the
+//! processor, which moves other chunks meanwhile, so the slowest of the three sets the pace. Both ends are of this process: a copy on
+//! the far side begins when the near side knows that its chunk has arrived.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use super::end::End;
+use super::flow::only;
+use super::layout::start;
+use super::serve::{check, processor_ns};
+use super::watch::{Host, Time, Watch};
+use super::{Limit, Operation, Progress, RunKind, RunPlan, RunResult, Trouble};
+use crate::gpu::{Direction, Event, GpuError, Stream};
+use crate::verbs::{Completions, SendKind, SendRing, SendRingInit};
+
+/// A chunk is at most that long: a copy of it takes several times as long as asking for it.
+const CHUNK: usize = 512 << 10;
+/// Slots at most.
+const SLOTS: usize = 16;
+/// Latencies are kept to three digits, up to a minute.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// The GPU's side of an end.
+struct Copier<'a> {
+    end: &'a End,
+    stream: Stream,
+    events: Vec<Event>,
+    direction: Direction,
+}
+
+/// How a message is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    chunk: usize,
+    chunks: usize,
+    slots: usize,
+}
+
+/// Cuts a message into equal chunks, as many as needed; one that does not divide so is moved whole. `room` is what a half of the locked
+/// memory has, `depth` what the queue takes.
+fn cut(size: usize, room: usize, depth: usize) -> Cut {
+    let least = size.div_ceil(CHUNK);
+    let chunks = (least..=least * 2).find(|count| size.is_multiple_of(*count)).unwrap_or(1);
+    let chunk = size / chunks.max(1);
+    Cut { chunk, chunks, slots: (room / chunk.max(1)).clamp(1, SLOTS).min(depth.max(1)) }
+}
+
+/// Runs the end that sends, with the other one.
+pub fn run(ends: &mut BTreeMap<u8, End>, plans: &[(u8, RunPlan)], host: &mut dyn Host) -> Result<Vec<RunResult>, Trouble> {
+    let unusable = |why: &str| Trouble::Unusable { why: why.to_owned() };
+    let (number, plan) = plans.iter().find(|(_, plan)| plan.sends).ok_or_else(|| unusable("no end is to run"))?;
+    if plan.operation == Operation::Send || plan.immediate || plans.iter().filter(|(_, plan)| plan.sends).count() > 1 {
+        return Err(unusable("staged memory is moved by write and read without immediate data, one way at a time"));
+    }
+    let far_number = *ends.keys().find(|other| *other != number).ok_or_else(|| unusable("staged memory needs both ends in one process"))?;
+    let mut near = ends.remove(number).ok_or_else(|| unusable("the end is not open"))?;
+    let result = match ends.get(&far_number) {
+        Some(far) => check(&near, plan).and_then(|()| between(&mut near, far, plan, host)),
+        None => Err(unusable("the other end is not open")),
+    };
+    ends.insert(*number, near);
+    let result = result?;
+    Ok(plans.iter().map(|(of, _)| if of == number { result.clone() } else { RunResult::default() }).collect())
+}
+
+fn copier(end: &End, direction: Direction, slots: usize) -> Result<Option<Copier<'_>>, GpuError> {
+    let Some(staging) = &end.staging else { return Ok(None) };
+    let context = staging.buffer.context();
+    let events = (0..slots).map(|_| context.event()).collect::<Result<_, _>>()?;
+    Ok(Some(Copier { end, stream: context.stream()?, events, direction }))
+}
+
+impl Copier<'_> {
+    /// Asks for the copy of a chunk between its place in GPU memory and its slot.
+    fn ask(&self, place: usize, slot: (usize, usize), bytes: usize) -> Result<(), GpuError> {
+        let Some(staging) = &self.end.staging else { return Ok(()) };
+        self.stream.copy(self.direction, (&staging.buffer, place), (&staging.pinned, slot.1), bytes)?;
+        self.events[slot.0].record(&self.stream)
+    }
+}
+
+fn gpu(error: GpuError) -> Trouble {
+    Trouble::Unusable { why: format!("copying between GPU and host: {error}") }
+}
+
+fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Result<RunResult, Trouble> {
+    let depth = near.link.as_ref().map_or(1, |link| link.plan.send_depth as usize);
+    let length = near.region.length().min(far.region.length());
+    let mut cut = cut(plan.size_bytes as usize, super::layout::room(length), depth);
+    if plan.kind == RunKind::Latency {
+        // One message at a time; its chunks may still overlap.
+        cut.slots = cut.slots.min(cut.chunks);
+    }
+    let reads = plan.operation == Operation::Read;
+    // A message's place, and a slot's, in a half of an end's memory.
+    let place = |end: &End, receiving: bool, chunk: usize| start(end.region.length(), receiving) + plan.shift_bytes as usize + chunk * cut.chunk;
+    let slot = |end: &End, receiving: bool, slot: usize| start(end.region.length(), receiving) + slot * cut.chunk;
+    let offset = |end: &End, receiving: bool, index: usize| match end.staging {
+        Some(_) => slot(end, receiving, index % cut.slots),
+        None => place(end, receiving, index % cut.chunks),
+    };
+    // After so many chunks, slots and places come together again.
+    let round = cut.slots * cut.chunks;
+    let offsets: Vec<(usize, u64)> =
+        (0..round).map(|index| (offset(near, reads, index), offset(far, !reads, index) as u64)).collect();
+    let mut ring = SendRing::new(&SendRingInit {
+        kind: if reads { SendKind::Read } else { SendKind::Write },
+        local: &near.region,
+        remote: (far.region.address(), far.region.remote_key()),
+        size: cut.chunk as u32,
+        offsets: &offsets,
+        batch: 1,
+        signal_chains: 1,
+        inline: false,
+        id: 0,
+        datagrams: None,
+    });
+    let End { link, .. } = near;
+    let link = link.take().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })?;
+    let moved = (|| {
+        let near = &*near;
+        let (source, target) = if reads { (far, near) } else { (near, far) };
+        let out = copier(source, Direction::ToHost, cut.slots).map_err(gpu)?;
+        let back = copier(target, Direction::ToGpu, cut.slots).map_err(gpu)?;
+        let mut pipe = Pipe { cut, counts: Counts::default(), out, back };
+        let (from, to) = (
+            |index: usize| (place(source, false, index % cut.chunks), slot(source, false, index % cut.slots)),
+            |index: usize| (place(target, true, index % cut.chunks), slot(target, true, index % cut.slots)),
+        );
+        pipe.drive(&link, &mut ring, plan, host, &from, &to)
+    })();
+    near.link = Some(link);
+    moved
+}
+
+/// Chunks that have come so far.
+#[derive(Default)]
+struct Counts {
+    asked_out: u64,
+    posted: u64,
+    moved: u64,
+    asked_back: u64,
+    done: u64,
+}
+
+struct Pipe<'a> {
+    cut: Cut,
+    counts: Counts,
+    out: Option<Copier<'a>>,
+    back: Option<Copier<'a>>,
+}
+
+/// A chunk's place in GPU memory, and its slot's.
+type Where<'a> = dyn Fn(usize) -> (usize, usize) + 'a;
+
+impl Pipe<'_> {
+    fn drive(
+        &mut self,
+        link: &super::end::Link,
+        ring: &mut SendRing,
+        plan: &RunPlan,
+        host: &mut dyn Host,
+        from: &Where<'_>,
+        to: &Where<'_>,
+    ) -> Result<RunResult, Trouble> {
+        let cpu_before = processor_ns();
+        let chunks = self.cut.chunks as u64;
+        let mut most = match plan.limit {
+            Limit::Iterations(count) => count.saturating_mul(chunks),
+            Limit::TimeMs(_) | Limit::UntilTold => u64::MAX,
+        };
+        let mut room = Completions::new(SLOTS);
+        let mut latencies = Histogram::<u64>::new_with_max(LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
+        host.ready();
+        let mut watch = Watch::start(host, plan.limit, plan.patience_ms);
+        let started = Instant::now();
+        let (mut begun, mut last) = (started, 0_u64);
+        loop {
+            // For latency a message begins when the last one has ended.
+            let is_between = self.counts.done.is_multiple_of(chunks) && self.counts.asked_out == self.counts.done;
+            if plan.kind == RunKind::Latency && is_between && self.counts.asked_out < most {
+                begun = Instant::now();
+            }
+            let before = self.counts.done;
+            self.turn(link, ring, &mut room, most, from, to)?;
+            if self.counts.done != before {
+                last = started.elapsed().as_nanos() as u64;
+                if plan.kind == RunKind::Latency && self.counts.done.is_multiple_of(chunks) {
+                    latencies.saturating_record(begun.elapsed().as_nanos() as u64);
+                }
+            }
+            if self.counts.done >= most {
+                break;
+            }
+            match watch.look(self.counts.done / chunks, self.counts.done * self.cut.chunk as u64, false)? {
+                Time::Left => {}
+                // A message that was begun is brought to its end.
+                Time::Up => most = most.min(self.counts.asked_out.div_ceil(chunks) * chunks),
+                Time::Stalled => {
+                    let Counts { posted, moved, done, .. } = self.counts;
+                    return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed: moved, received: done });
+                }
+            }
+        }
+        let messages = self.counts.done / chunks;
+        let recorded = latencies.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value()));
+        Ok(RunResult {
+            sent: Progress { messages, bytes: self.counts.done * self.cut.chunk as u64, elapsed_ns: last },
+            received: Progress::default(),
+            cpu_ns: processor_ns().saturating_sub(cpu_before),
+            latencies: recorded.collect(),
+        })
+    }
+
+    /// Begins what can be begun, and takes note of what has ended.
+    fn turn(
+        &mut self,
+        link: &super::end::Link,
+        ring: &mut SendRing,
+        room: &mut Completions,
+        most: u64,
+        from: &Where<'_>,
+        to: &Where<'_>,
+    ) -> Result<(), Trouble> {
+        let Self { cut, counts, out, back } = self;
+        let (slots, at) = (cut.slots as u64, |count: u64| (count % cut.slots as u64) as usize);
+        while counts.asked_out < most && counts.asked_out - counts.done < slots {
+            if let Some(out) = out {
+                let (place, slot) = from(counts.asked_out as usize);
+                out.ask(place, (at(counts.asked_out), slot), cut.chunk).map_err(gpu)?;
+            }
+            counts.asked_out += 1;
+        }
+        while counts.posted < counts.asked_out {
+            if let Some(out) = out
+                && !out.events[at(counts.posted)].is_past().map_err(gpu)?
+            {
+                break;
+            }
+            ring.post(only(link)?, 1)?;
+            counts.posted += 1;
+            // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
+            break;
+        }
+        for completion in link.send_cq.poll(room)? {
+            if completion.status() != 0 {
+                return Err(Trouble::of(completion, "send request", counts.moved));
+            }
+            counts.moved += 1;
+        }
+        let Some(back) = back else {
+            counts.done = counts.moved;
+            return Ok(());
+        };
+        while counts.asked_back < counts.moved {
+            let (place, slot) = to(counts.asked_back as usize);
+            back.ask(place, (at(counts.asked_back), slot), cut.chunk).map_err(gpu)?;
+            counts.asked_back += 1;
+        }
+        while counts.done < counts.asked_back && back.events[at(counts.done)].is_past().map_err(gpu)? {
+            counts.done += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_into_equal_chunks() {
+        assert_eq!(cut(64 << 20, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16 });
+        assert_eq!(cut(64, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16 });
+        assert_eq!(cut(CHUNK + 1, 4 << 20, 256).chunks * cut(CHUNK + 1, 4 << 20, 256).chunk, CHUNK + 1);
+        assert_eq!(cut(1 << 20, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2 });
+        assert_eq!(cut(1 << 20, 64 << 20, 4).slots, 4);
+        for size in 1..5000_usize {
+            let cut = cut(size * 977, 1 << 30, 64);
+            assert_eq!(cut.chunk * cut.chunks, size * 977);
+        }
+    }
+}
