@@ -9,6 +9,7 @@ use super::settings::Settings;
 use super::side::BenchError;
 use super::{Choice, Watched, choose, common_pkey, explain};
 use crate::facts::{Device, Port};
+use crate::gpu::MemoryKind;
 use crate::host::Root;
 use crate::host::net::address::Address;
 use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
@@ -135,6 +136,7 @@ impl<'a> Loopback<'a> {
         Settings {
             operations: step.operations.clone(),
             transport: Transport::Rc,
+            staged: false,
             immediate: false,
             sizes: step.sizes.clone(),
             queue_pairs: step.queue_pairs,
@@ -160,6 +162,8 @@ impl<'a> Loopback<'a> {
                 device: self.device.name.clone(),
                 port: u8::try_from(self.port.port).unwrap_or(1),
                 memory_bytes,
+                memory: MemoryKind::default(),
+                with_staged: false,
                 least_bytes: memory_bytes,
                 manager: self.address.map(|address| (address, 0).into()),
             },
@@ -176,6 +180,7 @@ impl<'a> Loopback<'a> {
             gid_index: self.gid.index,
             gid: self.gid.gid.clone(),
             reason: self.gid.reason.clone(),
+            memory: None,
         };
         ConnectionReport {
             transport: Transport::Rc,

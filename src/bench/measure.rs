@@ -99,7 +99,9 @@ impl Measurement<'_> {
         let most =
             self.facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
         let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
-        let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest }).min(most);
+        let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest });
+        // One request is kept for telling the other side of receive requests.
+        let send_depth = send_depth.min(most.saturating_sub(1).max(1));
         let reads = self.facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).clamp(1, 16);
         let inline = self.facts.iter().map(|facts| facts.max_inline_bytes).min().unwrap_or(0);
         LinkPlan {
@@ -119,6 +121,7 @@ impl Measurement<'_> {
                 touch,
                 depth: (send_depth * RECEIVES).min(most),
             }),
+            tells_credit: self.arrives(operation) && settings.transport == Transport::Rc,
         }
     }
 
@@ -347,7 +350,7 @@ fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
 
 /// Runs once, on both ends as the operation takes them.
 fn run(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
-    let arrives = plan.operation == Operation::Send || (plan.immediate && plan.operation == Operation::Write);
+    let arrives = plan.arrives();
     let is_bandwidth = plan.kind == RunKind::Bandwidth;
     let is_both = settings.bidirectional && is_bandwidth;
     let mut first = plan.clone();

@@ -99,6 +99,7 @@ impl<'a> Pair<'a> {
             let mut plan = LinkPlan { gid_index: choice.gid_index, is_global: choice.is_global, ..plan.clone() };
             plan.receive = plan.receive.filter(|_| receives[at]);
             plan.inline_bytes = plan.inline_bytes.min(facts[at].max_inline_bytes);
+            plan.tells_credit &= !self.is_loopback();
             let command = Command::Link(end, plan);
             match self.ask(self.who(end), &command)? {
                 Answer::Linked(linked) => remotes.push(RemoteEnd {
@@ -108,6 +109,8 @@ impl<'a> Pair<'a> {
                     address: facts[at].address,
                     key: facts[at].key,
                     memory_bytes: facts[at].memory_bytes,
+                    receives: linked.receives,
+                    credit: linked.credit,
                 }),
                 _ => return Err(BenchError::Unexpected { step: command.step() }),
             }

@@ -37,9 +37,9 @@ fn notices(session: &Session, memory: &StageMemory, device: &str, is_here: bool)
     let gpu = memory.gpu.as_ref().map(|gpu| gpu.pci.clone()).unwrap_or_default();
     let of = |tried: &&PathTried| {
         let refusal = tried.refusal.as_ref()?;
-        let causes = facts.iter().flat_map(|facts| {
-            causes(facts, &RefusedMemory { form, path: tried.path, refusal, gpu: &gpu, device: Some(device), bytes: 0 })
-        });
+        let causes = facts
+            .iter()
+            .flat_map(|facts| causes(facts, &RefusedMemory { form, path: tried.path, refusal, gpu: &gpu, device: Some(device), bytes: 0 }));
         Some(Notice {
             summary: format!("{} to {device} by {} is no way here: {refusal}", memory.kind, tried.path),
             causes: causes.map(|cause| cause.line()).collect(),

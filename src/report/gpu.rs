@@ -85,7 +85,8 @@ fn draw_gpu(gpu: &GpuReport, style: Style) -> String {
     }
     match (&gpu.copies, &gpu.copies_error) {
         (Some(copies), _) => {
-            let way = |figures: &crate::gpu::CopyFigures| format!("{:.1} GB/s, {:.1} us", figures.bytes_per_second / 1e9, figures.latency_us);
+            let way =
+                |figures: &crate::gpu::CopyFigures| format!("{:.1} GB/s, {:.1} us", figures.bytes_per_second / 1e9, figures.latency_us);
             let text = format!(
                 "to GPU {}; to host {} (locked memory, {} a copy, median of {} by CUDA events; 64 B by the host's clock)",
                 way(&copies.to_gpu),

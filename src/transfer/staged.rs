@@ -98,7 +98,8 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     }
     let reads = plan.operation == Operation::Read;
     // A message's place, and a slot's, in a half of an end's memory.
-    let place = |end: &End, receiving: bool, chunk: usize| start(end.region.length(), receiving) + plan.shift_bytes as usize + chunk * cut.chunk;
+    let place =
+        |end: &End, receiving: bool, chunk: usize| start(end.region.length(), receiving) + plan.shift_bytes as usize + chunk * cut.chunk;
     let slot = |end: &End, receiving: bool, slot: usize| start(end.region.length(), receiving) + slot * cut.chunk;
     let offset = |end: &End, receiving: bool, index: usize| match end.staging {
         Some(_) => slot(end, receiving, index % cut.slots),
@@ -106,8 +107,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     };
     // After so many chunks, slots and places come together again.
     let round = cut.slots * cut.chunks;
-    let offsets: Vec<(usize, u64)> =
-        (0..round).map(|index| (offset(near, reads, index), offset(far, !reads, index) as u64)).collect();
+    let offsets: Vec<(usize, u64)> = (0..round).map(|index| (offset(near, reads, index), offset(far, !reads, index) as u64)).collect();
     let mut ring = SendRing::new(&SendRingInit {
         kind: if reads { SendKind::Read } else { SendKind::Write },
         local: &near.region,
@@ -203,7 +203,13 @@ impl Pipe<'_> {
                 Time::Up => most = most.min(self.counts.asked_out.div_ceil(chunks) * chunks),
                 Time::Stalled => {
                     let Counts { posted, moved, done, .. } = self.counts;
-                    return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed: moved, received: done });
+                    return Err(Trouble::Stalled {
+                        waited_ms: watch.still_ms(),
+                        posted,
+                        completed: moved,
+                        received: done,
+                        lacks_credit: false,
+                    });
                 }
             }
         }

@@ -8,8 +8,8 @@ mod attributes;
 mod channel;
 mod connect;
 mod context;
-mod efa;
 mod direct;
+mod efa;
 mod error;
 mod manager;
 mod memory;
@@ -26,9 +26,9 @@ pub use efa::EFADV_QP_DRIVER_TYPE_SRD;
 pub use error::{CallError, ErrorNumber, LoadError};
 pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};
 pub use memory::{Memory, Region};
-pub use regions::Route;
 pub use objects::{
     CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
 };
 pub use post::{Completion, Completions, Datagrams, ReceiveRing, SendKind, SendRing, SendRingInit};
+pub use regions::Route;
 pub use table::{ConnectionManager, LIBIBVERBS, LIBRDMACM, Verbs};
