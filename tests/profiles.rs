@@ -1,6 +1,6 @@
 //! Profiles of all modelled hosts: written, valid, fresh, and exported for every engine as the files in tests/snapshots have it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -179,7 +179,8 @@ fn a_killed_writer_leaves_a_whole_file() {
 fn saves_until_it_is_killed() {
     let Ok(file) = std::env::var("RDMADOCTOR_SAVE_FOR_EVER") else { return };
     let texts = ["a", "b"].map(whole);
-    println!("{BEGUN}");
+    // The parent waits for it.
+    std::io::stdout().write_all(format!("{BEGUN}\n").as_bytes()).unwrap();
     for text in texts.iter().cycle() {
         save(Path::new(&file), text).unwrap();
     }
