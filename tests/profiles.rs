@@ -1,6 +1,6 @@
 //! Profiles of all modelled hosts: written, valid, fresh, and exported for every engine as the files in tests/snapshots have it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -179,7 +179,8 @@ fn a_killed_writer_leaves_a_whole_file() {
 fn saves_until_it_is_killed() {
     let Ok(file) = std::env::var("RDMADOCTOR_SAVE_FOR_EVER") else { return };
     let texts = ["a", "b"].map(whole);
-    println!("{BEGUN}");
+    // The parent waits for it.
+    std::io::stdout().write_all(format!("{BEGUN}\n").as_bytes()).unwrap();
     for text in texts.iter().cycle() {
         save(Path::new(&file), text).unwrap();
     }
@@ -235,6 +236,60 @@ fn a_thousand_killed_writers_leave_whole_files() {
     assert!(left > 0, "no writer was killed while it wrote");
     save(&file, &texts[1]).unwrap();
     assert_eq!(is_whole(1000), texts[1]);
+}
+
+/// Writes a model's profile for one engine, with more options.
+fn small(host: &str, options: &[&str]) -> Profile {
+    let arguments = [&["--host-model", host, "profile", "write", "--engine", "nccl", "-o", "-"], options].concat();
+    let ran = doctor(&arguments);
+    assert!(ran.status.success(), "{ran:?}");
+    Profile::parse(Path::new("stdout"), &String::from_utf8(ran.stdout).unwrap()).unwrap()
+}
+
+#[test]
+fn the_way_of_gpu_memory_is_what_was_tried() {
+    let profile = small("h100x8-cx7", &[]);
+    assert_eq!(profile.gpus.len(), 8);
+    for gpu in &profile.gpus {
+        let path = gpu.path.as_ref().unwrap();
+        assert_eq!((path.kind.as_str(), path.nic.as_ref()), ("dmabuf", Some(&gpu.nics[0].name)), "{gpu:?}");
+        assert!(profile.evidence(&path.evidence).unwrap().summary.contains("ibv_reg_dmabuf_mr"), "{gpu:?}");
+        assert!(path.failed.iter().any(|way| way.kind == "peermem" && way.why.contains("EFAULT")), "{path:?}");
+        assert!(gpu.uuid.is_some() && gpu.nics.iter().all(|nic| nic.path.is_some()), "{gpu:?}");
+    }
+    assert!(profile.unvalidated.iter().all(|one| !one.entry.starts_with("gpus/")), "{:?}", profile.unvalidated);
+
+    // Where neither way works copies are left, which nobody has tried.
+    let profile = small("e810", &[]);
+    for gpu in &profile.gpus {
+        assert_eq!(gpu.path.as_ref().unwrap().kind, "staged");
+        assert_eq!(gpu.path.as_ref().unwrap().failed.len(), 2);
+        assert!(profile.unvalidated.iter().any(|one| one.entry == format!("gpus/{}/path", gpu.pci)), "{:?}", profile.unvalidated);
+    }
+}
+
+#[test]
+fn memory_that_is_asked_for_is_registered() {
+    let profile = small("e810", &["--kv-bytes", "24M", "--no-transfers"]);
+    for port in &profile.devices {
+        let memory = port.memory.as_ref().unwrap();
+        assert_eq!((memory.asked_bytes, memory.registered_bytes, memory.regions), (Some(24 << 20), Some(24 << 20), Some(1)), "{memory:?}");
+        let evidence = profile.evidence(memory.registered_evidence.as_deref().unwrap()).unwrap();
+        assert!(evidence.summary.contains("25165824 bytes of host memory"), "{evidence:?}");
+        assert!(port.measurements.is_empty());
+    }
+    assert!(profile.unvalidated.iter().any(|one| one.why.contains("--no-transfers")), "{:?}", profile.unvalidated);
+    assert!(profile.unvalidated.iter().all(|one| !one.entry.ends_with("/memory")), "{:?}", profile.unvalidated);
+}
+
+#[test]
+fn a_profile_of_before_measurements_is_still_read() {
+    let file = "tests/profile/first.yaml";
+    assert!(doctor(&["profile", "validate", file]).status.success());
+    let ran = doctor(&["--host-model", "e810", "profile", "check", "--profile", file, "--within", "30s"]);
+    assert!(ran.status.success(), "{ran:?}");
+    let ran = doctor(&["--host-model", "e810", "-q", "profile", "export", "--profile", file, "--for", "nccl"]);
+    assert!(String::from_utf8(ran.stdout).unwrap().contains("\nNCCL_IB_HCA==irdma0:1,irdma1:1\n"));
 }
 
 #[test]

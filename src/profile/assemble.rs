@@ -9,12 +9,12 @@ use super::measured::{Measured, Unmeasured};
 use super::seen::best_gid;
 use super::trial::{Trial, Tried};
 use super::{
-    Connection, EvidenceKind, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven, QueuePairs, Seen,
-    Unvalidated,
+    Connection, EvidenceKind, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven,
+    QueuePairs, Seen, Unvalidated,
 };
 use crate::facts::{Device, HostMemory, Port};
 use crate::gpu::GpusFacts;
-use crate::qp::{Bound, DeviceReport, Ending, Outcome, QpRequest, Value};
+use crate::qp::{Bound, DeviceReport, Ending, Frontier, Outcome, QpRequest, Value};
 use crate::worker::GpuMemory;
 
 /// What was found out about a host.
@@ -178,6 +178,7 @@ impl Draft<'_> {
             return QueuePairs::default();
         };
         let limits = report.bounds.iter().filter_map(|bound| self.limit(entry, &report.device, &base.request, bound)).collect();
+        let joint = report.joint.iter().filter_map(|frontier| self.joint(entry, &report.device, frontier)).collect();
         let found = self.examined.recommended.iter().find(|(device, _, _)| *device == report.device);
         let recommended =
             found.map(|(device, request, outcome)| Proven { value: request.into(), evidence: self.book.attempt(device, request, outcome) });
@@ -187,7 +188,7 @@ impl Draft<'_> {
         if let Some(why) = &report.stopped {
             self.lack(&format!("{entry}/qp"), why.clone());
         }
-        QueuePairs { limits, recommended }
+        QueuePairs { limits, joint, recommended }
     }
 
     fn limit(&mut self, entry: &str, device: &str, base: &QpRequest, bound: &Bound) -> Option<Limit> {
@@ -221,6 +222,24 @@ impl Draft<'_> {
             evidence,
             refused_evidence,
         })
+    }
+
+    fn joint(&mut self, entry: &str, device: &str, frontier: &Frontier) -> Option<JointLimit> {
+        let (parameter, over) = (frontier.parameter, frontier.over);
+        if !frontier.complete {
+            let broken = frontier.broken.as_ref().map_or_else(|| "its search was stopped".to_owned(), |broken| broken.outcome.to_string());
+            self.lack(&format!("{entry}/qp/joint"), format!("{parameter} over {over}: {broken}"));
+        }
+        if frontier.independent || frontier.points.is_empty() {
+            return None;
+        }
+        let summary = format!(
+            "{} attempts on {device}: each depth was granted, and the next one refused, with the value of {over}",
+            frontier.attempts
+        );
+        let points = frontier.points.iter().map(|point| JointPoint { up_to: point.up_to, accepted: point.accepted }).collect();
+        let evidence = self.book.add_of(device, EvidenceKind::Attempt, summary);
+        Some(JointLimit { parameter: parameter.name().to_owned(), over: over.name().to_owned(), points, evidence })
     }
 
     fn connection(&mut self, entry: &str, port: u32, report: &DeviceReport) -> Option<Connection> {

@@ -3,6 +3,7 @@
 
 mod gpu;
 mod measured;
+mod queue_pairs;
 
 #[cfg(feature = "doctor")]
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use gpu::{FailedPath, GpuNic, GpuPath, ProfiledGpu, WorkingPath};
 pub use measured::{Measurement, Memory};
+pub use queue_pairs::{JointLimit, JointPoint, Limit, QueuePairRequest, QueuePairs};
 
 /// The schema that profiles name.
 pub const PROFILE_SCHEMA: &str = "rdmadoctor/profile/1";
@@ -158,65 +160,6 @@ pub struct ProfiledGid {
     pub ipv4: Option<String>,
     /// Id of its evidence.
     pub evidence: String,
-}
-
-/// What a device grants.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct QueuePairs {
-    /// Bounds of single parameters, the others being small.
-    #[serde(default)]
-    pub limits: Vec<Limit>,
-    /// A request that was granted as a whole, near what engines need.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recommended: Option<Proven<QueuePairRequest>>,
-}
-
-/// The bound of one parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// `max_send_wr`, `max_inline_data` and so on.
-    pub parameter: String,
-    /// Largest accepted value.
-    pub accepted: u32,
-    /// Smallest refused value above it; absent where none was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<u32>,
-    /// Id of the attempt that was granted.
-    pub evidence: String,
-    /// Id of the attempt that was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused_evidence: Option<String>,
-}
-
-/// What is asked of `ibv_create_cq` and `ibv_create_qp`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct QueuePairRequest {
-    /// `RC`, `UD` and so on.
-    pub qp_type: String,
-    /// Work requests on the send queue.
-    pub max_send_wr: u32,
-    /// Work requests on the receive queue.
-    pub max_recv_wr: u32,
-    /// Scatter-gather entries in a send request.
-    pub max_send_sge: u32,
-    /// Scatter-gather entries in a receive request.
-    pub max_recv_sge: u32,
-    /// Bytes inline in a send request.
-    pub max_inline_data: u32,
-    /// Entries of the completion queue.
-    pub cq_depth: u32,
-    /// Work requests on a shared receive queue; absent without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub srq_wr: Option<u32>,
-    /// Scatter-gather entries in each of its requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub srq_sge: Option<u32>,
 }
 
 /// The walk of a queue pair through its states by `ibv_modify_qp`.

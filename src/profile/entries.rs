@@ -52,6 +52,10 @@ pub fn entries(profile: &Profile) -> Vec<Entry> {
             let refused = limit.refused.map_or_else(String::new, |refused| format!(", refuses {refused}"));
             add(at(&format!("qp/{}", limit.parameter)), format!("accepts {}{refused}", limit.accepted));
         }
+        for joint in &port.qp.joint {
+            let points: Vec<String> = joint.points.iter().map(|point| format!("{} up to {}", point.accepted, point.up_to)).collect();
+            add(at(&format!("qp/joint/{}/{}", joint.parameter, joint.over)), points.join(", "));
+        }
         if let Some(recommended) = &port.qp.recommended {
             let request = &recommended.value;
             add(

@@ -219,3 +219,83 @@ pub fn measure(
     }
     (measured, unmeasured)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{EndReport, FailureReport};
+    use crate::transfer::{Completing, Connect, Mismatch, Transport};
+
+    fn connection() -> ConnectionReport {
+        let end = EndReport {
+            device: "mlx5_0".to_owned(),
+            port: 1,
+            gid_index: 3,
+            gid: "0000:0000:0000:0000:0000:ffff:0a01:0001".to_owned(),
+            reason: "RoCE v2 ipv4 10.1.0.1".to_owned(),
+        };
+        ConnectionReport {
+            transport: Transport::Rc,
+            connect: Connect::Oob,
+            mtu_bytes: 4096,
+            local: end.clone(),
+            remote: end,
+            memory_bytes: 0,
+            peer: None,
+        }
+    }
+
+    fn row() -> BandwidthResult {
+        BandwidthResult {
+            operation: Operation::Write,
+            memory: "host".to_owned(),
+            buffer: crate::bench::Buffer::Hot,
+            size_bytes: 65536,
+            bidirectional: false,
+            queue_pairs: 1,
+            depth: 16,
+            batch: 4,
+            inline: false,
+            completion: Completing::Poll,
+            messages: 100,
+            bytes_per_second: crate::bench::Spread::of(&[1e9, 2e9, 3e9]),
+            messages_per_second: None,
+            cpu_us_per_gib: None,
+            lost_percent: None,
+            verification: Some(Verification { messages: 1, bytes: 65536, mismatch: None }),
+            counters: Vec::new(),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_figure_says_how_it_was_had() {
+        let measured = Measured::bandwidth(&connection(), &row()).unwrap();
+        assert_eq!((measured.device.as_str(), measured.port, measured.measurement.bytes_per_second), ("mlx5_0", 1, Some(2e9)));
+        assert!(measured.measurement.verified);
+        for part in
+            ["write of 65536 bytes on 1 queue pairs", "port 1 with itself", "0a01:0001", "path MTU 4096", "2000000000 bytes/s", "noisy"]
+        {
+            assert!(measured.how.contains(part), "{part}: {}", measured.how);
+        }
+    }
+
+    #[test]
+    fn damage_and_failure_are_no_figures() {
+        let mismatch = Mismatch { offset_bytes: 7, expected: 1, found: 2, wrong_bytes: 1, is_guard: false };
+        let damaged = BandwidthResult { verification: Some(Verification { messages: 1, bytes: 65536, mismatch: Some(mismatch) }), ..row() };
+        let lack = Measured::bandwidth(&connection(), &damaged).unwrap_err();
+        assert!(lack.why.contains("what arrived is not what was sent, from byte 7 on"), "{lack:?}");
+        let failure = FailureReport {
+            step: "moving data".to_owned(),
+            summary: "RETRY_EXC_ERR".to_owned(),
+            status: Some(12),
+            evidence: Vec::new(),
+            causes: Vec::new(),
+            next_step: None,
+        };
+        let lack = Measured::bandwidth(&connection(), &BandwidthResult { failure: Some(failure), ..row() }).unwrap_err();
+        assert_eq!((lack.device.as_deref(), lack.port), (Some("mlx5_0"), Some(1)));
+        assert!(lack.why.ends_with("RETRY_EXC_ERR"), "{lack:?}");
+    }
+}

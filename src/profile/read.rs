@@ -140,6 +140,7 @@ impl Profile {
                 let refused = limit.refused_evidence.as_deref();
                 ids.extend([Some(limit.evidence.as_str()), refused].into_iter().flatten().map(|id| (entry("qp/limits"), id)));
             }
+            ids.extend(device.qp.joint.iter().map(|joint| (entry("qp/joint"), joint.evidence.as_str())));
             ids.extend(device.qp.recommended.iter().map(|value| (entry("qp/recommended"), value.evidence.as_str())));
             ids.extend(device.connection.iter().map(|value| (entry("connection"), value.evidence.as_str())));
             let registered = device.memory.iter().filter_map(|value| value.registered_evidence.as_deref());

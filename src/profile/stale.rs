@@ -214,6 +214,11 @@ impl Judge<'_> {
                 self.put(entry, was, is);
             }
         }
+        // Too many attempts to be made again.
+        let changed = self.changed(&self.depends_on(&port.name));
+        for (joint, changed) in port.qp.joint.iter().filter_map(|joint| Some((joint, changed.as_ref()?))) {
+            self.put(at(&format!("qp/joint/{}/{}", joint.parameter, joint.over)), "found", changed);
+        }
         if let Some(recommended) = &port.qp.recommended
             && let Some((was, is)) = self.attempt(&recommended.evidence)
         {

@@ -61,6 +61,13 @@ fn port_lines(port: &ProfiledPort, style: Style) -> String {
     if !limits.is_empty() {
         out += &style.entry("limits", &limits.join(", "));
     }
+    for joint in &port.qp.joint {
+        let first = joint.points.first().zip(joint.points.last());
+        let steps = first.map_or_else(String::new, |(first, last)| {
+            format!("{} with {} {}, {} with {}", first.accepted, joint.over, first.up_to, last.accepted, last.up_to)
+        });
+        out += &style.entry("jointly", &format!("{} {steps}", joint.parameter));
+    }
     if let Some(recommended) = &port.qp.recommended {
         let request = &recommended.value;
         out += &style.entry(

@@ -105,3 +105,47 @@ fn fewest_queue_pairs(measurements: &[Measurement]) -> Option<Proven<u32>> {
     let enough = rates.iter().filter(|(_, rate)| *rate >= 0.95 * best).min_by_key(|(one, _)| one.queue_pairs)?;
     Some(Proven { value: enough.0.queue_pairs, evidence: enough.0.evidence.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::RefusedMemory;
+    use crate::verbs::{CallError, ErrorNumber};
+
+    #[test]
+    fn what_keeps_memory_from_being_proven_is_told() {
+        let granted = |bytes| HostMemory { largest_bytes: Some(bytes), most_bytes: bytes, ..HostMemory::default() };
+        assert_eq!(unregistered(None, None, Some(&granted(4096))), None);
+        assert_eq!(unregistered(Some(4096), Some(4096), Some(&granted(4096))), None);
+        assert_eq!(unregistered(None, None, None).unwrap(), "no memory was registered");
+        let why = unregistered(Some(1 << 30), None, Some(&granted(4096))).unwrap();
+        assert!(why.contains("of 1073741824 bytes that are asked for, 4096 were") && why.contains("half of the free memory"), "{why}");
+        let error = CallError { call: "ibv_reg_mr".to_owned(), object: "mlx5_0".to_owned(), errno: ErrorNumber(libc::ENOMEM) };
+        let refused = HostMemory { refused: Some(RefusedMemory { bytes: 8192, error }), ..granted(4096) };
+        let why = unregistered(Some(1 << 20), Some(65536), Some(&refused)).unwrap();
+        assert!(why.contains("8192 bytes: ibv_reg_mr on mlx5_0: ENOMEM") && why.contains("may lock 65536 bytes only"), "{why}");
+        // Nobody asked for more than was granted before the refusal.
+        assert_eq!(unregistered(None, Some(65536), Some(&refused)), None);
+    }
+
+    #[test]
+    fn more_queue_pairs_are_taken_only_where_they_bring_something() {
+        let row = |size_bytes, queue_pairs, rate| Measurement {
+            op: "write".to_owned(),
+            memory: "host".to_owned(),
+            size_bytes,
+            queue_pairs,
+            bytes_per_second: Some(rate),
+            p50_us: None,
+            p99_us: None,
+            verified: true,
+            evidence: format!("e{queue_pairs}"),
+        };
+        let count = |rows: &[Measurement]| fewest_queue_pairs(rows).map(|proven| (proven.value, proven.evidence));
+        assert_eq!(count(&[row(65536, 1, 9e9), row(1 << 20, 1, 10e9), row(1 << 20, 4, 10.2e9)]), Some((1, "e1".to_owned())));
+        assert_eq!(count(&[row(1 << 20, 1, 10e9), row(1 << 20, 4, 24e9)]), Some((4, "e4".to_owned())));
+        // One number of them says nothing of another.
+        assert_eq!(count(&[row(1 << 20, 1, 10e9)]), None);
+        assert_eq!(count(&[]), None);
+    }
+}
