@@ -5,6 +5,7 @@ mod causes;
 mod counters;
 mod document;
 mod measure;
+mod measured;
 mod pair;
 pub mod peer;
 mod settings;
@@ -20,6 +21,7 @@ pub use document::{
     Verification,
 };
 pub use measure::{Done, Measurement, measure};
+pub use measured::{LoopbackReport, PathLimit};
 pub use pair::{EndChoice, Pair};
 pub use settings::Settings;
 pub use side::{BenchError, Side, Who};

@@ -34,7 +34,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// Compares a profile with this host.
-pub(super) fn compare(session: &Session, file: &Path, profile: &Profile, within: Duration) -> anyhow::Result<ProfileCheck> {
+pub(in crate::cli) fn compare(session: &Session, file: &Path, profile: &Profile, within: Duration) -> anyhow::Result<ProfileCheck> {
     let started = Instant::now();
     of_this_host(session, profile)?;
     let mut worker = session.worker()?;

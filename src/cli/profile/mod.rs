@@ -1,9 +1,9 @@
 //! `rdmadoctor profile`.
 
-mod check;
+pub(in crate::cli) mod check;
 mod exec;
 mod export;
-mod write;
+pub(in crate::cli) mod write;
 
 use std::path::{Path, PathBuf};
 

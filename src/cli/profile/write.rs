@@ -90,7 +90,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// The engines that are asked for; all releases of all where none is, so that any of them can be exported.
-fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
+pub(in crate::cli) fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
     if wanted.is_empty() {
         let every = catalog.engines().iter().flat_map(|engine| engine.releases.iter().map(move |release| Chosen::of(engine, release)));
         return Ok(every.collect());
@@ -105,7 +105,13 @@ fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<
     Ok(chosen)
 }
 
-fn examine(session: &Session, arguments: &Arguments, catalog: &Catalog, engines: &[Chosen<'_>]) -> anyhow::Result<Profile> {
+/// Tries, and brings what was found into a profile.
+pub(in crate::cli) fn examine(
+    session: &Session,
+    arguments: &Arguments,
+    catalog: &Catalog,
+    engines: &[Chosen<'_>],
+) -> anyhow::Result<Profile> {
     let deadline = Instant::now() + arguments.budget;
     let mut progress = Progress::new("profile", session.quiet());
     let mut worker = session.worker()?;
