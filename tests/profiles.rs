@@ -1,10 +1,11 @@
 //! Profiles of all modelled hosts: written, valid, fresh, and exported for every engine as the files in tests/snapshots have it.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rdmadoctor::catalog::HostModel;
-use rdmadoctor::profile::Profile;
+use rdmadoctor::profile::{Profile, save};
 
 const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
 
@@ -159,7 +160,7 @@ fn a_killed_writer_leaves_a_whole_file() {
         let before = std::fs::read_to_string(&file).unwrap();
         let mut child = Command::new(DOCTOR)
             .args(["--host-model", "bare", "-q", "profile", "write", "-o", file.to_str().unwrap()])
-            .stdout(std::process::Stdio::null())
+            .stdout(Stdio::null())
             .spawn()
             .unwrap();
         // Moments spread over the time that it takes.
@@ -171,6 +172,70 @@ fn a_killed_writer_leaves_a_whole_file() {
         replaced += u64::from(after != before);
     }
     assert!(kills < 100 || (replaced > 0 && replaced < kills), "{replaced} of {kills}: the moments do not straddle the writing");
+}
+
+/// The body of [`a_thousand_killed_writers_leave_whole_files`]'s helpers: saves one of two texts after another until it is killed.
+#[test]
+fn saves_until_it_is_killed() {
+    let Ok(file) = std::env::var("RDMADOCTOR_SAVE_FOR_EVER") else { return };
+    let texts = ["a", "b"].map(whole);
+    // The parent waits for it.
+    std::io::stdout().write_all(format!("{BEGUN}\n").as_bytes()).unwrap();
+    for text in texts.iter().cycle() {
+        save(Path::new(&file), text).unwrap();
+    }
+}
+
+const BEGUN: &str = "the helper saves from now on";
+
+/// A text of which a part, or a mixture with another one, can be told.
+fn whole(letter: &str) -> String {
+    format!("begin {}\n{}end {letter}\n", letter, format!("{letter}\n").repeat(50_000))
+}
+
+/// Four processes that save to one file at the same time, killed at random moments of it and started again: what `profile write` does last.
+#[test]
+fn a_thousand_killed_writers_leave_whole_files() {
+    const WRITERS: u64 = 4;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("profile.yaml");
+    let texts = ["a", "b"].map(whole);
+    save(&file, &texts[0]).unwrap();
+    let is_whole = |kill: u64| {
+        let seen = std::fs::read_to_string(&file).unwrap();
+        assert!(texts.contains(&seen), "kill {kill}: {} bytes, not one of the texts", seen.len());
+        seen
+    };
+    let start = || {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "saves_until_it_is_killed", "--nocapture", "--test-threads=1"])
+            .env("RDMADOCTOR_SAVE_FOR_EVER", &file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains(BEGUN)));
+        child
+    };
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for kill in (0..1000).filter(|kill| kill % WRITERS == writer) {
+                    let mut child = start();
+                    // Moments spread over some savings.
+                    std::thread::sleep(std::time::Duration::from_micros(kill * 7919 % 4_000));
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    is_whole(kill);
+                }
+            });
+        }
+    });
+    // Killed in the middle: what they were writing is left behind under other names, and the next writer is not in its way.
+    let left = std::fs::read_dir(directory.path()).unwrap().count() - 1;
+    assert!(left > 0, "no writer was killed while it wrote");
+    save(&file, &texts[1]).unwrap();
+    assert_eq!(is_whole(1000), texts[1]);
 }
 
 #[test]

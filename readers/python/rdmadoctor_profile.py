@@ -112,6 +112,26 @@ class Profile:
                 return [port for nic in gpu.get("nics", []) for port in self.ports(nic.get("name"))]
         raise ProfileError(f"the profile has no GPU {index}")
 
+    def gpu_path(self, index, nic=None):
+        """How a GPU's memory reaches a NIC, the nearest with a way where none is named: dmabuf, peermem, staged, or None where that is not known."""
+        for gpu in self.document["gpus"]:
+            if gpu.get("index") != index:
+                continue
+            if nic is None:
+                return (gpu.get("path") or {}).get("kind")
+            paths = [known.get("path") for known in gpu.get("nics", []) if known.get("name") == nic]
+            return paths[0]["value"] if paths and paths[0] else None
+        raise ProfileError(f"the profile has no GPU {index}")
+
+    def bytes_per_second(self, port, op="write"):
+        """The best throughput of a port with itself that was measured; None where none was."""
+        rates = [
+            row["bytes_per_second"]
+            for row in port.get("measurements", [])
+            if row.get("op") == op and row.get("bytes_per_second") is not None
+        ]
+        return max(rates, default=None)
+
     def gid_index(self, port, root="/"):
         """Where a port's GID stands now. The index differs between hosts and over time, so the profile does not keep it."""
         gid = port.get("gid")

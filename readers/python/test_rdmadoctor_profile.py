@@ -21,6 +21,17 @@ class Reading(unittest.TestCase):
         self.assertEqual(self.profile.ports("irdma0")[0]["qp"]["recommended"]["value"]["max_send_sge"], 4)
         self.assertRegex(self.profile.document["created"], r"^20\d\d-")
 
+    def test_what_was_tried_and_measured(self):
+        self.assertEqual(self.profile.gpu_path(0), "staged")
+        self.assertEqual(self.profile.gpu_path(0, "irdma0"), "staged")
+        self.assertIsNone(self.profile.gpu_path(0, "mlx5_9"))
+        port = self.profile.ports("irdma0")[0]
+        # A simulation's speed is none.
+        self.assertIsNone(self.profile.bytes_per_second(port))
+        port["measurements"] += [{"op": "write", "bytes_per_second": rate} for rate in (1e9, 2.5e9)]
+        self.assertEqual(self.profile.bytes_per_second(port), 2.5e9)
+        self.assertGreaterEqual(port["memory"]["registered_bytes"], 4096)
+
     def test_engines(self):
         self.assertEqual(self.profile.settings("mooncake"), {})
         with self.assertRaisesRegex(reader.ProfileError, "max_inline_data"):

@@ -4,6 +4,7 @@ mod address;
 mod causes;
 mod counters;
 mod document;
+mod loopback;
 mod measure;
 mod measured;
 mod pair;
@@ -20,6 +21,7 @@ pub use document::{
     BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
     Verification,
 };
+pub use loopback::{Loopback, LoopbackHooks, LoopbackStep};
 pub use measure::{Done, Measurement, measure};
 pub use measured::{LoopbackReport, PathLimit};
 pub use pair::{EndChoice, Pair};

@@ -139,7 +139,8 @@ fn moves(facts: &Facts) -> Vec<Finding> {
 /// A bandwidth in words.
 fn figure(row: &BandwidthResult) -> String {
     let rate = row.bytes_per_second.map_or(0.0, |rate| rate.median);
-    format!("{} of {} bytes at {:.2} Gbit/s", row.operation, row.size_bytes, rate * 8.0 / 1e9)
+    let pairs = if row.queue_pairs > 1 { format!(" on {} queue pairs", row.queue_pairs) } else { String::new() };
+    format!("{} of {} bytes{pairs} at {:.2} Gbit/s", row.operation, row.size_bytes, rate * 8.0 / 1e9)
 }
 
 fn is_unharmed(facts: &Facts) -> Vec<Finding> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::gpus::error_of;
 use super::host::HostFacts;
 use crate::gpu::LIBCUDA;
+use crate::host::system::memory::MemoryFacts;
 use crate::verbs::CallError;
 use crate::worker::{Failure, GpuMemory, Worker};
 
@@ -57,14 +58,20 @@ pub struct RefusedMemory {
     pub error: CallError,
 }
 
-/// The largest piece that does this host no harm: registered memory is real memory while it lasts.
+/// How much memory may be registered without harm to this host: registered memory is real memory while it lasts. `group_bytes` is the limit
+/// of the control group.
 #[must_use]
-pub fn most_bytes(host: &HostFacts) -> u64 {
-    let memory = &host.system.memory;
+pub fn spare_bytes(memory: &MemoryFacts, group_bytes: Option<u64>) -> u64 {
     let free = memory.available_bytes.or(memory.total_bytes.map(|total| total / 2)).unwrap_or(0) / 2;
     // What a control group already uses is not known; a quarter of its limit is mostly free.
-    let group = host.limits.own_cgroup.memory_bytes().map_or(u64::MAX, |limit| limit / 4);
-    (MOST_BYTES.min(free).min(group) / PAGE_BYTES * PAGE_BYTES).max(PAGE_BYTES)
+    free.min(group_bytes.map_or(u64::MAX, |limit| limit / 4))
+}
+
+/// The largest piece to try where nobody asks for more.
+#[must_use]
+pub fn most_bytes(host: &HostFacts) -> u64 {
+    let spare = spare_bytes(&host.system.memory, host.limits.own_cgroup.memory_bytes());
+    (MOST_BYTES.min(spare) / PAGE_BYTES * PAGE_BYTES).max(PAGE_BYTES)
 }
 
 /// Registers growing pieces with a device until one is refused, then narrows the limit down. `try_one` tries a piece.

@@ -142,7 +142,13 @@ fn rates(run: &Preflight) -> BTreeMap<String, Spread> {
             let rate = row.bytes_per_second?;
             let bits = |bytes: f64| bytes * 8.0 / 1e9;
             let spread = Spread { median: bits(rate.median), min: bits(rate.min), max: bits(rate.max), ..rate };
-            Some((format!("{}: {} of {} bytes, {} memory, Gbit/s", measured.device, row.operation, row.size_bytes, row.memory), spread))
+            Some((
+                format!(
+                    "{}: {} of {} bytes on {} queue pairs, {} memory, Gbit/s",
+                    measured.device, row.operation, row.size_bytes, row.queue_pairs, row.memory
+                ),
+                spread,
+            ))
         })
     });
     rows.collect()

@@ -141,7 +141,8 @@ pub fn measured_steps(measured: &LoopbackReport) -> Vec<Step> {
                 .path
                 .as_ref()
                 .map_or_else(String::new, |path| format!(", {:.0} % of its path", bits / path.bits_per_second.max(1) as f64 * 100.0));
-            Some(format!("{operation} {} {:.2} Gbit/s{share}", size(row.size_bytes), bits / 1e9))
+            let pairs = if row.queue_pairs > 1 { format!(", {} queue pairs", row.queue_pairs) } else { String::new() };
+            Some(format!("{operation} {:.2} Gbit/s{share} ({}{pairs})", bits / 1e9, size(row.size_bytes)))
         });
         let step = outcome(StepName::Bw, name, bw, &rows, figures.collect::<Vec<_>>().join(", "));
         Step { elapsed_us: measured.bw_elapsed_us, ..step }

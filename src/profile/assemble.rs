@@ -1,68 +1,92 @@
 //! From what was found out to a profile. Pure: nothing is read or tried here.
 
+mod engines;
+mod gpus;
+mod memory;
+
 use super::evidence::Book;
+use super::measured::{Measured, Unmeasured};
 use super::seen::best_gid;
-use super::trial::{DeviceTrial, Trial};
+use super::trial::{Trial, Tried};
 use super::{
-    Connection, EngineDevice, EngineSetting, EngineVerdict, EvidenceKind, GpuNic, Limit, Measurement, Memory, Obstacle, PROFILE_SCHEMA,
-    Profile, ProfiledEngine, ProfiledGid, ProfiledGpu, ProfiledHost, ProfiledPort, Proven, QueuePairs, Seen, Unvalidated,
+    Connection, EvidenceKind, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven,
+    QueuePairs, Seen, Unvalidated,
 };
-use crate::catalog::engine::Connect;
-use crate::facts::{Device, Port};
-use crate::host::topo::Affinity;
-use crate::qp::{Bound, DeviceReport, Ending, Outcome, QpRequest, Value};
+use crate::facts::{Device, HostMemory, Port};
+use crate::gpu::GpusFacts;
+use crate::qp::{Bound, DeviceReport, Ending, Frontier, Outcome, QpRequest, Value};
+use crate::worker::GpuMemory;
 
 /// What was found out about a host.
-pub struct Examined<'a> {
+pub struct Material<'a> {
     /// What files and the verbs library say.
     pub seen: &'a Seen,
     /// The modelled host that it is, if it is one.
     pub model: Option<&'a str>,
     /// Now, as RFC 3339 writes it.
     pub at: &'a str,
-    /// What was tried on each device.
-    pub reports: &'a [DeviceReport],
+    /// What was tried on each device, bounds among it, with what engines ask there.
+    pub tried: &'a [Tried<'a>],
+    /// Transfers that were timed.
+    pub measured: &'a [Measured],
+    /// Transfers that were not.
+    pub unmeasured: &'a [Unmeasured],
+    /// Host memory that was registered.
+    pub host_memory: &'a [HostMemory],
+    /// What the GPUs' driver says; absent where it was not asked.
+    pub gpus: Option<&'a GpusFacts>,
+    /// GPU memory that was registered.
+    pub gpu_memory: &'a [GpuMemory],
+    /// What an engine wants to register at once.
+    pub kv_bytes: Option<u64>,
+}
+
+/// What is tried on top of it.
+pub struct Examined<'a> {
+    /// What was found out before.
+    pub material: &'a Material<'a>,
     /// A request near what engines need, by device, with its outcome.
     pub recommended: &'a [(String, QpRequest, Outcome)],
     /// Engines.
     pub trials: &'a [Trial],
-    /// Transfers that were timed, by device and port, each with a sentence about how.
-    pub measured: &'a [(String, u32, Measurement, String)],
-    /// Devices whose transfers were not timed, and why; of all devices where the name is absent.
-    pub unmeasured: &'a [(Option<String>, String)],
-    /// What an engine wants to register at once.
-    pub kv_bytes: Option<u64>,
+}
+
+impl Material<'_> {
+    fn report(&self, device: &str) -> Option<&DeviceReport> {
+        self.tried.iter().map(|tried| tried.report).find(|report| report.device == device)
+    }
 }
 
 /// Makes the profile.
 #[must_use]
 pub fn assemble(examined: &Examined<'_>) -> Profile {
-    let mut draft = Draft { examined, book: Book::new(examined.at), unvalidated: Vec::new() };
-    if let Some(model) = examined.model {
+    let material = examined.material;
+    let seen = material.seen;
+    let mut draft = Draft { examined, material, book: Book::new(material.at), unvalidated: Vec::new() };
+    if let Some(model) = material.model {
         draft.lack("host", format!("this is the modelled host {model}: nothing was tried on real devices"));
     }
-    for problem in &examined.seen.devices.problems {
+    for problem in &seen.devices.problems {
         draft.lack("devices", problem.summary.clone());
     }
     let mut devices = Vec::new();
-    for device in &examined.seen.devices.devices {
+    for device in &seen.devices.devices {
         for port in &device.ports {
             devices.push(draft.port(device, port));
         }
+    }
+    if devices.is_empty() && draft.unvalidated.is_empty() {
+        draft.lack("devices", "this host has no RDMA device with a port: there was nothing to try".to_owned());
     }
     let gpus = draft.gpus();
     let engines = examined.trials.iter().map(|trial| draft.engine(trial)).collect();
     let Draft { book, unvalidated, .. } = draft;
     Profile {
         schema: PROFILE_SCHEMA.to_owned(),
-        created: examined.at.to_owned(),
+        created: material.at.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         validated: unvalidated.is_empty(),
-        host: ProfiledHost {
-            name: examined.seen.name.clone(),
-            model: examined.model.map(str::to_owned),
-            fingerprint: examined.seen.fingerprint.clone(),
-        },
+        host: ProfiledHost { name: seen.name.clone(), model: material.model.map(str::to_owned), fingerprint: seen.fingerprint.clone() },
         devices,
         gpus,
         engines,
@@ -73,6 +97,7 @@ pub fn assemble(examined: &Examined<'_>) -> Profile {
 
 struct Draft<'a> {
     examined: &'a Examined<'a>,
+    material: &'a Material<'a>,
     book: Book,
     unvalidated: Vec<Unvalidated>,
 }
@@ -100,10 +125,10 @@ impl Draft<'_> {
             value,
             evidence: self.book.add_of(name, EvidenceKind::Query, format!("ibv_query_port on {name} port {number}: active_mtu {value}")),
         });
-        let traffic_class = self.examined.seen.traffic_class(name, number);
+        let traffic_class = self.material.seen.traffic_class(name, number);
         let traffic_class = traffic_class
             .map(|(value, file)| Proven { value, evidence: self.book.add(EvidenceKind::File, format!("{file} says {value}")) });
-        let report = self.examined.reports.iter().find(|report| report.device == *name);
+        let report = self.material.report(name);
         let qp = report.map_or_else(QueuePairs::default, |report| self.queue_pairs(&entry, report));
         let cq_depth = qp.recommended.as_ref().map(|request| Proven { value: request.value.cq_depth, evidence: request.evidence.clone() });
         if report.is_none() {
@@ -137,7 +162,7 @@ impl Draft<'_> {
     }
 
     fn reads(&mut self, device: &str) -> Option<Proven<u32>> {
-        let attributes = self.examined.seen.verbs(device)?.attributes.as_ref()?;
+        let attributes = self.material.seen.verbs(device)?.attributes.as_ref()?;
         let value = u32::try_from(attributes.max_qp_rd_atom.min(attributes.max_qp_init_rd_atom)).ok()?;
         let summary = format!(
             "ibv_query_device on {device}: max_qp_rd_atom {}, max_qp_init_rd_atom {}",
@@ -153,6 +178,7 @@ impl Draft<'_> {
             return QueuePairs::default();
         };
         let limits = report.bounds.iter().filter_map(|bound| self.limit(entry, &report.device, &base.request, bound)).collect();
+        let joint = report.joint.iter().filter_map(|frontier| self.joint(entry, &report.device, frontier)).collect();
         let found = self.examined.recommended.iter().find(|(device, _, _)| *device == report.device);
         let recommended =
             found.map(|(device, request, outcome)| Proven { value: request.into(), evidence: self.book.attempt(device, request, outcome) });
@@ -162,7 +188,7 @@ impl Draft<'_> {
         if let Some(why) = &report.stopped {
             self.lack(&format!("{entry}/qp"), why.clone());
         }
-        QueuePairs { limits, recommended }
+        QueuePairs { limits, joint, recommended }
     }
 
     fn limit(&mut self, entry: &str, device: &str, base: &QpRequest, bound: &Bound) -> Option<Limit> {
@@ -198,9 +224,30 @@ impl Draft<'_> {
         })
     }
 
+    fn joint(&mut self, entry: &str, device: &str, frontier: &Frontier) -> Option<JointLimit> {
+        let (parameter, over) = (frontier.parameter, frontier.over);
+        if !frontier.complete {
+            let broken = frontier.broken.as_ref().map_or_else(|| "its search was stopped".to_owned(), |broken| broken.outcome.to_string());
+            self.lack(&format!("{entry}/qp/joint"), format!("{parameter} over {over}: {broken}"));
+        }
+        if frontier.independent || frontier.points.is_empty() {
+            return None;
+        }
+        let summary = format!(
+            "{} attempts on {device}: each depth was granted, and the next one refused, with the value of {over}",
+            frontier.attempts
+        );
+        let points = frontier.points.iter().map(|point| JointPoint { up_to: point.up_to, accepted: point.accepted }).collect();
+        let evidence = self.book.add_of(device, EvidenceKind::Attempt, summary);
+        Some(JointLimit { parameter: parameter.name().to_owned(), over: over.name().to_owned(), points, evidence })
+    }
+
     fn connection(&mut self, entry: &str, port: u32, report: &DeviceReport) -> Option<Connection> {
         let Some(found) = report.connection.as_ref().filter(|found| u32::from(found.port) == port) else {
-            self.lack(&format!("{entry}/connection"), "no queue pair was connected on this port".to_owned());
+            // A transfer has connected some all the same.
+            if !self.material.measured.iter().any(|measured| measured.device == report.device && measured.port == port) {
+                self.lack(&format!("{entry}/connection"), "no queue pair was connected on this port".to_owned());
+            }
             return None;
         };
         let summary = match &found.refused {
@@ -209,180 +256,5 @@ impl Draft<'_> {
         };
         let evidence = self.book.add_of(&report.device, EvidenceKind::Connection, summary);
         Some(Connection { reached: found.reached.clone(), refused: found.refused.clone(), evidence })
-    }
-
-    fn memory(&mut self, entry: &str, device: &str) -> Option<Memory> {
-        let attributes = self.examined.seen.verbs(device)?.attributes.as_ref()?;
-        let max_region_bytes = attributes.max_mr_size_bytes;
-        let memlock_bytes = self.examined.seen.limits.memlock_bytes();
-        let asked_bytes = self.examined.kv_bytes;
-        if let Some(asked) = asked_bytes {
-            let over = memlock_bytes.filter(|limit| *limit < asked);
-            let why = over.map_or_else(
-                || format!("{asked} bytes were compared with the published limit and the limit on locked memory; no region of that size was registered"),
-                |limit| format!("{asked} bytes are more than the {limit} bytes that this process may lock: raise LimitMEMLOCK= (ulimit -l)"),
-            );
-            self.lack(&format!("{entry}/memory"), why);
-        }
-        let limit = memlock_bytes.map_or_else(|| "no limit on locked memory".to_owned(), |bytes| format!("{bytes} bytes may be locked"));
-        let summary = format!("ibv_query_device on {device}: max_mr_size {max_region_bytes}; /proc/self/limits: {limit}");
-        Some(Memory {
-            max_region_bytes,
-            asked_bytes,
-            regions: asked_bytes.map(|asked| asked.div_ceil(max_region_bytes.max(1))),
-            memlock_bytes,
-            evidence: self.book.add_of(device, EvidenceKind::Query, summary),
-        })
-    }
-
-    fn measurements(&mut self, entry: &str, device: &str, port: u32) -> (Vec<Measurement>, Option<Proven<u32>>) {
-        let mut measurements = Vec::new();
-        for (_, _, measurement, how) in self.examined.measured.iter().filter(|(name, number, ..)| name == device && *number == port) {
-            let evidence = self.book.add_of(device, EvidenceKind::Measurement, how.clone());
-            measurements.push(Measurement { evidence, ..measurement.clone() });
-        }
-        let reasons: Vec<String> = self
-            .examined
-            .unmeasured
-            .iter()
-            .filter(|(name, _)| name.as_ref().is_none_or(|name| name == device))
-            .map(|(_, why)| why.clone())
-            .collect();
-        for why in reasons {
-            self.lack(&format!("{entry}/measurements"), why);
-        }
-        let best = fewest_queue_pairs(&measurements);
-        (measurements, best)
-    }
-
-    fn gpus(&mut self) -> Vec<ProfiledGpu> {
-        let topology = &self.examined.seen.topology;
-        let mut gpus = Vec::new();
-        for (index, gpu) in topology.gpus.iter().enumerate() {
-            let affinity = |nic: &String| topology.pair(&gpu.address, nic).map_or(Affinity::Unknown, |pair| pair.affinity);
-            let nics = gpu.nics.iter().map(|nic| GpuNic { name: nic.clone(), affinity: word(affinity(nic)).to_owned() }).collect();
-            let notes = if topology.is_hidden { ", which hides the real tree" } else { "" };
-            self.lack(
-                &format!("gpus/{}/path", gpu.address),
-                "no GPU memory was registered: which of dmabuf, peermem and staged works is not known".to_owned(),
-            );
-            gpus.push(ProfiledGpu {
-                index: u32::try_from(index).unwrap_or(u32::MAX),
-                pci: gpu.address.clone(),
-                uuid: None,
-                numa_node: gpu.numa_node,
-                path: None,
-                nics,
-                evidence: self.book.add(
-                    EvidenceKind::File,
-                    format!(
-                        "the PCI tree in /sys/bus/pci/devices: {}{notes}",
-                        gpu.path.bridges.iter().chain([&gpu.address]).cloned().collect::<Vec<_>>().join(" > ")
-                    ),
-                ),
-            });
-        }
-        gpus
-    }
-
-    fn engine(&mut self, trial: &Trial) -> ProfiledEngine {
-        let devices: Vec<EngineDevice> = trial.devices.iter().map(|device| self.engine_device(trial, device)).collect();
-        let verdict = devices.iter().map(|device| device.verdict).min().unwrap_or(EngineVerdict::Unknown);
-        let entry = format!("engines/{}/{}", trial.engine, trial.version);
-        if devices.is_empty() {
-            self.lack(&entry, "there was no device to try it on".to_owned());
-        }
-        for device in devices.iter().filter(|device| device.verdict == EngineVerdict::Unknown) {
-            self.lack(&entry, format!("it was not tried on {}", device.name));
-        }
-        // A setting is proven by the attempt whose parameter it changes, on a device that works with it.
-        let settings = if verdict == EngineVerdict::WorksWithSettings
-            || devices.iter().any(|one| one.verdict == EngineVerdict::WorksWithSettings)
-        {
-            trial
-                .settings
-                .iter()
-                .filter_map(|(setting, value)| {
-                    let proof =
-                        trial.devices.iter().filter(|device| device.verdict == EngineVerdict::WorksWithSettings).find_map(|device| {
-                            let found =
-                                device.attempts.iter().find(|(ask, _, _)| ask.settings.iter().any(|own| own.name == setting.name))?;
-                            Some(self.book.attempt(&device.device, &found.1, &found.2))
-                        })?;
-                    Some(EngineSetting { name: setting.name.clone(), value: value.clone(), kind: setting.kind.clone(), evidence: proof })
-                })
-                .collect()
-        } else {
-            Vec::new()
-        };
-        // What keeps queue pairs from being connected has to be mended whatever the release.
-        let mut remedies: Vec<String> = Vec::new();
-        let reports = if trial.connect == Some(Connect::Oob) { self.examined.reports } else { &[] };
-        let connections = reports.iter().filter_map(|report| report.connection.as_ref());
-        for next in connections.filter(|one| one.refused.is_some()).filter_map(|one| one.cause.as_ref()?.next_step.as_ref()) {
-            if !remedies.contains(next) {
-                remedies.push(next.clone());
-            }
-        }
-        for device in trial.devices.iter().filter(|device| device.verdict == EngineVerdict::Fails) {
-            for remedy in &device.remedies {
-                if !remedies.contains(remedy) {
-                    remedies.push(remedy.clone());
-                }
-            }
-        }
-        ProfiledEngine { name: trial.engine.clone(), version: trial.version.clone(), verdict, settings, devices, remedies }
-    }
-
-    fn engine_device(&mut self, trial: &Trial, device: &DeviceTrial) -> EngineDevice {
-        let name = &device.device;
-        let mut obstacles: Vec<Obstacle> = device
-            .obstacles
-            .iter()
-            .map(|(summary, request, outcome)| Obstacle { summary: summary.clone(), evidence: self.book.attempt(name, request, outcome) })
-            .collect();
-        let evidence = device.attempts.iter().map(|(_, request, outcome)| self.book.attempt(name, request, outcome)).collect();
-        let report = self.examined.reports.iter().find(|report| report.device == *name);
-        // What exchanges addresses by itself needs a connection by ibv_modify_qp.
-        if trial.connect == Some(Connect::Oob)
-            && let Some(connection) = report.and_then(|report| report.connection.as_ref())
-            && let Some(refused) = &connection.refused
-        {
-            let cause = connection.cause.as_ref().map_or_else(|| refused.clone(), |cause| format!("{} ({refused})", cause.summary));
-            obstacles.push(Obstacle {
-                summary: format!("its queue pairs come to {} only: {cause}", connection.reached),
-                evidence: self.book.add_of(
-                    name,
-                    EvidenceKind::Connection,
-                    format!("{name}: connected with itself up to {}: {refused}", connection.reached),
-                ),
-            });
-        }
-        let verdict = if obstacles.is_empty() { device.verdict } else { EngineVerdict::Fails };
-        EngineDevice { name: name.clone(), verdict, obstacles, evidence }
-    }
-}
-
-/// From how many queue pairs on more of them add less than a twentieth; of the throughput of writes to and from host memory.
-fn fewest_queue_pairs(measurements: &[Measurement]) -> Option<Proven<u32>> {
-    let rates: Vec<(&Measurement, f64)> = measurements
-        .iter()
-        .filter(|one| one.op == "write" && one.memory == "host")
-        .filter_map(|one| Some((one, one.bytes_per_second?)))
-        .collect();
-    let best = rates.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
-    let enough = rates.iter().filter(|(_, rate)| *rate >= 0.95 * best).min_by_key(|(one, _)| one.queue_pairs)?;
-    Some(Proven { value: enough.0.queue_pairs, evidence: enough.0.evidence.clone() })
-}
-
-/// The word of an affinity in documents.
-fn word(affinity: Affinity) -> &'static str {
-    match affinity {
-        Affinity::Pix => "pix",
-        Affinity::Pxb => "pxb",
-        Affinity::Phb => "phb",
-        Affinity::Node => "node",
-        Affinity::Sys => "sys",
-        Affinity::Unknown => "unknown",
     }
 }

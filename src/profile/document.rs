@@ -1,9 +1,17 @@
 //! The transfer profile as a file holds it. These types need serde alone (`default-features = false`), so that an
 //! engine can read a profile without the rest of this program.
 
+mod gpu;
+mod measured;
+mod queue_pairs;
+
 #[cfg(feature = "doctor")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use gpu::{FailedPath, GpuNic, GpuPath, ProfiledGpu, WorkingPath};
+pub use measured::{Measurement, Memory};
+pub use queue_pairs::{JointLimit, JointPoint, Limit, QueuePairRequest, QueuePairs};
 
 /// The schema that profiles name.
 pub const PROFILE_SCHEMA: &str = "rdmadoctor/profile/1";
@@ -154,65 +162,6 @@ pub struct ProfiledGid {
     pub evidence: String,
 }
 
-/// What a device grants.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct QueuePairs {
-    /// Bounds of single parameters, the others being small.
-    #[serde(default)]
-    pub limits: Vec<Limit>,
-    /// A request that was granted as a whole, near what engines need.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recommended: Option<Proven<QueuePairRequest>>,
-}
-
-/// The bound of one parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// `max_send_wr`, `max_inline_data` and so on.
-    pub parameter: String,
-    /// Largest accepted value.
-    pub accepted: u32,
-    /// Smallest refused value above it; absent where none was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<u32>,
-    /// Id of the attempt that was granted.
-    pub evidence: String,
-    /// Id of the attempt that was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused_evidence: Option<String>,
-}
-
-/// What is asked of `ibv_create_cq` and `ibv_create_qp`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct QueuePairRequest {
-    /// `RC`, `UD` and so on.
-    pub qp_type: String,
-    /// Work requests on the send queue.
-    pub max_send_wr: u32,
-    /// Work requests on the receive queue.
-    pub max_recv_wr: u32,
-    /// Scatter-gather entries in a send request.
-    pub max_send_sge: u32,
-    /// Scatter-gather entries in a receive request.
-    pub max_recv_sge: u32,
-    /// Bytes inline in a send request.
-    pub max_inline_data: u32,
-    /// Entries of the completion queue.
-    pub cq_depth: u32,
-    /// Work requests on a shared receive queue; absent without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub srq_wr: Option<u32>,
-    /// Scatter-gather entries in each of its requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub srq_sge: Option<u32>,
-}
-
 /// The walk of a queue pair through its states by `ibv_modify_qp`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "doctor", derive(JsonSchema))]
@@ -225,114 +174,6 @@ pub struct Connection {
     pub refused: Option<String>,
     /// Id of its evidence.
     pub evidence: String,
-}
-
-/// What memory can be registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Memory {
-    /// Largest memory region that the device publishes.
-    pub max_region_bytes: u64,
-    /// What the engine wants to register at once (`--kv-bytes`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_bytes: Option<u64>,
-    /// Into how many regions that must be divided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub regions: Option<u64>,
-    /// Limit on locked memory; absent where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memlock_bytes: Option<u64>,
-    /// Id of its evidence.
-    pub evidence: String,
-}
-
-/// One measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Measurement {
-    /// `write` or `read`.
-    pub op: String,
-    /// `host`, or a GPU's memory with its path.
-    pub memory: String,
-    /// Size of a message.
-    pub size_bytes: u64,
-    /// Queue pairs in use.
-    pub queue_pairs: u32,
-    /// Throughput, where it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_per_second: Option<f64>,
-    /// Median latency, where it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50_us: Option<f64>,
-    /// Whether the bytes that arrived were compared.
-    pub verified: bool,
-    /// Id of its evidence.
-    pub evidence: String,
-}
-
-/// A GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ProfiledGpu {
-    /// Its place among the GPUs, from 0.
-    pub index: u32,
-    /// PCI address.
-    pub pci: String,
-    /// The driver's name for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uuid: Option<String>,
-    /// NUMA node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub numa_node: Option<u32>,
-    /// How its memory reaches a NIC; absent where that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<GpuPath>,
-    /// RDMA devices, best first.
-    #[serde(default)]
-    pub nics: Vec<GpuNic>,
-    /// Id of the evidence of `nics`.
-    pub evidence: String,
-}
-
-/// How a GPU's memory reaches a NIC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct GpuPath {
-    /// `dmabuf`, `peermem` or `staged`.
-    pub kind: String,
-    /// Id of its evidence.
-    pub evidence: String,
-    /// The ways that failed.
-    #[serde(default)]
-    pub failed: Vec<FailedPath>,
-}
-
-/// A way that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct FailedPath {
-    /// `dmabuf` or `peermem`.
-    pub kind: String,
-    /// Why.
-    pub why: String,
-    /// Id of its evidence.
-    pub evidence: String,
-}
-
-/// A NIC as a GPU sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct GpuNic {
-    /// Name of the RDMA device.
-    pub name: String,
-    /// `pix`, `pxb`, `phb`, `node`, `sys` or `unknown`, as `nvidia-smi topo -m` counts.
-    pub affinity: String,
 }
 
 /// What an engine's release meets on this host.
@@ -461,6 +302,8 @@ pub enum EvidenceKind {
     Connection,
     /// A transfer that was timed.
     Measurement,
+    /// Memory that was registered with a device.
+    Registration,
     /// What the verbs library answered.
     Query,
     /// What a file of the kernel says.

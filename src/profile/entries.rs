@@ -3,12 +3,14 @@
 use super::{EngineVerdict, Profile};
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Such as `devices/mlx5_0/1/gid`.
     pub path: String,
     /// Its value.
     pub value: String,
+    /// The figure that it is, of a measurement: two of them are never quite alike.
+    pub figure: Option<f64>,
 }
 
 /// How a verdict is written.
@@ -24,7 +26,8 @@ pub fn verdict_word(verdict: EngineVerdict) -> &'static str {
 /// All entries, in the order of the file.
 pub fn entries(profile: &Profile) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let mut add = |path: String, value: String| entries.push(Entry { path, value });
+    let mut put = |path: String, value: String, figure: Option<f64>| entries.push(Entry { path, value, figure });
+    let mut add = |path: String, value: String| put(path, value, None);
     for field in &profile.host.fingerprint {
         add(format!("host/fingerprint/{}", field.field), field.value.clone());
     }
@@ -49,6 +52,10 @@ pub fn entries(profile: &Profile) -> Vec<Entry> {
             let refused = limit.refused.map_or_else(String::new, |refused| format!(", refuses {refused}"));
             add(at(&format!("qp/{}", limit.parameter)), format!("accepts {}{refused}", limit.accepted));
         }
+        for joint in &port.qp.joint {
+            let points: Vec<String> = joint.points.iter().map(|point| format!("{} up to {}", point.accepted, point.up_to)).collect();
+            add(at(&format!("qp/joint/{}/{}", joint.parameter, joint.over)), points.join(", "));
+        }
         if let Some(recommended) = &port.qp.recommended {
             let request = &recommended.value;
             add(
@@ -72,18 +79,27 @@ pub fn entries(profile: &Profile) -> Vec<Entry> {
             let locked = memory.memlock_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
             add(at("memory"), format!("regions up to {} bytes, {locked} bytes may be locked", memory.max_region_bytes));
         }
-        for one in &port.measurements {
-            let rate = one.bytes_per_second.map(|rate| format!("{rate:.0} bytes/s"));
-            let latency = one.p50_us.map(|latency| format!("{latency:.2} us"));
-            let value: Vec<String> = [rate, latency].into_iter().flatten().collect();
-            add(at(&format!("measurements/{}/{}/{}x{}", one.op, one.memory, one.size_bytes, one.queue_pairs)), value.join(", "));
+        if let Some(bytes) = port.memory.as_ref().and_then(|memory| memory.registered_bytes) {
+            add(at("memory/registered_bytes"), bytes.to_string());
         }
     }
+    for port in &profile.devices {
+        for one in &port.measurements {
+            let rate = one.bytes_per_second.map(|rate| (format!("{rate:.0} bytes/s"), "throughput", rate));
+            let latency = one.p50_us.map(|latency| (format!("{latency:.2} us"), "latency", latency));
+            for (value, name, figure) in [rate, latency].into_iter().flatten() {
+                let what = format!("measurements/{name}/{}/{}/{}x{}", one.op, one.memory, one.size_bytes, one.queue_pairs);
+                put(format!("devices/{}/{}/{what}", port.name, port.port), value, Some(figure));
+            }
+        }
+    }
+    let mut add = |path: String, value: String| put(path, value, None);
     for gpu in &profile.gpus {
         if let Some(path) = &gpu.path {
             add(format!("gpus/{}/path", gpu.pci), path.kind.clone());
         }
-        let nics: Vec<String> = gpu.nics.iter().map(|nic| format!("{} {}", nic.name, nic.affinity)).collect();
+        let way = |path: &Option<super::Proven<String>>| path.as_ref().map_or_else(String::new, |path| format!(" {}", path.value));
+        let nics: Vec<String> = gpu.nics.iter().map(|nic| format!("{} {}{}", nic.name, nic.affinity, way(&nic.path))).collect();
         add(format!("gpus/{}/nics", gpu.pci), nics.join(", "));
     }
     for engine in &profile.engines {

@@ -13,6 +13,10 @@ mod evidence;
 #[cfg(feature = "doctor")]
 pub mod export;
 #[cfg(feature = "doctor")]
+mod make;
+#[cfg(feature = "doctor")]
+mod measured;
+#[cfg(feature = "doctor")]
 mod read;
 #[cfg(feature = "doctor")]
 mod save;
@@ -24,10 +28,14 @@ mod stale;
 mod trial;
 
 #[cfg(feature = "doctor")]
-pub use assemble::{Examined, assemble};
+pub use assemble::Material;
 #[cfg(feature = "doctor")]
 pub use diff::{Difference, ProfileDiff, diff};
 pub use document::*;
+#[cfg(feature = "doctor")]
+pub use make::{make, now};
+#[cfg(feature = "doctor")]
+pub use measured::{Effort, Measured, Unmeasured, measure};
 #[cfg(feature = "doctor")]
 pub use read::ProfileError;
 #[cfg(feature = "doctor")]
@@ -37,4 +45,4 @@ pub use seen::Seen;
 #[cfg(feature = "doctor")]
 pub use stale::{Changed, Now, ProfileCheck, Stale, check};
 #[cfg(feature = "doctor")]
-pub use trial::{DeviceTrial, Trial, Tried, recommend, trials};
+pub use trial::Tried;

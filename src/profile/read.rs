@@ -140,9 +140,11 @@ impl Profile {
                 let refused = limit.refused_evidence.as_deref();
                 ids.extend([Some(limit.evidence.as_str()), refused].into_iter().flatten().map(|id| (entry("qp/limits"), id)));
             }
+            ids.extend(device.qp.joint.iter().map(|joint| (entry("qp/joint"), joint.evidence.as_str())));
             ids.extend(device.qp.recommended.iter().map(|value| (entry("qp/recommended"), value.evidence.as_str())));
             ids.extend(device.connection.iter().map(|value| (entry("connection"), value.evidence.as_str())));
-            ids.extend(device.memory.iter().map(|value| (entry("memory"), value.evidence.as_str())));
+            let registered = device.memory.iter().filter_map(|value| value.registered_evidence.as_deref());
+            ids.extend(device.memory.iter().map(|value| value.evidence.as_str()).chain(registered).map(|id| (entry("memory"), id)));
             ids.extend(device.measurements.iter().map(|value| (entry("measurements"), value.evidence.as_str())));
         }
         for gpu in &self.gpus {
@@ -151,7 +153,9 @@ impl Profile {
             if let Some(path) = &gpu.path {
                 ids.push((entry("path"), &path.evidence));
                 ids.extend(path.failed.iter().map(|failed| (entry("path"), failed.evidence.as_str())));
+                ids.extend(path.also.iter().map(|also| (entry("path"), also.evidence.as_str())));
             }
+            ids.extend(gpu.nics.iter().filter_map(|nic| Some((entry("nics"), nic.path.as_ref()?.evidence.as_str()))));
         }
         for engine in &self.engines {
             let entry = format!("engines/{}/{}", engine.name, engine.version);
@@ -279,4 +283,4 @@ fn check_schema<E: serde::de::Error>(schema: &str) -> Result<(), E> {
 
 #[cfg(test)]
 #[path = "read_tests.rs"]
-mod tests;
+pub(super) mod tests;

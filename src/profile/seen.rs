@@ -14,7 +14,13 @@ use crate::host::{self, Root};
 use crate::worker::{Failure, Inventory, VerbsDevice};
 
 /// Modules that every RDMA host depends on, beside the drivers of its devices.
-const MODULES: &[&str] = &["ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm", "nvidia", "nvidia_uvm", "nvidia_peermem", "gdrdrv"];
+const CORE: &[&str] = &["ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm"];
+
+/// Modules that GPU memory depends on.
+const GPU: &[&str] = &["nvidia", "nvidia_uvm", "nvidia_peermem", "nv_peer_mem", "gdrdrv"];
+
+/// NVIDIA's number among vendors of PCI functions.
+pub(super) const NVIDIA: u16 = 0x10de;
 
 /// A host as a profile sees it.
 #[derive(Debug, Clone)]
@@ -56,6 +62,16 @@ impl Seen {
     #[must_use]
     pub fn verbs(&self, device: &str) -> Option<&VerbsDevice> {
         self.verbs.iter().find(|verbs| verbs.name == device)
+    }
+
+    /// The devices that can be opened.
+    pub fn usable(&self) -> impl Iterator<Item = &Device> {
+        self.devices.devices.iter().filter(|device| device.problem.is_none() && self.verbs(&device.name).is_some())
+    }
+
+    /// Addresses of NVIDIA's GPUs.
+    pub fn nvidia_gpus(&self) -> impl Iterator<Item = &str> {
+        self.topology.gpus.iter().filter(|gpu| gpu.vendor_id == Some(NVIDIA)).map(|gpu| gpu.address.as_str())
     }
 
     /// A port.
@@ -165,16 +181,24 @@ fn fingerprint(
     fields
 }
 
-/// Kernel modules that the devices depend on: the driver of each, and what belongs to its family (drivers/infiniband/hw, sw).
+/// Kernel modules that the devices depend on.
 fn modules_of(devices: &Devices) -> Vec<String> {
-    let mut names: Vec<String> = MODULES.iter().map(|name| (*name).to_owned()).collect();
-    for device in &devices.devices {
-        names.extend(device.driver.clone());
-        if let Some(family) = &device.family {
-            names.extend([family.clone(), format!("{family}_ib"), format!("rdma_{family}")]);
-        }
-    }
+    let mut names: Vec<String> = CORE.iter().chain(GPU).map(|name| (*name).to_owned()).collect();
+    names.extend(devices.devices.iter().flat_map(own_modules));
     names.sort();
     names.dedup();
     names
+}
+
+/// Kernel modules of a device: its driver, and what belongs to its family (drivers/infiniband/hw, sw).
+fn own_modules(device: &Device) -> Vec<String> {
+    let family = device.family.iter().flat_map(|family| [family.clone(), format!("{family}_ib"), format!("rdma_{family}")]);
+    device.driver.iter().cloned().chain(family).collect()
+}
+
+/// Which parts of the fingerprint a queue pair of a device depends on, by how their names begin.
+pub(super) fn depends_on(device: &Device) -> Vec<String> {
+    let modules = CORE.iter().map(|name| (*name).to_owned()).chain(own_modules(device)).map(|name| format!("module.{name}."));
+    let whole = ["kernel.", "library.", "iommu."].map(str::to_owned);
+    whole.into_iter().chain(modules).chain([format!("device.{}.", device.name)]).collect()
 }

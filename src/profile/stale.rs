@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entries::verdict_word;
+use super::seen::depends_on;
 use super::{EngineVerdict, Evidence, EvidenceKind, Profile, ProfiledPort, Seen};
 use crate::qp::{Outcome, QpRequest};
 
@@ -157,15 +158,20 @@ impl Judge<'_> {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
+    /// The parts of the fingerprint that a device's queue pairs depend on.
+    fn depends_on(&self, device: &str) -> Vec<String> {
+        self.now.seen.devices.devices.iter().find(|known| known.name == device).map(depends_on).unwrap_or_default()
+    }
+
     /// Whether an attempt comes out otherwise now, and how; or, where it was not made again, what changed of what it depends on.
     fn attempt(&self, id: &str) -> Option<(String, String)> {
         let Evidence { device, request, outcome, .. } = self.profile.evidence(id)?;
         let (device, request, outcome) = (device.as_deref()?, request.as_ref()?.to_request()?, outcome.as_deref()?);
         match self.now.attempts.get(&(device.to_owned(), request)) {
             Some(Outcome::NotRun { .. }) | None => {
-                let prefixes = ["kernel.", "module.", "library.", "limits."].map(str::to_owned);
-                let own = format!("device.{device}.");
-                let changed = self.changed(&[&prefixes[..], &[own]].concat())?;
+                let mut prefixes = self.depends_on(device);
+                prefixes.push("limits.".to_owned());
+                let changed = self.changed(&prefixes)?;
                 Some((outcome.to_owned(), format!("not tried again, and {changed}")))
             }
             Some(now) if now.verdict() == outcome => None,
@@ -208,6 +214,11 @@ impl Judge<'_> {
                 self.put(entry, was, is);
             }
         }
+        // Too many attempts to be made again.
+        let changed = self.changed(&self.depends_on(&port.name));
+        for (joint, changed) in port.qp.joint.iter().filter_map(|joint| Some((joint, changed.as_ref()?))) {
+            self.put(at(&format!("qp/joint/{}/{}", joint.parameter, joint.over)), "found", changed);
+        }
         if let Some(recommended) = &port.qp.recommended
             && let Some((was, is)) = self.attempt(&recommended.evidence)
         {
@@ -238,9 +249,11 @@ impl Judge<'_> {
             self.put(at("memory"), words(memory.max_region_bytes, memory.memlock_bytes), words(region, seen.limits.memlock_bytes()));
         }
         if !port.measurements.is_empty() {
-            let own = [format!("device.{}.", port.name), format!("port.{}.{}.", port.name, port.port)];
-            let all = ["kernel.", "module.", "library.", "iommu.", "pci."].map(str::to_owned);
-            if let Some(changed) = self.changed(&[&all[..], &own[..]].concat()) {
+            let mut prefixes = self.depends_on(&port.name);
+            // By which address of a port data goes makes no difference to its speed.
+            prefixes.extend(["mtu_bytes", "rate_bits_per_second", "state"].map(|what| format!("port.{}.{}.{what}", port.name, port.port)));
+            prefixes.push(format!("pci.nic.{}", port.pci.as_deref().unwrap_or("none")));
+            if let Some(changed) = self.changed(&prefixes) {
                 self.put(at("measurements"), "measured", changed);
             }
         }
@@ -252,10 +265,13 @@ impl Judge<'_> {
             let was: Vec<&str> = gpu.nics.iter().map(|nic| nic.name.as_str()).collect();
             let is = topology.gpus.iter().find(|known| known.address == gpu.pci).map(|known| known.nics.join(", "));
             self.put(format!("gpus/{}/nics", gpu.pci), was.join(", "), is.unwrap_or_else(|| "no such GPU".to_owned()));
-            let prefixes = ["kernel.", "iommu.", "module.nvidia", "module.ib_core", "pci."].map(str::to_owned);
-            if let Some(path) = &gpu.path
-                && let Some(changed) = self.changed(&prefixes)
-            {
+            let Some(path) = &gpu.path else { continue };
+            let mut prefixes = ["module.nvidia", "module.nv_peer_mem.", "module.gdrdrv."].map(str::to_owned).to_vec();
+            prefixes.push(format!("pci.gpu.{}", gpu.pci));
+            for nic in path.nic.iter().chain(gpu.nics.iter().map(|nic| &nic.name)) {
+                prefixes.extend(self.depends_on(nic));
+            }
+            if let Some(changed) = self.changed(&prefixes) {
                 self.put(format!("gpus/{}/path", gpu.pci), &path.kind, changed);
             }
         }

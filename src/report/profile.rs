@@ -2,7 +2,7 @@
 
 use super::{Style, Table};
 use crate::profile::export::Export;
-use crate::profile::{EngineVerdict, Profile, ProfileCheck, ProfileDiff, ProfiledEngine, ProfiledPort};
+use crate::profile::{EngineVerdict, GpuPath, Profile, ProfileCheck, ProfileDiff, ProfiledEngine, ProfiledPort};
 
 impl Table for Profile {
     fn table(&self, style: &Style) -> String {
@@ -20,8 +20,8 @@ impl Table for Profile {
         }
         for gpu in &self.gpus {
             let nics: Vec<String> = gpu.nics.iter().map(|nic| format!("{} {}", nic.name, nic.affinity)).collect();
-            let path = gpu.path.as_ref().map_or_else(|| "path to NICs not known".to_owned(), |path| format!("by {}", path.kind));
-            out += &format!("GPU {} {}\n{}", gpu.index, gpu.pci, style.entry("nics", &format!("{}; {path}", nics.join(", "))));
+            out += &format!("GPU {} {}\n{}", gpu.index, gpu.pci, style.entry("nics", &nics.join(", ")));
+            out += &style.entry("path", &gpu.path.as_ref().map_or_else(|| "not known".to_owned(), gpu_path));
         }
         if !self.engines.is_empty() {
             let rows: Vec<Vec<String>> = self.engines.iter().map(|engine| engine_row(engine, style)).collect();
@@ -40,6 +40,14 @@ impl Table for Profile {
     }
 }
 
+/// The way of a GPU's memory, with what became of the others.
+fn gpu_path(path: &GpuPath) -> String {
+    let nic = path.nic.as_ref().map_or_else(String::new, |nic| format!(" (tried with {nic})"));
+    let also: String = path.also.iter().map(|way| format!(", {} too", way.kind)).collect();
+    let failed: String = path.failed.iter().map(|way| format!("; {} fails: {}", way.kind, way.why)).collect();
+    format!("{}{also}{nic}{failed}", path.kind)
+}
+
 fn port_lines(port: &ProfiledPort, style: Style) -> String {
     let family = port.family.as_ref().map_or_else(String::new, |family| format!(" ({family})"));
     let state = port.state.as_deref().unwrap_or("state not known");
@@ -52,6 +60,13 @@ fn port_lines(port: &ProfiledPort, style: Style) -> String {
     let limits: Vec<String> = port.qp.limits.iter().map(|limit| format!("{} {}", limit.parameter, limit.accepted)).collect();
     if !limits.is_empty() {
         out += &style.entry("limits", &limits.join(", "));
+    }
+    for joint in &port.qp.joint {
+        let first = joint.points.first().zip(joint.points.last());
+        let steps = first.map_or_else(String::new, |(first, last)| {
+            format!("{} with {} {}, {} with {}", first.accepted, joint.over, first.up_to, last.accepted, last.up_to)
+        });
+        out += &style.entry("jointly", &format!("{} {steps}", joint.parameter));
     }
     if let Some(recommended) = &port.qp.recommended {
         let request = &recommended.value;
@@ -78,12 +93,18 @@ fn port_lines(port: &ProfiledPort, style: Style) -> String {
             (Some(asked), Some(regions)) => format!("; {asked} bytes take {regions} regions"),
             _ => String::new(),
         };
-        out += &style.entry("memory", &format!("regions up to {} bytes{asked}", memory.max_region_bytes));
+        let granted = memory.registered_bytes.map_or_else(String::new, |bytes| format!("; {bytes} bytes were registered at once"));
+        let refused = memory.refused_bytes.map_or_else(String::new, |bytes| format!("; {bytes} bytes were refused"));
+        out += &style.entry("memory", &format!("regions up to {} bytes{asked}{granted}{refused}", memory.max_region_bytes));
+    }
+    if let Some(count) = &port.queue_pairs_per_connection {
+        out += &style.entry("queue pairs", &format!("{} fill the link with itself", count.value));
     }
     for one in &port.measurements {
-        let rate = one.bytes_per_second.map(|rate| format!("{:.2} GB/s", rate / 1e9));
+        let rate = one.bytes_per_second.map(|rate| format!("{:.3} GB/s", rate / 1e9));
         let latency = one.p50_us.map(|latency| format!("{latency:.2} us"));
-        let values: Vec<String> = [rate, latency].into_iter().flatten().collect();
+        let contents = (rate.is_none() && latency.is_none()).then(|| "what was sent arrived".to_owned());
+        let values: Vec<String> = [rate, latency, contents].into_iter().flatten().collect();
         out += &style
             .entry("measured", &format!("{} {} {} bytes x{}: {}", one.op, one.memory, one.size_bytes, one.queue_pairs, values.join(", ")));
     }

@@ -1,7 +1,9 @@
 //! Engines that take their configuration from a profile and nothing else, on a real kernel's verbs.
 
+use std::path::Path;
 use std::process::Command;
 
+use rdmadoctor::profile::Profile;
 use serde_json::Value;
 
 use super::Test;
@@ -12,6 +14,7 @@ pub const PROFILE: &[Test] = &[
     ("dlslime_runs_with_its_profile", dlslime),
     ("libfabric_runs_with_its_profile", libfabric),
     ("ucx_reads_its_ucx_conf", ucx_conf),
+    ("what_was_attempted_and_measured_is_validated", validated),
     ("a_stale_profile_names_what_is_stale", stale),
     ("a_full_disk_leaves_the_old_profile", full_disk),
 ];
@@ -90,6 +93,41 @@ fn ucx_conf(guest: &mut Guest) {
     assert!(!ran.err.contains("ucx.conf"), "{ran:?}");
 }
 
+/// Writes a small profile and gives it.
+fn small(guest: &mut Guest, options: &str) -> Profile {
+    let ran = guest.doctor(&format!("-q --answer-within 30s profile write --budget 120s --engine mooncake -o /tmp/small.yaml {options}"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    Profile::parse(Path::new("/tmp/small.yaml"), &guest.sh("cat /tmp/small.yaml").out).unwrap()
+}
+
+fn validated(guest: &mut Guest) {
+    let profile = small(guest, "--kv-bytes 80M");
+    assert!(profile.validated, "{:#?}", profile.unvalidated);
+    assert_eq!(profile.devices.len(), 2);
+    for port in &profile.devices {
+        for op in ["write", "read"] {
+            let of_op: Vec<_> = port.measurements.iter().filter(|one| one.op == op).collect();
+            assert!(of_op.iter().all(|one| one.verified && profile.evidence(&one.evidence).is_some()), "{of_op:#?}");
+            assert!(of_op.iter().any(|one| one.bytes_per_second.is_some_and(|rate| rate > 0.0)), "{of_op:#?}");
+            assert!(of_op.iter().any(|one| one.p50_us.is_some_and(|latency| latency > 0.0)), "{of_op:#?}");
+        }
+        assert!(port.queue_pairs_per_connection.is_some());
+        assert_eq!(port.memory.as_ref().unwrap().registered_bytes, Some(80 << 20));
+        // By the address that the profile names.
+        let how = &profile.evidence(&port.measurements[0].evidence).unwrap().summary;
+        assert!(how.contains(&port.gid.as_ref().unwrap().value), "{how}");
+    }
+    let ran = guest.doctor("profile check --profile /tmp/small.yaml --within 60s");
+    assert_eq!(ran.code, 0, "{ran:?}");
+
+    // What is more than the guest has room for is not tried, and told.
+    let profile = small(guest, "--kv-bytes 8G --no-transfers");
+    assert!(!profile.validated);
+    let why = |entry: &str| profile.unvalidated.iter().find(|one| one.entry == entry).map(|one| one.why.as_str()).unwrap_or_default();
+    assert!(why("devices/rxe0/1/memory").contains("half of the free memory"), "{:#?}", profile.unvalidated);
+    assert!(why("devices/rxe0/1/measurements").contains("--no-transfers"), "{:#?}", profile.unvalidated);
+}
+
 /// The entries that `profile check` calls stale, after the whole of it was tried again.
 fn stale_entries(guest: &mut Guest, prefix: &str) -> Vec<String> {
     let ran = guest.sh_for(
@@ -116,7 +154,8 @@ fn stale(guest: &mut Guest) {
     guest.sh("ip address del 10.77.0.9/24 dev va; ip address add 10.77.0.1/24 dev va; sleep 1");
 
     guest.sh("ip link set vb mtu 4500; ip link set va mtu 4500; sleep 1");
-    assert_eq!(stale_entries(guest, ""), ["devices/rxe0/1/mtu_bytes"]);
+    // What was measured was measured with the other one.
+    assert_eq!(stale_entries(guest, ""), ["devices/rxe0/1/mtu_bytes", "devices/rxe0/1/measurements"]);
     let ran = exec(guest, "--for dlslime --version 0.1.23", "true");
     assert!(ran.code == 1 && ran.err.contains("--allow-stale"), "{ran:?}");
     assert_eq!(exec(guest, "--for dlslime --version 0.1.23 --allow-stale", "true").code, 0);
@@ -213,12 +252,15 @@ fn pair(_: &mut Guest) {
     let sent = one.sh("cat /tmp/log").out;
     assert!(ran.out.contains("arrived 65536"), "target: {ran:?}; source: {sent}");
 
-    // UCX's transports by themselves; its UD wire-up times out over Soft-RoCE (README), so that a whole UCP connection is not had.
+    // UCX's transports by themselves, then a whole UCP connection, which UCX makes by datagrams.
     for guest in [&mut one, &mut other] {
         guest.sh(&format!("mkdir -p /tmp/ucx && {doctor} -q profile export --for ucx > /tmp/ucx/ucx.conf"));
     }
-    let perf = "cd /tmp/ucx && timeout 60 ucx_perftest -p 13337 -t put_bw -D zcopy -d rxe0:1 -x rc_verbs -s 65536 -n 100 -w 10";
-    start(&mut one, "server", perf);
-    let ran = other.sh_for(&format!("sleep 4; {perf} 10.79.0.1 2>&1"), 90);
-    assert!(ran.code == 0 && ran.out.contains("Final:"), "{ran:?}; {}", one.sh("cat /tmp/server").out);
+    let transport = "-t put_bw -D zcopy -d rxe0:1 -x rc_verbs";
+    for (name, test) in [("transport", transport), ("whole", "-t ucp_put_bw")] {
+        let perf = format!("cd /tmp/ucx && UCX_TLS=rc timeout 60 ucx_perftest -p 13337 {test} -s 65536 -n 100 -w 10");
+        start(&mut one, name, &perf);
+        let ran = other.sh_for(&format!("sleep 4; {perf} 10.79.0.1 2>&1"), 90);
+        assert!(ran.code == 0 && ran.out.contains("Final:"), "{name}: {ran:?}; {}", one.sh(&format!("cat /tmp/{name}")).out);
+    }
 }

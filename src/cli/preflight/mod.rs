@@ -136,7 +136,7 @@ impl Flight<'_> {
             let probed_us = elapsed(self.started);
             facts.measured = Some(measure::devices(self, &facts, deadline - budget / PROFILE_PART)?);
             self.tell(&mut document, facts, &checks, probed_us);
-            let (step, made) = profile::make(self, deadline.saturating_duration_since(Instant::now()))?;
+            let (step, made) = profile::make(self, &document.measured, deadline.saturating_duration_since(Instant::now()))?;
             document.steps.push(step);
             document.profile = made;
         } else {

@@ -3,22 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use clap::Parser;
-
+use super::super::profile::examine::Examination;
 use super::super::profile::{check, write};
 use super::{Flight, elapsed, missing};
+use crate::bench::LoopbackReport;
 use crate::checks::Status;
 use crate::preflight::{ProfileStep, Step, StepName, profile_step};
-use crate::profile::save;
-
-/// `profile write` with the words of a command line: whatever has a default there has it here.
-#[derive(Parser)]
-#[command(no_binary_name = true)]
-struct Words {
-    #[command(flatten)]
-    arguments: write::Arguments,
-}
+use crate::profile::{Measured, Unmeasured, save};
 
 /// With less time than this there is no profile worth having.
 const LEAST: Duration = Duration::from_secs(1);
@@ -27,7 +18,7 @@ const LEAST: Duration = Duration::from_secs(1);
 const CHECK_PART: u32 = 4;
 
 /// Makes the profile in the time that is left.
-pub fn make(flight: &Flight<'_>, left: Duration) -> anyhow::Result<(Step, Option<ProfileStep>)> {
+pub fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) -> anyhow::Result<(Step, Option<ProfileStep>)> {
     let (session, file) = (flight.session, flight.arguments.profile_out.as_deref());
     if session.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted"), None));
@@ -37,8 +28,6 @@ pub fn make(flight: &Flight<'_>, left: Duration) -> anyhow::Result<(Step, Option
         return Ok((missing(StepName::Profile, &why), None));
     }
     let began = Instant::now();
-    let budget = format!("{}ms", (left - left / CHECK_PART).as_millis());
-    let words = Words::try_parse_from(["--budget", &budget]).context("profile write does not take what preflight asks")?;
     // Without engines, a profile for all of them.
     let every;
     let engines = if flight.engines.is_empty() {
@@ -47,7 +36,17 @@ pub fn make(flight: &Flight<'_>, left: Duration) -> anyhow::Result<(Step, Option
     } else {
         flight.engines
     };
-    let profile = write::examine(session, &words.arguments, flight.catalog, engines)?;
+    let examination = Examination {
+        session,
+        catalog: flight.catalog,
+        engines,
+        kv_bytes: None,
+        budget: left - left / CHECK_PART,
+        duration: Some(flight.arguments.duration),
+        // The speed of a simulation is no figure of a device: it is verified once more, and not timed.
+        done: session.model_name().is_none().then(|| transfers(measured)),
+    };
+    let profile = examination.run()?;
     if session.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted; none was written"), None));
     }
@@ -69,4 +68,29 @@ pub fn make(flight: &Flight<'_>, left: Duration) -> anyhow::Result<(Step, Option
     // A host without devices has been told so.
     let step = profile_step(&made, has_limits);
     Ok((Step { elapsed_us: elapsed(began), ..step }, Some(made)))
+}
+
+/// What was measured, as a profile has it.
+fn transfers(measured: &[LoopbackReport]) -> (Vec<Measured>, Vec<Unmeasured>) {
+    let (mut timed, mut lacking) = (Vec::new(), Vec::new());
+    for report in measured {
+        let lack = |why: &str| Unmeasured { device: Some(report.device.clone()), port: None, why: why.to_owned() };
+        lacking.extend(report.not_run.as_deref().map(lack));
+        let ping = report.ping.iter().filter_map(|ping| Some((ping.connection.as_ref()?, ping)));
+        let ping = ping.flat_map(|(connection, ping)| ping.results.iter().map(move |row| Measured::latency(connection, row)));
+        let bw = report.bw.iter().filter_map(|bw| Some((bw.connection.as_ref()?, bw)));
+        let bw = bw.flat_map(|(connection, bw)| bw.results.iter().map(move |row| Measured::bandwidth(connection, row)));
+        for row in ping.chain(bw) {
+            match row {
+                Ok(row) => timed.push(row),
+                Err(lack) => lacking.push(lack),
+            }
+        }
+        let problems = report.ping.iter().flat_map(|ping| &ping.problems).chain(report.bw.iter().flat_map(|bw| &bw.problems));
+        lacking.extend(problems.map(|problem| lack(&problem.summary)));
+        let stopped =
+            report.ping.iter().filter_map(|ping| ping.stopped.as_deref()).chain(report.bw.iter().filter_map(|bw| bw.stopped.as_deref()));
+        lacking.extend(stopped.map(lack));
+    }
+    (timed, lacking)
 }

@@ -1,6 +1,7 @@
 //! `rdmadoctor profile`.
 
 pub(in crate::cli) mod check;
+pub(in crate::cli) mod examine;
 mod exec;
 mod export;
 pub(in crate::cli) mod write;

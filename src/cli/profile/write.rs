@@ -1,18 +1,17 @@
 //! `rdmadoctor profile write`.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 
-use super::super::progress::{Progress, say};
+use super::super::progress::say;
 use super::super::session::Session;
-use super::super::{UsageError, exit, qp_matrix, values};
+use super::super::{UsageError, exit, values};
+use super::examine::Examination;
 use crate::catalog::Catalog;
-use crate::facts::{self, Device};
-use crate::profile::{DEFAULT_FILE, Examined, Profile, Seen, Tried, assemble, recommend, save, trials};
-use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpRequest, Stop, ask_group, choose, run_device};
+use crate::profile::{DEFAULT_FILE, Profile, save};
+use crate::qp::{Chosen, choose};
 
 /// Arguments of `profile write`.
 #[derive(Debug, Args)]
@@ -26,19 +25,23 @@ pub struct Arguments {
     /// Only this engine; may be repeated. Otherwise every known release of every engine.
     #[arg(long, value_name = "NAME[@VERSION]")]
     engine: Vec<String>,
-    /// How much memory an engine registers at once, such as its whole cache.
+    /// How much memory an engine registers at once, such as its whole cache. As much is registered, where half of the free memory has room
+    /// for it.
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     kv_bytes: Option<u64>,
-    /// Time at most for all attempts.
+    /// Time at most for all attempts and measurements.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
     budget: Duration,
+    /// Measure each transfer for this long, three times; the median counts.
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
+    duration: Duration,
+    /// Time no transfers: the profile then lists them as not validated.
+    #[arg(long, conflicts_with = "duration")]
+    no_transfers: bool,
     /// More engine files, or replacements for those that are built in.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
 }
-
-/// Attempts at most on each device: bounds need some hundreds, and each engine's culprits as many.
-const MOST_ATTEMPTS: u64 = 20_000;
 
 /// Tries, writes, tells.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
@@ -55,9 +58,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let catalog = Catalog::load(arguments.catalog.as_deref())?;
     let engines = chosen(&catalog, &arguments.engine)?;
-    if !session.quiet() {
-        say(&format!("profile: {} engine releases, {} s at most", engines.len(), arguments.budget.as_secs_f32()));
-    }
     let profile = examine(session, arguments, &catalog, &engines)?;
     if session.interrupted() {
         say("rdmadoctor: interrupted; no profile was written");
@@ -89,6 +89,28 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(exit::FAILED)
 }
 
+/// Finds out what the profile says, and makes it.
+pub(in crate::cli) fn examine(
+    session: &Session,
+    arguments: &Arguments,
+    catalog: &Catalog,
+    engines: &[Chosen<'_>],
+) -> anyhow::Result<Profile> {
+    let examination = Examination {
+        session,
+        catalog,
+        engines,
+        kv_bytes: arguments.kv_bytes,
+        budget: arguments.budget,
+        duration: (!arguments.no_transfers).then_some(arguments.duration),
+        done: None,
+    };
+    if !session.quiet() {
+        say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));
+    }
+    examination.run()
+}
+
 /// The engines that are asked for; all releases of all where none is, so that any of them can be exported.
 pub(in crate::cli) fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
     if wanted.is_empty() {
@@ -103,77 +125,4 @@ pub(in crate::cli) fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> 
         }
     }
     Ok(chosen)
-}
-
-/// Tries, and brings what was found into a profile.
-pub(in crate::cli) fn examine(
-    session: &Session,
-    arguments: &Arguments,
-    catalog: &Catalog,
-    engines: &[Chosen<'_>],
-) -> anyhow::Result<Profile> {
-    let deadline = Instant::now() + arguments.budget;
-    let mut progress = Progress::new("profile", session.quiet());
-    let mut worker = session.worker()?;
-    let root = session.root();
-    progress.at("asking the verbs library");
-    let inventory = Session::inventory(&mut worker, None)?;
-    let seen = Seen::look(session.host_name(), &root, &inventory);
-    let usable: Vec<&Device> =
-        seen.devices.devices.iter().filter(|device| device.problem.is_none() && seen.verbs(&device.name).is_some()).collect();
-    let mut reports: Vec<(DeviceReport, Vec<AskGroup>)> = Vec::new();
-    let mut recommended: Vec<(String, QpRequest, Outcome)> = Vec::new();
-    for (index, device) in usable.iter().enumerate() {
-        if session.interrupted() {
-            break;
-        }
-        let Some(verbs) = seen.verbs(&device.name) else { continue };
-        let attributes = verbs.attributes.as_ref();
-        let groups: Vec<AskGroup> = engines.iter().map(|chosen| ask_group(catalog, *chosen, attributes)).collect::<Result<_, _>>()?;
-        // Each device has its share of what is left, so that a slow one does not take the others' time.
-        let share = deadline.saturating_duration_since(Instant::now()) / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
-        let options = MatrixOptions {
-            asks: groups.clone(),
-            grid: Vec::new(),
-            bounds: true,
-            limits: facts::limits(&root),
-            stop: Stop {
-                budget: MOST_ATTEMPTS,
-                deadline: Some(Instant::now() + share),
-                max_memory_bytes: qp_matrix::SEARCH_MEMORY,
-                max_asked_memory_bytes: qp_matrix::ASK_MEMORY,
-            },
-        };
-        let mut attempter = DeviceAttempter { worker: &mut worker, device: &device.name };
-        let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
-            progress.at(&format!("{}: {attempts} attempts", device.name));
-        });
-        let found = recommend(&report.bounds, &mut attempter);
-        recommended.extend(found.map(|(request, outcome)| (device.name.clone(), request, outcome)));
-        report.connection = qp_matrix::connection_of(&mut worker, device, verbs, &report).filter(|_| !session.interrupted());
-        reports.push((report, groups));
-    }
-    let tried: Vec<Tried<'_>> = reports.iter().map(|(report, groups)| Tried { report, groups }).collect();
-    let trials = trials(&tried, &mut |device, request| {
-        let mut outcome = Outcome::NotRun { why: "no answer".to_owned() };
-        worker.attempts(device, std::slice::from_ref(request), &mut |_, found| {
-            outcome = found;
-            true
-        });
-        outcome
-    });
-    drop(tried);
-    let reports: Vec<DeviceReport> = reports.into_iter().map(|(report, _)| report).collect();
-    let at = jiff::Timestamp::now().round(jiff::Unit::Second).context("cannot tell the time")?.to_string();
-    Ok(assemble(&Examined {
-        seen: &seen,
-        model: session.model_name(),
-        at: &at,
-        reports: &reports,
-        recommended: &recommended,
-        trials: &trials,
-        measured: &[],
-        unmeasured: &[(None, "no transfer was timed: this version of rdmadoctor measures none".to_owned())],
-        kv_bytes: arguments.kv_bytes,
-    }))
 }

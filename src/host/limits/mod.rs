@@ -57,6 +57,12 @@ pub fn read_own(root: &Root) -> ProcessFacts {
     process::read(&mut Reader::new(root), None)
 }
 
+/// Reads the control groups of this process alone.
+#[must_use]
+pub fn read_own_cgroup(root: &Root) -> CgroupFacts {
+    cgroup::read(&mut Reader::new(root), None)
+}
+
 #[cfg(test)]
 #[path = "../limits_tests.rs"]
 mod tests;

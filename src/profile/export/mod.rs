@@ -165,6 +165,9 @@ pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &
     for left_out in engine.into_iter().flat_map(|engine| &engine.devices).filter(|device| device.verdict == EngineVerdict::Fails) {
         notes.extend(left_out.obstacles.iter().map(|obstacle| format!("{} is left out: {}", left_out.name, obstacle.summary)));
     }
+    if matches!(wanted.name, "dlslime" | "lmdeploy") {
+        notes.extend(context.by_address_only());
+    }
     for part in &parts {
         part.check()?;
     }
@@ -433,6 +436,21 @@ impl<'a> Context<'a> {
     /// Evidence of the PCI tree's places of all GPUs.
     fn gpu_evidence(&self) -> Vec<String> {
         self.profile.gpus.iter().map(|gpu| gpu.evidence.clone()).collect()
+    }
+
+    /// A word on GPUs whose memory an engine cannot register that knows no dma-bufs, by what was tried. DLSlime gives `ibv_reg_mr` the
+    /// address (2be3462 dlslime/csrc/engine/rdma/memory_pool.cpp), and LMDeploy moves its cache by DLSlime.
+    fn by_address_only(&self) -> Option<String> {
+        let failed = |gpu: &'a ProfiledGpu| gpu.path.as_ref()?.failed.iter().find(|way| way.kind == "peermem").map(|way| (gpu, way));
+        let gpus: Vec<_> = self.profile.gpus.iter().filter_map(failed).collect();
+        let (_, first) = gpus.first()?;
+        let indices: Vec<String> = gpus.iter().map(|(gpu, _)| gpu.index.to_string()).collect();
+        Some(format!(
+            "memory of GPU {} cannot be registered by its address, which is the only way that DLSlime knows: {}; it needs nvidia_peermem and an \
+             ib_core that takes it (`rdmadoctor modules nvidia_peermem`), or data in host memory",
+            indices.join(", "),
+            first.why
+        ))
     }
 
     /// The one path of all GPUs' memory, where it is known.

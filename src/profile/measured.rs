@@ -1,0 +1,221 @@
+//! Transfers that are timed for a profile: a port with itself, briefly.
+
+use super::Measurement;
+use super::seen::best_gid;
+use crate::bench::{BandwidthResult, ConnectionReport, Done, LatencyResult, Loopback, LoopbackHooks, LoopbackStep, Verification};
+use crate::facts::{Device, Port};
+use crate::host::net::address::Address;
+use crate::transfer::{Limit, Operation, RunKind};
+use crate::worker::Worker;
+
+/// A transfer that was timed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The device.
+    pub device: String,
+    /// Its port.
+    pub port: u32,
+    /// The figure; its evidence is named when the profile is made.
+    pub measurement: Measurement,
+    /// One sentence about how.
+    pub how: String,
+}
+
+/// Transfers that were not timed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmeasured {
+    /// The device, or all of them.
+    pub device: Option<String>,
+    /// Its port, or all of them.
+    pub port: Option<u32>,
+    /// Why.
+    pub why: String,
+}
+
+/// How thoroughly ports are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Figures, each from some repeats of this length.
+    Timed {
+        /// In milliseconds.
+        repeat_ms: u64,
+    },
+    /// Only whether bytes arrive as they were sent: the speed of a simulation says nothing of a device.
+    Verified,
+}
+
+/// Bytes of a message whose latency is measured: a control message of an engine, and what most devices carry inline.
+const SMALL: u64 = 64;
+/// Bytes of messages whose throughput is measured: what a layer's blocks of a KV cache take, and what fills any link.
+const BLOCK: u64 = 64 << 10;
+const LARGE: u64 = 1 << 20;
+/// Queue pairs beside one whose throughput is measured.
+const QUEUE_PAIRS: u32 = 4;
+/// Repeats, of which the median counts.
+const REPEATS: u32 = 3;
+
+impl Effort {
+    fn steps(self) -> Vec<LoopbackStep> {
+        let (limit, repeats, depth) = match self {
+            Self::Timed { repeat_ms } => (Limit::TimeMs(repeat_ms.max(1)), REPEATS, None),
+            Self::Verified => (Limit::Iterations(1), 1, Some(1)),
+        };
+        let step = |kind, sizes: &[u64], queue_pairs| LoopbackStep {
+            kind,
+            operations: vec![Operation::Write, Operation::Read],
+            sizes: sizes.to_vec(),
+            queue_pairs,
+            limit,
+            repeats,
+            depth,
+        };
+        match self {
+            Self::Timed { .. } => vec![
+                step(RunKind::Latency, &[SMALL], 1),
+                step(RunKind::Bandwidth, &[BLOCK, LARGE], 1),
+                step(RunKind::Bandwidth, &[LARGE], QUEUE_PAIRS),
+            ],
+            Self::Verified => vec![step(RunKind::Bandwidth, &[BLOCK], 1)],
+        }
+    }
+}
+
+impl Measured {
+    /// A row of `bw`. Where it could not be measured, why.
+    ///
+    /// # Errors
+    /// It holds no figure that can be trusted.
+    pub fn bandwidth(connection: &ConnectionReport, row: &BandwidthResult) -> Result<Self, Unmeasured> {
+        let what = format!("{} of {} bytes on {} queue pairs", row.operation, row.size_bytes, row.queue_pairs);
+        let verified = verified(connection, &what, row.failure.as_ref().map(|failure| &failure.summary), row.verification.as_ref())?;
+        let rate = row.bytes_per_second.map_or_else(String::new, |rate| {
+            let noise = if rate.is_noisy { ", noisy" } else { "" };
+            format!(": {:.0} bytes/s (repeats differ by {:.0} %{noise})", rate.median, rate.spread_percent)
+        });
+        let how = format!("bw, {what}, {} under way on each{}{rate}", row.depth, way(connection));
+        Ok(Self::of(
+            connection,
+            Measurement {
+                op: row.operation.to_string(),
+                memory: row.memory.clone(),
+                size_bytes: row.size_bytes,
+                queue_pairs: row.queue_pairs,
+                bytes_per_second: row.bytes_per_second.map(|rate| rate.median),
+                p50_us: None,
+                p99_us: None,
+                verified,
+                evidence: String::new(),
+            },
+            how,
+        ))
+    }
+
+    /// A row of `ping`. Where it could not be measured, why.
+    ///
+    /// # Errors
+    /// It holds no figure that can be trusted.
+    pub fn latency(connection: &ConnectionReport, row: &LatencyResult) -> Result<Self, Unmeasured> {
+        let what = format!("{} of {} bytes", row.operation, row.size_bytes);
+        let verified = verified(connection, &what, row.failure.as_ref().map(|failure| &failure.summary), row.verification.as_ref())?;
+        let half = if row.is_half_round_trip { "half of the way to and fro" } else { "the way to and fro" };
+        let samples =
+            row.latencies.map_or_else(String::new, |all| format!(": {} samples, {:.2} to {:.2} us", all.samples, all.min_us, all.max_us));
+        let how = format!("ping, {what}, {half}{}{samples}", way(connection));
+        Ok(Self::of(
+            connection,
+            Measurement {
+                op: row.operation.to_string(),
+                memory: row.memory.clone(),
+                size_bytes: row.size_bytes,
+                queue_pairs: 1,
+                bytes_per_second: None,
+                p50_us: row.p50_us.map(|spread| spread.median).or(row.latencies.map(|all| all.p50_us)),
+                p99_us: row.latencies.map(|all| all.p99_us),
+                verified,
+                evidence: String::new(),
+            },
+            how,
+        ))
+    }
+
+    fn of(connection: &ConnectionReport, measurement: Measurement, how: String) -> Self {
+        Self { device: connection.local.device.clone(), port: connection.local.port.into(), measurement, how }
+    }
+}
+
+/// The way that data took, in words.
+fn way(connection: &ConnectionReport) -> String {
+    let far = connection.peer.as_ref().map_or_else(
+        || {
+            if connection.local.device == connection.remote.device {
+                "with itself".to_owned()
+            } else {
+                format!("to {}", connection.remote.device)
+            }
+        },
+        |peer| format!("to {peer}"),
+    );
+    format!(
+        ", {} port {} {far}, GID {}, path MTU {}",
+        connection.local.device, connection.local.port, connection.local.gid, connection.mtu_bytes
+    )
+}
+
+/// Whether contents were compared and right; a failure or a difference is no figure.
+fn verified(
+    connection: &ConnectionReport,
+    what: &str,
+    failure: Option<&String>,
+    verification: Option<&Verification>,
+) -> Result<bool, Unmeasured> {
+    let bad = |why: String| Unmeasured {
+        device: Some(connection.local.device.clone()),
+        port: Some(connection.local.port.into()),
+        why: format!("{what}: {why}"),
+    };
+    match (failure, verification) {
+        (Some(failure), _) => Err(bad(failure.clone())),
+        (None, Some(Verification { mismatch: Some(mismatch), .. })) => {
+            Err(bad(format!("what arrived is not what was sent, from byte {} on", mismatch.offset_bytes)))
+        }
+        (None, verification) => Ok(verification.is_some()),
+    }
+}
+
+/// Measures a port with itself, by the address that the profile names.
+pub fn measure(
+    worker: &mut Worker,
+    (device, port): (&Device, &Port),
+    addresses: &[Address],
+    effort: Effort,
+    hooks: &mut LoopbackHooks<'_>,
+) -> (Vec<Measured>, Vec<Unmeasured>) {
+    let (mut measured, mut unmeasured) = (Vec::new(), Vec::new());
+    let lack = |why: String| Unmeasured { device: Some(device.name.clone()), port: Some(port.port), why };
+    let planned = Loopback::plan(device, port, best_gid(port).map(|gid| gid.index), addresses);
+    let ended = planned.and_then(|loopback| {
+        loopback.measure(worker, &effort.steps(), hooks, &mut |connection, done| {
+            let row = match done {
+                Done::Bandwidth(row) => Measured::bandwidth(connection, &row),
+                Done::Latency(row) => Measured::latency(connection, &row),
+            };
+            match row {
+                Ok(row) => measured.push(row),
+                Err(lack) => unmeasured.push(lack),
+            }
+        })
+    });
+    match ended {
+        Err(why) => unmeasured.push(lack(why)),
+        Ok(false) => unmeasured.push(lack("the time for it was used up, or it was interrupted: give more with --budget".to_owned())),
+        Ok(true) => {}
+    }
+    if effort == Effort::Verified {
+        for row in &mut measured {
+            (row.measurement.bytes_per_second, row.measurement.p50_us, row.measurement.p99_us) = (None, None, None);
+            let how = row.how.split(": ").next().unwrap_or(&row.how).to_owned();
+            row.how = format!("{how}: contents were compared; in a simulation, whose speed says nothing of the device");
+        }
+    }
+    (measured, unmeasured)
+}
