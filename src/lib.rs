@@ -44,6 +44,8 @@ pub mod facts;
 pub mod gpu;
 #[cfg(feature = "doctor")]
 pub mod host;
+#[cfg(feature = "doctor")]
+pub mod preflight;
 pub mod profile;
 #[cfg(feature = "doctor")]
 pub mod qp;

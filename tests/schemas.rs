@@ -37,6 +37,7 @@ fn documents() {
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");
     document::<rdmadoctor::bench::Listening>("peer-1");
     document::<rdmadoctor::cli::Written>("capture-written-1");
+    document::<rdmadoctor::preflight::Preflight>("preflight-1");
 }
 
 #[test]
@@ -121,6 +122,9 @@ fn what_commands_print_is_what_the_schemas_say() {
         }
     }
     holds(Some("erdma-a10x8"), &["--fault", "crash:ibv_create_qp@3", "qp-matrix"]);
+    for host in ["erdma-a10x8", "e810", "bare"] {
+        holds(Some(host), &["preflight", "--engine", "dlslime@0.0.1.post7", "--duration", "1ms"]);
+    }
     for arguments in [&["show"][..], &["validate"], &["check"], &["diff"], &["export", "--for", "mooncake"]] {
         let file = "tests/profile/sample.yaml";
         let (host, files) = match arguments[0] {

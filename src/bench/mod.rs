@@ -6,6 +6,7 @@ mod counters;
 mod document;
 mod loopback;
 mod measure;
+mod measured;
 mod pair;
 pub mod peer;
 mod settings;
@@ -22,6 +23,7 @@ pub use document::{
 };
 pub use loopback::{Loopback, LoopbackHooks, LoopbackStep};
 pub use measure::{Done, Measurement, measure};
+pub use measured::{LoopbackReport, PathLimit};
 pub use pair::{EndChoice, Pair};
 pub use settings::Settings;
 pub use side::{BenchError, Side, Who};

@@ -31,6 +31,7 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         memory: None,
         objects: Some(model.objects()),
         wanted: Wanted::default(),
+        measured: None,
         not_asked: None,
     };
     Capture {

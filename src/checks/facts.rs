@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bench::LoopbackReport;
 use crate::facts::host::HostFacts;
 use crate::facts::{Device, Devices, MemoryTried, Tracked};
 use crate::gpu::GpusFacts;
@@ -35,6 +36,9 @@ pub struct Facts {
     pub memory: Option<MemoryTried>,
     /// Who holds objects of RDMA devices; absent where the kernel was not asked.
     pub objects: Option<ObjectsFacts>,
+    /// What moved on each device; absent where nothing was measured. No part of a capture: figures are of their day.
+    #[serde(skip)]
+    pub measured: Option<Vec<LoopbackReport>>,
     /// What this host must have.
     pub wanted: Wanted,
     /// Why nothing is known of what only an open device tells; absent where it was asked, or could have been.
@@ -70,6 +74,12 @@ pub struct Wanted {
     pub link_downs: Option<u64>,
     /// How long devices may take to answer reads.
     pub slow_read_ms: Option<u64>,
+    /// Least bandwidth, in percent of what this host's own path carries.
+    #[serde(default)]
+    pub bandwidth_percent_of_path: Option<u32>,
+    /// Least bandwidth, in percent of what an earlier run had.
+    #[serde(default)]
+    pub bandwidth_percent_of_baseline: Option<u32>,
 }
 
 /// An engine that must work here.

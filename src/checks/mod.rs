@@ -11,6 +11,7 @@ mod health;
 mod leftovers;
 mod library;
 mod limits;
+mod measured;
 mod modules;
 mod pcie;
 mod policy;
@@ -63,11 +64,13 @@ pub enum Category {
     Qos,
     /// 11: health.
     Health,
+    /// 12: what was measured; only `preflight` measures.
+    Measured,
 }
 
 impl Category {
     /// All of them, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Library,
         Self::Modules,
         Self::Devices,
@@ -79,6 +82,7 @@ impl Category {
         Self::Container,
         Self::Qos,
         Self::Health,
+        Self::Measured,
     ];
 
     /// The first two digits of its ids.
@@ -102,6 +106,7 @@ impl Category {
             Self::Container => "container",
             Self::Qos => "quality of service",
             Self::Health => "health",
+            Self::Measured => "measurements",
         }
     }
 }
@@ -182,6 +187,7 @@ pub fn registry() -> impl Iterator<Item = &'static Check> {
         qos::CHECKS,
         health::CHECKS,
         leftovers::CHECKS,
+        measured::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -91,6 +91,11 @@ pub struct Thresholds {
     pub link_downs: Option<u64>,
     /// How long the files that come from devices, or a GPU's driver, may take to answer; 1000 where nothing is said.
     pub slow_read_ms: Option<u64>,
+    /// Least bandwidth that `preflight` measures, in percent of what this host's own path carries: the smaller of the port's rate and its
+    /// PCI Express link.
+    pub bandwidth_percent_of_path: Option<u32>,
+    /// Least bandwidth, in percent of what the run had that `preflight --baseline` or `--compare` names.
+    pub bandwidth_percent_of_baseline: Option<u32>,
 }
 
 /// Why a policy cannot be used.
@@ -153,6 +158,16 @@ impl Policy {
         let families: Vec<&str> = crate::host::family::names().collect();
         if let Some(unknown) = policy.require.families.iter().find(|family| !families.contains(&family.as_str())) {
             return Err(invalid(format!("unknown family `{unknown}`; known are {}", families.join(", "))));
+        }
+        let thresholds = &policy.thresholds;
+        let shares = [
+            ("bandwidth_percent_of_path", thresholds.bandwidth_percent_of_path),
+            ("bandwidth_percent_of_baseline", thresholds.bandwidth_percent_of_baseline),
+        ];
+        if let Some((name, share)) =
+            shares.into_iter().find_map(|(name, share)| Some((name, share.filter(|share| !(1..=100).contains(share))?)))
+        {
+            return Err(invalid(format!("{name} is {share}; valid are 1 to 100")));
         }
         Ok(policy)
     }

@@ -46,6 +46,7 @@ fn modelled(name: &str) -> Facts {
         memory: None,
         objects: None,
         wanted: Wanted::default(),
+        measured: None,
         not_asked: None,
     }
 }
@@ -463,7 +464,9 @@ fn every_wound_is_found() {
         }
     }
     let covered: BTreeSet<&str> = WOUNDS.iter().map(|(id, _, _)| *id).chain(WITHOUT_WOUND.iter().copied()).collect();
-    assert_eq!(covered, registry().map(|check| check.id).collect());
+    // Measurements have tests of their own: measured_tests.rs.
+    let judged = registry().filter(|check| check.category != Category::Measured);
+    assert_eq!(covered, judged.map(|check| check.id).collect());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `rdmadoctor bw`.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
@@ -49,9 +50,22 @@ enum Buffers {
 const APART: f64 = 1.5;
 const LARGE: u64 = 64 << 10;
 
-/// Measures bandwidth.
+/// Measures bandwidth, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("bw")?;
+    let document = measured(session, arguments, None)?;
+    session.print(&document)?;
+    if let Some(path) = &arguments.plot {
+        session.write_file(path, &crate::report::bandwidth_svg(&document))?;
+    }
+    let is_bad = |result: &BandwidthResult| {
+        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
+    };
+    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+}
+
+/// Measures bandwidth, at most until then.
+pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<BandwidthResult>> {
     let own = Own {
         kind: RunKind::Bandwidth,
         sizes: arguments.sizes.clone(),
@@ -61,6 +75,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         bidirectional: arguments.bidirectional,
         depth: arguments.depth,
         batch: arguments.batch,
+        until,
     };
     let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
         if let Done::Bandwidth(result) = done {
@@ -68,14 +83,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     })?;
     judge(&mut document);
-    session.print(&document)?;
-    if let Some(path) = &arguments.plot {
-        session.write_file(path, &crate::report::bandwidth_svg(&document))?;
-    }
-    let is_bad = |result: &BandwidthResult| {
-        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-    };
-    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+    Ok(document)
 }
 
 /// What the figures say beside each other.

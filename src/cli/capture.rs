@@ -101,7 +101,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.quiet());
     let beside = Beside::of_level(arguments.level);
-    let look = Look { session, level: arguments.level, pid: arguments.pid, modules: &[], needs_attempts: true, beside, started };
+    let (level, pid) = (arguments.level, arguments.pid);
+    let look = Look { session, level, budget: level.budget(), pid, modules: &[], needs_attempts: true, beside, started };
     let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
     drop(progress);
     if session.interrupted() {

@@ -1,7 +1,7 @@
 //! What `ping` and `bw` share: the options of both, the choice of both ends, and the way from there to a report.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -118,6 +118,14 @@ pub struct Own {
     pub depth: Option<u32>,
     /// As above.
     pub batch: Option<u32>,
+    /// When measuring ends, whatever is left to measure.
+    pub until: Option<Instant>,
+}
+
+impl Own {
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 /// Why there is nothing to measure.
@@ -161,6 +169,8 @@ pub fn run<R>(
     let mut document = measured(session, arguments, own, schema, each)?;
     if session.interrupted() {
         document.stopped = Some("interrupted".to_owned());
+    } else if own.is_late() {
+        document.stopped = Some("the time budget is over".to_owned());
     }
     Ok(document)
 }
@@ -308,7 +318,7 @@ fn measured<R>(
         facts,
         counters: &watched,
         say: &mut |text| progress.at(text),
-        stop: &|| session.interrupted(),
+        stop: &|| session.interrupted() || own.is_late(),
         explain: &explain,
         is_lost: false,
     };

@@ -24,6 +24,9 @@ const QUICK_PART: Duration = Duration::from_millis(1500);
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
 
+/// A short time is not all reserve.
+const RESERVED_PART: u32 = 4;
+
 /// What to look at, and how long.
 pub struct Look<'a> {
     pub session: &'a Session,
@@ -34,6 +37,8 @@ pub struct Look<'a> {
     pub modules: &'a [String],
     /// Whether queue pairs are tried, where the level allows it.
     pub needs_attempts: bool,
+    /// The time that it may take.
+    pub budget: Duration,
     /// What else is asked and tried there.
     pub beside: Beside,
     /// When the command was given: its time has run since.
@@ -63,9 +68,20 @@ impl Look<'_> {
             Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
         });
         let (modules, devices) = (modules.into(), devices.into());
-        let mut facts =
-            Facts { host, modules, devices, verbs, queue_pairs: None, gpus: None, memory: None, objects: None, wanted, not_asked: None };
-        let deadline = self.started + self.level.budget().saturating_sub(RESERVE);
+        let mut facts = Facts {
+            host,
+            modules,
+            devices,
+            verbs,
+            queue_pairs: None,
+            gpus: None,
+            memory: None,
+            objects: None,
+            measured: None,
+            wanted,
+            not_asked: None,
+        };
+        let deadline = self.deadline();
         if let Some(worker) = worker.as_mut() {
             self.beside.ask(session, worker, &mut facts, self.started, progress)?;
         }
@@ -78,6 +94,11 @@ impl Look<'_> {
         Ok(facts)
     }
 
+    /// When trying has to end.
+    fn deadline(&self) -> Instant {
+        self.started + self.budget.saturating_sub(RESERVE.min(self.budget / RESERVED_PART))
+    }
+
     /// Tries a modest queue pair and what engines ask on each device that can be opened.
     fn attempts(
         &self,
@@ -88,7 +109,7 @@ impl Look<'_> {
         progress: &mut Progress,
     ) -> Result<Vec<DeviceReport>, CatalogError> {
         let session = self.session;
-        let deadline = self.started + self.level.budget().saturating_sub(RESERVE);
+        let deadline = self.deadline();
         let usable = usable(facts);
         let mut reports = Vec::new();
         for (index, device) in usable.iter().enumerate() {

@@ -16,6 +16,7 @@ mod gpu;
 mod modules;
 mod peer;
 mod ping;
+mod preflight;
 mod probe;
 mod profile;
 mod progress;
@@ -132,6 +133,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Limits of queue pairs, found by trying, and verdicts on what engines ask.
     QpMatrix(qp_matrix::Arguments),
+    /// One gate before a deployment: probe, queue pairs of engines, ping and bw of every device, profile; one verdict.
+    Preflight(preflight::Arguments),
     /// A transfer profile of this host: proven values, in each engine's own configuration language.
     Profile(profile::Arguments),
     /// Latency of write, read and send, with every percentile.
@@ -160,6 +163,7 @@ impl Command {
             Self::Probe(_) => {
                 &[Format::Table, Format::Json, Format::Junit, Format::Github, Format::Prometheus, Format::Markdown, Format::Html]
             }
+            Self::Preflight(_) => &[Format::Table, Format::Json, Format::Junit, Format::Github, Format::Markdown, Format::Html],
             Self::Ping(_) | Self::Bw(_) => &[Format::Table, Format::Json, Format::Csv],
             Self::QpMatrix(_) | Self::Compat(_) => &[Format::Table, Format::Json, Format::Html],
             // A page in any case; the first one stands for no choice.
@@ -217,6 +221,7 @@ pub fn run() -> ExitCode {
             Command::Capture(arguments) => capture::run(&session, &arguments),
             Command::Explain(arguments) => explain::run(&session, &arguments),
             Command::QpMatrix(arguments) => qp_matrix::run(&session, &arguments),
+            Command::Preflight(arguments) => preflight::run(&session, &arguments),
             Command::Profile(arguments) => profile::run(&session, &arguments),
             Command::Ping(arguments) => ping::run(&session, &arguments),
             Command::Bw(arguments) => bw::run(&session, &arguments),

@@ -1,5 +1,7 @@
 //! `rdmadoctor ping`.
 
+use std::time::Instant;
+
 use clap::Args;
 
 use super::ends::{self, Own};
@@ -17,9 +19,19 @@ pub struct Arguments {
     sizes: Vec<u64>,
 }
 
-/// Measures latency.
+/// Measures latency, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("ping")?;
+    let document = measured(session, arguments, None)?;
+    session.print(&document)?;
+    let is_bad = |result: &LatencyResult| {
+        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
+    };
+    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+}
+
+/// Measures latency, at most until then.
+pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<LatencyResult>> {
     let own = Own {
         kind: RunKind::Latency,
         sizes: arguments.sizes.clone(),
@@ -29,6 +41,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         bidirectional: false,
         depth: None,
         batch: None,
+        until,
     };
     let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/ping/1", &mut |done, document: &mut Bench<LatencyResult>| {
         if let Done::Latency(result) = done {
@@ -41,9 +54,5 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     });
     let noise = ends::noise(&noisy.collect::<Vec<_>>());
     document.notices.extend(noise);
-    session.print(&document)?;
-    let is_bad = |result: &LatencyResult| {
-        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-    };
-    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+    Ok(document)
 }

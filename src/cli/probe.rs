@@ -69,6 +69,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             let look = Look {
                 session,
                 level: arguments.level,
+                budget: arguments.level.budget(),
                 pid: arguments.pid,
                 modules: &policy.require.modules,
                 needs_attempts,
@@ -117,9 +118,13 @@ fn selected(arguments: &Arguments) -> Result<Vec<&'static Check>, UsageError> {
     let only = arguments.only.iter().map(|wanted| matching(wanted)).collect::<Result<Vec<_>, _>>()?.concat();
     let skip = skipped(arguments)?;
     let checks: Vec<&Check> = checks::registry()
-        .filter(|check| check.level <= arguments.level)
+        .filter(|check| check.level <= arguments.level && check.category != Category::Measured)
         .filter(|check| (arguments.only.is_empty() || only.contains(&check.id)) && !skip.contains(&check.id))
         .collect();
+    let is_measured = |id: &&str| checks::find(id).is_ok_and(|check| check.category == Category::Measured);
+    if checks.is_empty() && !only.is_empty() && only.iter().all(is_measured) {
+        return Err(UsageError("`probe` measures nothing; `rdmadoctor preflight` does".to_owned()));
+    }
     if checks.is_empty() {
         return Err(UsageError("no check is left; --level standard has more of them".to_owned()));
     }
@@ -163,6 +168,8 @@ pub(super) fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy)
         port_bits_per_second: policy.thresholds.port_bits_per_second,
         link_downs: policy.thresholds.link_downs,
         slow_read_ms: policy.thresholds.slow_read_ms,
+        bandwidth_percent_of_path: policy.thresholds.bandwidth_percent_of_path,
+        bandwidth_percent_of_baseline: policy.thresholds.bandwidth_percent_of_baseline,
     }
 }
 

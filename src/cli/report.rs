@@ -17,7 +17,7 @@ use crate::report::{Captured, Modelled, Origin};
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What `--format json` of `probe`, `qp-matrix`, `devices`, `topo` or `compat` printed. Files that begin with the same word before their
+    /// What `--format json` of `preflight`, `probe`, `qp-matrix`, `ping`, `bw`, `devices`, `topo` or `compat` printed. Files that begin with the same word before their
     /// first dot (`node1.probe.json`, `node1.topo.json`) are of one host; NAME= says it otherwise.
     #[arg(required = true, value_name = "[NAME=]FILE")]
     files: Vec<String>,
@@ -78,9 +78,12 @@ fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
         "rdmadoctor/qp-matrix/1" => put(&mut host.matrix, &host.name, path, &text, &name),
         "rdmadoctor/devices/1" => put(&mut host.devices, &host.name, path, &text, &name),
         "rdmadoctor/topo/1" => put(&mut host.topo, &host.name, path, &text, &name),
+        "rdmadoctor/ping/1" => parse(path, &text, &name).map(|document| host.pings.push(document)).map_err(Into::into),
+        "rdmadoctor/bw/1" => parse(path, &text, &name).map(|document| host.bws.push(document)).map_err(Into::into),
+        "rdmadoctor/preflight/1" => preflight(host, path, &text, &name),
         "rdmadoctor/compat/1" => put(&mut host.compat, &host.name, path, &text, &name),
         other => Err(UsageError(format!(
-            "{}: `report` cannot draw `{other}`; it draws rdmadoctor/probe/1, qp-matrix/1, devices/1, topo/1 and compat/1",
+            "{}: `report` cannot draw `{other}`; it draws rdmadoctor/probe/1, qp-matrix/1, devices/1, topo/1, compat/1, ping/1, bw/1 and preflight/1",
             path.display()
         ))
         .into()),
@@ -101,6 +104,24 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn parse<D: DeserializeOwned>(path: &Path, text: &[u8], what: &str) -> Result<D, UsageError> {
     serde_json::from_slice(text).map_err(|error| UsageError(format!("{} is not {what}: {error}", path.display())))
+}
+
+/// Lays a gate's parts where they belong; it brings its own, so that nothing else of them may be there.
+fn preflight(host: &mut HostPage, path: &Path, text: &[u8], schema: &str) -> anyhow::Result<()> {
+    let own = HostPage::of_preflight(parse(path, text, schema)?);
+    if host.probe.is_some() || host.matrix.is_some() || host.devices.is_some() || host.topo.is_some() || host.preflight.is_some() {
+        return Err(UsageError(format!(
+            "{} is a whole {schema} of {}, which has its own probe, qp-matrix, devices and topo; tell hosts apart with NAME=FILE",
+            path.display(),
+            host.name
+        ))
+        .into());
+    }
+    let HostPage { probe, matrix, devices, topo, preflight, pings, bws, .. } = own;
+    (host.probe, host.matrix, host.devices, host.topo, host.preflight) = (probe, matrix, devices, topo, preflight);
+    host.pings.extend(pings);
+    host.bws.extend(bws);
+    Ok(())
 }
 
 /// Lays a document where it belongs.

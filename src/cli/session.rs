@@ -267,6 +267,11 @@ impl Session {
         model.or_else(|| self.capture.as_ref().map(|capture| Origin::Capture(captured(capture))))
     }
 
+    /// A document as JSON has it, with what it is about.
+    pub fn json<D: Serialize>(&self, document: &D) -> anyhow::Result<String> {
+        report::json(document, self.origin().as_ref()).context("cannot make a document of it")
+    }
+
     /// Prints a document in the format that was asked for.
     pub fn print<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<()> {
         let color = match self.global.color {

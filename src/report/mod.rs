@@ -8,6 +8,7 @@ mod explain;
 mod gpu;
 pub mod html;
 mod modules;
+mod preflight;
 mod probe;
 mod profile;
 mod qp_matrix;
@@ -219,11 +220,7 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
             let (before, after) = origin.map(|origin| origin.marks(style, document.shown_figures())).unwrap_or_default();
             before + &document.table(style) + &after
         }
-        Format::Json => {
-            // By way of a value, which has its keys in order.
-            let value = serde_json::to_value(Document::new(document, origin)).map_err(io::Error::other)?;
-            serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n"
-        }
+        Format::Json => json(document, origin)?,
         other => {
             let text = document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?;
             let mark = origin.map(Origin::mark);
@@ -238,6 +235,16 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
         }
     };
     print_text(&text)
+}
+
+/// A document as JSON has it.
+///
+/// # Errors
+/// It is not to be had as JSON.
+pub fn json<D: Serialize>(document: &D, origin: Option<&Origin>) -> io::Result<String> {
+    // By way of a value, which has its keys in order.
+    let value = serde_json::to_value(Document::new(document, origin)).map_err(io::Error::other)?;
+    Ok(serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n")
 }
 
 /// Writes a page to standard output.

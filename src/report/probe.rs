@@ -84,7 +84,7 @@ pub(super) fn worst(findings: &[&Finding]) -> Status {
     [Status::Error, Status::Fail, Status::Warn, Status::Pass].into_iter().find(|status| has(*status)).unwrap_or(Status::Skip)
 }
 
-fn mark(status: Status, style: Style) -> String {
+pub(super) fn mark(status: Status, style: Style) -> String {
     match status {
         Status::Pass => style.good("ok  "),
         Status::Warn => style.warn("warn"),
@@ -135,7 +135,7 @@ pub(super) fn groups<'a>(findings: &[&'a Finding], each: bool) -> Vec<Vec<&'a Fi
 }
 
 /// Status, check and subject, and the title that goes on below itself.
-fn headline(finding: &Finding, style: Style) -> String {
+pub(super) fn headline(finding: &Finding, style: Style) -> String {
     const BEFORE: usize = "FAIL RD-0000 ".len();
     let lines = wrap(&format!("{}: {}", finding.subject, finding.title), style.width.saturating_sub(BEFORE).max(30));
     let mut out = format!("{} {} ", mark(finding.status, style), style.dim(&finding.id));
@@ -154,7 +154,7 @@ fn headline(finding: &Finding, style: Style) -> String {
 const SHOWN_EVIDENCE: usize = 4;
 
 /// Findings of one shape with what follows from them below. Evidence and remedy are those of the first.
-fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String {
+pub(super) fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String {
     let Some(finding) = group.first() else { return String::new() };
     let indent = "  ".repeat(depth + 1);
     let narrow = Style { width: style.width.saturating_sub(indent.len()), ..style };
@@ -218,6 +218,13 @@ fn description(finding: &Finding) -> String {
 
 fn junit(probe: &Probe) -> String {
     let mut report = Report::new("rdmadoctor probe");
+    report.add_test_suites(suites(probe));
+    report.to_string().unwrap_or_default()
+}
+
+/// A suite for each category.
+pub(super) fn suites(probe: &Probe) -> Vec<TestSuite> {
+    let mut suites = Vec::new();
     for category in Category::ALL {
         let mut suite = TestSuite::new(category.title());
         for finding in of(probe, category) {
@@ -246,26 +253,37 @@ fn junit(probe: &Probe) -> String {
             }
             suite.add_test_case(case);
         }
-        report.add_test_suite(suite);
+        if !suite.test_cases.is_empty() {
+            suites.push(suite);
+        }
     }
-    report.to_string().unwrap_or_default()
+    suites
+}
+
+/// A workflow command of GitHub Actions.
+pub(super) fn annotation(kind: &str, title: &str, text: &str) -> String {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    format!("::{kind} title={}::{}\n", property(title), data(text))
 }
 
 /// Workflow commands of GitHub Actions.
 fn github(probe: &Probe) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    annotations(&probe.findings.iter().collect::<Vec<_>>()) + &format!("rdmadoctor probe: {}\n", probe.verdict)
+}
+
+/// A command for each finding that is not well.
+pub(super) fn annotations(findings: &[&Finding]) -> String {
     let mut out = String::new();
-    for finding in probe.findings.iter().filter(|finding| finding.status.is_bad() && finding.suppressed.is_none()) {
+    for finding in findings.iter().filter(|finding| finding.status.is_bad() && finding.suppressed.is_none()) {
         let kind = match (finding.status, &finding.because) {
             (_, Some(_)) => "notice",
             (Status::Warn, None) => "warning",
             _ => "error",
         };
         let title = format!("{} {}", finding.id, finding.subject);
-        let _ = writeln!(out, "::{kind} title={}::{}", property(&title), data(description(finding).trim_end()));
+        out += &annotation(kind, &title, description(finding).trim_end());
     }
-    let _ = writeln!(out, "rdmadoctor probe: {}", probe.verdict);
     out
 }
 
@@ -301,7 +319,6 @@ fn prometheus(probe: &Probe) -> String {
 }
 
 fn markdown(probe: &Probe) -> String {
-    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
     let mut out = format!("# rdmadoctor probe: {}\n\n| category | findings |\n|---|---|\n", probe.verdict);
     for category in Category::ALL {
         let own: Vec<&Finding> = of(probe, category).collect();
@@ -309,7 +326,16 @@ fn markdown(probe: &Probe) -> String {
             let _ = writeln!(out, "| {} | {} |", category.title(), summary(&own));
         }
     }
-    for finding in probe.findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()) {
+    out += &markdown_findings(probe, &probe.findings.iter().collect::<Vec<_>>());
+    let _ = writeln!(out, "\nNext: {}", probe.next_commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", "));
+    out
+}
+
+/// A section for each finding that is not well and follows from no other.
+pub(super) fn markdown_findings(probe: &Probe, findings: &[&Finding]) -> String {
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    let mut out = String::new();
+    for finding in findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()) {
         let _ = writeln!(out, "\n## {} {} `{}`: {}\n", finding.status.name(), finding.id, finding.subject, finding.title);
         if !finding.evidence.is_empty() {
             out += "| source | value | expected |\n|---|---|---|\n";
@@ -329,7 +355,6 @@ fn markdown(probe: &Probe) -> String {
             let _ = writeln!(out, "\n* {} `{}`: {}", other.id, other.subject, other.title);
         }
     }
-    let _ = writeln!(out, "\nNext: {}", probe.next_commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", "));
     out
 }
 

@@ -31,7 +31,7 @@ const USUAL_BYTES: u64 = 64 << 20;
 const GPU_ANSWER: Duration = Duration::from_secs(8);
 
 /// What to find out, and how long.
-pub(super) struct Examination<'a> {
+pub(in crate::cli) struct Examination<'a> {
     pub session: &'a Session,
     pub catalog: &'a Catalog,
     pub engines: &'a [Chosen<'a>],
@@ -39,6 +39,8 @@ pub(super) struct Examination<'a> {
     pub budget: Duration,
     /// Of each measurement; absent where no transfer is to be timed.
     pub duration: Option<Duration>,
+    /// Transfers that were timed already; absent where that is still to be done.
+    pub done: Option<(Vec<Measured>, Vec<Unmeasured>)>,
 }
 
 impl Examination<'_> {
@@ -59,7 +61,7 @@ impl Examination<'_> {
     }
 
     /// Finds it out and makes the profile.
-    pub(super) fn run(&self) -> anyhow::Result<Profile> {
+    pub(in crate::cli) fn run(&self) -> anyhow::Result<Profile> {
         let session = self.session;
         let started = Instant::now();
         let mut progress = Progress::new("profile", session.quiet());
@@ -72,7 +74,10 @@ impl Examination<'_> {
         let (gpus, gpu_memory) = gpus(session, &seen, &root, started + self.part(GPUS_END), &mut progress)?;
         let host_memory = memory(self, &mut worker, &seen, &root, started + self.part(MEMORY_END), &mut progress);
         worker.wait_at_most(session.answer_within());
-        let (measured, unmeasured) = transfers(self, &mut worker, &seen, &root, started + self.budget, &mut progress);
+        let (measured, unmeasured) = match &self.done {
+            Some(done) => done.clone(),
+            None => transfers(self, &mut worker, &seen, &root, started + self.budget, &mut progress),
+        };
         progress.at("trying engines with their settings");
         let tried: Vec<Tried<'_>> = reports.iter().map(|(report, groups)| Tried { report, groups }).collect();
         let material = Material {

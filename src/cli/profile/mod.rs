@@ -1,7 +1,7 @@
 //! `rdmadoctor profile`.
 
 pub(in crate::cli) mod check;
-mod examine;
+pub(in crate::cli) mod examine;
 mod exec;
 mod export;
 pub(in crate::cli) mod write;

@@ -103,6 +103,7 @@ pub(in crate::cli) fn examine(
         kv_bytes: arguments.kv_bytes,
         budget: arguments.budget,
         duration: (!arguments.no_transfers).then_some(arguments.duration),
+        done: None,
     };
     if !session.quiet() {
         say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));

@@ -6,15 +6,18 @@ mod compat;
 mod findings;
 mod matrix;
 mod plane;
+mod preflight;
 mod tables;
 mod topology;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Origin;
+use crate::bench::{BandwidthResult, Bench, LatencyResult};
 use crate::checks::Probe;
 use crate::compat::Compat;
 use crate::facts::{Devices, Topo};
+use crate::preflight::Preflight;
 use crate::qp::QpMatrix;
 
 const STYLE: &str = include_str!("page.css");
@@ -49,6 +52,32 @@ pub struct HostPage {
     pub matrix: Option<QpMatrix>,
     /// Engines on device families; about no host.
     pub compat: Option<Compat>,
+    /// Latencies, each with what was measured.
+    pub pings: Vec<Bench<LatencyResult>>,
+    /// Bandwidths.
+    pub bws: Vec<Bench<BandwidthResult>>,
+    /// The whole gate; what it holds is laid into the other parts before it is drawn.
+    pub preflight: Option<Preflight>,
+}
+
+impl HostPage {
+    /// Everything that a gate found out.
+    #[must_use]
+    pub fn of_preflight(mut document: Preflight) -> Self {
+        let (pings, bws): (Vec<_>, Vec<_>) =
+            document.measured.iter_mut().map(|measured| (measured.ping.take(), measured.bw.take())).unzip();
+        Self {
+            name: document.host_name.clone(),
+            probe: document.probe.take(),
+            devices: document.devices.take(),
+            topo: document.topo.take(),
+            matrix: document.qp_matrix.take(),
+            pings: pings.into_iter().flatten().collect(),
+            bws: bws.into_iter().flatten().collect(),
+            preflight: Some(document),
+            ..Self::default()
+        }
+    }
 }
 
 impl Page {
@@ -98,6 +127,7 @@ fn draw_host(host: &HostPage, index: usize) -> Markup {
         section id={ "host-" (index) } {
             h2 { (host.name) }
             @if let Some(origin) = &host.origin { (self::origin(origin)) }
+            @if let Some(document) = &host.preflight { (preflight::draw(document, host.probe.as_ref())) }
             @if let Some(probe) = &host.probe { (findings::draw(probe)) }
             @if let Some(matrix) = &host.matrix { (matrix::draw(matrix)) }
             @if let Some(devices) = &host.devices { (tables::devices(devices)) }

@@ -1,0 +1,112 @@
+//! What was measured on a device, from memory to the same memory by way of the device, and what its way could carry.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::document::{BandwidthResult, Bench, Buffer, LatencyResult};
+use crate::host::topo::Topology;
+use crate::transfer::Operation;
+
+/// What was measured on a device, back to itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LoopbackReport {
+    /// RDMA device.
+    pub device: String,
+    /// What bounds its way from memory to the wire; absent where nothing tells.
+    pub path: Option<PathLimit>,
+    /// Latency.
+    pub ping: Option<Bench<LatencyResult>>,
+    /// Bandwidth.
+    pub bw: Option<Bench<BandwidthResult>>,
+    /// Why nothing was measured.
+    pub not_run: Option<String>,
+    /// Whether that was for want of time, or an interruption, and not for the device.
+    pub is_missing: bool,
+    /// The time that latency took.
+    pub ping_elapsed_us: u64,
+    /// The time that bandwidth took.
+    pub bw_elapsed_us: u64,
+    /// What an earlier run had, to compare with.
+    #[serde(skip)]
+    pub earlier: Vec<BandwidthResult>,
+}
+
+/// What a way carries at most in each direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PathLimit {
+    /// The rate.
+    pub bits_per_second: u64,
+    /// Whose it is: the port's, or that of the narrowest PCI Express link.
+    pub bounded_by: String,
+}
+
+impl PathLimit {
+    /// The smaller of the port's rate and its PCI Express link as they are now. A device without a PCI function is bounded by neither.
+    #[must_use]
+    pub fn of(device: &str, port_bits_per_second: Option<u64>, topology: &Topology) -> Option<Self> {
+        let nic = topology.nics.iter().find(|nic| nic.name == device)?;
+        let port = port_bits_per_second.map(|rate| Self { bits_per_second: rate, bounded_by: "the port's rate".to_owned() });
+        let link = nic.path.bits_per_second.map(|rate| Self {
+            bits_per_second: rate,
+            bounded_by: match nic.path.narrowest() {
+                Some(segment) => format!("the PCI Express link between {} and {}", segment.upper, segment.lower),
+                None => format!("the PCI Express link of {}", nic.address),
+            },
+        });
+        port.into_iter().chain(link).min_by_key(|limit| limit.bits_per_second)
+    }
+}
+
+impl LoopbackReport {
+    /// One on which nothing was measured yet.
+    #[must_use]
+    pub fn new(device: &str, path: Option<PathLimit>) -> Self {
+        Self {
+            device: device.to_owned(),
+            path,
+            ping: None,
+            bw: None,
+            not_run: None,
+            is_missing: false,
+            ping_elapsed_us: 0,
+            bw_elapsed_us: 0,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Whether latency was asked for and there is not a single figure of it, nor an interruption to blame.
+    #[must_use]
+    pub fn moves_nothing(&self) -> bool {
+        self.ping.as_ref().is_some_and(|ping| {
+            let has_trouble = !ping.problems.is_empty() || ping.results.iter().any(|row| row.failure.is_some());
+            has_trouble && ping.results.iter().all(|row| row.latencies.is_none())
+        })
+    }
+
+    /// The bandwidth with the best median among an operation's.
+    #[must_use]
+    pub fn best(&self, operation: Operation) -> Option<&BandwidthResult> {
+        let median = |row: &BandwidthResult| row.bytes_per_second.map_or(0.0, |rate| rate.median);
+        let rows = self.bw.iter().flat_map(|bw| &bw.results);
+        rows.filter(|row| row.operation == operation && row.bytes_per_second.is_some())
+            .max_by(|left, right| median(left).total_cmp(&median(right)))
+    }
+
+    /// The latency of the shortest messages of the first operation that has one.
+    #[must_use]
+    pub fn shortest(&self) -> Option<&LatencyResult> {
+        let rows = self.ping.iter().flat_map(|ping| &ping.results);
+        rows.filter(|row| row.latencies.is_some()).min_by_key(|row| row.size_bytes)
+    }
+
+    /// What an earlier run had for the same measurement.
+    #[must_use]
+    pub fn earlier_of(&self, row: &BandwidthResult) -> Option<&BandwidthResult> {
+        self.earlier.iter().find(|other| key(other) == key(row))
+    }
+}
+
+/// What makes two bandwidths comparable.
+fn key(row: &BandwidthResult) -> (Operation, &str, Buffer, u64, u32, bool) {
+    (row.operation, &row.memory, row.buffer, row.size_bytes, row.queue_pairs, row.bidirectional)
+}

@@ -1,0 +1,256 @@
+//! 12: what moved when each device sent to itself. Only `preflight` measures.
+
+use super::{Action, Category, Check, Facts, Finding, Level};
+use crate::bench::{BandwidthResult, CounterDelta, FailureReport, LoopbackReport, Verification};
+use crate::transfer::Operation;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "RD-1201",
+        title: "data moves through each device that is up",
+        category: Category::Measured,
+        level: Level::Standard,
+        why: "A queue pair that is granted and connected may still move nothing: a firewall, a wrong GID, memory that the device does not reach.",
+        confirm: "rdmadoctor ping DEV; rdmadoctor bw DEV",
+        mend: "Follow the cause that the finding names; `rdmadoctor bw DEV -v` shows all that came back.",
+        sources: &["rdma-core, libibverbs/man/ibv_poll_cq.3"],
+        depends_on: &["RD-0306", "RD-0401", "RD-0403", "RD-0501", "RD-0601", "RD-0604"],
+        run: moves,
+    },
+    Check {
+        id: "RD-1202",
+        title: "what arrives is what was sent",
+        category: Category::Measured,
+        level: Level::Standard,
+        why: "Wrong bytes in a KV cache are wrong answers of the model, with no error anywhere.",
+        confirm: "rdmadoctor bw DEV",
+        mend: "Trust no transfer on this path: update firmware and driver, test the memory, try another port.",
+        sources: &["the comparison that `bw` and `ping` make before they measure"],
+        depends_on: &[],
+        run: is_unharmed,
+    },
+    Check {
+        id: "RD-1203",
+        title: "bandwidth is the share of this host's path that the policy wants",
+        category: Category::Measured,
+        level: Level::Standard,
+        why: "A path that carries half of what its port and its PCI Express link could is found before an engine is slow on it.",
+        confirm: "rdmadoctor bw DEV; rdmadoctor topo",
+        mend: "Look at what bounds it: the PCI Express link, MaxReadReq, the IOMMU, the processor's power saving, another user of the device.",
+        sources: &["the policy: thresholds.bandwidth_percent_of_path"],
+        depends_on: &["RD-0801", "RD-0803", "RD-0805", "RD-0807", "RD-1201"],
+        run: share_of_path,
+    },
+    Check {
+        id: "RD-1204",
+        title: "no counter of trouble grows while data moves",
+        category: Category::Measured,
+        level: Level::Standard,
+        why: "Retransmissions and refused packets cost bandwidth long before anything fails.",
+        confirm: "rdmadoctor bw DEV -v; rdma statistic show link DEV",
+        mend: "Follow what the counter means: a lossy link, a receiver that is too slow, a wrong MTU.",
+        sources: &["the counters of /sys/class/infiniband/DEV/ports/PORT, read before and after each measurement"],
+        depends_on: &["RD-1201"],
+        run: counters,
+    },
+    Check {
+        id: "RD-1205",
+        title: "bandwidth is what it was in the last good run",
+        category: Category::Measured,
+        level: Level::Standard,
+        why: "What became slower since yesterday points at what changed since yesterday.",
+        confirm: "rdmadoctor bw DEV",
+        mend: "Look at what changed: the comparison of `preflight` names versions, parameters and links beside the figures.",
+        sources: &["the policy: thresholds.bandwidth_percent_of_baseline"],
+        depends_on: &["RD-0801", "RD-1201"],
+        run: share_of_earlier,
+    },
+];
+
+/// What `judge` says of each device on which something was measured.
+fn each(facts: &Facts, judge: &dyn Fn(&LoopbackReport) -> Finding) -> Vec<Finding> {
+    match &facts.measured {
+        None => vec![Finding::skip("host", "nothing was measured; `rdmadoctor preflight` measures")],
+        Some(measured) if measured.is_empty() => vec![Finding::skip("host", "there is no device to measure")],
+        Some(measured) => measured
+            .iter()
+            .map(|measured| match &measured.not_run {
+                Some(why) => Finding::skip(&measured.device, format!("not measured: {why}")),
+                None => judge(measured),
+            })
+            .collect(),
+    }
+}
+
+/// What each measurement of a device is called, why it failed, and what was compared before.
+fn rows(measured: &LoopbackReport) -> impl Iterator<Item = (String, Option<&FailureReport>, Option<&Verification>, &[CounterDelta])> {
+    let ping = measured.ping.iter().flat_map(|ping| &ping.results).map(|row| {
+        let name = format!("ping, {} of {} bytes", row.operation, row.size_bytes);
+        (name, row.failure.as_ref(), row.verification.as_ref(), row.counters.as_slice())
+    });
+    let bw = measured.bw.iter().flat_map(|bw| &bw.results).map(|row| {
+        let name = format!("bw, {} of {} bytes", row.operation, row.size_bytes);
+        (name, row.failure.as_ref(), row.verification.as_ref(), row.counters.as_slice())
+    });
+    ping.chain(bw)
+}
+
+/// Why there are no more figures.
+fn stopped(measured: &LoopbackReport) -> Option<&str> {
+    let ping = measured.ping.as_ref().and_then(|ping| ping.stopped.as_deref());
+    ping.or_else(|| measured.bw.as_ref().and_then(|bw| bw.stopped.as_deref()))
+}
+
+fn moves(facts: &Facts) -> Vec<Finding> {
+    each(facts, &|measured| {
+        let name = &measured.device;
+        let problems = measured.ping.iter().flat_map(|ping| &ping.problems).chain(measured.bw.iter().flat_map(|bw| &bw.problems));
+        if let Some(problem) = problems.into_iter().next() {
+            let finding = Finding::fail(name, "nothing can be measured on it").saw("rdmadoctor bw", &problem.summary);
+            return finding.mend(Action::Tune, problem.next_step.clone().unwrap_or_default(), &[&format!("rdmadoctor bw {name} -v")]);
+        }
+        if let Some((what, failure)) = rows(measured).find_map(|(what, failure, ..)| Some((what, failure?))) {
+            let mut finding = Finding::fail(name, format!("{what}: failed while {}", failure.step)).saw("came back", &failure.summary);
+            for cause in &failure.causes {
+                finding = finding.saw("likely", cause);
+            }
+            for line in &failure.evidence {
+                finding = finding.saw("evidence", line);
+            }
+            return finding.mend(Action::Tune, failure.next_step.clone().unwrap_or_default(), &[&format!("rdmadoctor bw {name} -v")]);
+        }
+        let figures: Vec<String> = [Operation::Write, Operation::Read, Operation::Send]
+            .into_iter()
+            .filter_map(|operation| measured.best(operation))
+            .map(figure)
+            .chain(
+                measured
+                    .shortest()
+                    .and_then(|row| Some(format!("{} of {} bytes takes {:.1} us", row.operation, row.size_bytes, row.latencies?.p50_us))),
+            )
+            .collect();
+        match (figures.is_empty(), stopped(measured)) {
+            (true, why) => Finding::skip(name, format!("not measured: {}", why.unwrap_or("no operation suits it"))),
+            (false, _) => Finding::pass(name, figures.join(", ")),
+        }
+    })
+}
+
+/// A bandwidth in words.
+fn figure(row: &BandwidthResult) -> String {
+    let rate = row.bytes_per_second.map_or(0.0, |rate| rate.median);
+    let pairs = if row.queue_pairs > 1 { format!(" on {} queue pairs", row.queue_pairs) } else { String::new() };
+    format!("{} of {} bytes{pairs} at {:.2} Gbit/s", row.operation, row.size_bytes, rate * 8.0 / 1e9)
+}
+
+fn is_unharmed(facts: &Facts) -> Vec<Finding> {
+    each(facts, &|measured| {
+        let name = &measured.device;
+        let verified: Vec<(String, &Verification)> =
+            rows(measured).filter_map(|(what, _, verification, _)| Some((what, verification?))).collect();
+        let wrong = verified.iter().find_map(|(what, verification)| Some((what, verification.mismatch?)));
+        if let Some((what, mismatch)) = wrong {
+            let place = if mismatch.is_guard { "beside the message, where nothing may be written" } else { "of the message" };
+            return Finding::fail(name, format!("{what}: what arrived is not what was sent"))
+                .saw_not(
+                    format!("offset {} {place}", mismatch.offset_bytes),
+                    format!("{:#04x}, {} wrong in all", mismatch.found, mismatch.wrong_bytes),
+                    format!("{:#04x}", mismatch.expected),
+                )
+                .mend(
+                    Action::Replace,
+                    "trust no transfer on this path: update firmware and driver, test the memory, and try another port",
+                    &[&format!("rdmadoctor bw {name} -v")],
+                );
+        }
+        match verified.iter().map(|(_, verification)| verification.messages).sum::<u64>() {
+            0 => Finding::skip(name, "no contents were compared"),
+            messages => Finding::pass(name, format!("{messages} messages arrived as they were sent")),
+        }
+    })
+}
+
+fn share_of_path(facts: &Facts) -> Vec<Finding> {
+    each(facts, &|measured| {
+        let name = &measured.device;
+        let Some(path) = &measured.path else {
+            return Finding::skip(name, "nothing tells what its path could carry: it has no PCI function, or is a model's");
+        };
+        let carries = format!("{:.1} Gbit/s, {}", path.bits_per_second as f64 / 1e9, path.bounded_by);
+        // The best repeat counts: noise makes figures smaller, never larger.
+        let share = |row: &BandwidthResult| {
+            let best = row.bytes_per_second.map_or(0.0, |rate| rate.max);
+            (best * 8.0 / path.bits_per_second.max(1) as f64 * 100.0, best)
+        };
+        let best = [Operation::Write, Operation::Read].into_iter().filter_map(|operation| measured.best(operation));
+        let Some(least) = best.min_by(|left, right| share(left).0.total_cmp(&share(right).0)) else {
+            return Finding::skip(name, "no bandwidth was measured");
+        };
+        let (percent, _) = share(least);
+        match facts.wanted.bandwidth_percent_of_path {
+            None => Finding::skip(name, format!("{} is {percent:.0} % of its path; the policy sets no least share", figure(least))),
+            Some(wanted) if percent < f64::from(wanted) => {
+                Finding::fail(name, format!("{} is {percent:.0} % of its path, the policy wants {wanted} %", figure(least)))
+                    .saw_not("rdmadoctor bw", format!("{percent:.1} % in the best repeat"), format!("at least {wanted} %"))
+                    .saw("the path carries", carries)
+                    .mend(
+                        Action::Tune,
+                        "look at what bounds it, and at what else uses the device meanwhile",
+                        &[&format!("rdmadoctor bw {name}"), "rdmadoctor topo"],
+                    )
+            }
+            Some(wanted) => {
+                Finding::pass(name, format!("{percent:.0} % of its path, of {wanted} % wanted")).saw("the path carries", carries)
+            }
+        }
+    })
+}
+
+fn counters(facts: &Facts) -> Vec<Finding> {
+    each(facts, &|measured| {
+        let name = &measured.device;
+        let mut grown: Vec<(String, String, u64, &str)> = Vec::new();
+        for (what, counter) in rows(measured).flat_map(|(what, _, _, counters)| counters.iter().map(move |counter| (what.clone(), counter)))
+        {
+            let Some(meaning) = counter.meaning.as_deref() else { continue };
+            match grown.iter_mut().find(|(_, known, ..)| *known == counter.name) {
+                Some((_, _, sum, _)) => *sum += counter.delta,
+                None => grown.push((what, counter.name.clone(), counter.delta, meaning)),
+            }
+        }
+        let Some((_, counter, _, meaning)) = grown.first() else {
+            return Finding::pass(name, "no counter of trouble grew while data moved");
+        };
+        let mut finding = Finding::warn(name, format!("{counter} grew while data moved: {meaning}"));
+        for (what, counter, delta, _) in &grown {
+            finding = finding.saw_not(counter, format!("grew by {delta}, first in {what}"), "stays");
+        }
+        finding.mend(Action::None, "measure again by itself, and follow what the counter means", &[&format!("rdmadoctor bw {name} -v")])
+    })
+}
+
+fn share_of_earlier(facts: &Facts) -> Vec<Finding> {
+    each(facts, &|measured| {
+        let name = &measured.device;
+        let Some(wanted) = facts.wanted.bandwidth_percent_of_baseline else {
+            return Finding::skip(name, "the policy does not say how much of an earlier run's bandwidth is wanted");
+        };
+        let shares = measured.bw.iter().flat_map(|bw| &bw.results).filter_map(|row| {
+            let (now, was) = (row.bytes_per_second?, measured.earlier_of(row)?.bytes_per_second?);
+            (was.median > 0.0).then(|| (now.max / was.median * 100.0, row, was.median))
+        });
+        match shares.min_by(|left, right| left.0.total_cmp(&right.0)) {
+            None => Finding::skip(name, "no earlier run measured the same"),
+            Some((percent, row, was)) if percent < f64::from(wanted) => {
+                Finding::fail(name, format!("{} is {percent:.0} % of what it was, the policy wants {wanted} %", figure(row)))
+                    .saw_not("rdmadoctor bw", format!("{percent:.1} % in the best repeat"), format!("{:.2} Gbit/s", was * 8.0 / 1e9))
+                    .mend(Action::Tune, "look at what changed since then", &[&format!("rdmadoctor bw {name}"), "rdmadoctor topo"])
+            }
+            Some((percent, row, _)) => Finding::pass(name, format!("{} is {percent:.0} % of what it was", figure(row))),
+        }
+    })
+}
+
+#[cfg(test)]
+#[path = "measured_tests.rs"]
+mod tests;

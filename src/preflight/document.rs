@@ -1,0 +1,130 @@
+//! The document of `preflight`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Comparison;
+use crate::bench::LoopbackReport;
+use crate::checks::{Probe, Status};
+use crate::facts::{Devices, Topo};
+use crate::profile::{FingerprintField, Stale, Unvalidated};
+use crate::qp::QpMatrix;
+
+/// The schema that the document names.
+pub const PREFLIGHT_SCHEMA: &str = "rdmadoctor/preflight/1";
+
+/// Whether a host can carry RDMA transfers, and what stands behind the answer.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Preflight {
+    /// [`PREFLIGHT_SCHEMA`].
+    pub schema: String,
+    /// `pass`, `warn` or `fail`. What was not run makes it `warn` at least.
+    pub verdict: String,
+    /// When it was made, in UTC, as RFC 3339 writes it.
+    pub created: String,
+    /// Version of the program that made it.
+    pub tool_version: String,
+    /// The host; for people only.
+    pub host_name: String,
+    /// Versions, parameters, limits and identities that results depend on.
+    pub fingerprint: Vec<FingerprintField>,
+    /// What was done, in its order.
+    pub steps: Vec<Step>,
+    /// All findings, those on measurements included.
+    pub probe: Option<Probe>,
+    /// What was tried on each device.
+    pub qp_matrix: Option<QpMatrix>,
+    /// RDMA devices.
+    pub devices: Option<Devices>,
+    /// GPUs, NICs and their distances.
+    pub topo: Option<Topo>,
+    /// What was measured, device by device.
+    pub measured: Vec<LoopbackReport>,
+    /// The transfer profile.
+    pub profile: Option<ProfileStep>,
+    /// What changed since the run that was named.
+    pub comparison: Option<Comparison>,
+    /// The time that it might take.
+    pub time_budget_us: u64,
+    /// The time that it took.
+    pub elapsed_us: u64,
+    /// Why it ended early.
+    pub stopped: Option<String>,
+}
+
+/// What is done one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepName {
+    /// Checks of files, modules, devices, limits.
+    Probe,
+    /// Queue pairs of engines.
+    QpMatrix,
+    /// Latency.
+    Ping,
+    /// Bandwidth.
+    Bw,
+    /// The transfer profile, written and checked.
+    Profile,
+    /// An earlier run.
+    Baseline,
+}
+
+impl StepName {
+    /// As people type it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::QpMatrix => "qp-matrix",
+            Self::Ping => "ping",
+            Self::Bw => "bw",
+            Self::Profile => "profile",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+/// A step and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// Which.
+    pub step: StepName,
+    /// The device that it is about, where it is about one.
+    pub subject: Option<String>,
+    /// How it came out; `skip` where it was not run.
+    pub status: Status,
+    /// What came of it, or why it was not run.
+    pub summary: String,
+    /// Whether time or an interruption kept it from being run, and not the host.
+    pub is_missing: bool,
+    /// The time that it took.
+    pub elapsed_us: u64,
+}
+
+/// What became of the transfer profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProfileStep {
+    /// Where it was written; absent where it was not.
+    pub file: Option<String>,
+    /// Whether every entry was attempted or measured on this host.
+    pub is_validated: bool,
+    /// Entries that were not, with why.
+    pub unvalidated: Vec<Unvalidated>,
+    /// Attempts that were made again when it was checked.
+    pub attempts_repeated: usize,
+    /// Entries that did not hold when they were.
+    pub stale: Vec<Stale>,
+}
+
+/// The worst of checks and steps.
+#[must_use]
+pub fn verdict(probe: Option<&Probe>, steps: &[Step]) -> &'static str {
+    let says = |word: &str| probe.is_some_and(|probe| probe.verdict == word);
+    let has = |wanted: &dyn Fn(&Step) -> bool| steps.iter().any(wanted);
+    match () {
+        () if says("fail") || has(&|step| matches!(step.status, Status::Fail | Status::Error)) => "fail",
+        () if probe.is_none() || says("warn") || has(&|step| step.status == Status::Warn || step.is_missing) => "warn",
+        () => "pass",
+    }
+}
