@@ -76,7 +76,15 @@ impl Drop for Running {
 }
 
 fn choice() -> EndChoice {
-    let stage = StagePlan { device: "mlx5_0".to_owned(), port: 1, memory_bytes: 1 << 20, least_bytes: 1 << 20, manager: None, memory: rdmadoctor::gpu::MemoryKind::Host, with_staged: false };
+    let stage = StagePlan {
+        device: "mlx5_0".to_owned(),
+        port: 1,
+        memory_bytes: 1 << 20,
+        least_bytes: 1 << 20,
+        manager: None,
+        memory: rdmadoctor::gpu::MemoryKind::Host,
+        with_staged: false,
+    };
     EndChoice { stage, gid_index: 1, is_global: true, address: None }
 }
 

@@ -81,7 +81,8 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             report.next_step = Some("`rdmadoctor gpu` shows the GPUs and each kind of their memory".to_owned());
         }
         Trouble::Memory { error: None, .. } => {
-            report.next_step = Some("`rdmadoctor gpu` tries each kind of memory by each way; `--memory cuda:N` takes the one that works".to_owned());
+            report.next_step =
+                Some("`rdmadoctor gpu` tries each kind of memory by each way; `--memory cuda:N` takes the one that works".to_owned());
         }
         Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTR") => {
             report.causes.push(

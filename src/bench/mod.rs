@@ -6,6 +6,7 @@ mod counters;
 mod document;
 mod measure;
 mod pair;
+mod pairs;
 pub mod peer;
 mod settings;
 mod side;
@@ -21,6 +22,7 @@ pub use document::{
 };
 pub use measure::{Done, Measurement, measure};
 pub use pair::{EndChoice, Pair};
+pub use pairs::{PairCell, Pairs};
 pub use settings::Settings;
 pub use side::{BenchError, Side, Who};
 pub use statistics::{Latencies, Spread};

@@ -28,11 +28,11 @@ use crate::facts::watched;
 
 pub use explain::{Explanation, Explanations};
 pub use facts::{Facts, VerbsFacts, Wanted, WantedEngine};
-pub use gpus::{
-    Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, GpuTried, KindReport, Met, NearReport, Prerequisite, RefusedMemory, Sureness, WayReport,
-    causes, engine_paths_known, is_engine_path_known, survey,
-};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
+pub use gpus::{
+    Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, GpuTried, KindReport, Met, NearReport, Prerequisite, RefusedMemory, Sureness,
+    WayReport, causes, engine_paths_known, is_engine_path_known, survey,
+};
 pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
 pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
 

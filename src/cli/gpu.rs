@@ -43,15 +43,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let started = Instant::now();
     let mut progress = Progress::new("gpu", session.quiet());
-    let look = Look {
-        session,
-        level: Level::Standard,
-        pid: None,
-        modules: &[],
-        needs_attempts: false,
-        beside: Beside::gpus_only(),
-        started,
-    };
+    let look =
+        Look { session, level: Level::Standard, pid: None, modules: &[], needs_attempts: false, beside: Beside::gpus_only(), started };
     let facts = look.gather(&Catalog::load(None)?, &[], Wanted::default(), &mut progress)?;
     let chosen = chosen(&facts, arguments.gpu.as_ref())?;
     let tried = if arguments.no_try {
@@ -95,7 +88,9 @@ fn chosen(facts: &Facts, wanted: Option<&GpuName>) -> Result<Vec<String>, UsageE
             gpus.iter().flat_map(|gpus| &gpus.cuda.gpus).find(|shown| shown.ordinal == *ordinal).map(|shown| shown.pci.clone())
         }
         GpuName::Uuid(uuid) => {
-            let is_it = |known: &&crate::gpu::GpuFacts| known.uuid.as_ref().is_some_and(|known| known.to_ascii_lowercase().starts_with(&uuid.to_ascii_lowercase()));
+            let is_it = |known: &&crate::gpu::GpuFacts| {
+                known.uuid.as_ref().is_some_and(|known| known.to_ascii_lowercase().starts_with(&uuid.to_ascii_lowercase()))
+            };
             gpus.iter().flat_map(|gpus| &gpus.gpus).find(is_it).map(|gpu| gpu.pci.clone())
         }
     };

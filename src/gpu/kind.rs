@@ -241,7 +241,9 @@ impl FromStr for MemoryKind {
             match (as_form, Path::of_word(word)) {
                 (Some(found), _) if form.is_none() => form = Some(found),
                 (_, Some(found)) if path.is_none() && form.is_none() => path = Some(found),
-                (Some(_), _) | (_, Some(_)) => return Err(format!("`{text}` says `{word}` where something else belongs; write cuda:GPU[:FORM][:PATH]")),
+                (Some(_), _) | (_, Some(_)) => {
+                    return Err(format!("`{text}` says `{word}` where something else belongs; write cuda:GPU[:FORM][:PATH]"));
+                }
                 (None, None) => break,
             }
             rest = before;

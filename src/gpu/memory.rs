@@ -62,7 +62,8 @@ impl Context {
                 GpuForm::Managed => {
                     let most = usize::try_from(self.free_bytes()? / 2).unwrap_or(0).min(MOST_MANAGED);
                     if allocated > most {
-                        let why = format!("{allocated} bytes of managed memory are not asked for: {most} at most here, half of what is free");
+                        let why =
+                            format!("{allocated} bytes of managed memory are not asked for: {most} at most here, half of what is free");
                         return Err(GpuError::NotAsked { why });
                     }
                     let global = CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL as u32;

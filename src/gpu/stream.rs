@@ -73,12 +73,8 @@ impl Stream {
         unsafe {
             let page = pinned.pages().as_ptr().cast::<u8>().add(place);
             match direction {
-                Direction::ToGpu => {
-                    checked("cuMemcpyHtoDAsync_v2", pci, sys::cuMemcpyHtoDAsync_v2(device, page.cast(), bytes, self.raw))
-                }
-                Direction::ToHost => {
-                    checked("cuMemcpyDtoHAsync_v2", pci, sys::cuMemcpyDtoHAsync_v2(page.cast(), device, bytes, self.raw))
-                }
+                Direction::ToGpu => checked("cuMemcpyHtoDAsync_v2", pci, sys::cuMemcpyHtoDAsync_v2(device, page.cast(), bytes, self.raw)),
+                Direction::ToHost => checked("cuMemcpyDtoHAsync_v2", pci, sys::cuMemcpyDtoHAsync_v2(page.cast(), device, bytes, self.raw)),
             }
         }
     }

@@ -8,6 +8,7 @@ mod explain;
 mod gpu;
 pub mod html;
 mod modules;
+mod pairs;
 mod probe;
 mod profile;
 mod qp_matrix;

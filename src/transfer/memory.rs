@@ -96,9 +96,7 @@ impl StageMemory {
     #[must_use]
     pub fn label(&self) -> String {
         match (&self.kind, self.path) {
-            (MemoryKind::Gpu { gpu, form, .. }, Some(path)) => {
-                MemoryKind::Gpu { gpu: gpu.clone(), form: *form, path }.to_string()
-            }
+            (MemoryKind::Gpu { gpu, form, .. }, Some(path)) => MemoryKind::Gpu { gpu: gpu.clone(), form: *form, path }.to_string(),
             (kind, _) => kind.to_string(),
         }
     }
@@ -265,11 +263,8 @@ fn register(pd: &ProtectionDomain, buffer: Buffer, path: Path) -> Result<Region,
     };
     let file = buffer.export_as(mapping)?;
     // The registration holds the dma-buf; the descriptor is not needed after it.
-    let route = if path == Path::DataDirect {
-        Route::DataDirect(file.as_fd(), file.offset())
-    } else {
-        Route::DmaBuf(file.as_fd(), file.offset())
-    };
+    let route =
+        if path == Path::DataDirect { Route::DataDirect(file.as_fd(), file.offset()) } else { Route::DmaBuf(file.as_fd(), file.offset()) };
     Ok(pd.register_memory(Box::new(buffer), route)?)
 }
 

@@ -98,7 +98,8 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     }
     let reads = plan.operation == Operation::Read;
     // A message's place, and a slot's, in a half of an end's memory.
-    let place = |end: &End, receiving: bool, chunk: usize| start(end.region.length(), receiving) + plan.shift_bytes as usize + chunk * cut.chunk;
+    let place =
+        |end: &End, receiving: bool, chunk: usize| start(end.region.length(), receiving) + plan.shift_bytes as usize + chunk * cut.chunk;
     let slot = |end: &End, receiving: bool, slot: usize| start(end.region.length(), receiving) + slot * cut.chunk;
     let offset = |end: &End, receiving: bool, index: usize| match end.staging {
         Some(_) => slot(end, receiving, index % cut.slots),
@@ -106,8 +107,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     };
     // After so many chunks, slots and places come together again.
     let round = cut.slots * cut.chunks;
-    let offsets: Vec<(usize, u64)> =
-        (0..round).map(|index| (offset(near, reads, index), offset(far, !reads, index) as u64)).collect();
+    let offsets: Vec<(usize, u64)> = (0..round).map(|index| (offset(near, reads, index), offset(far, !reads, index) as u64)).collect();
     let mut ring = SendRing::new(&SendRingInit {
         kind: if reads { SendKind::Read } else { SendKind::Write },
         local: &near.region,
@@ -236,16 +236,16 @@ impl Pipe<'_> {
             }
             counts.asked_out += 1;
         }
-        while counts.posted < counts.asked_out {
-            if let Some(out) = out
-                && !out.events[at(counts.posted)].is_past().map_err(gpu)?
-            {
-                break;
+        // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
+        if counts.posted < counts.asked_out {
+            let is_out = match out {
+                Some(out) => out.events[at(counts.posted)].is_past().map_err(gpu)?,
+                None => true,
+            };
+            if is_out {
+                ring.post(only(link)?, 1)?;
+                counts.posted += 1;
             }
-            ring.post(only(link)?, 1)?;
-            counts.posted += 1;
-            // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
-            break;
         }
         for completion in link.send_cq.poll(room)? {
             if completion.status() != 0 {

@@ -24,9 +24,9 @@ pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
 pub use error::{CallError, ErrorNumber, LoadError};
 pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};
 pub use memory::{Memory, Region};
-pub use regions::Route;
 pub use objects::{
     CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
 };
 pub use post::{Completion, Completions, Datagrams, ReceiveRing, SendKind, SendRing, SendRingInit};
+pub use regions::Route;
 pub use table::{ConnectionManager, LIBIBVERBS, LIBRDMACM, Verbs};

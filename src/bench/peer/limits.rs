@@ -80,7 +80,15 @@ mod tests {
     #[test]
     fn what_is_beyond_the_bounds_is_refused_by_name() {
         let limits = Limits::default();
-        let stage = |memory_bytes| StagePlan { device: "rxe0".to_owned(), port: 1, memory_bytes, least_bytes: 0, manager: None, memory: MemoryKind::Host, with_staged: false };
+        let stage = |memory_bytes| StagePlan {
+            device: "rxe0".to_owned(),
+            port: 1,
+            memory_bytes,
+            least_bytes: 0,
+            manager: None,
+            memory: MemoryKind::Host,
+            with_staged: false,
+        };
         assert_eq!(limits.refusal(&Command::Open(1, stage(1 << 20))), None);
         assert!(limits.refusal(&Command::Open(1, stage(u64::MAX))).unwrap().contains("memory"));
         assert!(limits.refusal(&Command::Open(0, stage(1))).unwrap().contains("number 1"));

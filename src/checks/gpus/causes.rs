@@ -122,7 +122,13 @@ impl Found<'_> {
             GpuErrorKind::NotSupported | GpuErrorKind::Other if matches!(self.refused.path, Path::Dmabuf | Path::DataDirect) => {
                 if flavour == Some(NvidiaFlavour::Proprietary) {
                     let how = "cat /proc/driver/nvidia/version says Open Kernel Module for the open one";
-                    self.add(Shown, "the GPU's driver is the closed one, which exports no dma-buf", banner, how, "install the open kernel modules");
+                    self.add(
+                        Shown,
+                        "the GPU's driver is the closed one, which exports no dma-buf",
+                        banner,
+                        how,
+                        "install the open kernel modules",
+                    );
                 }
                 if matches!(error, GpuError::SymbolMissing { .. }) {
                     let how = "the entry point came with CUDA 11.7";
@@ -131,38 +137,56 @@ impl Found<'_> {
                 if said.is_some_and(|said| said.dma_buf_supported == Some(false)) {
                     let seen = Some("CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED is 0".to_owned());
                     let how = "the attribute is of the whole GPU: another kind of its memory is refused too";
-                    self.add(Shown, "the driver makes no dma-bufs of this GPU", seen, how, "install the open kernel modules, use peer memory");
+                    self.add(
+                        Shown,
+                        "the driver makes no dma-bufs of this GPU",
+                        seen,
+                        how,
+                        "install the open kernel modules, use peer memory",
+                    );
                 }
                 match self.refused.form {
                     GpuForm::Managed => {
                         let how = "plain memory of the same GPU is exported";
-                        self.add(Shown, "managed memory moves between host and GPU, and is exported by no driver", None, how, "allocate by cuMemAlloc");
+                        self.add(Shown, "managed memory is not exported: only memory of cuMemAlloc and cuMemAddressReserve is (cuMemGetHandleForAddressRange)", None, how, "allocate by cuMemAlloc");
                     }
-                    GpuForm::VmmNoFlag => self.add(
-                        Likely,
-                        "memory of cuMemCreate was made without gpuDirectRDMACapable",
-                        None,
-                        "memory with the flag is exported (cuda:N:vmm)",
-                        "set the flag in the allocator, or turn its expandable segments off",
-                    ),
                     GpuForm::Async => {
                         let how = "plain memory of the same GPU is exported";
-                        self.add(Likely, "memory of this pool is not made for export", None, how, "allocate by cuMemAlloc, or cuMemCreate with the flag");
+                        self.add(Likely, "memory of a pool is not exported: only memory of cuMemAlloc and cuMemAddressReserve is (cuMemGetHandleForAddressRange)", None, how, "allocate by cuMemAlloc, or cuMemCreate with the flag");
                     }
-                    GpuForm::Plain | GpuForm::Vmm => {}
+                    // Memory without gpuDirectRDMACapable was exported all the same (docs/gpu-validation.md).
+                    GpuForm::Plain | GpuForm::Vmm | GpuForm::VmmNoFlag => {}
                 }
                 if self.refused.path == Path::DataDirect {
                     let how = "a dma-buf without the PCIe mapping is made";
-                    self.add(Likely, "the driver or this platform has no dma-bufs that are mapped over PCIe (CUDA 12.8)", None, how, "use dmabuf");
+                    self.add(
+                        Likely,
+                        "the driver or this platform has no dma-bufs that are mapped over PCIe (CUDA 12.8)",
+                        None,
+                        how,
+                        "use dmabuf",
+                    );
                 } else {
                     let how = "both addresses are multiples of the host's page (getconf PAGESIZE)";
-                    self.add(Possible, "the range does not begin or end on a page, or is of two allocations", None, how, "export whole pages of one allocation");
+                    self.add(
+                        Possible,
+                        "the range does not begin or end on a page, or is of two allocations",
+                        None,
+                        how,
+                        "export whole pages of one allocation",
+                    );
                 }
             }
             _ => {
                 let used = self.gpu().and_then(|gpu| Some((gpu.memory_used_bytes?, gpu.memory_bytes?)));
                 let used = used.map(|(used, all)| format!("{} of {} are used", shown(used), shown(all)));
-                self.add(Likely, "the GPU's memory is used up, or the GPU is sick", used, "nvidia-smi; dmesg | grep -i nvrm", "end what holds it");
+                self.add(
+                    Likely,
+                    "the GPU's memory is used up, or the GPU is sick",
+                    used,
+                    "nvidia-smi; dmesg | grep -i nvrm",
+                    "end what holds it",
+                );
             }
         }
     }
@@ -204,17 +228,35 @@ impl Found<'_> {
             self.add(Shown, "ib_core takes no peer-memory clients, so a GPU's address means nothing to it", seen, how, remedy);
         } else if loaded.is_none() && peer_memory_way(self.facts) == Way::Closed {
             let seen = Some("neither nvidia_peermem nor nv_peer_mem is loaded".to_owned());
-            self.add(Shown, "no peer-memory client is loaded", seen, "lsmod | grep -E 'nvidia_peermem|nv_peer_mem'", "modprobe nvidia_peermem");
+            self.add(
+                Shown,
+                "no peer-memory client is loaded",
+                seen,
+                "lsmod | grep -E 'nvidia_peermem|nv_peer_mem'",
+                "modprobe nvidia_peermem",
+            );
         } else if loaded.is_none() {
-            self.add(Likely, "no peer-memory client is loaded", None, "lsmod | grep -E 'nvidia_peermem|nv_peer_mem'", "modprobe nvidia_peermem");
+            self.add(
+                Likely,
+                "no peer-memory client is loaded",
+                None,
+                "lsmod | grep -E 'nvidia_peermem|nv_peer_mem'",
+                "modprobe nvidia_peermem",
+            );
         }
         let failed = self.facts.host.log.events.iter().find(|logged| {
             matches!(logged.event, Event::PeerMemoryFailed)
                 || matches!(&logged.event, Event::UnknownSymbol { module, .. } if module.contains("peer"))
         });
-        if let (Some(logged), None) = (failed, loaded.filter(|_| self.facts.modules.peer_memory_api == SymbolPresence::Absent)) {
+        if let Some(logged) = failed {
             let seen = Some(logged.line.clone());
-            self.add(Likely, "the client was built for another ib_core and is not bound to it", seen, "dmesg | grep -i peer", "build it anew, or use dmabuf");
+            self.add(
+                Likely,
+                "the client was built for another ib_core and is not bound to it",
+                seen,
+                "dmesg | grep -i peer",
+                "build it anew, or use dmabuf",
+            );
         }
         match self.refused.form {
             GpuForm::VmmNoFlag => self.add(
@@ -236,12 +278,24 @@ impl Found<'_> {
         }
         if self.gpu().and_then(|gpu| gpu.cuda).is_some_and(|said| said.gpu_direct_rdma_supported == Some(false)) {
             let seen = Some("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED is 0".to_owned());
-            self.add(Shown, "this GPU's memory is given to no peer-memory client", seen, "the attribute is of the whole GPU", "use dmabuf or staged");
+            self.add(
+                Shown,
+                "this GPU's memory is given to no peer-memory client",
+                seen,
+                "the attribute is of the whole GPU",
+                "use dmabuf or staged",
+            );
         }
         if let (Some(name), true) = (loaded, self.causes.is_empty()) {
             let seen = Some(format!("{name} is loaded"));
             let how = "cat /sys/kernel/mm/memory_peers/nv_mem/version shows a client that is bound; dmesg | grep -i peer";
-            self.add(Likely, "the client that is loaded is not bound to ib_core, or not of this driver", seen, how, "load it anew after ib_core and nvidia");
+            self.add(
+                Likely,
+                "the client that is loaded is not bound to ib_core, or not of this driver",
+                seen,
+                how,
+                "load it anew after ib_core and nvidia",
+            );
         }
     }
 
@@ -249,7 +303,13 @@ impl Found<'_> {
     fn no_dma_buf(&mut self, error: &CallError) {
         use Sureness::{Likely, Possible, Shown};
         if error.object.contains("libibverbs") {
-            self.add(Shown, "this libibverbs is too old for dma-bufs", Some(error.object.clone()), "ibv_reg_dmabuf_mr is in v34 and later", "install a newer rdma-core");
+            self.add(
+                Shown,
+                "this libibverbs is too old for dma-bufs",
+                Some(error.object.clone()),
+                "ibv_reg_dmabuf_mr is in v34 and later",
+                "install a newer rdma-core",
+            );
             return;
         }
         let nic = self.refused.device.and_then(|name| self.facts.rdma_devices().iter().find(|nic| nic.name == name));
@@ -258,9 +318,17 @@ impl Found<'_> {
         let seen = driver.map(|driver| format!("{driver} on kernel {kernel}"));
         let how = "ibv_reg_dmabuf_mr with descriptor -1 answers EBADF where the driver has it, EOPNOTSUPP where not";
         match nic.map(|nic| nic_way(self.facts, nic)) {
-            Some(Way::Closed) => self.add(Shown, "the NIC's driver takes no dma-bufs in this kernel", seen, how, "use a newer kernel, or peermem"),
+            Some(Way::Closed) => {
+                self.add(Shown, "the NIC's driver takes no dma-bufs in this kernel", seen, how, "use a newer kernel, or peermem")
+            }
             Some(Way::Open) => self.add(Possible, "the library's provider has no call for it", seen, how, "install a newer rdma-core"),
-            _ => self.add(Likely, "the NIC's driver takes no dma-bufs in this kernel", seen, how, "use a newer kernel or the vendor's driver, or peermem"),
+            _ => self.add(
+                Likely,
+                "the NIC's driver takes no dma-bufs in this kernel",
+                seen,
+                how,
+                "use a newer kernel or the vendor's driver, or peermem",
+            ),
         }
     }
 
@@ -282,7 +350,13 @@ impl Found<'_> {
                 () if limit < self.refused.bytes => Likely,
                 () => Possible,
             };
-            self.add(sureness, "locked memory is limited", seen, "the same size of host memory is refused too (--memory host)", "ulimit -l unlimited, for a service LimitMEMLOCK=infinity");
+            self.add(
+                sureness,
+                "locked memory is limited",
+                seen,
+                "the same size of host memory is refused too (--memory host)",
+                "ulimit -l unlimited, for a service LimitMEMLOCK=infinity",
+            );
         }
         if errno == Errno::EPERM {
             self.add(Likely, "this process may lock no memory at all", None, "as root it works", "give it CAP_IPC_LOCK");
@@ -298,19 +372,43 @@ impl Found<'_> {
             let how = "a smaller size is registered; nvidia-smi -q -d MEMORY shows BAR1";
             match () {
                 () if all < self.refused.bytes => {
-                    self.add(Shown, "the window onto the GPU's memory is smaller than what is registered", seen, how, "turn on resizable BAR in the firmware");
+                    self.add(
+                        Shown,
+                        "the window onto the GPU's memory is smaller than what is registered",
+                        seen,
+                        how,
+                        "turn on resizable BAR in the firmware",
+                    );
                 }
                 () if left < self.refused.bytes => {
-                    self.add(Shown, "the window onto the GPU's memory is full", seen, how, "end what holds registrations, or register less at once");
+                    self.add(
+                        Shown,
+                        "the window onto the GPU's memory is full",
+                        seen,
+                        how,
+                        "end what holds registrations, or register less at once",
+                    );
                 }
                 () => {}
             }
         } else {
             let how = "a smaller size is registered; nvidia-smi -q -d MEMORY shows BAR1";
-            self.add(Possible, "the window onto the GPU's memory is full or too small", None, how, "register less at once, or turn on resizable BAR");
+            self.add(
+                Possible,
+                "the window onto the GPU's memory is full or too small",
+                None,
+                how,
+                "register less at once, or turn on resizable BAR",
+            );
         }
         let how = "host memory of the same size is refused too; dmesg";
-        self.add(Possible, "the NIC has no more memory regions or translation entries", None, how, "`rdma resource show mr`; end what holds them");
+        self.add(
+            Possible,
+            "the NIC has no more memory regions or translation entries",
+            None,
+            how,
+            "`rdma resource show mr`; end what holds them",
+        );
     }
 
     /// EINVAL and EIO: it was understood, and could not be mapped for the NIC.
@@ -320,21 +418,51 @@ impl Found<'_> {
         if matches!(mode, IommuMode::Translated | IommuMode::Mixed) {
             let seen = Some("the IOMMU translates devices' addresses".to_owned());
             let how = "host memory of the same size is registered, GPU memory is not";
-            self.add(Likely, "the IOMMU does not let the NIC at the GPU", seen, how, "start the kernel with iommu=pt, or with the IOMMU off");
+            self.add(
+                Likely,
+                "the IOMMU does not let the NIC at the GPU",
+                seen,
+                how,
+                "start the kernel with iommu=pt, or with the IOMMU off",
+            );
         }
         if errno == Errno::EREMOTEIO {
             let how = "rdmadoctor topo: GPU and NIC are under different host bridges";
-            self.add(Likely, "the kernel knows no way from NIC to GPU over these bridges (P2PDMA)", None, how, "use a NIC under the same switch");
+            self.add(
+                Likely,
+                "the kernel knows no way from NIC to GPU over these bridges (P2PDMA)",
+                None,
+                how,
+                "use a NIC under the same switch",
+            );
         }
         if self.refused.path != Path::Peermem {
             let how = "offset and address agree in their last 12 bits, and whole pages are exported";
-            self.add(Possible, "offset and address are not aligned alike, or the range is longer than the dma-buf", None, how, "export and register whole pages");
+            self.add(
+                Possible,
+                "offset and address are not aligned alike, or the range is longer than the dma-buf",
+                None,
+                how,
+                "export and register whole pages",
+            );
         }
         if matches!(mode, IommuMode::Unknown) {
-            self.add(Possible, "the IOMMU does not let the NIC at the GPU", None, "ls /sys/kernel/iommu_groups", "start the kernel with iommu=pt");
+            self.add(
+                Possible,
+                "the IOMMU does not let the NIC at the GPU",
+                None,
+                "ls /sys/kernel/iommu_groups",
+                "start the kernel with iommu=pt",
+            );
         }
         let how = "a smaller size, or fewer rights, are granted";
-        self.add(Possible, "the NIC's driver takes no registration of this size or with these rights", None, how, "`rdmadoctor caps` shows max_mr_size");
+        self.add(
+            Possible,
+            "the NIC's driver takes no registration of this size or with these rights",
+            None,
+            how,
+            "`rdmadoctor caps` shows max_mr_size",
+        );
     }
 }
 

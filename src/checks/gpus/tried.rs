@@ -1,7 +1,7 @@
 //! GPU memory that was tried: exported, and registered with each NIC.
 
-use super::causes::{Cause, RefusedMemory, causes};
 use super::answers;
+use super::causes::{Cause, RefusedMemory, causes};
 use super::ways::dma_buf_matters;
 use crate::checks::{Action, Category, Check, Facts, Finding, Level};
 use crate::gpu::{GpuErrorKind, Path};
