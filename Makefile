@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test lint bench schemas docs completions screenshots install package test-package clean
+.PHONY: setup build demo demo-lab test test-gpu lint bench schemas docs completions screenshots install package test-package clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -28,6 +28,10 @@ test: lint
 	cargo build
 	tools/check-linking target/debug/rdmadoctor
 	cargo test
+
+# What needs a GPU, alone; without one it runs with a library that stands for CUDA, and says so.
+test-gpu: setup
+	cargo test --test gpu --test gpu_libraries -- --nocapture
 
 bench: build
 	tests/lab/bench/run $(PROGRAM)

@@ -32,6 +32,8 @@ fn documents() {
     document::<rdmadoctor::checks::Explanation>("explanation-1");
     document::<rdmadoctor::compat::Compat>("compat-1");
     document::<rdmadoctor::facts::Topo>("topo-1");
+    document::<rdmadoctor::checks::GpuSurvey>("gpu-1");
+    document::<rdmadoctor::bench::Pairs>("bw-pairs-1");
     document::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::BandwidthResult>>("bw-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");

@@ -156,6 +156,10 @@ impl Measurement<'_> {
             }
             RunKind::Bandwidth => {
                 for (_, touch, buffer) in touches.iter().filter(|(is_asked, _, _)| *is_asked) {
+                    // The child of an interrupted run is gone, and its ends with it.
+                    if (self.stop)() && failure.is_none() {
+                        break;
+                    }
                     link.receive.iter_mut().for_each(|receive| receive.touch = *touch);
                     let mut row = self.row(operation, size, *buffer);
                     (row.verification, row.failure) = (verification.clone(), failure.clone());

@@ -14,19 +14,19 @@ use crate::transfer::{Operation, RunKind};
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    ends: ends::Arguments,
+    pub(super) ends: ends::Arguments,
     /// Sizes of messages.
     #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "4k,64k,1M", value_parser = ends::message_size)]
-    sizes: Vec<u64>,
+    pub(super) sizes: Vec<u64>,
     /// Queue pairs that send at once.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    queue_pairs: u32,
+    pub(super) queue_pairs: u32,
     /// Requests under way on each queue pair; grown until more brings nothing more otherwise.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    depth: Option<u32>,
+    pub(super) depth: Option<u32>,
     /// Requests posted at once, of which the last makes a completion.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    batch: Option<u32>,
+    pub(super) batch: Option<u32>,
     /// One small place of memory over and over, as perftest does; places all over it, as KV caches are; or one after the other.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Buffers::Both)]
     buffer: Buffers,
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Draw the rates over the sizes into this file.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Every GPU with every NIC, by every way from GPU memory to the NIC, write and read apart. A size other than 1M is taken from --sizes.
+    #[arg(long)]
+    all_pairs: bool,
 }
 
 /// Which memory messages touch.
@@ -53,6 +56,9 @@ const LARGE: u64 = 64 << 10;
 /// Measures bandwidth, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("bw")?;
+    if arguments.all_pairs {
+        return super::pairs::run(session, arguments);
+    }
     let document = measured(session, arguments, None)?;
     session.print(&document)?;
     if let Some(path) = &arguments.plot {

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::progress::Progress;
+use super::registration::{self, Opened};
 use super::session::Session;
-use super::{UsageError, exit, registration, values};
+use super::{UsageError, exit, values};
 use crate::bench::peer::Client;
 use crate::bench::{
     self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair, Settings,
     Side, Watched,
 };
 use crate::facts::{self, Device, Port, Problem};
-use crate::gpu::{MemoryKind, Path};
+use crate::gpu::MemoryKind;
 use crate::host::net::NetFacts;
 use crate::host::net::address::Address;
 use crate::host::part::Asked;
@@ -22,7 +23,7 @@ use crate::host::rdma::RdmaFacts;
 use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
 
 /// Options of `ping` and `bw`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(id = "ends")]
 pub struct Arguments {
     /// Only this device; the first with an active port otherwise.
@@ -98,6 +99,25 @@ pub fn message_size(text: &str) -> Result<u64, String> {
     values::size(text).and_then(|size| {
         if (1..=LONGEST).contains(&size) { Ok(size) } else { Err(format!("`{text}` is out of range; messages have 1 byte to 1 GiB")) }
     })
+}
+
+impl Arguments {
+    /// Whether it is said which ends, or which memory.
+    pub fn names_an_end(&self) -> bool {
+        let has_memory = self.memory != MemoryKind::Host || self.to_memory.is_some();
+        self.device.is_some() || self.to.is_some() || self.peer.is_some() || has_memory
+    }
+
+    /// Whether an operation is measured.
+    pub fn wants(&self, operation: Operation) -> bool {
+        self.op.is_empty() || self.op.contains(&operation)
+    }
+
+    /// The same for a NIC with itself, with this memory on this end and the host's on the other.
+    pub fn of_pair(&self, nic: &str, memory: MemoryKind, operations: &[Operation]) -> Self {
+        let (device, to_memory) = (Some(nic.to_owned()), Some(MemoryKind::Host));
+        Self { device, memory, to_memory, op: operations.to_vec(), ..self.clone() }
+    }
 }
 
 /// What only one of the commands has.
@@ -238,7 +258,6 @@ fn measured<R>(
     }
     let Chosen { ends, settings, mut connection, hints, mark, .. } = chosen;
     let asked_memory = ends.each_ref().map(|end| end.stage.memory.clone());
-    let mut connection_device = String::new();
     let far = client.as_mut().map(|client| client as &mut dyn Side);
     let mut pair = Pair::new(&mut worker, far, ends, connection.connect, mark);
     let patience = u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX);
@@ -268,41 +287,11 @@ fn measured<R>(
     };
     connection.memory_bytes = facts.each_ref().map(|facts| facts.memory_bytes).into_iter().min().unwrap_or(0);
     let mut settings = settings;
-    for (at, end) in [&mut connection.local, &mut connection.remote].into_iter().enumerate() {
-        let memory = facts[at].memory.clone();
-        let is_here = at == 0 || connection.peer.is_none();
-        let asked = &asked_memory[at];
-        if memory.kind != *asked {
-            document.problems.push(Problem {
-                summary: format!("{}: it was to have memory of {asked}, and has {}", end.device, memory.kind),
-                next_step: Some("run the same release of rdmadoctor on both sides".to_owned()),
-            });
-        }
-        // Both ends of one kind and device were refused alike.
-        if at == 0 || !memory.is_like(&facts[0].memory) || end.device != connection_device {
-            document.notices.extend(registration::of_memory(session, &memory, &end.device, is_here)?);
-        }
-        settings.staged |= memory.path == Some(Path::Staged);
-        connection_device.clone_from(&end.device);
-        end.memory = Some(memory);
-    }
+    let opened = Opened { session, kind: own.kind, facts: &facts, asked: &asked_memory };
+    opened.settle(&mut connection, &mut settings, &mut document.notices, &mut document.problems)?;
     if !document.problems.is_empty() {
         document.connection = Some(connection);
         return Ok(document);
-    }
-    let is_of_gpu = facts.iter().any(|facts| facts.memory.path.is_some_and(|path| path != Path::Staged));
-    if is_of_gpu && own.kind == RunKind::Latency && !settings.staged && !settings.immediate {
-        settings.immediate = true;
-        document.notices.push(Notice {
-            summary: "writes carry immediate data here: a processor does not see GPU memory change, so a message is known to have arrived by its completion".to_owned(),
-            causes: Vec::new(),
-        });
-    }
-    // What the memory leaves no way for, as far as the kind of queue pairs has not left it out already.
-    for operation in &settings.operations {
-        if let Some(why) = settings.impossible(*operation, 1).filter(|_| settings.staged) {
-            document.notices.push(Notice { summary: format!("{operation} is left out: {why}"), causes: Vec::new() });
-        }
     }
     let pkeys = bench::common_pkey(&facts[0].pkeys, &facts[1].pkeys);
     document.connection = Some(connection);

@@ -14,6 +14,7 @@ mod explain;
 mod gather;
 mod gpu;
 mod modules;
+mod pairs;
 mod peer;
 mod ping;
 mod preflight;

@@ -1,7 +1,7 @@
 //! GPU memory as a dma-buf: ranges of whole pages, since the driver takes no others.
 #![allow(unsafe_code, reason = "calls a C interface and owns what it returns")]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use cudarc::driver::sys::{self, CUmemRangeFlags_enum, CUmemRangeHandleType};
 use nix::sys::stat::fstat;
@@ -81,7 +81,6 @@ impl Buffer {
 
 /// What tells a file from all others.
 pub(super) fn identity(file: BorrowedFd<'_>) -> Option<(u64, u64)> {
-    let _ = file.as_raw_fd();
     fstat(file).ok().map(|found| (found.st_dev, found.st_ino))
 }
 

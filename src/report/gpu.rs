@@ -193,16 +193,22 @@ fn short(error: &GpuError) -> String {
     }
 }
 
+/// What was refused, of which kinds of memory, and why.
+struct Told {
+    kinds: Vec<String>,
+    what: String,
+    causes: Vec<String>,
+}
+
 /// Each refusal once, with its causes.
 fn refusals(gpu: &GpuReport, style: Style) -> String {
-    let mut out = String::new();
-    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    let mut told: Vec<Told> = Vec::new();
     let mut tell = |kind: &KindReport, what: String, causes: &[Cause]| {
         let causes: Vec<String> = causes.iter().map(Cause::line).collect();
-        match told.iter_mut().find(|(text, known)| known.as_slice() == causes.as_slice() && text.ends_with(&what)) {
-            Some((text, _)) if text.starts_with(&format!("{}:", kind.kind)) || text.contains(&format!(" {}:", kind.kind)) => {}
-            Some((text, _)) => *text = format!("{}, {text}", kind.kind),
-            None => told.push((format!("{}: {what}", kind.kind), causes)),
+        match told.iter_mut().find(|known| known.what == what && known.causes == causes) {
+            Some(known) if known.kinds.contains(&kind.kind) => {}
+            Some(known) => known.kinds.push(kind.kind.clone()),
+            None => told.push(Told { kinds: vec![kind.kind.clone()], what, causes }),
         }
     };
     for kind in &gpu.kinds {
@@ -215,10 +221,11 @@ fn refusals(gpu: &GpuReport, style: Style) -> String {
             tell(kind, outcome(way), &way.causes);
         }
     }
-    for (what, causes) in told {
-        out += &style.entry("refused", &what);
-        let causes = if style.verbose { causes.as_slice() } else { &causes[..causes.len().min(2)] };
-        for cause in causes {
+    let mut out = String::new();
+    for Told { kinds, what, causes } in told {
+        out += &style.entry("refused", &format!("{}: {what}", kinds.join(", ")));
+        let most = if style.verbose { causes.len() } else { causes.len().min(2) };
+        for cause in &causes[..most] {
             out += &style.entry("", cause);
         }
     }

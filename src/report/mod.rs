@@ -9,6 +9,7 @@ mod gpu;
 pub mod html;
 mod modules;
 mod preflight;
+mod pairs;
 mod probe;
 mod profile;
 mod qp_matrix;

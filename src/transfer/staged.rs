@@ -242,16 +242,16 @@ impl Pipe<'_> {
             }
             counts.asked_out += 1;
         }
-        while counts.posted < counts.asked_out {
-            if let Some(out) = out
-                && !out.events[at(counts.posted)].is_past().map_err(gpu)?
-            {
-                break;
+        // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
+        if counts.posted < counts.asked_out {
+            let is_out = match out {
+                Some(out) => out.events[at(counts.posted)].is_past().map_err(gpu)?,
+                None => true,
+            };
+            if is_out {
+                ring.post(only(link)?, 1)?;
+                counts.posted += 1;
             }
-            ring.post(only(link)?, 1)?;
-            counts.posted += 1;
-            // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
-            break;
         }
         for completion in link.send_cq.poll(room)? {
             if completion.status() != 0 {

@@ -148,32 +148,14 @@ impl Found<'_> {
                 match self.refused.form {
                     GpuForm::Managed => {
                         let how = "plain memory of the same GPU is exported";
-                        self.add(
-                            Shown,
-                            "managed memory moves between host and GPU, and is exported by no driver",
-                            None,
-                            how,
-                            "allocate by cuMemAlloc",
-                        );
+                        self.add(Shown, "managed memory is not exported: only memory of cuMemAlloc and cuMemAddressReserve is (cuMemGetHandleForAddressRange)", None, how, "allocate by cuMemAlloc");
                     }
-                    GpuForm::VmmNoFlag => self.add(
-                        Likely,
-                        "memory of cuMemCreate was made without gpuDirectRDMACapable",
-                        None,
-                        "memory with the flag is exported (cuda:N:vmm)",
-                        "set the flag in the allocator, or turn its expandable segments off",
-                    ),
                     GpuForm::Async => {
                         let how = "plain memory of the same GPU is exported";
-                        self.add(
-                            Likely,
-                            "memory of this pool is not made for export",
-                            None,
-                            how,
-                            "allocate by cuMemAlloc, or cuMemCreate with the flag",
-                        );
+                        self.add(Likely, "memory of a pool is not exported: only memory of cuMemAlloc and cuMemAddressReserve is (cuMemGetHandleForAddressRange)", None, how, "allocate by cuMemAlloc, or cuMemCreate with the flag");
                     }
-                    GpuForm::Plain | GpuForm::Vmm => {}
+                    // Memory without gpuDirectRDMACapable was exported all the same (docs/gpu-validation.md).
+                    GpuForm::Plain | GpuForm::Vmm | GpuForm::VmmNoFlag => {}
                 }
                 if self.refused.path == Path::DataDirect {
                     let how = "a dma-buf without the PCIe mapping is made";
@@ -266,7 +248,7 @@ impl Found<'_> {
             matches!(logged.event, Event::PeerMemoryFailed)
                 || matches!(&logged.event, Event::UnknownSymbol { module, .. } if module.contains("peer"))
         });
-        if let (Some(logged), None) = (failed, loaded.filter(|_| self.facts.modules.peer_memory_api == SymbolPresence::Absent)) {
+        if let Some(logged) = failed {
             let seen = Some(logged.line.clone());
             self.add(
                 Likely,

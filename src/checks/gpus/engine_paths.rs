@@ -32,13 +32,13 @@ struct Known {
     source: &'static str,
 }
 
-/// Read in each engine's sources (../shared reference of the project: engines.md, sections 1 to 9).
+/// Read in each engine's sources; `profiles/engines` has their releases.
 const KNOWN: &[Known] = &[
     Known {
         engine: "dlslime",
         tries: &[Path::Peermem],
         how: "it calls ibv_reg_mr alone, and copies through no host memory; there is no setting",
-        source: "DeepLink-org/DLSlime, csrc/engine/rdma (rdma_memory_pool.cpp), 0.0.1.post7 to 0.1.23",
+        source: "DeepLink-org/DLSlime, csrc/dlslime/engine/rdma/memory_pool.cpp",
     },
     Known {
         engine: "lmdeploy",

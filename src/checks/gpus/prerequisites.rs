@@ -95,7 +95,8 @@ pub fn prerequisites(facts: &Facts, gpu: &GpuFacts) -> Vec<Prerequisite> {
     let is_new = cuda.as_deref().and_then(version).map(|version| version >= (12, 8));
     add(Path::DataDirect, "CUDA 12.8 or later", is(is_new), cuda.map(|version| format!("the driver takes CUDA {version}")));
     let has_mlx5 = facts.rdma_devices().iter().any(|nic| nic.driver.as_deref().is_some_and(|driver| driver.starts_with("mlx5")));
-    add(Path::DataDirect, "a NIC of mlx5 with a data-direct device", if has_mlx5 { Met::Unknown } else { Met::Missing }, None);
+    let (met, seen) = if has_mlx5 { (Met::Unknown, None) } else { (Met::Missing, Some("there is no NIC of mlx5".to_owned())) };
+    add(Path::DataDirect, "a NIC of mlx5 with a data-direct device", met, seen);
 
     let limits = &facts.host.limits.own;
     let limit = limits.memlock().map(|limit| match limit.soft {

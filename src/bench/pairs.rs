@@ -1,0 +1,45 @@
+//! The document of `bw --all-pairs`: each GPU with each NIC by each way.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::statistics::Spread;
+use crate::facts::Problem;
+use crate::gpu::Path;
+use crate::transfer::Operation;
+
+/// What was measured between GPUs and NICs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Pairs {
+    /// `rdmadoctor/bw-pairs/1`.
+    pub schema: String,
+    /// Bytes of a message.
+    pub size_bytes: u64,
+    /// A cell for each GPU, NIC, operation and way.
+    pub cells: Vec<PairCell>,
+    /// What stood in the way of measuring at all.
+    pub problems: Vec<Problem>,
+    /// Why not everything was measured.
+    pub stopped: Option<String>,
+}
+
+/// A figure, or why there is none.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PairCell {
+    /// The GPU's PCI address.
+    pub gpu: String,
+    /// The NIC, connected with itself; the other end has host memory.
+    pub device: String,
+    /// Write takes data out of GPU memory, read brings it there.
+    pub operation: Operation,
+    /// The way from GPU memory to the NIC.
+    pub path: Path,
+    /// Of the repeats; absent where nothing was measured.
+    pub bytes_per_second: Option<Spread>,
+    /// Whether what arrived was what was sent; absent where it was not compared.
+    pub is_right: Option<bool>,
+    /// Why there is no figure.
+    pub reason: Option<String>,
+    /// Likely causes of that, the surest first.
+    pub causes: Vec<String>,
+}

@@ -1,0 +1,263 @@
+//! GPU memory in transfers, over the simulated provider: with a library that stands for CUDA, which runs everywhere, and with a real GPU where
+//! there is one. `make test-gpu` runs these alone.
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const FAULTLESS: &[&str] = &[];
+
+/// The program: another one where the tests were carried to a machine with a GPU.
+fn program() -> Command {
+    let path = std::env::var_os("RDMADOCTOR_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_rdmadoctor").into());
+    Command::new(path)
+}
+
+/// Where libraries are that stand for the driver's; compiled once.
+fn fake() -> Option<&'static Path> {
+    static FAKE: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
+    let made = FAKE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu_libraries/fake.c");
+        for name in ["libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"] {
+            let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(dir.path().join(name)).arg(&source).status();
+            if !made.is_ok_and(|status| status.success()) {
+                eprintln!("skipped: no C compiler here");
+                return None;
+            }
+        }
+        Some(dir)
+    });
+    made.as_ref().map(tempfile::TempDir::path)
+}
+
+/// Whether there is a real GPU.
+fn is_real() -> bool {
+    let is_there =
+        Path::new("/dev/nvidiactl").exists() && Command::new("nvidia-smi").arg("-L").output().is_ok_and(|seen| seen.status.success());
+    if !is_there {
+        eprintln!("skipped: no NVIDIA GPU here");
+    }
+    is_there
+}
+
+/// Which GPU a test runs with.
+#[derive(Clone, Copy)]
+enum Gpu {
+    Fake(&'static str),
+    Real,
+}
+
+impl Gpu {
+    /// Runs a command on the modelled host, and gives its exit code and its document.
+    fn run(self, faults: &[&str], arguments: &[&str]) -> (Option<i32>, Value) {
+        let output = self.command(faults, arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let document = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text} {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), document)
+    }
+
+    fn command(self, faults: &[&str], arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.args(["--host-model", "h100x8-cx7", "--format", "json", "-q", "--answer-within", "60s"]);
+        command.args(faults.iter().flat_map(|fault| ["--fault", fault])).args(arguments);
+        if let Self::Fake(kind) = self {
+            command.env("LD_LIBRARY_PATH", fake().unwrap()).env("FAKE_GPU", kind);
+        }
+        command
+    }
+}
+
+/// Those that there are here.
+fn gpus() -> Vec<Gpu> {
+    let fake = fake().map(|_| Gpu::Fake("well"));
+    fake.into_iter().chain(is_real().then_some(Gpu::Real)).collect()
+}
+
+fn brief<'a>(command: &'a str, memory: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let own: &[&str] = if command == "bw" { &["--buffer", "hot"] } else { &[] };
+    let all = [command, "mlx5_0", "--memory", memory, "--iterations", "4", "--repeats", "1"];
+    [&all, own, more].concat()
+}
+
+#[test]
+fn each_kind_of_memory_is_verified_by_each_way() {
+    for gpu in gpus() {
+        for memory in [
+            "host:pinned",
+            "cuda:0",
+            "cuda:0:peermem",
+            "cuda:0:dmabuf",
+            "cuda:0:staged",
+            "cuda:0:vmm:peermem",
+            "cuda:0:vmm:staged",
+            "cuda:0:async:staged",
+            "cuda:0:managed:staged",
+        ] {
+            let (code, document) = gpu.run(FAULTLESS, &brief("bw", memory, &["--sizes", "1000,64k"]));
+            assert_eq!(code, Some(0), "{memory}: {document:#}");
+            let results = document["results"].as_array().unwrap();
+            let operations = if memory.ends_with("staged") { 2 } else { 3 };
+            assert_eq!(results.len(), 2 * operations, "{memory}");
+            for result in results {
+                assert!(result["verification"]["messages"].as_u64().unwrap() >= 3, "{memory}: {result:#}");
+                assert!(result["verification"]["mismatch"].is_null(), "{memory}: {result:#}");
+                assert!(result["bytes_per_second"]["median"].as_f64().unwrap() > 0.0, "{memory}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ends_may_have_different_memory_and_a_message_several_chunks() {
+    for gpu in gpus() {
+        for (memory, other) in
+            [("host", "cuda:0:staged"), ("cuda:0:staged", "host"), ("cuda:0:staged", "cuda:0:dmabuf"), ("cuda:0:dmabuf", "host")]
+        {
+            let more = ["--to-memory", other, "--op", "write,read", "--sizes", "3M"];
+            let (code, document) = gpu.run(FAULTLESS, &brief("bw", memory, &more));
+            assert_eq!(code, Some(0), "{memory} {other}: {document:#}");
+            for result in document["results"].as_array().unwrap() {
+                assert!(result["verification"]["mismatch"].is_null(), "{memory} {other}: {result:#}");
+                assert_eq!(result["verification"]["messages"], 3, "{memory} {other}: {result:#}");
+            }
+        }
+    }
+}
+
+#[test]
+fn latencies_of_gpu_memory() {
+    for gpu in gpus() {
+        for memory in ["cuda:0:dmabuf", "cuda:0:staged"] {
+            let (code, document) = gpu.run(FAULTLESS, &brief("ping", memory, &["--op", "write,read"]));
+            assert_eq!(code, Some(0), "{memory}: {document:#}");
+            assert_eq!(document["results"].as_array().unwrap().len(), 4);
+            assert!(document["results"].as_array().unwrap().iter().all(|result| result["p50_us"]["median"].as_f64().unwrap() > 0.0));
+        }
+    }
+}
+
+#[test]
+fn ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken() {
+    for gpu in gpus() {
+        let faults = ["errno:ibv_reg_dmabuf_mr:EOPNOTSUPP"];
+        let (code, document) = gpu.run(&faults, &brief("bw", "cuda:0", &["--op", "write", "--sizes", "64k"]));
+        assert_eq!(code, Some(0), "{document:#}");
+        let memory = &document["connection"]["local"]["memory"];
+        assert_eq!(memory["path"], "peermem");
+        let tried = memory["tried"].as_array().unwrap();
+        assert_eq!(tried.iter().map(|tried| tried["path"].as_str().unwrap()).collect::<Vec<_>>(), ["data_direct", "dmabuf", "peermem"]);
+        assert!(tried[1]["refusal"]["error"]["call"].as_str().unwrap().contains("ibv_reg_dmabuf_mr"), "{document:#}");
+        let notices = document["notices"].to_string();
+        assert!(notices.contains("EOPNOTSUPP") && notices.contains("To tell:"), "{notices}");
+    }
+}
+
+#[test]
+fn a_way_that_was_asked_for_and_refused_is_a_problem_with_causes() {
+    for gpu in gpus() {
+        let memory = "cuda:0:vmm-noflag:peermem";
+        let (code, document) = gpu.run(FAULTLESS, &brief("bw", memory, &["--op", "write", "--sizes", "64k"]));
+        assert_eq!(code, Some(1));
+        assert!(document["problems"][0]["summary"].as_str().unwrap().contains("EFAULT"), "{document:#}");
+        assert!(document["notices"].to_string().contains("gpuDirectRDMACapable"), "{document:#}");
+        for (errno, part) in [("ENOMEM", "window"), ("EINVAL", "aligned"), ("EOPNOTSUPP", "driver")] {
+            let fault = format!("errno:ibv_reg_dmabuf_mr:{errno}");
+            let (code, document) = gpu.run(&[&fault], &brief("bw", "cuda:0:dmabuf", &["--op", "write", "--sizes", "64k"]));
+            assert_eq!(code, Some(1), "{errno}");
+            let notices = document["notices"].to_string();
+            // A model's own window is large, and an IOMMU may be what is likelier.
+            assert!(notices.contains(part) || notices.contains("IOMMU") || notices.contains("memory regions"), "{errno}: {notices}");
+        }
+    }
+}
+
+#[test]
+fn wrong_contents_and_missing_memory_are_told() {
+    if fake().is_none() {
+        return;
+    }
+    let (code, document) = Gpu::Fake("wrong").run(FAULTLESS, &brief("bw", "cuda:0:dmabuf", &["--op", "write", "--sizes", "4k"]));
+    assert_eq!(code, Some(1));
+    assert!(document["results"][0]["verification"]["mismatch"]["wrong_bytes"].as_u64().unwrap() > 0, "{document:#}");
+    let (code, document) = Gpu::Fake("full").run(FAULTLESS, &brief("bw", "cuda:0", &["--sizes", "4k"]));
+    assert_eq!(code, Some(1));
+    assert!(document["problems"][0]["summary"].as_str().unwrap().contains("CUDA_ERROR_OUT_OF_MEMORY"), "{document:#}");
+    let (code, document) = Gpu::Fake("well").run(FAULTLESS, &brief("bw", "cuda:5", &["--sizes", "4k"]));
+    assert_eq!(code, Some(1));
+    assert!(document["problems"][0]["next_step"].as_str().unwrap().contains("rdmadoctor gpu"), "{document:#}");
+    // A GPU that is found by its UUID, and one of which there is none.
+    let (code, _) = Gpu::Fake("well").run(FAULTLESS, &brief("bw", "cuda:GPU-1010", &["--op", "write", "--sizes", "4k"]));
+    assert_eq!(code, Some(0));
+    let (code, document) = Gpu::Fake("well").run(FAULTLESS, &brief("bw", "cuda:0000:07:00.0", &["--sizes", "4k"]));
+    assert_eq!((code, document["problems"].to_string().contains("CUDA_ERROR_INVALID_DEVICE")), (Some(1), true), "{document:#}");
+}
+
+#[test]
+fn all_pairs_have_a_figure_or_a_reason() {
+    for gpu in gpus() {
+        let faults = ["errno:ibv_reg_dmabuf_mr:EOPNOTSUPP,device=mlx5_1"];
+        let (code, document) =
+            gpu.run(&faults, &["bw", "--all-pairs", "--sizes", "4k", "--op", "write", "--iterations", "2", "--repeats", "1"]);
+        assert_eq!(code, Some(0), "{document:#}");
+        let cells = document["cells"].as_array().unwrap();
+        let gpus: std::collections::BTreeSet<&str> = cells.iter().map(|cell| cell["gpu"].as_str().unwrap()).collect();
+        assert_eq!(cells.len(), gpus.len() * 8 * 4);
+        for cell in cells {
+            assert!(cell["bytes_per_second"].is_object() != cell["reason"].is_string(), "{cell:#}");
+        }
+        let empty = cells.iter().find(|cell| cell["device"] == "mlx5_1" && cell["path"] == "dmabuf").unwrap();
+        assert!(empty["reason"].as_str().unwrap().contains("EOPNOTSUPP"), "{empty:#}");
+    }
+}
+
+#[test]
+fn the_gpu_itself_is_surveyed() {
+    if !is_real() {
+        return;
+    }
+    let output = program().args(["--format", "json", "-q", "gpu"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let gpu = &document["gpus"][0];
+    assert!(gpu["copies"]["to_gpu"]["bytes_per_second"].as_f64().unwrap() > 1e8, "{document:#}");
+    assert!(gpu["kinds"].as_array().unwrap().len() == 5, "{document:#}");
+    for kind in gpu["kinds"].as_array().unwrap() {
+        assert_eq!(kind["contents"]["result"], "right", "{kind:#}");
+    }
+}
+
+/// Megabytes of GPU memory that all processes use.
+fn used() -> u64 {
+    let seen = Command::new("nvidia-smi").args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"]).output().unwrap();
+    String::from_utf8_lossy(&seen.stdout).lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn nothing_is_left_in_gpu_memory_however_it_ends() {
+    if !is_real() {
+        return;
+    }
+    let before = used();
+    for signal in ["-INT", "-KILL"] {
+        let mut command =
+            Gpu::Real.command(FAULTLESS, &["bw", "mlx5_0", "--memory", "cuda:0:dmabuf", "--duration", "60s", "--sizes", "1M"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while used() <= before {
+            assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it never took GPU memory");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        child.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while used() != before {
+            assert!(Instant::now() < deadline, "{signal}: {} MiB before, {} after", before, used());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
