@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::at_once;
 use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// Draw the rates over the sizes into this file.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Each of these devices alone, then all of them at once.
+    #[arg(long, value_name = "DEV,…", value_delimiter = ',', conflicts_with_all = ["device", "to", "peer", "plot"])]
+    devices: Vec<String>,
 }
 
 /// Which memory messages touch.
@@ -62,20 +66,31 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         depth: arguments.depth,
         batch: arguments.batch,
     };
-    let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
+    if !arguments.devices.is_empty() {
+        return at_once::run(session, &arguments.ends, &own, &arguments.devices);
+    }
+    let document = alone(session, &arguments.ends, &own)?;
+    session.print(&document)?;
+    if let Some(path) = &arguments.plot {
+        session.write_file(path, &crate::report::bandwidth_svg(&document))?;
+    }
+    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+}
+
+/// Measures one device, and judges what came of it.
+pub(super) fn alone(session: &Session, arguments: &ends::Arguments, own: &Own) -> anyhow::Result<Bench<BandwidthResult>> {
+    let mut document = ends::run(session, arguments, own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
         if let Done::Bandwidth(result) = done {
             document.results.push(*result);
         }
     })?;
     judge(&mut document);
-    session.print(&document)?;
-    if let Some(path) = &arguments.plot {
-        session.write_file(path, &crate::report::bandwidth_svg(&document))?;
-    }
-    let is_bad = |result: &BandwidthResult| {
-        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-    };
-    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+    Ok(document)
+}
+
+/// Whether a measurement failed, or what arrived was not what was sent.
+pub(super) fn is_bad(result: &BandwidthResult) -> bool {
+    result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
 }
 
 /// What the figures say beside each other.
