@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
+use super::at_once;
 use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
@@ -37,8 +38,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// Every GPU with every NIC, by every way from GPU memory to the NIC, write and read apart. A size other than 1M is taken from --sizes.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["devices", "plot"])]
     all_pairs: bool,
+    /// Each of these devices alone, then all of them at once.
+    #[arg(long, value_name = "DEV,…", value_delimiter = ',', conflicts_with_all = ["device", "to", "peer", "plot"])]
+    devices: Vec<String>,
 }
 
 /// Which memory messages touch.
@@ -59,37 +63,52 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if arguments.all_pairs {
         return super::pairs::run(session, arguments);
     }
+    if !arguments.devices.is_empty() {
+        return at_once::run(session, &arguments.ends, &arguments.own(None), &arguments.devices);
+    }
     let document = measured(session, arguments, None)?;
     session.print(&document)?;
     if let Some(path) = &arguments.plot {
         session.write_file(path, &crate::report::bandwidth_svg(&document))?;
     }
-    let is_bad = |result: &BandwidthResult| {
-        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-    };
     Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+}
+
+impl Arguments {
+    fn own(&self, until: Option<Instant>) -> Own {
+        Own {
+            kind: RunKind::Bandwidth,
+            sizes: self.sizes.clone(),
+            queue_pairs: self.queue_pairs,
+            hot: self.buffer != Buffers::Spread,
+            spread: self.buffer != Buffers::Hot,
+            bidirectional: self.bidirectional,
+            depth: self.depth,
+            batch: self.batch,
+            until,
+        }
+    }
 }
 
 /// Measures bandwidth, at most until then.
 pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<BandwidthResult>> {
-    let own = Own {
-        kind: RunKind::Bandwidth,
-        sizes: arguments.sizes.clone(),
-        queue_pairs: arguments.queue_pairs,
-        hot: arguments.buffer != Buffers::Spread,
-        spread: arguments.buffer != Buffers::Hot,
-        bidirectional: arguments.bidirectional,
-        depth: arguments.depth,
-        batch: arguments.batch,
-        until,
-    };
-    let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
+    alone(session, &arguments.ends, &arguments.own(until))
+}
+
+/// Measures one device, and judges what came of it.
+pub(super) fn alone(session: &Session, arguments: &ends::Arguments, own: &Own) -> anyhow::Result<Bench<BandwidthResult>> {
+    let mut document = ends::run(session, arguments, own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
         if let Done::Bandwidth(result) = done {
             document.results.push(*result);
         }
     })?;
     judge(&mut document);
     Ok(document)
+}
+
+/// Whether a measurement failed, or what arrived was not what was sent.
+pub(super) fn is_bad(result: &BandwidthResult) -> bool {
+    result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
 }
 
 /// What the figures say beside each other.

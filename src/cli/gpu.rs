@@ -43,8 +43,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let started = Instant::now();
     let mut progress = Progress::new("gpu", session.quiet());
-    let look =
-        Look { session, level: Level::Standard, pid: None, modules: &[], needs_attempts: false, beside: Beside::gpus_only(), started };
+    let look = Look {
+        session,
+        level: Level::Standard,
+        pid: None,
+        modules: &[],
+        needs_attempts: false,
+        beside: Beside::gpus_only(),
+        started,
+        budget: Level::Standard.budget(),
+    };
     let facts = look.gather(&Catalog::load(None)?, &[], Wanted::default(), &mut progress)?;
     let chosen = chosen(&facts, arguments.gpu.as_ref())?;
     let tried = if arguments.no_try {

@@ -24,6 +24,7 @@ pub fn facts(session: &Session) -> anyhow::Result<Facts> {
         needs_attempts: false,
         beside: Beside::of_checks(&[]),
         started: Instant::now(),
+        budget: Level::Quick.budget(),
     };
     look.gather(&catalog, &[], Wanted::default(), &mut Progress::new("registration", true))
 }

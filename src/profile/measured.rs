@@ -233,6 +233,7 @@ mod tests {
             gid_index: 3,
             gid: "0000:0000:0000:0000:0000:ffff:0a01:0001".to_owned(),
             reason: "RoCE v2 ipv4 10.1.0.1".to_owned(),
+            memory: None,
         };
         ConnectionReport {
             transport: Transport::Rc,
