@@ -35,11 +35,15 @@ fn installed(version: &str) -> String {
     String::from_utf8_lossy(&install.stdout).trim().to_owned()
 }
 
-/// Writes the profile where engines look for it.
+/// Writes the profile where engines look for it, without what an emulated processor is slow at and these engines do not look at.
 fn write(guest: &mut Guest) {
+    write_with(guest, "--no-transfers");
+}
+
+fn write_with(guest: &mut Guest, options: &str) {
     let engines = ["dlslime@0.0.1.post10", "dlslime@0.0.2.post1", "dlslime@0.1.23", "libfabric", "ucx", "mooncake"];
     let engines: String = engines.iter().map(|engine| format!(" --engine {engine}")).collect();
-    let ran = guest.doctor(&format!("-q --answer-within 30s profile write --budget 120s{engines}"));
+    let ran = guest.doctor(&format!("-q --answer-within 30s profile write --budget 120s {options}{engines}"));
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = guest.doctor("profile validate /etc/rdmadoctor/profile.yaml");
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -142,7 +146,7 @@ fn stale_entries(guest: &mut Guest, prefix: &str) -> Vec<String> {
 }
 
 fn stale(guest: &mut Guest) {
-    write(guest);
+    write_with(guest, "");
     let nothing: [&str; 0] = [];
     assert_eq!(stale_entries(guest, ""), nothing);
 
