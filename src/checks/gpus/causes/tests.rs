@@ -67,6 +67,7 @@ fn locked_memory_that_is_limited() {
         name: "Max locked memory".to_owned(),
         soft: LimitValue::Value(65536),
         hard: LimitValue::Unlimited,
+        unit: None,
     });
     let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Staged, &verbs(libc::ENOMEM));
     assert_eq!((sureness, summary.as_str()), (Sureness::Shown, "locked memory is limited"));
