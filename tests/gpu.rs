@@ -4,12 +4,18 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 const FAULTLESS: &[&str] = &[];
+
+/// Tests take turns: one of them looks at how much GPU memory all processes use.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The program: another one where the tests were carried to a machine with a GPU.
 fn program() -> Command {
@@ -87,6 +93,7 @@ fn brief<'a>(command: &'a str, memory: &'a str, more: &[&'a str]) -> Vec<&'a str
 
 #[test]
 fn each_kind_of_memory_is_verified_by_each_way() {
+    let _turn = turn();
     for gpu in gpus() {
         for memory in [
             "host:pinned",
@@ -115,6 +122,7 @@ fn each_kind_of_memory_is_verified_by_each_way() {
 
 #[test]
 fn ends_may_have_different_memory_and_a_message_several_chunks() {
+    let _turn = turn();
     for gpu in gpus() {
         for (memory, other) in
             [("host", "cuda:0:staged"), ("cuda:0:staged", "host"), ("cuda:0:staged", "cuda:0:dmabuf"), ("cuda:0:dmabuf", "host")]
@@ -132,6 +140,7 @@ fn ends_may_have_different_memory_and_a_message_several_chunks() {
 
 #[test]
 fn latencies_of_gpu_memory() {
+    let _turn = turn();
     for gpu in gpus() {
         for memory in ["cuda:0:dmabuf", "cuda:0:staged"] {
             let (code, document) = gpu.run(FAULTLESS, &brief("ping", memory, &["--op", "write,read"]));
@@ -144,6 +153,7 @@ fn latencies_of_gpu_memory() {
 
 #[test]
 fn ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken() {
+    let _turn = turn();
     for gpu in gpus() {
         let faults = ["errno:ibv_reg_dmabuf_mr:EOPNOTSUPP"];
         let (code, document) = gpu.run(&faults, &brief("bw", "cuda:0", &["--op", "write", "--sizes", "64k"]));
@@ -160,6 +170,7 @@ fn ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken() {
 
 #[test]
 fn a_way_that_was_asked_for_and_refused_is_a_problem_with_causes() {
+    let _turn = turn();
     for gpu in gpus() {
         let memory = "cuda:0:vmm-noflag:peermem";
         let (code, document) = gpu.run(FAULTLESS, &brief("bw", memory, &["--op", "write", "--sizes", "64k"]));
@@ -179,6 +190,7 @@ fn a_way_that_was_asked_for_and_refused_is_a_problem_with_causes() {
 
 #[test]
 fn wrong_contents_and_missing_memory_are_told() {
+    let _turn = turn();
     if fake().is_none() {
         return;
     }
@@ -200,6 +212,7 @@ fn wrong_contents_and_missing_memory_are_told() {
 
 #[test]
 fn all_pairs_have_a_figure_or_a_reason() {
+    let _turn = turn();
     for gpu in gpus() {
         let faults = ["errno:ibv_reg_dmabuf_mr:EOPNOTSUPP,device=mlx5_1"];
         let (code, document) =
@@ -218,6 +231,7 @@ fn all_pairs_have_a_figure_or_a_reason() {
 
 #[test]
 fn the_gpu_itself_is_surveyed() {
+    let _turn = turn();
     if !is_real() {
         return;
     }
@@ -239,6 +253,7 @@ fn used() -> u64 {
 
 #[test]
 fn nothing_is_left_in_gpu_memory_however_it_ends() {
+    let _turn = turn();
     if !is_real() {
         return;
     }

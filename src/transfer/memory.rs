@@ -186,7 +186,7 @@ fn shrinking(mut length: usize, plan: &StagePlan, register: impl Fn(usize) -> Re
 }
 
 fn no_memory(memory: &StageMemory, error: GpuError) -> Trouble {
-    Trouble::Memory { memory: Box::new(memory.clone()), error: Some(error) }
+    Trouble::Memory { memory: Box::new(memory.clone()), error: Some(Box::new(error)) }
 }
 
 fn open(gpu: &GpuName, memory: &StageMemory) -> Result<Context, Trouble> {

@@ -51,7 +51,7 @@ pub enum Trouble {
         /// What was tried.
         memory: Box<StageMemory>,
         /// Why there is none, where it was not a registration that failed.
-        error: Option<GpuError>,
+        error: Option<Box<GpuError>>,
     },
     /// The device cannot be used at all.
     #[error("{why}")]
@@ -113,7 +113,7 @@ pub enum Trouble {
     Stopped,
 }
 
-fn memory_trouble(memory: &StageMemory, error: &Option<GpuError>) -> String {
+fn memory_trouble(memory: &StageMemory, error: &Option<Box<GpuError>>) -> String {
     match error {
         Some(error) => format!("no memory of {}: {error}", memory.kind),
         None => {
