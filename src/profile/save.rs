@@ -12,7 +12,7 @@ pub const DEFAULT_FILE: &str = "/etc/rdmadoctor/profile.yaml";
 
 /// Why a file was not written. What was there before is still there.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {step} {}: {source}; {next}", file.display(), object.display())]
+#[error("cannot write {}: {step} {}: {error}; {next}", file.display(), object.display())]
 pub struct SaveError {
     /// The file to be.
     file: PathBuf,
@@ -20,8 +20,8 @@ pub struct SaveError {
     step: &'static str,
     /// On what.
     object: PathBuf,
-    /// What came back.
-    source: std::io::Error,
+    /// What came back. It stands in the text, so that it is not named as the source too.
+    error: std::io::Error,
     /// What to do.
     next: &'static str,
 }
@@ -43,12 +43,12 @@ impl Profile {
 /// # Errors
 /// A step failed; then `file` is as it was.
 pub fn save(file: &Path, text: &str) -> Result<(), SaveError> {
-    let fail = |step: &'static str, object: &Path, source: std::io::Error| SaveError {
+    let fail = |step: &'static str, object: &Path, error: std::io::Error| SaveError {
         file: file.to_owned(),
         step,
         object: object.to_owned(),
-        next: next_step(&source),
-        source,
+        next: next_step(&error),
+        error,
     };
     let directory = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -185,18 +185,19 @@ fn stale(guest: &mut Guest) {
 
 fn full_disk(guest: &mut Guest) {
     let doctor = env!("CARGO_BIN_EXE_rdmadoctor");
+    let write = format!("{doctor} -q --answer-within 30s profile write --no-transfers --engine uccl -o profile.yaml");
     // The one on a small file system is the old one afterwards, and the new one is printed.
     let script = format!(
         "mkdir -p /tmp/small && mount -t tmpfs -o size=64k tmpfs /tmp/small && cd /tmp/small
-         {doctor} -q profile write --engine uccl -o profile.yaml > /dev/null || exit 9
+         {write} > /dev/null || exit 9
          cp profile.yaml /tmp/old.yaml; head -c 60000 /dev/zero > filler
-         {doctor} -q profile write --engine uccl -o profile.yaml --stdout > /tmp/new.yaml; code=$?
+         {write} --stdout > /tmp/new.yaml; code=$?
          cmp profile.yaml /tmp/old.yaml || exit 8
          ls -A; {doctor} profile validate /tmp/new.yaml; mount -o remount,ro /tmp/small
-         {doctor} -q profile write --engine uccl -o profile.yaml > /dev/null; echo \"read-only $?\"
+         {write} > /dev/null; echo \"read-only $?\"
          cd /; umount /tmp/small; exit $code"
     );
-    let ran = guest.sh_for(&script, 180);
+    let ran = guest.sh_for(&script, 300);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.err.contains("the disk is full") && ran.err.contains("the file system is read-only"), "{ran:?}");
     assert!(ran.out.contains("valid") && ran.out.contains("read-only 3") && !ran.out.contains(".tmp"), "{ran:?}");
