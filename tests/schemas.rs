@@ -120,6 +120,7 @@ fn what_commands_print_is_what_the_schemas_say() {
             &["qp-matrix", "--count", "3", "--grid", "max_send_sge=1,64"],
             &["bw", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
             &["ping", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
+            &["gpu", "--engine", "nccl"],
         ] {
             holds(Some(host), arguments);
         }
@@ -143,6 +144,7 @@ fn what_commands_print_is_what_the_schemas_say() {
     }
     holds(Some("h100x8-cx7"), &["--fault", "corrupt_payload:3", "bw", "--iterations", "20", "--sizes", "64,65k"]);
     holds(Some("h100x8-cx7"), &["--fault", "device_removed@200", "ping", "--iterations", "20"]);
+    holds(Some("h100x8-cx7"), &["bw", "--all-pairs", "--iterations", "2", "--repeats", "1"]);
     holds(None, &["compat"]);
     holds(None, &["compat", "--engine", "dlslime@99", "--family", "erdma"]);
     holds(None, &["explain", "RD-0101"]);

@@ -18,11 +18,12 @@ pub fn facts(session: &Session) -> anyhow::Result<Facts> {
     let catalog = Catalog::load(None)?;
     let look = Look {
         session,
-        level: Level::Quick,
+        // The window onto a GPU's memory is known from its driver alone.
+        level: Level::Standard,
         pid: None,
         modules: &[],
         needs_attempts: false,
-        beside: Beside::of_checks(&[]),
+        beside: Beside::gpus_only(),
         started: Instant::now(),
         budget: Level::Quick.budget(),
     };
@@ -40,9 +41,9 @@ pub fn of_memory(session: &Session, memory: &StageMemory, device: &str, is_here:
     let gpu = memory.gpu.as_ref().map(|gpu| gpu.pci.clone()).unwrap_or_default();
     let of = |tried: &&PathTried| {
         let refusal = tried.refusal.as_ref()?;
-        let causes = facts
-            .iter()
-            .flat_map(|facts| causes(facts, &RefusedMemory { form, path: tried.path, refusal, gpu: &gpu, device: Some(device), bytes: 0 }));
+        let causes = facts.iter().flat_map(|facts| {
+            causes(facts, &RefusedMemory { form, path: tried.path, refusal, gpu: &gpu, device: Some(device), bytes: memory.bytes })
+        });
         Some(Notice {
             summary: format!("{} to {device} by {} is no way here: {refusal}", memory.kind, tried.path),
             causes: causes.map(|cause| cause.line()).collect(),

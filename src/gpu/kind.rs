@@ -90,8 +90,9 @@ impl GpuForm {
         }
     }
 
-    /// Whether the kernel's driver gives it to peer-memory clients: memory of cuMemCreate only with the flag, and managed memory never (CUDA,
-    /// Developing a Linux Kernel Module using GPUDirect RDMA, Supported Systems and Supporting CUDA memory allocations).
+    /// Whether the kernel's driver gives it to peer-memory clients, as far as is known: memory of cuMemCreate with the flag only (cuda.h,
+    /// `gpuDirectRDMACapable`; vllm-project/vllm pull request 29569, kvcache-ai/Mooncake issue 351), and managed memory, which moves, not.
+    /// Both are from what others report; no such client has been seen here.
     #[must_use]
     pub fn is_for_peers(self) -> bool {
         !matches!(self, Self::VmmNoFlag | Self::Managed)

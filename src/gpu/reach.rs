@@ -80,7 +80,7 @@ pub fn write(address: u64, bytes: &[u8]) -> Result<(), GpuError> {
 /// Copies bytes from GPU memory.
 ///
 /// # Errors
-/// As [`write`].
+/// As for writing.
 pub fn read(address: u64, bytes: &mut [u8]) -> Result<(), GpuError> {
     let context = context(address, bytes.len()).ok_or_else(|| nowhere(address))?;
     context.enter()?;

@@ -247,6 +247,7 @@ fn draw_engine(engine: &EnginePath, style: Style) -> String {
 /// A size in the largest unit in which it is not below one.
 fn size(bytes: u64) -> String {
     match bytes {
+        0 => "0 B".to_owned(),
         _ if bytes >= 1 << 30 => format!("{:.0} GiB", bytes as f64 / f64::from(1 << 30)),
         _ if bytes >= 1 << 20 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
         _ => format!("{:.0} KiB", bytes as f64 / 1024.0),

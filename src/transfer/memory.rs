@@ -22,6 +22,9 @@ pub struct StageMemory {
     pub gpu: Option<GpuIdentity>,
     /// The way into the NIC, where it is a GPU's.
     pub path: Option<Path>,
+    /// How much was to be registered.
+    #[serde(default)]
+    pub bytes: u64,
     /// The ways that were tried, in this order.
     pub tried: Vec<PathTried>,
 }
@@ -158,7 +161,7 @@ pub struct Placed {
 /// Allocates what a plan asks for and registers it.
 pub fn place(pd: &ProtectionDomain, plan: &StagePlan) -> Result<Placed, Trouble> {
     let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
-    let memory = StageMemory { kind: plan.memory.clone(), ..StageMemory::default() };
+    let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
     let of_host = |region| Placed { region, staging: None, memory: memory.clone() };
     match &plan.memory {
         MemoryKind::Host => shrinking(length, plan, |length| pd.register_pages(length)).map(of_host),

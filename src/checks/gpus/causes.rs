@@ -260,7 +260,7 @@ impl Found<'_> {
         }
         match self.refused.form {
             GpuForm::VmmNoFlag => self.add(
-                Shown,
+                Likely,
                 "memory of cuMemCreate was made without gpuDirectRDMACapable, which the client does not get",
                 None,
                 "memory with the flag is registered (cuda:N:vmm), and plain memory (cuda:N)",
@@ -268,7 +268,7 @@ impl Found<'_> {
             ),
             GpuForm::Managed => {
                 let how = "plain memory of the same GPU is registered (cuda:N)";
-                self.add(Shown, "managed memory is given to no peer-memory client", None, how, "allocate by cuMemAlloc");
+                self.add(Likely, "managed memory is given to no peer-memory client", None, how, "allocate by cuMemAlloc");
             }
             GpuForm::Async => {
                 let how = "plain memory of the same GPU is registered (cuda:N)";
