@@ -159,8 +159,11 @@ impl<'a> Pair<'a> {
         } else {
             Ok(Vec::new())
         };
-        // The side that waits sees less of what went wrong than the one that sends.
-        let (ours, theirs) = (ours?, theirs?);
+        // The side that waits sees less of what went wrong than the one that sends; but if it is gone, that is why nothing arrives.
+        let (ours, theirs) = match (ours, theirs) {
+            (_, Err(gone @ BenchError::Peer(_))) => return Err(gone),
+            (ours, theirs) => (ours?, theirs?),
+        };
         Ok([ours.into_iter().next().unwrap_or_default(), theirs.into_iter().next().unwrap_or_default()])
     }
 
