@@ -4,8 +4,41 @@ use super::document::FailureReport;
 use super::side::BenchError;
 use crate::transfer::{Failure, Trouble};
 
-/// A failure with its likely causes. `host` is what is known of both ends that bears on them.
-pub fn explain(error: &BenchError, host: &[String]) -> FailureReport {
+/// What is known of the host that bears on failures: lines for people.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Of both ends' addresses.
+    pub addresses: Vec<String>,
+    /// Whether they are of two networks.
+    pub needs_router: bool,
+    /// Of memory, and of what stands between it and a device.
+    pub memory: Vec<String>,
+}
+
+/// What of the host bears on a failure, so that no more of it has to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bears {
+    /// Nothing that is known.
+    Nothing,
+    /// Both ends' addresses.
+    Addresses,
+    /// Memory.
+    Memory,
+}
+
+/// What bears on this failure.
+#[must_use]
+pub fn bears(error: &BenchError) -> Bears {
+    let BenchError::End { failure, .. } = error else { return Bears::Nothing };
+    match failure.trouble {
+        Trouble::Completion { status: 12, .. } | Trouble::Stalled { .. } => Bears::Addresses,
+        Trouble::Completion { status: 4 | 10 | 11, .. } => Bears::Memory,
+        _ => Bears::Nothing,
+    }
+}
+
+/// A failure with its likely causes.
+pub fn explain(error: &BenchError, known: &Known) -> FailureReport {
     let (step, evidence) = match error {
         BenchError::End { step, failure, .. } => (*step, failure.evidence.clone()),
         BenchError::Unexpected { step } => (*step, Vec::new()),
@@ -20,10 +53,16 @@ pub fn explain(error: &BenchError, host: &[String]) -> FailureReport {
     if let BenchError::End { failure, .. } = error {
         of_trouble(failure, &mut report);
     }
-    if matches!(report.status, Some(10 | 12))
-        || matches!(error, BenchError::End { failure: Failure { trouble: Trouble::Stalled { .. }, .. }, .. })
-    {
-        report.evidence.extend(host.iter().cloned());
+    match bears(error) {
+        Bears::Nothing => {}
+        Bears::Addresses => {
+            report.evidence.extend(known.addresses.iter().cloned());
+            if known.needs_router {
+                let cause = "both ends' addresses are of two networks: without a router that passes RoCE between them nothing arrives";
+                report.causes.insert(0, cause.to_owned());
+            }
+        }
+        Bears::Memory => report.evidence.extend(known.memory.iter().cloned()),
     }
     report
 }
@@ -55,6 +94,11 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
         Trouble::ShortReceive { .. } => {
             report.causes.push("a message was cut short on the way, or the provider's completions tell less than arrived".to_owned());
             report.next_step = Some("do not use this path for data that matters; update firmware and driver".to_owned());
+        }
+        Trouble::Stalled { lacks_credit: true, .. } if report.causes.is_empty() => {
+            report.causes.push("the receiving process was stopped, or its processor is taken by others".to_owned());
+            report.next_step =
+                Some("look at the processor load of the receiving side; `rdmadoctor ping` shows how far latencies spread".to_owned());
         }
         Trouble::Stalled { received, completed, .. } if report.causes.is_empty() => {
             report.causes.push(if *completed == 0 && *received == 0 {
@@ -149,9 +193,46 @@ fn of_status(status: u32) -> (&'static [&'static str], &'static str) {
             "compare the GIDs of both ends above; try another --gid-index, and `--mtu 1024`",
         ),
         13 => (
-            &["the receiver had no receive request posted for too long: its process is stopped, or too slow"],
-            "look at the processor load of the other side",
+            &[
+                "the receiver's device had no receive request: rdmadoctor sends no more than were posted, so the device did not fetch them in time",
+                "the other side's memory or PCIe is too slow or stalled, or its driver has lost requests",
+            ],
+            "look at the counters and `dmesg` of the other side; fewer requests under way (--depth 1) tell whether it keeps up at all",
         ),
         _ => (&["the device or the transport failed"], "look at `dmesg` on both sides"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Who;
+
+    fn report(status: u32, known: &Known) -> FailureReport {
+        let trouble =
+            Trouble::Completion { request: "send request".to_owned(), status, name: String::new(), vendor_error: 0, after_messages: 7 };
+        explain(
+            &BenchError::End { who: Who::Here, step: "moving data", failure: Box::new(Failure { trouble, evidence: Vec::new() }) },
+            known,
+        )
+    }
+
+    #[test]
+    fn each_status_brings_the_evidence_that_bears_on_it() {
+        let known = Known { addresses: vec!["GID".to_owned()], needs_router: false, memory: vec!["IOMMU".to_owned()] };
+        assert_eq!(report(12, &known).evidence, ["GID"]);
+        assert_eq!(report(10, &known).evidence, ["IOMMU"]);
+        assert_eq!(report(4, &known).evidence, ["IOMMU"]);
+        for status in [5, 13] {
+            let report = report(status, &known);
+            assert!(report.evidence.is_empty() && !report.causes.is_empty() && report.next_step.is_some(), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_two_networks_are_the_first_cause_of_silence() {
+        let known = Known { needs_router: true, ..Known::default() };
+        assert!(report(12, &known).causes[0].contains("two networks"));
+        assert!(!report(13, &known).causes[0].contains("two networks"));
     }
 }

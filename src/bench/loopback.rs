@@ -7,7 +7,7 @@ use super::measure::{Done, Measurement, measure};
 use super::pair::{EndChoice, Pair};
 use super::settings::Settings;
 use super::side::BenchError;
-use super::{Choice, Watched, choose, common_pkey, explain};
+use super::{Choice, Known, Watched, choose, common_pkey, explain};
 use crate::facts::{Device, Port};
 use crate::gpu::MemoryKind;
 use crate::host::Root;
@@ -92,8 +92,9 @@ impl<'a> Loopback<'a> {
         each: &mut dyn FnMut(&ConnectionReport, Done),
     ) -> Result<bool, String> {
         let watched = Watched::new(hooks.root, &[self.device.name.as_str()]);
-        let hints = [format!("{} port {} uses GID {} ({})", self.device.name, self.port.port, self.gid.index, self.gid.reason)];
-        let explained = |error: &BenchError| explain(error, &hints);
+        let address = format!("{} port {} uses GID {} ({})", self.device.name, self.port.port, self.gid.index, self.gid.reason);
+        let known = Known { addresses: vec![address], ..Known::default() };
+        let explained = |error: &BenchError| explain(error, &known);
         for step in steps {
             if (hooks.stop)() {
                 return Ok(false);
@@ -116,6 +117,7 @@ impl<'a> Loopback<'a> {
                 stop: hooks.stop,
                 explain: &explained,
                 is_lost: false,
+                left: String::new(),
             };
             let is_complete = measure(&mut pair, step.kind, &mut measurement, &mut |done| each(&connection, done));
             if !measurement.is_lost {

@@ -1,5 +1,7 @@
 //! Measuring: for each operation and size a link, a look at the contents, a ramp, a warm-up, and repeats.
 
+use std::time::{Duration, Instant};
+
 use super::counters::Watched;
 use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
 use super::pair::Pair;
@@ -41,6 +43,8 @@ pub struct Measurement<'a> {
     pub explain: &'a dyn Fn(&BenchError) -> FailureReport,
     /// Whether the process that had the ends is gone.
     pub is_lost: bool,
+    /// How much is left, for people; kept while measuring.
+    pub left: String,
 }
 
 /// What a run uses.
@@ -61,15 +65,19 @@ pub enum Done {
 
 /// Measures everything that was asked. Tells whether it came to the end.
 pub fn measure(pair: &mut Pair<'_>, kind: RunKind, measurement: &mut Measurement<'_>, each: &mut dyn FnMut(Done)) -> bool {
+    let (started, mut done) = (Instant::now(), 0);
+    let all = measurement.settings.operations.len() * measurement.settings.sizes.len();
     for operation in measurement.settings.operations.clone() {
         for size in measurement.settings.sizes.clone() {
             if (measurement.stop)() {
                 return false;
             }
+            measurement.left = left(started.elapsed(), done, all);
+            done += 1;
             if measurement.settings.impossible(operation, size).is_some() {
                 continue;
             }
-            (measurement.say)(&format!("{operation}, {size} bytes"));
+            (measurement.say)(&format!("{operation}, {size} bytes{}", measurement.left));
             measurement.one(pair, kind, operation, size, each);
         }
     }
@@ -182,10 +190,10 @@ impl Measurement<'_> {
         let (mut rates, mut bytes, mut cpu_ns) = (Vec::new(), 0_u64, 0_u64);
         let (mut sent, mut arrived) = (0_u64, 0_u64);
         for repeat in 1..=settings.repeats.max(1) {
-            let say = &mut *self.say;
+            let (say, left) = (&mut *self.say, &self.left);
             let mut told = |progress: Progress| {
                 let rate = progress.bytes as f64 / (progress.elapsed_ns.max(1) as f64 / 1e9) / 1e6;
-                say(&format!("{operation}, {size} bytes, {repeat} of {}: {rate:.1} MB/s", settings.repeats));
+                say(&format!("{operation}, {size} bytes, {repeat} of {}: {rate:.1} MB/s{left}", settings.repeats));
             };
             let mut last = Progress::default();
             let mut each = |progress: Progress| {
@@ -266,9 +274,9 @@ impl Measurement<'_> {
         let before = self.counters.read();
         let (mut medians, mut samples) = (Vec::new(), Vec::new());
         for repeat in 1..=settings.repeats.max(1) {
-            let say = &mut *self.say;
+            let (say, left) = (&mut *self.say, &self.left);
             let mut told = |progress: Progress| {
-                say(&format!("{operation}, {size} bytes, {repeat} of {}: {} messages", settings.repeats, progress.messages));
+                say(&format!("{operation}, {size} bytes, {repeat} of {}: {} messages{left}", settings.repeats, progress.messages));
             };
             let result = match run(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, &mut told) {
                 Err(error) if is_interrupted(&error) => break,
@@ -318,6 +326,16 @@ pub(super) fn link_plan(
         receive: arrives.then(|| ReceivePlan { size_bytes: size as u32, shift_bytes: 0, touch, depth: (send_depth * RECEIVES).min(most) }),
         tells_credit: arrives && settings.transport == Transport::Rc,
     }
+}
+
+/// How many of the measurements are left and about how long they take, going by those that are done.
+fn left(elapsed: Duration, done: usize, all: usize) -> String {
+    let rest = all.saturating_sub(done);
+    if done == 0 || rest == 0 {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() / done as f64 * rest as f64;
+    format!(" ({rest} of {all} left, about {seconds:.0} s)")
 }
 
 fn is_interrupted(error: &BenchError) -> bool {

@@ -17,7 +17,7 @@ mod together;
 mod verify;
 
 pub use address::{Choice, choose, common_pkey};
-pub use causes::explain;
+pub use causes::{Bears, Known, bears, explain};
 pub use counters::Watched;
 pub use document::{
     AtOnce, BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,

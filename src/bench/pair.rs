@@ -55,7 +55,7 @@ impl<'a> Pair<'a> {
     fn answer(&mut self, who: Who, step: &'static str) -> Result<Answer, BenchError> {
         loop {
             match self.side(who).hear()? {
-                Answer::Failed(failure) => return Err(BenchError::End { who, step, failure: *failure }),
+                Answer::Failed(failure) => return Err(BenchError::End { who, step, failure }),
                 Answer::Ready | Answer::Running(_) => {}
                 answer => return Ok(answer),
             }
@@ -159,8 +159,11 @@ impl<'a> Pair<'a> {
         } else {
             Ok(Vec::new())
         };
-        // The side that waits sees less of what went wrong than the one that sends.
-        let (ours, theirs) = (ours?, theirs?);
+        // The side that waits sees less of what went wrong than the one that sends; but if it is gone, that is why nothing arrives.
+        let (ours, theirs) = match (ours, theirs) {
+            (_, Err(gone @ BenchError::Peer(_))) => return Err(gone),
+            (ours, theirs) => (ours?, theirs?),
+        };
         Ok([ours.into_iter().next().unwrap_or_default(), theirs.into_iter().next().unwrap_or_default()])
     }
 
@@ -193,7 +196,7 @@ impl<'a> Pair<'a> {
             match self.side(Who::There).hear()? {
                 Answer::Ready => return Ok(()),
                 Answer::Running(_) => {}
-                Answer::Failed(failure) => return Err(BenchError::End { who: Who::There, step: "moving data", failure: *failure }),
+                Answer::Failed(failure) => return Err(BenchError::End { who: Who::There, step: "moving data", failure }),
                 _ => return Err(BenchError::Unexpected { step: "moving data" }),
             }
         }
@@ -205,7 +208,7 @@ impl<'a> Pair<'a> {
                 Answer::Running(progress) => each(progress),
                 Answer::Ready => {}
                 Answer::Ran(results) => return Ok(results),
-                Answer::Failed(failure) => return Err(BenchError::End { who, step: "moving data", failure: *failure }),
+                Answer::Failed(failure) => return Err(BenchError::End { who, step: "moving data", failure }),
                 _ => return Err(BenchError::Unexpected { step: "moving data" }),
             }
         }

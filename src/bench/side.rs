@@ -41,7 +41,7 @@ pub enum BenchError {
         /// What was being done.
         step: &'static str,
         /// What happened.
-        failure: Failure,
+        failure: Box<Failure>,
     },
     /// The other host cannot be talked to, or broke the rules.
     #[error("{0}")]

@@ -86,8 +86,8 @@ fn all(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &[Str
             }
         }
     }
-    let failed = |index: usize, error: &bench::BenchError, hints: &[String]| {
-        let report = bench::explain(error, hints);
+    let failed = |index: usize, error: &bench::BenchError, hints: &bench::Known| {
+        let report = bench::explain(error, &ends::known(session, error, hints));
         let causes: String = report.causes.iter().map(|cause| format!("; likely: {cause}")).collect();
         Problem {
             summary: format!("all at once: {}: {}: {}{causes}", devices[index], report.step, report.summary),

@@ -11,8 +11,8 @@ use super::session::Session;
 use super::{UsageError, exit, values};
 use crate::bench::peer::Client;
 use crate::bench::{
-    self, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Measurement, Notice, Pair, Settings,
-    Side, Watched,
+    self, Bears, Bench, BenchError, Choice, ConnectionReport, Done, EndChoice, EndReport, FailureReport, Known, Measurement, Notice, Pair,
+    Settings, Side, Watched,
 };
 use crate::facts::{self, Device, Port, Problem};
 use crate::gpu::MemoryKind;
@@ -20,6 +20,8 @@ use crate::host::net::NetFacts;
 use crate::host::net::address::Address;
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
+use crate::host::system::SystemFacts;
+use crate::host::system::iommu::IommuMode;
 use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
 
 /// Options of `ping` and `bw`.
@@ -278,7 +280,7 @@ fn measured<R>(
     }
     let here_only = [connection.local.device.as_str(), if connection.peer.is_none() { connection.remote.device.as_str() } else { "" }];
     let watched = Watched::new(&root, &here_only);
-    let explain = |error: &BenchError| -> FailureReport { bench::explain(error, &hints) };
+    let explain = |error: &BenchError| -> FailureReport { bench::explain(error, &known(session, error, &hints)) };
     let mut progress = Progress::new(if own.kind == RunKind::Bandwidth { "bw" } else { "ping" }, session.quiet());
     let facts = match pair.open() {
         Ok(facts) => facts,
@@ -317,6 +319,7 @@ fn measured<R>(
         stop: &|| session.interrupted() || own.is_late(),
         explain: &explain,
         is_lost: false,
+        left: String::new(),
     };
     let is_complete = bench::measure(&mut pair, own.kind, &mut measurement, &mut |done| each(done, &mut document));
     if is_complete {
@@ -331,7 +334,7 @@ pub(super) struct Chosen {
     pub settings: Settings,
     pub connection: ConnectionReport,
     /// What is known of both ends that bears on failures.
-    pub hints: Vec<String>,
+    pub hints: Known,
     /// What disagrees between both ends.
     notices: Vec<Notice>,
     pub mark: u64,
@@ -479,7 +482,11 @@ pub(super) fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Res
             memory_bytes: 0,
         },
         notices,
-        hints: vec![hint("this end:", &here, first), hint("the other end:", &there, second)],
+        hints: Known {
+            addresses: vec![hint("this end:", &here, first), hint("the other end:", &there, second)],
+            needs_router: first.needs_router,
+            memory: Vec::new(),
+        },
         settings: Settings {
             operations: operations(arguments, transport),
             transport,
@@ -503,6 +510,26 @@ pub(super) fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Res
         },
         mark: mark(),
     })
+}
+
+/// What is known of the host that bears on a failure. What memory has to do with it is read only then.
+pub(super) fn known(session: &Session, error: &BenchError, hints: &Known) -> Known {
+    let mut known = hints.clone();
+    if bench::bears(error) == Bears::Memory {
+        let read = || session.reader(Asked::default(), None)?.get::<SystemFacts>();
+        known.memory.push(match read() {
+            Ok(system) => match system.iommu.mode {
+                IommuMode::Off => "the IOMMU is off: it is not in the way".to_owned(),
+                IommuMode::Passthrough => "the IOMMU passes addresses through: it is not in the way of host memory".to_owned(),
+                IommuMode::Translated | IommuMode::Mixed => {
+                    "the IOMMU translates addresses: only what is mapped for the device is reached".to_owned()
+                }
+                IommuMode::Unknown => "how the IOMMU treats devices cannot be read".to_owned(),
+            },
+            Err(error) => format!("how the IOMMU treats devices cannot be read: {error}"),
+        });
+    }
+    known
 }
 
 /// The operations that were asked, or all of the type.

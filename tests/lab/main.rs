@@ -52,6 +52,7 @@ const GROUPS: &[Group] = &[
     Group { name: "profile-limited", options: &["--devices", "limited"], tests: profile::LIMITED },
     Group { name: "profile-pair", options: &["--devices", "none"], tests: profile::PAIR },
     Group { name: "transfer", options: &["--devices", "rxe,siw", "--memory", "2048"], tests: transfer::TRANSFERS },
+    Group { name: "transfer-pair", options: &["--devices", "none"], tests: transfer::PAIR },
     Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 

@@ -15,6 +15,8 @@ pub const TRANSFERS: &[Test] = &[
     ("nothing_is_left_behind", nothing_left),
 ];
 
+pub const PAIR: &[Test] = &[("two_guests_move_and_verify_every_operation", two_guests)];
+
 /// Enough for every step, and no more: the guest is emulated.
 const SHORT: &str = "--iterations 64 --repeats 2 --answer-within 60s";
 
@@ -96,4 +98,41 @@ fn nothing_left(guest: &mut Guest) {
     assert_eq!(guest.queue_pairs(), Vec::<String>::new());
     assert_eq!(guest.sh("rdma resource show mr | grep -c rdmadoctor").out.trim(), "0");
     assert_eq!(guest.sh("pgrep -c rdmadoctor").out.trim(), "0");
+}
+
+const TOKEN: &str = "correct horse battery staple";
+
+/// Two guests on one wire: Soft-iWARP, which only rdma_cm connects and which ends a connection whose receiver is overrun, and Soft-RoCE.
+fn two_guests(_: &mut Guest) {
+    let directory = tempfile::Builder::new().prefix("rd-wire-").tempdir_in("/tmp").unwrap();
+    let wires = ["a", "b"].map(|end| directory.path().join(end).display().to_string());
+    let boot =
+        |own: usize, address: &str| Guest::boot(&["--devices", "rxe,siw", "--wire", &wires[own], &wires[1 - own], "--address", address]);
+    let (mut here, mut there) = (boot(0, "10.79.0.1/24"), boot(1, "10.79.0.2/24"));
+    let doctor = env!("CARGO_BIN_EXE_rdmadoctor");
+    let ran = there.sh(&format!(
+        "RDMADOCTOR_TOKEN='{TOKEN}' {doctor} --answer-within 60s peer --listen 10.79.0.2 > /tmp/peer.log 2>&1 &\nfor i in $(seq 300); do grep -q listening /tmp/peer.log && exit 0; sleep 0.1; done; cat /tmp/peer.log; exit 1"
+    ));
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    for (device, how) in [("siw0", "cm"), ("rxe0", "oob")] {
+        let peer = format!("{device} --peer 10.79.0.2 --to {device} --token '{TOKEN}'");
+        let (document, code) = here.json(&format!("bw {peer} --sizes 64,64k --buffer hot {SHORT}"));
+        assert_eq!(code, 0, "{document:#}");
+        assert_eq!(document["connection"]["connect"], how);
+        all_verified(&document, 6);
+        // Many more sends than there are receive requests.
+        let (document, code) =
+            here.json(&format!("bw {peer} --op send --sizes 64 --buffer hot --iterations 3000 --repeats 1 --answer-within 60s"));
+        assert_eq!(code, 0, "{document:#}");
+        let (document, code) = here.json(&format!("ping {peer} --sizes 64 {SHORT}"));
+        assert_eq!(code, 0, "{document:#}");
+        all_verified(&document, 3);
+    }
+    for _ in 0..100 {
+        if there.queue_pairs().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(there.queue_pairs(), Vec::<String>::new(), "a client has gone");
+    assert_eq!(there.sh("pgrep -c rdmadoctor").out.trim(), "1", "the server itself");
 }

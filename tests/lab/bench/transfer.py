@@ -67,7 +67,7 @@ def bandwidth(program, device, gid, operation, size):
     name = max(best, key=best.get)
     own, theirs, figures = [], [best[name]], None
     for index in range(ROUNDS):
-        figures = ours(program, "bw", device, ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--duration", "100ms", "--repeats", "1"])
+        figures = ours(program, "bw", device, ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--repeats", "1"])
         own.append(figures["bytes_per_second"]["median"])
         if index:
             rate = perftest(f"ib_{operation}_bw", device, gid, ["-s", str(size), "-n", str(count), *sets[name]], 3)
