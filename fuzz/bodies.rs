@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rdmadoctor::bench::peer::{Decoder, Limits, Request, ServerHandshake, Step};
+use rdmadoctor::bench::peer::{ClientHandshake, Decoder, Limits, Request, ServerHandshake, Session, Step, Turn};
 use rdmadoctor::capture;
 use rdmadoctor::catalog::{Catalog, DeviceModel, Engine, HostModel};
 use rdmadoctor::facts::Devices;
@@ -85,6 +85,50 @@ pub fn peer_frames(bytes: &[u8]) {
                 Ok(None) => break,
                 Err(_) => return,
             }
+        }
+    }
+}
+
+/// Whatever a client that knows the token does after the handshake, in steps of a byte, a length and as many bytes: says something, says
+/// what it said before, says something that is not sealed, or waits for its answer. The server only ever does what is within its bounds,
+/// one thing at a time, and takes no frame that was not sealed for this moment.
+pub fn peer_session(mut bytes: &[u8]) {
+    const TOKEN: &str = "a token that both know";
+    let Ok((mut server, hello)) = ServerHandshake::begin(TOKEN) else { return };
+    let mut client = ClientHandshake::begin(TOKEN);
+    let Ok([said, proven]) = client.answer(&hello) else { return };
+    assert!(matches!(server.step(&said), Ok(Step::Wait)));
+    let Ok(Step::Done(proof, mut theirs, _)) = server.step(&proven) else { panic!("the token is right") };
+    let Ok((mut ours, _)) = client.finish(&proof) else { panic!("the token is right") };
+    let limits = Limits::default();
+    let mut session = Session::new(limits);
+    let (mut is_busy, mut last) = (false, Vec::new());
+    while let [what, length, rest @ ..] = bytes {
+        let (payload, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        bytes = rest;
+        let frame = match what % 4 {
+            0 => ours.seal(payload),
+            1 => std::mem::take(&mut last),
+            2 => payload.to_vec(),
+            _ => {
+                session.answered();
+                is_busy = false;
+                continue;
+            }
+        };
+        let opened = theirs.open(&frame);
+        // Said again, or not sealed: the session is over, whatever it says.
+        assert_eq!(opened.is_some(), what % 4 == 0);
+        let Some(payload) = opened else { return };
+        last = frame;
+        match session.take(&payload) {
+            Ok(Turn::Tell(command)) => {
+                assert!(!is_busy && limits.refusal(&command).is_none());
+                is_busy = true;
+            }
+            Ok(Turn::Finish) => assert!(is_busy),
+            Ok(Turn::Describe | Turn::Refuse(_) | Turn::Nothing) => assert!(!is_busy),
+            Err(_) => return,
         }
     }
 }

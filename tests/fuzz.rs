@@ -61,6 +61,18 @@ INFO: task nvidia-smi:9 blocked for more than 120 seconds.
 DMAR: [DMA Read NO_PASID] Request device [17:00.0] fault addr 0x0 [fault reason 0x06] PTE Read access is not set
 ";
 
+/// What a client may ask, and what it may not.
+const REQUESTS: &[&str] = &[
+    "\"describe\"",
+    "{\"tell\":\"finish\"}",
+    "{\"tell\":\"close\"}",
+    "{\"tell\":{\"unlink\":1}}",
+    "{\"tell\":{\"unlink\":0}}",
+    "{\"tell\":{\"run\":[]}}",
+    "{\"tell\":{\"check\":[1,{\"receiving\":true,\"iteration\":1,\"shift_bytes\":0,\"length_bytes\":64}]}}",
+    "{\"tell\":{\"fill\":[1,{\"receiving\":true,\"iteration\":1,\"shift_bytes\":0,\"length_bytes\":4294967295}]}}",
+];
+
 /// How a capture, vital product data and a configuration space begin.
 const STARTS: &[&[u8]] = &[
     &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3],
@@ -108,6 +120,22 @@ proptest! {
 
     #[test]
     fn requests_of_a_client(text in "\\{\"tell\":(\"finish\"|\\{\"(unlink|fill|open|run)\":[0-9a-z:,\\[\\]\"{}]{0,40}\\})\\}") { bodies::peer_request(text.as_bytes()); }
+
+    #[test]
+    fn sessions_of_a_client(steps in prop::collection::vec((0_u8..5, prop::sample::select(REQUESTS), any::<prop::sample::Index>(), any::<u8>()), 0..8)) {
+        let mut bytes = Vec::new();
+        for (what, request, at, noise) in steps {
+            let mut request = request.as_bytes().to_vec();
+            // One in five is damaged.
+            if what == 4 {
+                let at = at.index(request.len());
+                request[at] = noise;
+            }
+            bytes.extend([what % 4, request.len() as u8]);
+            bytes.extend(request);
+        }
+        bodies::peer_session(&bytes);
+    }
 
     #[test]
     fn captures(text in damaged(documents())) { bodies::capture_file(text.as_bytes()); }

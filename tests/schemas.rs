@@ -34,6 +34,7 @@ fn documents() {
     document::<rdmadoctor::facts::Topo>("topo-1");
     document::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::BandwidthResult>>("bw-1");
+    document::<rdmadoctor::bench::AtOnce>("bw-at-once-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");
     document::<rdmadoctor::bench::Listening>("peer-1");
     document::<rdmadoctor::cli::Written>("capture-written-1");
@@ -121,6 +122,10 @@ fn what_commands_print_is_what_the_schemas_say() {
             holds(Some(host), arguments);
         }
     }
+    holds(
+        Some("erdma-a10x8"),
+        &["bw", "--devices", "erdma_0,erdma_1", "--op", "send", "--iterations", "20", "--repeats", "1", "--sizes", "64"],
+    );
     holds(Some("erdma-a10x8"), &["--fault", "crash:ibv_create_qp@3", "qp-matrix"]);
     for host in ["erdma-a10x8", "e810", "bare"] {
         holds(Some(host), &["preflight", "--engine", "dlslime@0.0.1.post7", "--duration", "1ms"]);

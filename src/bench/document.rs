@@ -172,6 +172,53 @@ pub struct BandwidthResult {
     pub failure: Option<FailureReport>,
 }
 
+/// What `bw --devices` found.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AtOnce {
+    /// `rdmadoctor/bw-at-once/1`.
+    pub schema: String,
+    /// Each device alone, as `bw` prints it.
+    pub alone: Vec<Bench<BandwidthResult>>,
+    /// All of them at once.
+    pub together: Vec<TogetherResult>,
+    /// What deserves a look.
+    pub notices: Vec<Notice>,
+    /// What stood in the way of measuring all at once.
+    pub problems: Vec<Problem>,
+    /// Why not everything was measured.
+    pub stopped: Option<String>,
+}
+
+/// A bandwidth of several devices at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TogetherResult {
+    /// What moved data.
+    pub operation: Operation,
+    /// Bytes of a message.
+    pub size_bytes: u64,
+    /// Which memory was touched.
+    pub buffer: Buffer,
+    /// Sum of what each device reached alone.
+    pub alone_bytes_per_second: f64,
+    /// Sum of all at once, over the repeats.
+    pub together_bytes_per_second: Spread,
+    /// How much of the sum is left when all are at work.
+    pub kept_percent: f64,
+    /// Each device's part.
+    pub devices: Vec<Share>,
+}
+
+/// A device's part of a bandwidth.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Share {
+    /// RDMA device.
+    pub device: String,
+    /// Alone.
+    pub alone_bytes_per_second: f64,
+    /// With the others at work.
+    pub together_bytes_per_second: f64,
+}
+
 /// A latency.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyResult {

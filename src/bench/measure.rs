@@ -87,35 +87,6 @@ impl Measurement<'_> {
         operation == Operation::Send || (self.settings.immediate && operation == Operation::Write)
     }
 
-    /// The link that an operation and size take.
-    fn link(&self, kind: RunKind, operation: Operation, size: u64, touch: Touch) -> LinkPlan {
-        let settings = self.settings;
-        let most =
-            self.facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
-        let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
-        let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest }).min(most);
-        let reads = self.facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).clamp(1, 16);
-        let inline = self.facts.iter().map(|facts| facts.max_inline_bytes).min().unwrap_or(0);
-        LinkPlan {
-            transport: settings.transport,
-            queue_pairs: if kind == RunKind::Latency { 1 } else { settings.queue_pairs },
-            send_depth,
-            inline_bytes: if size <= inline.into() && operation != Operation::Read { inline } else { 0 },
-            completing: settings.completing,
-            gid_index: 0,
-            mtu_bytes: settings.mtu_bytes,
-            is_global: true,
-            // 67 ms for an acknowledgement, seven times: a lost peer is known within some seconds.
-            reliability: Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads },
-            receive: self.arrives(operation).then(|| ReceivePlan {
-                size_bytes: size as u32,
-                shift_bytes: 0,
-                touch,
-                depth: (send_depth * RECEIVES).min(most),
-            }),
-        }
-    }
-
     fn one(&mut self, pair: &mut Pair<'_>, kind: RunKind, operation: Operation, size: u64, each: &mut dyn FnMut(Done)) {
         let mut verification = None;
         let mut failure = None;
@@ -126,7 +97,7 @@ impl Measurement<'_> {
                 Err(error) => failure = self.told(&error),
             }
         }
-        let mut link = self.link(kind, operation, size, Touch::Hot);
+        let mut link = link_plan(self.settings, &self.facts, kind, operation, size, Touch::Hot);
         if self.settings.verify && failure.is_none() {
             match verify(pair, self.settings, &link, operation, size) {
                 Ok(verified) => verification = Some(verified),
@@ -306,12 +277,45 @@ impl Measurement<'_> {
     }
 }
 
+/// The link that an operation and size take.
+pub(super) fn link_plan(
+    settings: &Settings,
+    facts: &[StageFacts; 2],
+    kind: RunKind,
+    operation: Operation,
+    size: u64,
+    touch: Touch,
+) -> LinkPlan {
+    let arrives = operation == Operation::Send || (settings.immediate && operation == Operation::Write);
+    let most = facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
+    let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
+    let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest });
+    // One request is kept for telling the other side of receive requests.
+    let send_depth = send_depth.min(most.saturating_sub(1).max(1));
+    let reads = facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).clamp(1, 16);
+    let inline = facts.iter().map(|facts| facts.max_inline_bytes).min().unwrap_or(0);
+    LinkPlan {
+        transport: settings.transport,
+        queue_pairs: if kind == RunKind::Latency { 1 } else { settings.queue_pairs },
+        send_depth,
+        inline_bytes: if size <= inline.into() && operation != Operation::Read { inline } else { 0 },
+        completing: settings.completing,
+        gid_index: 0,
+        mtu_bytes: settings.mtu_bytes,
+        is_global: true,
+        // 67 ms for an acknowledgement, seven times: a lost peer is known within some seconds.
+        reliability: Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads },
+        receive: arrives.then(|| ReceivePlan { size_bytes: size as u32, shift_bytes: 0, touch, depth: (send_depth * RECEIVES).min(most) }),
+        tells_credit: arrives && settings.transport == Transport::Rc,
+    }
+}
+
 fn is_interrupted(error: &BenchError) -> bool {
     matches!(error, BenchError::Worker(crate::worker::Failure::Interrupted))
 }
 
 /// A fifth of a run, for warming up.
-fn part(limit: Limit) -> Limit {
+pub(super) fn part(limit: Limit) -> Limit {
     match limit {
         Limit::TimeMs(ms) => Limit::TimeMs((ms / 5).max(1)),
         Limit::Iterations(count) => Limit::Iterations((count / 5).max(1)),
@@ -320,7 +324,7 @@ fn part(limit: Limit) -> Limit {
 }
 
 /// The plan of the end that begins, but for what the ramp finds.
-fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
+pub(super) fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
     RunPlan {
         kind,
         operation: Operation::Write,
@@ -339,24 +343,29 @@ fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
     }
 }
 
-/// Runs once, on both ends as the operation takes them.
-fn run(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
-    let arrives = plan.operation == Operation::Send || (plan.immediate && plan.operation == Operation::Write);
+/// Both ends' parts of a run, as the operation takes them.
+pub(super) fn run_plans(settings: &Settings, is_loopback: bool, plan: &RunPlan) -> [Option<RunPlan>; 2] {
+    let arrives = plan.arrives();
     let is_bandwidth = plan.kind == RunKind::Bandwidth;
     let is_both = settings.bidirectional && is_bandwidth;
     let mut first = plan.clone();
     first.receives = arrives && (is_both || !is_bandwidth);
-    first.linger_ms = if is_both && !pair.is_loopback() { 200 } else { 0 };
+    first.linger_ms = if is_both && !is_loopback { 200 } else { 0 };
     let mut second = RunPlan { receives: arrives, sends: is_both, ..first.clone() };
     if !is_both {
         second.limit = Limit::UntilTold;
     }
     let has_part = arrives || is_both || (!is_bandwidth && first.operation != Operation::Read);
-    pair.run([Some(first), has_part.then_some(second)], each)
+    [Some(first), has_part.then_some(second)]
+}
+
+/// Runs once.
+fn run(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
+    pair.run(run_plans(settings, pair.is_loopback(), plan), each)
 }
 
 /// Bytes a second of both directions. Of unreliable messages only those count that arrived.
-fn rate(settings: &Settings, arrives: bool, results: &[RunResult; 2]) -> f64 {
+pub(super) fn rate(settings: &Settings, arrives: bool, results: &[RunResult; 2]) -> f64 {
     let one = |from: &RunResult, to: &RunResult| {
         let bytes = if arrives && settings.transport != Transport::Rc { to.received.bytes } else { from.sent.bytes };
         if from.sent.elapsed_ns == 0 { 0.0 } else { bytes as f64 / (from.sent.elapsed_ns as f64 / 1e9) }

@@ -12,14 +12,15 @@ pub mod peer;
 mod settings;
 mod side;
 mod statistics;
+mod together;
 mod verify;
 
 pub use address::{Choice, choose, common_pkey};
 pub use causes::explain;
 pub use counters::Watched;
 pub use document::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
-    Verification,
+    AtOnce, BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
+    Share, TogetherResult, Verification,
 };
 pub use loopback::{Loopback, LoopbackHooks, LoopbackStep};
 pub use measure::{Done, Measurement, measure};
@@ -28,3 +29,4 @@ pub use pair::{EndChoice, Pair};
 pub use settings::Settings;
 pub use side::{BenchError, Side, Who};
 pub use statistics::{Latencies, Spread};
+pub use together::{Lane, together};

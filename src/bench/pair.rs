@@ -99,6 +99,7 @@ impl<'a> Pair<'a> {
             let mut plan = LinkPlan { gid_index: choice.gid_index, is_global: choice.is_global, ..plan.clone() };
             plan.receive = plan.receive.filter(|_| receives[at]);
             plan.inline_bytes = plan.inline_bytes.min(facts[at].max_inline_bytes);
+            plan.tells_credit &= !self.is_loopback();
             let command = Command::Link(end, plan);
             match self.ask(self.who(end), &command)? {
                 Answer::Linked(linked) => remotes.push(RemoteEnd {
@@ -108,6 +109,8 @@ impl<'a> Pair<'a> {
                     address: facts[at].address,
                     key: facts[at].key,
                     memory_bytes: facts[at].memory_bytes,
+                    receives: linked.receives,
+                    credit: linked.credit,
                 }),
                 _ => return Err(BenchError::Unexpected { step: command.step() }),
             }
@@ -137,15 +140,12 @@ impl<'a> Pair<'a> {
     /// Data does not move.
     pub fn run(&mut self, plans: [Option<RunPlan>; 2], each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
         const STEP: &str = "moving data";
+        if self.is_loopback() {
+            self.begin(plans)?;
+            return self.end(each);
+        }
         let [first, second] = plans;
         let Some(first) = first else { return Err(BenchError::Unexpected { step: STEP }) };
-        if self.is_loopback() {
-            let mut ends = vec![(0, first)];
-            ends.extend(second.map(|plan| (1, plan)));
-            self.here.tell(&Command::Run(ends))?;
-            let mut results = self.results(Who::Here, each)?.into_iter();
-            return Ok([results.next().unwrap_or_default(), results.next().unwrap_or_default()]);
-        }
         let other_runs = second.is_some();
         if let Some(plan) = second {
             self.side(Who::There).tell(&Command::Run(vec![(1, plan)]))?;
@@ -162,6 +162,29 @@ impl<'a> Pair<'a> {
         // The side that waits sees less of what went wrong than the one that sends.
         let (ours, theirs) = (ours?, theirs?);
         Ok([ours.into_iter().next().unwrap_or_default(), theirs.into_iter().next().unwrap_or_default()])
+    }
+
+    /// Lets both ends of one process run, and does not wait for them.
+    ///
+    /// # Errors
+    /// The process is lost, or the ends are in two.
+    pub fn begin(&mut self, plans: [Option<RunPlan>; 2]) -> Result<(), BenchError> {
+        let [Some(first), second] = plans else { return Err(BenchError::Unexpected { step: "moving data" }) };
+        if !self.is_loopback() {
+            return Err(BenchError::Unexpected { step: "moving data" });
+        }
+        let mut ends = vec![(0, first)];
+        ends.extend(second.map(|plan| (1, plan)));
+        self.here.tell(&Command::Run(ends))
+    }
+
+    /// What came of [`Pair::begin`].
+    ///
+    /// # Errors
+    /// Data does not move.
+    pub fn end(&mut self, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
+        let mut results = self.results(Who::Here, each)?.into_iter();
+        Ok([results.next().unwrap_or_default(), results.next().unwrap_or_default()])
     }
 
     /// Waits until the other side is ready for messages.

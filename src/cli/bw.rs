@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
+use super::at_once;
 use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
@@ -36,6 +37,9 @@ pub struct Arguments {
     /// Draw the rates over the sizes into this file.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Each of these devices alone, then all of them at once.
+    #[arg(long, value_name = "DEV,…", value_delimiter = ',', conflicts_with_all = ["device", "to", "peer", "plot"])]
+    devices: Vec<String>,
 }
 
 /// Which memory messages touch.
@@ -53,20 +57,19 @@ const LARGE: u64 = 64 << 10;
 /// Measures bandwidth, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("bw")?;
+    if !arguments.devices.is_empty() {
+        return at_once::run(session, &arguments.ends, &own(arguments, None), &arguments.devices);
+    }
     let document = measured(session, arguments, None)?;
     session.print(&document)?;
     if let Some(path) = &arguments.plot {
         session.write_file(path, &crate::report::bandwidth_svg(&document))?;
     }
-    let is_bad = |result: &BandwidthResult| {
-        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-    };
     Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
 }
 
-/// Measures bandwidth, at most until then.
-pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<BandwidthResult>> {
-    let own = Own {
+fn own(arguments: &Arguments, until: Option<Instant>) -> Own {
+    Own {
         kind: RunKind::Bandwidth,
         sizes: arguments.sizes.clone(),
         queue_pairs: arguments.queue_pairs,
@@ -76,14 +79,28 @@ pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<I
         depth: arguments.depth,
         batch: arguments.batch,
         until,
-    };
-    let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
+    }
+}
+
+/// Measures bandwidth, at most until then.
+pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<BandwidthResult>> {
+    alone(session, &arguments.ends, &own(arguments, until))
+}
+
+/// Measures one device, and judges what came of it.
+pub(super) fn alone(session: &Session, arguments: &ends::Arguments, own: &Own) -> anyhow::Result<Bench<BandwidthResult>> {
+    let mut document = ends::run(session, arguments, own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
         if let Done::Bandwidth(result) = done {
             document.results.push(*result);
         }
     })?;
     judge(&mut document);
     Ok(document)
+}
+
+/// Whether a measurement failed, or what arrived was not what was sent.
+pub(super) fn is_bad(result: &BandwidthResult) -> bool {
+    result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
 }
 
 /// What the figures say beside each other.

@@ -21,7 +21,7 @@ use crate::host::rdma::RdmaFacts;
 use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
 
 /// Options of `ping` and `bw`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(id = "ends")]
 pub struct Arguments {
     /// Only this device; the first with an active port otherwise.
@@ -68,6 +68,13 @@ pub struct Arguments {
     /// Do not compare what arrives with what was sent before measuring.
     #[arg(long)]
     no_verify: bool,
+}
+
+impl Arguments {
+    /// The same of one device, back to itself.
+    pub fn of_device(&self, device: &str) -> Self {
+        Self { device: Some(device.to_owned()), ..self.clone() }
+    }
 }
 
 /// Bytes of a spread buffer: more than most caches hold.
@@ -119,7 +126,7 @@ impl Own {
 }
 
 /// Why there is nothing to measure.
-enum Obstacle {
+pub(super) enum Obstacle {
     /// A mistake of the caller's.
     Usage(UsageError),
     /// The host's.
@@ -278,15 +285,15 @@ fn measured<R>(
 }
 
 /// Both ends, and what to do with them.
-struct Chosen {
-    ends: [EndChoice; 2],
-    settings: Settings,
-    connection: ConnectionReport,
+pub(super) struct Chosen {
+    pub ends: [EndChoice; 2],
+    pub settings: Settings,
+    pub connection: ConnectionReport,
     /// What is known of both ends that bears on failures.
-    hints: Vec<String>,
+    pub hints: Vec<String>,
     /// What disagrees between both ends.
     notices: Vec<Notice>,
-    mark: u64,
+    pub mark: u64,
 }
 
 /// Calls the other host, if there is to be one. Why it cannot be talked to is a problem of the document.
@@ -305,11 +312,11 @@ fn call(session: &Session, arguments: &Arguments, problems: &mut Vec<Problem>) -
 }
 
 /// What is known of the hosts of both ends.
-struct Hosts<'a> {
-    ours: &'a [Device],
-    our_addresses: &'a [Address],
+pub(super) struct Hosts<'a> {
+    pub ours: &'a [Device],
+    pub our_addresses: &'a [Address],
     /// Of another host's.
-    theirs: Option<(&'a [Device], &'a [Address])>,
+    pub theirs: Option<(&'a [Device], &'a [Address])>,
 }
 
 /// The other end: the device that was named, or on another host the first that this end reaches, or this end itself.
@@ -335,7 +342,7 @@ fn other_end<'a>(arguments: &Arguments, hosts: &Hosts<'a>, here: &End<'a>) -> Re
     }
 }
 
-fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen, Obstacle> {
+pub(super) fn choose(arguments: &Arguments, own: &Own, hosts: &Hosts<'_>) -> Result<Chosen, Obstacle> {
     let here = end(hosts.ours, arguments.device.as_deref())?;
     let there = other_end(arguments, hosts, &here)?;
     if here.is_iwarp() != there.is_iwarp() {

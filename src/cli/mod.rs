@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
+mod at_once;
 mod beside;
 mod bw;
 mod caps;

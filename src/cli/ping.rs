@@ -1,5 +1,6 @@
 //! `rdmadoctor ping`.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
@@ -17,6 +18,9 @@ pub struct Arguments {
     /// Sizes of messages.
     #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "64,4k", value_parser = ends::message_size)]
     sizes: Vec<u64>,
+    /// Draw the percentiles into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 /// Measures latency, and prints it.
@@ -24,6 +28,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.only_this_host("ping")?;
     let document = measured(session, arguments, None)?;
     session.print(&document)?;
+    if let Some(path) = &arguments.plot {
+        session.write_file(path, &crate::report::latency_svg(&document))?;
+    }
     let is_bad = |result: &LatencyResult| {
         result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
     };

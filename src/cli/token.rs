@@ -8,7 +8,7 @@ use clap::Args;
 use super::UsageError;
 
 /// Where the token comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(id = "secret")]
 pub struct Arguments {
     /// What both sides know; RDMADOCTOR_TOKEN otherwise. Other users of this host can see it here.

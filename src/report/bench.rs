@@ -120,6 +120,7 @@ impl Table for Bench<LatencyResult> {
             let header = ["op", "size", "min us", "p50", "p90", "p99", "p99.9", "max", "mean", "deviation", "measured", "contents"];
             out += &style.columns(&header, &rows);
         }
+        out += &super::plot::percentiles(self, style);
         for row in &self.results {
             let name = format!("{} of {}", row.operation, size(row.size_bytes));
             out += &details(&name, row.failure.as_ref(), row.verification.as_ref(), style);
@@ -177,7 +178,7 @@ fn figure(value: Option<f64>) -> String {
     value.map(|value| format!("{value:.1}")).unwrap_or_default()
 }
 
-fn buffer(buffer: Buffer) -> &'static str {
+pub(super) fn buffer(buffer: Buffer) -> &'static str {
     match buffer {
         Buffer::Hot => "hot",
         Buffer::Spread => "spread",
@@ -185,7 +186,7 @@ fn buffer(buffer: Buffer) -> &'static str {
 }
 
 /// A size in the unit that divides it.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0 => "0 B".to_owned(),
         _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
@@ -195,7 +196,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn verified(verification: Option<&Verification>) -> String {
+pub(super) fn verified(verification: Option<&Verification>) -> String {
     match verification {
         None => "not compared".to_owned(),
         Some(Verification { mismatch: Some(_), .. }) => "WRONG".to_owned(),
@@ -292,7 +293,7 @@ fn counters(rows: &[(String, &[CounterDelta])], style: Style) -> String {
     out
 }
 
-fn ending(notices: &[Notice], stopped: Option<&str>, style: Style) -> String {
+pub(super) fn ending(notices: &[Notice], stopped: Option<&str>, style: Style) -> String {
     let mut out = String::new();
     for notice in notices {
         out += &style.entry("notice", &style.warn(&notice.summary));
@@ -323,77 +324,4 @@ fn chart(document: &Bench<BandwidthResult>, style: Style) -> String {
         }
     }
     out
-}
-
-/// A drawing of the rates over the sizes, both axes in powers of two.
-#[must_use]
-pub fn bandwidth_svg(document: &Bench<BandwidthResult>) -> String {
-    const WIDTH: f64 = 760.0;
-    const HEIGHT: f64 = 440.0;
-    const EDGE: f64 = 70.0;
-    const COLORS: [&str; 6] = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf"];
-    let points: Vec<(String, f64, f64)> = document
-        .results
-        .iter()
-        .filter_map(|row| {
-            let rate = row.bytes_per_second?.median;
-            (rate > 0.0).then(|| (format!("{} ({})", row.operation, buffer(row.buffer)), (row.size_bytes as f64).log2(), rate.log2()))
-        })
-        .collect();
-    let bounds = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
-        (low.floor(), if high.ceil() > low.floor() { high.ceil() } else { low.floor() + 1.0 })
-    };
-    let (left, right) = bounds(&mut points.iter().map(|point| point.1));
-    let (bottom, top) = bounds(&mut points.iter().map(|point| point.2));
-    let x = |value: f64| EDGE + (value - left) / (right - left) * (WIDTH - 3.0 * EDGE);
-    let y = |value: f64| HEIGHT - EDGE - (value - bottom) / (top - bottom) * (HEIGHT - 1.5 * EDGE);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n<title>Bandwidth over message size</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
-    if points.is_empty() {
-        return out + "<text x=\"20\" y=\"40\">nothing was measured</text>\n</svg>\n";
-    }
-    let steps = |low: f64, high: f64| {
-        let step = ((high - low) / 8.0).ceil().max(1.0);
-        (0..=8).map(move |index| low + step * f64::from(index)).filter(move |value| *value <= high)
-    };
-    for value in steps(left, right) {
-        let _ = writeln!(
-            out,
-            "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{2:.1}\" stroke=\"#ddd\"/><text x=\"{0:.1}\" y=\"{3:.1}\" text-anchor=\"middle\">{4}</text>",
-            x(value),
-            y(bottom),
-            y(top),
-            y(bottom) + 18.0,
-            size(value.exp2() as u64)
-        );
-    }
-    for value in steps(bottom, top) {
-        let _ = writeln!(
-            out,
-            "<line x1=\"{0:.1}\" x2=\"{1:.1}\" y1=\"{2:.1}\" y2=\"{2:.1}\" stroke=\"#ddd\"/><text x=\"{3:.1}\" y=\"{4:.1}\" text-anchor=\"end\">{5}/s</text>",
-            x(left),
-            x(right),
-            y(value),
-            x(left) - 6.0,
-            y(value) + 4.0,
-            size(value.exp2() as u64)
-        );
-    }
-    let mut names: Vec<&String> = points.iter().map(|point| &point.0).collect();
-    names.sort();
-    names.dedup();
-    for (index, name) in names.into_iter().enumerate() {
-        let color = COLORS[index % COLORS.len()];
-        let line: Vec<String> =
-            points.iter().filter(|point| point.0 == *name).map(|point| format!("{:.1},{:.1}", x(point.1), y(point.2))).collect();
-        let _ = writeln!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>", line.join(" "));
-        for point in &line {
-            let (x, y) = point.split_once(',').unwrap_or_default();
-            let _ = writeln!(out, "<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{color}\"/>");
-        }
-        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{color}\">{name}</text>", x(right) + 10.0, 40.0 + 18.0 * index as f64);
-    }
-    out + "</svg>\n"
 }

@@ -1,5 +1,6 @@
 //! Draws documents: one file a kind of output. Nothing here finds anything out.
 
+mod at_once;
 mod bench;
 mod caps;
 mod compat;
@@ -7,6 +8,7 @@ mod devices;
 mod explain;
 pub mod html;
 mod modules;
+mod plot;
 mod preflight;
 mod probe;
 mod profile;
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Doubts;
 
-pub use bench::bandwidth_svg;
+pub use plot::{bandwidth_svg, latency_svg};
 pub use probe::checks_markdown;
 pub use text::Style;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rdma_sys::ibv_qp_type;
 
+use super::credit::{Credit, steps};
 use super::layout::{LEAD, places, start};
 use super::{Completing, LinkFacts, LinkPlan, StageFacts, StagePlan, Transport, Trouble};
 use crate::verbs::{
@@ -41,6 +42,8 @@ pub struct Link {
     pub recv_cq: CompletionQueue,
     pub channel: Option<CompletionChannel>,
     pub receives: Vec<Receives>,
+    /// How many messages may be sent, and of how many receive requests the other side knows.
+    pub credit: Credit,
     /// Set when joined: the other side's memory and key.
     pub remote: (u64, u32, u64),
     /// Where each queue pair's datagrams go.
@@ -54,6 +57,10 @@ pub struct Receives {
     pub ring: ReceiveRing,
     /// Consumed and not posted again.
     pub owed: usize,
+    /// Posted since the link began.
+    pub posted: u64,
+    /// After how many new ones the other side is told.
+    pub step: u64,
 }
 
 impl Drop for Link {
@@ -139,7 +146,7 @@ impl End {
             Completing::Event => Some(context.create_channel()?),
         };
         let receive_depth = plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1));
-        let send_cq = context.create_cq_on(plan.queue_pairs * plan.send_depth, channel.as_ref())?;
+        let send_cq = context.create_cq_on(plan.queue_pairs * (plan.send_depth + plan.telling()), channel.as_ref())?;
         let recv_cq = context.create_cq_on(plan.queue_pairs * receive_depth, channel.as_ref())?;
         let mut link = Link {
             plan: plan.clone(),
@@ -148,6 +155,7 @@ impl End {
             recv_cq,
             channel,
             receives: Vec::new(),
+            credit: Credit::new(&self.pd, plan)?,
             remote: (0, 0, 0),
             datagrams: Vec::new(),
             ids: Vec::new(),
@@ -161,8 +169,10 @@ impl End {
         }
         let gid = context.query_gid(self.plan.port, plan.gid_index.into()).map_or_else(|_| String::new(), |gid| gid.to_string());
         let numbers = link.queue_pairs.iter().map(QueuePair::number).collect();
+        let credit = link.credit.words();
         self.link = Some(link);
-        Ok(LinkFacts { queue_pairs: numbers, gid })
+        let receives = steps(plan).map_or(0, |steps| steps.first);
+        Ok(LinkFacts { queue_pairs: numbers, gid, receives, credit })
     }
 
     /// What the device says that may explain trouble.
@@ -182,7 +192,7 @@ impl Link {
     pub fn init(&self) -> QueuePairInit<'_> {
         let plan = &self.plan;
         let caps = QueuePairCaps {
-            max_send_wr: plan.send_depth,
+            max_send_wr: plan.send_depth + plan.telling(),
             max_recv_wr: plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1)),
             max_send_sge: 1,
             max_recv_sge: 1,
@@ -193,10 +203,8 @@ impl Link {
 
     /// Adds a queue pair that can take receive requests, and posts those.
     pub fn add(&mut self, queue_pair: QueuePair, region: &Region) -> Result<(), Trouble> {
-        if let Some(receive) = &self.plan.receive {
-            let depth = receive.depth.max(1) as usize;
-            // Posted again in eighths, so that there are always many left.
-            let batch = (depth / 8).clamp(1, 32);
+        if let (Some(receive), Some(steps)) = (&self.plan.receive, steps(&self.plan)) {
+            let batch = steps.chain;
             let header = if self.plan.transport == Transport::Ud { DATAGRAM_HEADER } else { 0 };
             let base = start(region.length(), true) - header;
             let places = places(receive.size_bytes as usize, region.length(), receive.touch, receive.shift_bytes as usize, batch, batch);
@@ -204,10 +212,12 @@ impl Link {
             let id = self.queue_pairs.len() as u64;
             let size = receive.size_bytes + header as u32;
             let mut ring = ReceiveRing::new(region, size, &places, batch, id);
-            for _ in 0..depth / batch {
+            for _ in 0..steps.first as usize / batch {
                 ring.post(&queue_pair)?;
             }
-            self.receives.push(Receives { ring, owed: 0 });
+            let posted = steps.first.into();
+            self.credit.began(self.receives.len(), posted);
+            self.receives.push(Receives { ring, owed: 0, posted, step: steps.step });
         }
         self.queue_pairs.push(queue_pair);
         self.datagrams.push(None);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::credit;
 use super::end::{DATAGRAM_HEADER, End, Link};
 use super::layout::{places, start};
 use super::watch::{Time, Watch};
@@ -18,8 +19,9 @@ use crate::verbs::{Completions, QueuePair, Region, SendKind, SendRing, SendRingI
 const TAKEN: usize = 32;
 /// Turns between two looks at the clock.
 const TURNS: u32 = 64;
-/// How long an event is slept for before the clock is looked at.
+/// How long an event is slept for before the clock is looked at; and before credit is, which comes without an event.
 const SLEEP_MS: u8 = 20;
+const CREDIT_MS: u8 = 1;
 /// Unreliable messages that have not arrived after so long will not.
 const LATE: Duration = Duration::from_millis(20);
 
@@ -40,6 +42,9 @@ pub struct Flow<'a> {
     depth: u64,
     size: u64,
     receives: bool,
+    /// Whether messages take receive requests of the other side, of which there must be some.
+    needs_credit: bool,
+    lacks_credit: bool,
     expected_bytes: u32,
     received: u64,
     first_received: Option<Instant>,
@@ -95,19 +100,30 @@ impl<'a> Flow<'a> {
         };
         let header = if link.plan.transport == Transport::Ud { DATAGRAM_HEADER as u32 } else { 0 };
         Ok(Self {
-            link,
             senders,
             room: Completions::new(TAKEN),
             depth: plan.depth.into(),
             size: plan.size_bytes.into(),
             receives: plan.receives,
+            needs_credit: plan.arrives() && credit::is_kept(link.plan.transport),
+            lacks_credit: false,
             expected_bytes: plan.size_bytes + header,
             received: 0,
             first_received: None,
             last_received: None,
             last_done: None,
             armed: false,
+            link,
         })
+    }
+
+    /// The other end is in this process: it knows of this one's receive requests.
+    fn grant(&self, other: &mut Self) {
+        if other.needs_credit {
+            for (index, receives) in self.link.receives.iter().enumerate() {
+                other.link.credit.grant(index, receives.posted);
+            }
+        }
     }
 
     fn is_unreliable(&self) -> bool {
@@ -118,20 +134,34 @@ impl<'a> Flow<'a> {
     #[inline]
     fn turn(&mut self) -> Result<bool, Trouble> {
         let mut moved = false;
-        for (sender, queue_pair) in self.senders.iter_mut().zip(&self.link.queue_pairs) {
+        let Link { queue_pairs, credit, send_cq, receives, .. } = &mut *self.link;
+        self.lacks_credit = false;
+        for (index, (sender, queue_pair)) in self.senders.iter_mut().zip(queue_pairs.iter()).enumerate() {
             let batch = (sender.ring.batch() as u64).min(sender.most - sender.posted);
             if batch > 0 && sender.posted - sender.done + batch <= self.depth {
+                if self.needs_credit {
+                    if !credit.allows(index, batch) {
+                        self.lacks_credit = true;
+                        continue;
+                    }
+                    credit.spend(index, batch);
+                }
                 sender.ring.post(queue_pair, batch as usize)?;
                 sender.posted += batch;
                 moved = true;
             }
         }
-        if !self.senders.is_empty() {
-            for completion in self.link.send_cq.poll(&mut self.room)? {
-                let sender = &mut self.senders[completion.id() as usize];
+        if !self.senders.is_empty() || credit.is_on_wire() {
+            for completion in send_cq.poll(&mut self.room)? {
                 if completion.status() != 0 {
-                    return Err(Trouble::of(completion, "send request", sender.done));
+                    return Err(Trouble::of(completion, "send request", self.senders.iter().map(|sender| sender.done).sum()));
                 }
+                if let Some(index) = credit.told(completion.id()) {
+                    let receives = &receives[index];
+                    credit.announce(index, &queue_pairs[index], receives.posted, receives.step)?;
+                    continue;
+                }
+                let sender = &mut self.senders[completion.id() as usize];
                 sender.done += (sender.ring.batch() as u64).min(sender.posted - sender.done);
                 moved = true;
             }
@@ -157,7 +187,9 @@ impl<'a> Flow<'a> {
             receives.owed += 1;
             if receives.owed == receives.ring.batch() {
                 receives.ring.post(&self.link.queue_pairs[index])?;
+                receives.posted += receives.owed as u64;
                 receives.owed = 0;
+                self.link.credit.announce(index, &self.link.queue_pairs[index], receives.posted, receives.step)?;
             }
             self.received += 1;
             moved = true;
@@ -204,7 +236,7 @@ impl<'a> Flow<'a> {
         if let Some(channel) = &self.link.channel {
             channel.drain();
         }
-        if !self.senders.is_empty() {
+        if !self.senders.is_empty() || self.link.credit.is_on_wire() {
             self.link.send_cq.arm()?;
         }
         if self.receives {
@@ -234,6 +266,7 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
     let mut sent_at = None;
     loop {
         let mut moved = false;
+        grant(flows);
         for flow in flows.iter_mut() {
             let counts = (flow.done(), flow.received);
             let mut has_moved = false;
@@ -259,6 +292,7 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
                     posted: flows.iter().map(Flow::posted).sum(),
                     completed: done,
                     received: flows.iter().map(|flow| flow.received).sum(),
+                    lacks_credit: flows.iter().any(|flow| flow.lacks_credit),
                 });
             }
         }
@@ -274,6 +308,13 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
             wait(flows)?;
         }
     }
+}
+
+/// Lets both ends in this process know of each other's receive requests.
+fn grant(flows: &mut [Flow<'_>]) {
+    let [first, second] = flows else { return };
+    first.grant(second);
+    second.grant(first);
 }
 
 /// Whether nothing is under way any more between flows of one process.
@@ -302,7 +343,8 @@ fn wait(flows: &mut [Flow<'_>]) -> Result<(), Trouble> {
     }
     let mut files: Vec<PollFd<'_>> =
         flows.iter().filter_map(|flow| flow.link.channel.as_ref()).map(|channel| PollFd::new(channel.as_fd(), PollFlags::POLLIN)).collect();
-    let _ = poll(&mut files, PollTimeout::from(SLEEP_MS));
+    let sleep = if flows.iter().any(|flow| flow.lacks_credit) { CREDIT_MS } else { SLEEP_MS };
+    let _ = poll(&mut files, PollTimeout::from(sleep));
     for flow in flows {
         flow.armed = false;
     }

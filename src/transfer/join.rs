@@ -18,6 +18,7 @@ pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), Trouble> {
         let remote = &plan.remote;
         let Some(link) = end.link.as_mut() else { return Err(Trouble::Unusable { why: "there are no queue pairs".to_owned() }) };
         link.remote = (remote.address, remote.key, remote.memory_bytes);
+        link.credit.begin(remote.credit, remote.receives)?;
         if end.manager.is_none() {
             by_addresses(end, plan)?;
         }

@@ -4,6 +4,7 @@
 //! pairs), joined with its other side, run, and unlinked. Both sides of a connection may be ends of one process, or of two on
 //! different hosts: the commands are the same.
 
+mod credit;
 mod end;
 mod flow;
 mod join;
@@ -18,7 +19,7 @@ mod watch;
 pub use layout::LEAD;
 pub use plan::{
     Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan,
-    RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport,
+    RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport, Words,
 };
 pub use serve::{Ends, Manager};
 pub use trouble::{Failure, STATUSES, Trouble};

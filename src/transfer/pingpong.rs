@@ -193,7 +193,7 @@ fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited
             Time::Left | Time::Up => {}
             Time::Stalled => {
                 let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
-                return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received });
+                return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received, lacks_credit: false });
             }
         }
     }
@@ -213,7 +213,7 @@ fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: i
         pong.take_sent()?;
         if watch.look(pong.arrived, pong.arrived * pong.size, false)? == Time::Stalled {
             let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
-            return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received });
+            return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received, lacks_credit: false });
         }
     }
     Ok(())

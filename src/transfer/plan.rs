@@ -162,6 +162,15 @@ pub struct LinkPlan {
     pub reliability: Reliability,
     /// Receive requests, where messages arrive.
     pub receive: Option<ReceivePlan>,
+    /// Whether receivers tell senders over the wire how many receive requests there are: not needed within a process.
+    pub tells_credit: bool,
+}
+
+impl LinkPlan {
+    /// Send requests of each queue pair that only tell of receive requests.
+    pub(super) fn telling(&self) -> u32 {
+        u32::from(self.tells_credit && self.receive.is_some())
+    }
 }
 
 /// What the other side has to know of a link.
@@ -171,6 +180,19 @@ pub struct LinkFacts {
     pub queue_pairs: Vec<u32>,
     /// The address at the index that was asked.
     pub gid: String,
+    /// Receive requests that each queue pair has to begin with.
+    pub receives: u32,
+    /// Where it is told of the other side's, if it is to be told over the wire.
+    pub credit: Option<Words>,
+}
+
+/// Memory for counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    /// Its address.
+    pub address: u64,
+    /// Its key.
+    pub key: u32,
 }
 
 /// The other side of a link.
@@ -188,6 +210,10 @@ pub struct RemoteEnd {
     pub key: u32,
     /// Length of its memory.
     pub memory_bytes: u64,
+    /// Receive requests that each of its queue pairs has to begin with.
+    pub receives: u32,
+    /// Where it is told of those of this end.
+    pub credit: Option<Words>,
 }
 
 /// How an end joins its other side.
@@ -254,6 +280,14 @@ pub struct RunPlan {
     pub linger_ms: u64,
     /// Longest time without any progress.
     pub patience_ms: u64,
+}
+
+impl RunPlan {
+    /// Whether each message takes a receive request of the other side.
+    #[must_use]
+    pub fn arrives(&self) -> bool {
+        self.operation == Operation::Send || (self.immediate && self.operation == Operation::Write)
+    }
 }
 
 /// How far a run is.

@@ -72,7 +72,10 @@ pub enum Trouble {
         got_bytes: u64,
     },
     /// Nothing happened any more.
-    #[error("nothing moved for {waited_ms} ms: {posted} requests posted, {completed} completed, {received} messages arrived")]
+    #[error(
+        "nothing moved for {waited_ms} ms: {posted} requests posted, {completed} completed, {received} messages arrived{}",
+        if *lacks_credit { "; the receiver has posted no more receive requests" } else { "" }
+    )]
     Stalled {
         /// How long.
         waited_ms: u64,
@@ -82,6 +85,8 @@ pub enum Trouble {
         completed: u64,
         /// Messages that arrived at this process.
         received: u64,
+        /// Whether everything sent has arrived, and the receiver takes no more.
+        lacks_credit: bool,
     },
     /// rdma_cm did not connect.
     #[error("rdma_cm: {event} while {during}: {detail}")]

@@ -10,13 +10,16 @@ mod handshake;
 mod limits;
 mod message;
 mod server;
+mod session;
 
 pub use client::Client;
+pub use connection::Lost;
 pub use frame::{Decoder, FrameError};
 pub use handshake::{ClientHandshake, Keys, Refusal, ServerHandshake, Step};
 pub use limits::Limits;
 pub use message::{Reply, Request};
 pub use server::{Server, ServerOptions, Talk};
+pub use session::{Session, Turn};
 
 /// The port that a server listens on if none is given: not assigned by IANA.
 pub const PORT: u16 = 18516;

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Lost, parse};
+use super::connection::{Connection, Lost};
 use super::frame::{HANDSHAKE_BYTES, REQUEST_BYTES};
 use super::handshake::{ServerHandshake, Step};
 use super::limits::Limits;
-use super::message::{Reply, Request};
+use super::message::Reply;
+use super::session::{Session, Turn};
 use crate::facts::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command, Failure, Trouble};
@@ -24,6 +25,8 @@ const IDLE: Duration = Duration::from_secs(900);
 const STRANGERS: usize = 64;
 /// Clients at once, each with a child process.
 const CLIENTS: usize = 16;
+/// How much longer than its bound a run may take before its client is let go.
+const GRACE: Duration = Duration::from_secs(5);
 const STACK: usize = 512 << 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -173,13 +176,17 @@ impl Shared {
     /// Does what a client asks until it goes. Its child process, and with it all that it holds on a device, ends with this.
     fn converse(&self, connection: &mut Connection, goes_on: &dyn Fn() -> bool) -> String {
         let mut worker = Worker::new(self.options.worker.clone());
+        let mut session = Session::new(self.options.limits);
         loop {
-            let done = connection.hear(Instant::now() + IDLE, goes_on).and_then(|request| match request {
-                Request::Describe => {
+            let heard = connection.receive(Instant::now() + IDLE, goes_on).and_then(|payload| session.take(&payload));
+            let done = heard.and_then(|turn| match turn {
+                Turn::Describe => {
                     let (devices, addresses) = (self.options.describe)();
                     connection.say(&Reply::Devices(devices, addresses))
                 }
-                Request::Tell(command) => self.command(&mut worker, connection, &command),
+                Turn::Tell(command) => self.command(&mut worker, connection, &mut session, &command),
+                Turn::Refuse(why) => connection.say(&Reply::Refused(why)),
+                Turn::Finish | Turn::Nothing => Ok(()),
             });
             if let Err(lost) = done {
                 return lost.to_string();
@@ -187,37 +194,35 @@ impl Shared {
         }
     }
 
-    fn command(&self, worker: &mut Worker, connection: &mut Connection, command: &Command) -> Result<(), Lost> {
-        if let Some(why) = self.options.limits.refusal(command) {
-            return connection.say(&Reply::Refused(why));
-        }
-        // Nothing answers this; it came too late for its run.
-        if *command == Command::Finish {
-            return Ok(());
-        }
-        if let Err(failure) = worker.tell(command) {
-            return connection.say(&failed(&failure));
-        }
+    fn command(&self, worker: &mut Worker, connection: &mut Connection, session: &mut Session, command: &Command) -> Result<(), Lost> {
+        let started = Instant::now();
+        let longest = Duration::from_millis(self.options.limits.run_ms) + GRACE;
+        let mut answer = worker.tell(command).and_then(|()| worker.hear());
         loop {
-            let answer = match worker.hear() {
-                Ok(answer) => answer,
+            let reply = match answer {
+                Ok(answer) => Reply::Answer(Box::new(answer)),
                 Err(crate::worker::Failure::Interrupted) => return Err(Lost::Interrupted),
-                Err(failure) => return connection.say(&failed(&failure)),
+                Err(failure) => failed(&failure),
             };
-            let is_last = !matches!(answer, Answer::Ready | Answer::Running(_));
-            connection.say(&Reply::Answer(Box::new(answer)))?;
+            let is_last = !matches!(&reply, Reply::Answer(answer) if matches!(**answer, Answer::Ready | Answer::Running(_)));
+            if is_last {
+                session.answered();
+            }
+            connection.say(&reply)?;
             if is_last {
                 return Ok(());
             }
-            // While a run goes on, nothing but its end may be asked.
-            if let Some(frame) = connection.receive_now()? {
-                match parse::<Request>(&frame)? {
-                    Request::Tell(command) if *command == Command::Finish => {
-                        let _ = worker.tell(&Command::Finish);
-                    }
-                    _ => return Err(Lost::Broken("it asked for something else while a run was under way".to_owned())),
-                }
+            // A client that neither ends its run nor goes would keep its place for ever.
+            if started.elapsed() > longest {
+                return Err(Lost::Broken(format!("its run was not ended within {} ms", longest.as_millis())));
             }
+            // While a run goes on, nothing but its end may be asked.
+            if let Some(payload) = connection.receive_now()?
+                && session.take(&payload)? == Turn::Finish
+            {
+                let _ = worker.tell(&Command::Finish);
+            }
+            answer = worker.hear();
         }
     }
 }

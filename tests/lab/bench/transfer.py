@@ -1,6 +1,6 @@
 """In a guest: `bw` and `ping` beside perftest, in turn, on the same device. Prints Markdown.
 
-    transfer.py RDMADOCTOR DEVICE GID_INDEX [SIZE ...]
+    transfer.py RDMADOCTOR DEVICE GID_INDEX [write_bw|read_bw|send_bw|read_lat|send_lat ...] [rounds=N] [SIZE ...]
 
 perftest is given several sets of options, of which the best one counts; rdmadoctor is given none that tune it. Both sides of perftest
 share the guest's one processor, so its two-sided operations are run in event mode too.
@@ -100,15 +100,21 @@ def row(name, size, own, theirs, options, chosen, better_is_more, unit):
 
 
 def main():
+    global ROUNDS
     program, device, gid = sys.argv[1:4]
-    sizes = [int(size) for size in sys.argv[4:]] or SIZES
+    sizes = [int(word) for word in sys.argv[4:] if word.isdigit()] or SIZES
+    rounds = [word for word in sys.argv[4:] if word.startswith("rounds=")]
+    if rounds:
+        ROUNDS = int(rounds[-1].removeprefix("rounds="))
+    only = [word for word in sys.argv[4:] if not word.isdigit() and word not in rounds]
+    wanted = lambda name: not only or name in only
     head = "| operation | bytes | rdmadoctor | perftest | ratio | spread | goal met | perftest's options | rdmadoctor chose |\n|---|---|---|---|---|---|---|---|---|"
     print("Bandwidth in MB/s (10^6), ratio at least 1:\n\n" + head, flush=True)
-    for operation in ("write", "read", "send"):
+    for operation in filter(lambda operation: wanted(f"{operation}_bw"), ("write", "read", "send")):
         for size in sizes:
             row(operation, size, *bandwidth(program, device, gid, operation, size), True, "MB/s")
     print("\nMedian latency in us, ratio at most 1:\n\n" + head, flush=True)
-    for operation in ("read", "send"):
+    for operation in filter(lambda operation: wanted(f"{operation}_lat"), ("read", "send")):
         for size in sizes:
             row(operation, size, *latency(program, device, gid, operation, size), False, "us")
 

@@ -1,0 +1,73 @@
+//! `bw --devices` for people and as CSV.
+
+use std::fmt::Write as _;
+
+use super::bench::{buffer, ending, size};
+use super::{Format, Style, Table};
+use crate::bench::AtOnce;
+
+impl Table for AtOnce {
+    fn table(&self, style: &Style) -> String {
+        let mut out = String::new();
+        for alone in &self.alone {
+            out += &alone.table(style);
+            out.push('\n');
+        }
+        let style = *style;
+        let rows: Vec<Vec<String>> = self
+            .together
+            .iter()
+            .map(|row| {
+                let each: Vec<String> = row
+                    .devices
+                    .iter()
+                    .map(|share| {
+                        format!(
+                            "{} {:.1} of {:.1}",
+                            share.device,
+                            share.together_bytes_per_second / 1e6,
+                            share.alone_bytes_per_second / 1e6
+                        )
+                    })
+                    .collect();
+                vec![
+                    row.operation.to_string(),
+                    size(row.size_bytes),
+                    buffer(row.buffer).to_owned(),
+                    format!("{:.1}", row.alone_bytes_per_second / 1e6),
+                    format!("{:.1}", row.together_bytes_per_second.median / 1e6),
+                    format!("{:.1} %", row.together_bytes_per_second.spread_percent),
+                    format!("{:.0} %", row.kept_percent),
+                    each.join(", "),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            out += &format!("{}\n", style.bold("All at once"));
+            let header = ["op", "size", "buffer", "sum alone MB/s", "at once MB/s", "spread", "kept", "each MB/s"];
+            out += &style.columns(&header, &rows);
+        }
+        out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
+    }
+
+    fn other(&self, format: Format) -> Option<String> {
+        (format == Format::Csv).then(|| {
+            let mut out = "operation,buffer,size_bytes,device,alone_bytes_per_second,together_bytes_per_second\n".to_owned();
+            for row in &self.together {
+                for share in &row.devices {
+                    let _ = writeln!(
+                        out,
+                        "{},{},{},{},{:.1},{:.1}",
+                        row.operation,
+                        buffer(row.buffer),
+                        row.size_bytes,
+                        share.device,
+                        share.alone_bytes_per_second,
+                        share.together_bytes_per_second
+                    );
+                }
+            }
+            out
+        })
+    }
+}
