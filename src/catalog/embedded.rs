@@ -1,7 +1,7 @@
 //! The device files: those in the binary, and those of a directory.
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::check::{self, Document};
 use super::device::{DeviceModel, SCHEMA};
@@ -40,28 +40,43 @@ pub(super) const FILES: &[(&str, &str)] = device_files![
     "limited",
 ];
 
-static MODELS: LazyLock<Vec<DeviceModel>> = LazyLock::new(|| {
-    // A test parses every file, so nothing is dropped here.
-    FILES.iter().filter_map(|(path, text)| DeviceModel::parse(Path::new(path), text).ok()).collect()
-});
+/// Parsed one by one, each when it is first asked for: most commands need one or two, and all of them take longer than the rest of a start.
+static EACH: LazyLock<Vec<OnceLock<Option<DeviceModel>>>> = LazyLock::new(|| FILES.iter().map(|_| OnceLock::new()).collect());
+
+static ALL: LazyLock<Vec<DeviceModel>> = LazyLock::new(|| (0..FILES.len()).filter_map(at).cloned().collect());
+
+/// The model of a file. A test parses every file, so nothing is dropped here.
+fn at(index: usize) -> Option<&'static DeviceModel> {
+    let (path, text) = FILES.get(index)?;
+    EACH.get(index)?.get_or_init(|| DeviceModel::parse(Path::new(path), text).ok()).as_ref()
+}
+
+/// The name of a model, which its file has as well.
+fn name(path: &str) -> &str {
+    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
+    file.strip_suffix(".yaml").unwrap_or(file)
+}
 
 impl DeviceModel {
     /// The models that are part of the program, in the order of [`Self::names`].
     #[must_use]
     pub fn embedded() -> &'static [Self] {
-        &MODELS
+        &ALL
     }
 
     /// The embedded model of this name; of a family's name, the first of its models, which is the one of the newest kernel.
     #[must_use]
-    pub fn find(name: &str) -> Option<&'static Self> {
-        MODELS.iter().find(|model| model.name == name).or_else(|| MODELS.iter().find(|model| model.family == name))
+    pub fn find(wanted: &str) -> Option<&'static Self> {
+        match FILES.iter().position(|(path, _)| name(path) == wanted) {
+            Some(index) => at(index),
+            None => (0..FILES.len()).filter_map(at).find(|model| model.family == wanted),
+        }
     }
 
     /// The names of the embedded models.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
-        MODELS.iter().map(|model| model.name.as_str()).collect()
+        FILES.iter().map(|(path, _)| name(path)).collect()
     }
 
     /// Reads a device file.

@@ -132,8 +132,12 @@ pub fn measured_steps(measured: &LoopbackReport) -> Vec<Step> {
     });
     let bw = measured.bw.as_ref().map(|bw| {
         let rows: Vec<Row<'_>> = bw.results.iter().map(|row| (row.failure.as_ref(), row.verification.as_ref())).collect();
-        let mut operations: Vec<_> = bw.results.iter().map(|row| row.operation).collect();
-        operations.dedup();
+        let mut operations = Vec::new();
+        for row in bw.results.iter().filter(|row| row.bytes_per_second.is_some()) {
+            if !operations.contains(&row.operation) {
+                operations.push(row.operation);
+            }
+        }
         let figures = operations.into_iter().filter_map(|operation| {
             let row = measured.best(operation)?;
             let bits = row.bytes_per_second?.median * 8.0;

@@ -197,7 +197,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-fn verified(verification: Option<&Verification>) -> String {
+pub(super) fn verified(verification: Option<&Verification>) -> String {
     match verification {
         None => "not compared".to_owned(),
         Some(Verification { mismatch: Some(_), .. }) => "WRONG".to_owned(),

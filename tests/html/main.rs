@@ -170,6 +170,38 @@ fn engines_and_families_are_a_plane() {
 }
 
 #[test]
+fn the_gate_shows_its_steps_and_charts() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = ["-q", "preflight", "--engine", "dlslime@0.0.1.post7", "--duration", "5ms", "--time-budget", "10m"];
+    let arguments = |host: &'static str| [&["--host-model", host, "--format", "html"], &gate[..]].concat();
+    let mut browser = page(dir.path(), &arguments("erdma-a10x8"));
+    assert_eq!(browser.evaluate("document.querySelector('.verdict .badge').textContent"), "fail");
+    // Both of each device.
+    assert_eq!(browser.evaluate("document.querySelectorAll('figure svg').length"), 4);
+    assert!(browser.evaluate("document.querySelectorAll('figure circle').length").as_u64().unwrap() >= 8);
+    is_readable(&mut browser);
+    browser.media("screen", "light");
+    keep(&mut browser, "report-preflight.png", (1100, 900));
+    browser.evaluate("document.querySelector('.charts').scrollIntoView()");
+    keep(&mut browser, "report-charts.png", (1100, 700));
+}
+
+#[test]
+fn saved_measurements_are_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for (name, command) in [("one", "ping"), ("one", "bw"), ("other", "bw")] {
+        let words = ["--host-model", "e810", "--format", "json", "-q", command, "--duration", "5ms", "--sizes", "64,1k,64k"];
+        files.push(saved(dir.path(), &format!("{name}.{command}.json"), &words).display().to_string());
+    }
+    let arguments: Vec<&str> = std::iter::once("report").chain(files.iter().map(String::as_str)).collect();
+    let mut browser = page(dir.path(), &arguments);
+    assert_eq!(browser.evaluate("document.querySelectorAll('figure svg').length"), 3);
+    assert_eq!(browser.evaluate("document.querySelectorAll('polyline').length"), 12);
+    is_readable(&mut browser);
+}
+
+#[test]
 fn hosts_stand_side_by_side() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
@@ -219,8 +251,8 @@ fn what_a_host_says_is_not_run() {
 fn what_a_document_says_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = vec!["report".to_owned()];
-    for command in ["probe", "devices", "topo", "qp-matrix"] {
-        let text = String::from_utf8(rdmadoctor(&["--host-model", "erdma-a10x8", "--format", "json", command])).unwrap();
+    for command in ["probe", "devices", "topo", "qp-matrix", "ping", "bw"] {
+        let text = String::from_utf8(rdmadoctor(&["--host-model", "erdma-a10x8", "--format", "json", "-q", command])).unwrap();
         let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
         plant(&mut document, "");
         let path = dir.path().join(format!("{command}.json"));
@@ -235,7 +267,7 @@ fn what_a_document_says_is_not_run() {
 /// Puts it wherever a document has text that is not one of a few words.
 fn plant(value: &mut serde_json::Value, key: &str) {
     // Texts that stand for a choice, and would not be read otherwise.
-    const CHOICES: [&str; 14] = [
+    const CHOICES: [&str; 19] = [
         "schema",
         "status",
         "level",
@@ -250,6 +282,11 @@ fn plant(value: &mut serde_json::Value, key: &str) {
         "qp_type",
         "connect",
         "port_type",
+        "operation",
+        "completion",
+        "buffer",
+        "transport",
+        "step",
     ];
     match value {
         serde_json::Value::String(text) if !CHOICES.contains(&key) => *text = format!("{text}{PLANTED}"),

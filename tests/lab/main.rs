@@ -8,6 +8,7 @@ mod held;
 mod models;
 mod modules;
 mod pcie;
+mod preflight;
 mod probe;
 mod profile;
 mod qp_matrix;
@@ -34,6 +35,7 @@ const GROUPS: &[Group] = &[
     // An MTU from which all of a port's follow that a model states.
     Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
     Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
+    Group { name: "preflight", options: &["--devices", "rxe", "--memory", "2048"], tests: preflight::RXE },
     Group { name: "probe", options: &["--devices", "rxe", "--memory", "2048"], tests: probe::RXE },
     Group { name: "probe_siw", options: &["--devices", "siw"], tests: probe::SIW },
     Group { name: "pcie", options: &["--devices", "none", "--qemu-args", pcie::TREE], tests: pcie::TREES },

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::super::UsageError;
@@ -31,6 +32,13 @@ pub struct Baseline {
 struct Saved {
     schema: String,
     host_model: Option<Modelled>,
+}
+
+/// Writes it, and makes its directory where there is none.
+fn write(session: &Session, file: &Path, text: &str) -> anyhow::Result<()> {
+    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+    directory.map(std::fs::create_dir_all).transpose().with_context(|| format!("cannot make the directory of {}", file.display()))?;
+    session.write_file(file, text)
 }
 
 impl Baseline {
@@ -76,7 +84,7 @@ impl Baseline {
         let is_whole = !session.interrupted() && !document.steps.iter().any(|step| step.is_missing);
         if self.keeps && document.verdict != "fail" && is_whole {
             // What it was compared with is no part of what it is.
-            match session.json(document).and_then(|text| session.write_file(file, &text)) {
+            match session.json(document).and_then(|text| write(session, file, &text)) {
                 Ok(()) => comparison.is_replaced = true,
                 // The report is not lost with it.
                 Err(error) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
+use super::super::bench::{buffer, size};
 use super::findings::verdict_class;
 use super::{HostPage, badge};
 use crate::checks::Status;
@@ -48,6 +49,7 @@ pub(super) fn draw(hosts: &[HostPage]) -> Markup {
             h3 { "What differs" }
             @if different.is_empty() { p { "Nothing that these reports tell." } } @else { (table(&different, "differs")) }
             @if !same.is_empty() { details { summary { "What is the same" } (table(&same, "")) } }
+            (rates(hosts))
             (findings(hosts))
         }
     }
@@ -96,6 +98,31 @@ fn facts(host: &HostPage) -> BTreeMap<String, String> {
         }
     }
     facts
+}
+
+/// Bandwidths of all hosts. They always differ, so that they are no part of what differs.
+fn rates(hosts: &[HostPage]) -> Markup {
+    let mut rows: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
+    for (index, host) in hosts.iter().enumerate() {
+        for (connection, row) in host.bws.iter().flat_map(|bw| bw.results.iter().filter_map(|row| Some((bw.connection.as_ref()?, row)))) {
+            let (operation, bytes, pairs) = (row.operation, size(row.size_bytes), row.queue_pairs);
+            let name =
+                format!("{}: {operation} {bytes}, {}, {}, {pairs} queue pairs", connection.local.device, row.memory, buffer(row.buffer));
+            let rates = rows.entry(name).or_insert_with(|| vec![None; hosts.len()]);
+            rates[index] = row.bytes_per_second.map(|rate| rate.median * 8.0 / 1e9);
+        }
+    }
+    html! {
+        @if !rows.is_empty() {
+            h3 { "Bandwidth, Gbit/s" }
+            div.scroll tabindex="0" { table {
+                thead { tr { th { "measurement" } @for host in hosts { th { (host.name) } } } }
+                tbody { @for (name, rates) in &rows {
+                    tr { th scope="row" { (name) } @for rate in rates { td.number { (rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.2}"))) } } }
+                } }
+            } }
+        }
+    }
 }
 
 /// Findings that are bad on some host, and how each host has them.

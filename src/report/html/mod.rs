@@ -1,6 +1,7 @@
 //! Reports as one HTML file: no network, light and dark, printable. Everything that a host said is escaped by the template engine, and a
 //! content security policy lets no other script run than the one that is built in here.
 
+mod charts;
 mod compare;
 mod compat;
 mod findings;
@@ -130,6 +131,9 @@ fn draw_host(host: &HostPage, index: usize) -> Markup {
             @if let Some(document) = &host.preflight { (preflight::draw(document, host.probe.as_ref())) }
             @if let Some(probe) = &host.probe { (findings::draw(probe)) }
             @if let Some(matrix) = &host.matrix { (matrix::draw(matrix)) }
+            @let measured = host.preflight.as_ref().map(|document| document.measured.as_slice()).unwrap_or_default();
+            (charts::bandwidth(&host.bws, measured))
+            (charts::latency(&host.pings))
             @if let Some(devices) = &host.devices { (tables::devices(devices)) }
             @if let Some(topo) = &host.topo { (topology::draw(topo)) }
             @if let Some(compat) = &host.compat { (compat::draw(compat)) }

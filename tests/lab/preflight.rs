@@ -1,0 +1,24 @@
+//! The gate on a real kernel's verbs.
+
+use serde_json::Value;
+
+use super::Test;
+use super::guest::Guest;
+
+/// rxe0 is plain Soft-RoCE.
+pub const RXE: &[Test] = &[("the_gate_passes_with_a_profile", passes)];
+
+fn passes(guest: &mut Guest) {
+    // An emulated machine under load is slow: its patience is not what is tested, the budget of a minute is.
+    let ran = guest.sh_for(
+        &format!(
+            "{} --format json -q --answer-within 30s preflight --engine ucx-rc --profile-out /tmp/gate.yaml --baseline /tmp/last.json",
+            env!("CARGO_BIN_EXE_rdmadoctor")
+        ),
+        180,
+    );
+    let document: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert!(ran.code == 0 && document["verdict"] != "fail", "{:#}", document["steps"]);
+    assert_eq!(document["measured"][0]["device"], "rxe0");
+    assert_eq!(guest.doctor("profile validate /tmp/gate.yaml").code, 0, "{:#}", document["steps"]);
+}
