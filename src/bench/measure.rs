@@ -423,7 +423,8 @@ fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPla
         Limit::Iterations(count) => count as f64 * single_ns as f64,
         Limit::UntilTold => 1e9,
     };
-    let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(1, link.send_depth);
+    // Two are worth a look however long one takes: while one is acknowledged, the next is under way.
+    let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(link.send_depth.min(2), link.send_depth);
     let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
     let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest).collect();
     let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };

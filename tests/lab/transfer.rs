@@ -102,32 +102,29 @@ fn nothing_left(guest: &mut Guest) {
 
 const TOKEN: &str = "correct horse battery staple";
 
-/// Two guests on one wire: Soft-iWARP, which only rdma_cm connects and which ends a connection whose receiver is overrun, and Soft-RoCE.
+/// Two guests on one wire: Soft-iWARP, which only rdma_cm connects, and which ends a connection whose receiver is overrun.
 fn two_guests(_: &mut Guest) {
     let directory = tempfile::Builder::new().prefix("rd-wire-").tempdir_in("/tmp").unwrap();
     let wires = ["a", "b"].map(|end| directory.path().join(end).display().to_string());
-    let boot =
-        |own: usize, address: &str| Guest::boot(&["--devices", "rxe,siw", "--wire", &wires[own], &wires[1 - own], "--address", address]);
+    let boot = |own: usize, address: &str| Guest::boot(&["--devices", "siw", "--wire", &wires[own], &wires[1 - own], "--address", address]);
     let (mut here, mut there) = (boot(0, "10.79.0.1/24"), boot(1, "10.79.0.2/24"));
     let doctor = env!("CARGO_BIN_EXE_rdmadoctor");
     let ran = there.sh(&format!(
         "RDMADOCTOR_TOKEN='{TOKEN}' {doctor} --answer-within 60s peer --listen 10.79.0.2 > /tmp/peer.log 2>&1 &\nfor i in $(seq 300); do grep -q listening /tmp/peer.log && exit 0; sleep 0.1; done; cat /tmp/peer.log; exit 1"
     ));
     assert_eq!(ran.code, 0, "{}", ran.out);
-    for (device, how) in [("siw0", "cm"), ("rxe0", "oob")] {
-        let peer = format!("{device} --peer 10.79.0.2 --to {device} --token '{TOKEN}'");
-        let (document, code) = here.json(&format!("bw {peer} --sizes 64,64k --buffer hot {SHORT}"));
-        assert_eq!(code, 0, "{document:#}");
-        assert_eq!(document["connection"]["connect"], how);
-        all_verified(&document, 6);
-        // Many more sends than there are receive requests.
-        let (document, code) =
-            here.json(&format!("bw {peer} --op send --sizes 64 --buffer hot --iterations 3000 --repeats 1 --answer-within 60s"));
-        assert_eq!(code, 0, "{document:#}");
-        let (document, code) = here.json(&format!("ping {peer} --sizes 64 {SHORT}"));
-        assert_eq!(code, 0, "{document:#}");
-        all_verified(&document, 3);
-    }
+    let peer = format!("siw0 --peer 10.79.0.2 --to siw0 --token '{TOKEN}'");
+    let (document, code) = here.json(&format!("bw {peer} --sizes 64,64k --buffer hot {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(document["connection"]["connect"], "cm");
+    all_verified(&document, 6);
+    // Many more sends than there are receive requests.
+    let (document, code) =
+        here.json(&format!("bw {peer} --op send --sizes 64 --buffer hot --iterations 3000 --repeats 1 --answer-within 60s"));
+    assert_eq!(code, 0, "{document:#}");
+    let (document, code) = here.json(&format!("ping {peer} --sizes 64 {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    all_verified(&document, 3);
     for _ in 0..100 {
         if there.queue_pairs().is_empty() {
             break;
