@@ -24,13 +24,13 @@ pub struct Lane<'a, 'b> {
 ///
 /// # Errors
 /// Data does not move; the number is that of the lane.
-pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Result<Option<TogetherResult>, (usize, BenchError)> {
+pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Result<Option<TogetherResult>, Box<(usize, BenchError)>> {
     let mut plans = Vec::new();
     for (index, (lane, alone)) in lanes.iter_mut().zip(alone).enumerate() {
         let touch = if alone.buffer == Buffer::Hot { Touch::Hot } else { Touch::Spread };
         let link = link_plan(lane.settings, &lane.facts, RunKind::Bandwidth, alone.operation, alone.size_bytes, touch);
         let arrives = link.receive.is_some();
-        lane.pair.link(&link, [arrives && lane.settings.bidirectional, arrives]).map_err(|error| (index, error))?;
+        lane.pair.link(&link, [arrives && lane.settings.bidirectional, arrives]).map_err(|error| Box::new((index, error)))?;
         plans.push(RunPlan {
             operation: alone.operation,
             size_bytes: u32::try_from(alone.size_bytes).unwrap_or(u32::MAX),
@@ -50,12 +50,12 @@ pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Resul
         for (index, (lane, plan)) in lanes.iter_mut().zip(&plans).enumerate() {
             let limit = if repeat == 0 { part(plan.limit) } else { plan.limit };
             let plans = run_plans(lane.settings, true, &RunPlan { limit, ..plan.clone() });
-            lane.pair.begin(plans).map_err(|error| (index, error))?;
+            lane.pair.begin(plans).map_err(|error| Box::new((index, error)))?;
             begun.push(index);
         }
         let mut results: Vec<[RunResult; 2]> = Vec::new();
         for index in begun {
-            results.push(lanes[index].pair.end(&mut |_| {}).map_err(|error| (index, error))?);
+            results.push(lanes[index].pair.end(&mut |_| {}).map_err(|error| Box::new((index, error)))?);
         }
         if repeat > 0 {
             let rates: Vec<f64> = lanes

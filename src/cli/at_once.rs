@@ -115,7 +115,8 @@ fn all(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &[Str
         match bench::together(&mut lanes, &rows.iter().collect::<Vec<_>>()) {
             Ok(result) => document.together.extend(result),
             Err(_) if session.interrupted() => break,
-            Err((index, error)) => {
+            Err(failure) => {
+                let (index, error) = *failure;
                 document.problems.push(failed(index, &error, &chosen[index].hints));
                 break;
             }
