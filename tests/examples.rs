@@ -16,7 +16,7 @@ fn documents(name: &str) -> Vec<Value> {
     serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
-fn text<'a>(value: &'a Value) -> &'a str {
+fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value:?}"))
 }
 
