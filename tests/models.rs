@@ -38,7 +38,9 @@ impl Attempter for Simulated<'_> {
 
 /// The model's own word.
 fn accepts(model: &DeviceModel, request: &QpRequest) -> bool {
-    model.answer(request).is_ok() && model.standard_call_refuses(request.qp_type).is_none()
+    // SRD is made by libefa's own call.
+    let is_refused = model.standard_call_refuses(request.qp_type).is_some() && request.qp_type != QpType::Srd;
+    model.answer(request).is_ok() && !is_refused
 }
 
 fn run(verbs: &Arc<Verbs>, model: &DeviceModel, bounds: bool, asked: Vec<QpRequest>) -> DeviceReport {
@@ -65,7 +67,7 @@ fn run(verbs: &Arc<Verbs>, model: &DeviceModel, bounds: bool, asked: Vec<QpReque
         stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX },
     };
     let mut attempter = Simulated { model, bench: Bench::open(verbs, &model.name).unwrap() };
-    run_device(&model.name, None, Some(&model.attributes()), &mut attempter, &options, &mut |_| {})
+    run_device(&model.name, Some(model.family.clone()), Some(&model.attributes()), &mut attempter, &options, &mut |_| {})
 }
 
 /// The largest value from `low`, which is accepted, to `high` before the first refusal.
