@@ -170,26 +170,6 @@ fn magnitude(bits: u32) -> impl Strategy<Value = u32> {
     (0..=bits, 0..3_u32).prop_map(|(bits, off)| (1_u32 << bits).saturating_add(off).saturating_sub(2))
 }
 
-/// Both registrations of a region in halves are there, overlap where the middle is within a page, and go with it.
-#[test]
-fn halves_have_keys_of_their_own() {
-    let sim = plain(&[]);
-    let context = open(sim).unwrap();
-    let pd = context.alloc_pd().unwrap();
-    let region = pd.register_halves(3 * 4096).unwrap();
-    assert_eq!((region.length(), sim.live_objects().mrs), (3 * 4096, 2));
-    assert_eq!((region.local_key(0), region.remote_key(0)), (region.local_key(4095), region.remote_key(4095)));
-    assert_eq!((region.local_key(4096), region.remote_key(4096)), (region.local_key(3 * 4096 - 1), region.remote_key(3 * 4096 - 1)));
-    assert_ne!(region.local_key(0), region.local_key(4096));
-    drop((region, pd, context));
-    assert_eq!(sim.live_objects(), LiveObjects::default());
-    // The first one goes where the second one is refused.
-    let sim = plain(&["errno:ibv_reg_mr:ENOMEM@2"]);
-    let pd = open(sim).unwrap().alloc_pd().unwrap();
-    assert_eq!(errno(pd.register_halves(3 * 4096)), libc::ENOMEM);
-    assert_eq!(sim.live_objects().mrs, 0);
-}
-
 #[test]
 fn what_is_in_use_is_not_freed() {
     let host = Host::of_model("rxe-6.12");

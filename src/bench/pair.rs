@@ -108,7 +108,6 @@ impl<'a> Pair<'a> {
                     lid: facts[at].port.lid,
                     address: facts[at].address,
                     key: facts[at].key,
-                    receive_key: facts[at].receive_key,
                     memory_bytes: facts[at].memory_bytes,
                     receives: linked.receives,
                     credit: linked.credit,

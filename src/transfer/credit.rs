@@ -76,7 +76,7 @@ impl Credit {
     /// Where the other side writes its counts.
     pub fn words(&self) -> Option<Words> {
         let words = &self.wire.as_ref()?.words;
-        Some(Words { address: words.address(), key: words.remote_key(0) })
+        Some(Words { address: words.address(), key: words.remote_key() })
     }
 
     /// The other side is known: where its words are, and how many receive requests each of its queue pairs has to begin with.

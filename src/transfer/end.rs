@@ -37,15 +37,6 @@ pub struct ManagerEnd {
     pub listener: ConnectionId,
 }
 
-/// The other side's memory.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Remote {
-    pub address: u64,
-    /// Of the half that it sends from, and of the one that it receives into.
-    pub keys: [u32; 2],
-    pub memory_bytes: u64,
-}
-
 /// Queue pairs of a step.
 pub struct Link {
     pub plan: LinkPlan,
@@ -56,8 +47,8 @@ pub struct Link {
     pub receives: Vec<Receives>,
     /// How many messages may be sent, and of how many receive requests the other side knows.
     pub credit: Credit,
-    /// Set when joined: the other side's memory.
-    pub remote: Remote,
+    /// Set when joined: the other side's memory and key.
+    pub remote: (u64, u32, u64),
     /// Where each queue pair's datagrams go.
     pub datagrams: Vec<Option<Datagrams>>,
     /// Connections that made the queue pairs.
@@ -126,8 +117,7 @@ impl End {
         let mut end = Self { plan: plan.clone(), pd, region, staging, facts, manager: manager_end, link: None };
         // Inline payload is copied by the processor, which has no pages of a GPU's memory.
         end.facts.max_inline_bytes = if end.region.is_of_host() && end.staging.is_none() { end.most_inline() } else { 0 };
-        let key = |receiving| end.region.remote_key(start(end.region.length(), receiving));
-        (end.facts.address, end.facts.key, end.facts.receive_key) = (end.region.address(), key(false), key(true));
+        (end.facts.address, end.facts.key) = (end.region.address(), end.region.remote_key());
         (end.facts.memory_bytes, end.facts.memory) = (end.region.length() as u64, memory);
         end.facts.manager_port = end.manager.as_ref().map(|manager| manager.listener.local_port());
         Ok(end)
@@ -170,7 +160,7 @@ impl End {
             channel,
             receives: Vec::new(),
             credit: Credit::new(&self.pd, plan)?,
-            remote: Remote::default(),
+            remote: (0, 0, 0),
             datagrams: Vec::new(),
             ids: Vec::new(),
         };
@@ -252,7 +242,6 @@ fn facts(context: &Context, plan: &StagePlan) -> Result<StageFacts, Trouble> {
         max_inline_bytes: 0,
         address: 0,
         key: 0,
-        receive_key: 0,
         memory_bytes: 0,
         manager_port: None,
         memory: StageMemory::default(),

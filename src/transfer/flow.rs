@@ -60,7 +60,7 @@ pub fn ring(link: &Link, region: &Region, plan: &RunPlan, index: usize, signal_c
     let unit = batch * signal_chains.max(1);
     let places = places(plan.size_bytes as usize, region.length(), plan.touch, plan.shift_bytes as usize, unit, unit);
     // A read brings the other side's outgoing data into the own incoming half; a write the reverse.
-    let (local, remote) = (start(region.length(), reads), start(link.remote.memory_bytes as usize, !reads));
+    let (local, remote) = (start(region.length(), reads), start(link.remote.2 as usize, !reads));
     let offsets: Vec<(usize, u64)> = places.iter().map(|place| (local + place, *place as u64)).collect();
     let kind = match (plan.operation, plan.immediate) {
         (Operation::Write, false) => SendKind::Write,
@@ -72,7 +72,7 @@ pub fn ring(link: &Link, region: &Region, plan: &RunPlan, index: usize, signal_c
     SendRing::new(&SendRingInit {
         kind,
         local: region,
-        remote: (link.remote.address + remote as u64, link.remote.keys[usize::from(!reads)]),
+        remote: (link.remote.0 + remote as u64, link.remote.1),
         size: plan.size_bytes,
         offsets: &offsets,
         batch,

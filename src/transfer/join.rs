@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::end::{End, Link, Remote};
+use super::end::{End, Link};
 use super::{JoinPlan, Transport, Trouble};
 use crate::verbs::{ConnectionEvent, ConnectionId, Datagrams, ErrorNumber, Gid, Path, QUEUE_KEY, event_errno};
 
@@ -17,7 +17,7 @@ pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), Trouble> {
     for (end, plan) in ends.iter_mut() {
         let remote = &plan.remote;
         let Some(link) = end.link.as_mut() else { return Err(Trouble::Unusable { why: "there are no queue pairs".to_owned() }) };
-        link.remote = Remote { address: remote.address, keys: [remote.key, remote.receive_key], memory_bytes: remote.memory_bytes };
+        link.remote = (remote.address, remote.key, remote.memory_bytes);
         link.credit.begin(remote.credit, remote.receives)?;
         if end.manager.is_none() {
             by_addresses(end, plan)?;

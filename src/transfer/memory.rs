@@ -164,7 +164,7 @@ pub fn place(pd: &ProtectionDomain, plan: &StagePlan) -> Result<Placed, Trouble>
     let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
     let of_host = |region| Placed { region, staging: None, memory: memory.clone() };
     match &plan.memory {
-        MemoryKind::Host => shrinking(length, plan, |length| pd.register_halves(length)).map(of_host),
+        MemoryKind::Host => shrinking(length, plan, |length| pd.register_pages(length)).map(of_host),
         MemoryKind::HostHuge => shrinking(length, plan, |length| pd.register_huge_pages(length)).map(of_host),
         MemoryKind::HostPinned => {
             // Which GPU's context allocates it makes no difference.

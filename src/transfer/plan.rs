@@ -125,10 +125,8 @@ pub struct StageFacts {
     pub max_inline_bytes: u32,
     /// Address of the memory.
     pub address: u64,
-    /// Its key for the other side: of the half that is sent from.
+    /// Its key for the other side.
     pub key: u32,
-    /// The same of the half that is received into.
-    pub receive_key: u32,
     /// Its length.
     pub memory_bytes: u64,
     /// TCP-like port on which rdma_cm listens.
@@ -218,10 +216,8 @@ pub struct RemoteEnd {
     pub lid: u16,
     /// Address of its memory.
     pub address: u64,
-    /// Key of its memory: of the half that is sent from.
+    /// Key of its memory.
     pub key: u32,
-    /// The same of the half that is received into.
-    pub receive_key: u32,
     /// Length of its memory.
     pub memory_bytes: u64,
     /// Receive requests that each of its queue pairs has to begin with.

@@ -131,7 +131,7 @@ impl Ends {
 pub(super) fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
     let unusable = |why: String| Err(Trouble::Unusable { why });
     let Some(link) = &end.link else { return unusable("there are no queue pairs".to_owned()) };
-    let room = super::layout::room(end.region.length()).min(super::layout::room(link.remote.memory_bytes as usize));
+    let room = super::layout::room(end.region.length()).min(super::layout::room(link.remote.2 as usize));
     let needed = plan.size_bytes as usize + plan.shift_bytes as usize;
     if plan.size_bytes == 0 || needed > room {
         return unusable(format!("messages of {} bytes do not fit into {room} bytes of memory", plan.size_bytes));

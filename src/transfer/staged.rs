@@ -111,7 +111,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     let mut ring = SendRing::new(&SendRingInit {
         kind: if reads { SendKind::Read } else { SendKind::Write },
         local: &near.region,
-        remote: (far.region.address(), far.region.remote_key(start(far.region.length(), !reads))),
+        remote: (far.region.address(), far.region.remote_key()),
         size: cut.chunk as u32,
         offsets: &offsets,
         batch: 1,

@@ -14,9 +14,6 @@ use rdma_sys::*;
 use super::regions::{ACCESS, Route};
 use super::{CallError, ProtectionDomain};
 
-/// What registrations are rounded to: the smallest page of any processor that this runs on.
-const PAGE: usize = 4096;
-
 /// Size of a huge page that is asked for.
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -47,9 +44,6 @@ pub struct Region(Arc<Inner>);
 struct Inner {
     pd: ProtectionDomain,
     raw: *mut ibv_mr,
-    /// The registration of what lies from `second_from` on; null where the first one is of all.
-    second: *mut ibv_mr,
-    second_from: usize,
     /// Null where this processor does not reach it.
     pages: *mut c_void,
     address: u64,
@@ -64,11 +58,9 @@ unsafe impl Sync for Inner {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: each deregistered once, and the memory dropped once. Where deregistering fails the device may still write, so it stays.
+        // SAFETY: deregistered once, and the memory dropped once. Where deregistering fails the device may still write, so it stays.
         unsafe {
-            let deregister = self.pd.0.context.0.verbs.ibv_dereg_mr;
-            let is_second_gone = self.second.is_null() || deregister(self.second) == 0;
-            if deregister(self.raw) == 0 && is_second_gone {
+            if (self.pd.0.context.0.verbs.ibv_dereg_mr)(self.raw) == 0 {
                 ManuallyDrop::drop(&mut self.memory);
             }
         }
@@ -134,25 +126,6 @@ impl ProtectionDomain {
         self.register_memory(Box::new(Pages::map(length, MapFlags::empty(), &object)?), Route::Address)
     }
 
-    /// As [`Self::register_pages`], as two registrations: one of each half, which overlap where the middle is within a page.
-    ///
-    /// Soft-RoCE finds a page of a registration by going through all of those before it (Linux 6.1, drivers/infiniband/sw/rxe/rxe_mr.c,
-    /// `lookup_iova`), for each packet; what begins in the middle of one costs thousands of instructions more than what begins its own.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn register_halves(&self, length: usize) -> Result<Region, CallError> {
-        let object = format!("{}, {length} bytes", self.0.context.0.name);
-        let memory = Pages::map(length, MapFlags::empty(), &object)?;
-        let second_from = (length / 2) & !(PAGE - 1);
-        let first = self.register_part(&memory, 0, (length / 2).next_multiple_of(PAGE).min(length), Route::Address)?;
-        let second = self.register_part(&memory, second_from, length - second_from, Route::Address).inspect_err(|_| {
-            // SAFETY: registered just now, and deregistered once.
-            unsafe { (self.0.context.0.verbs.ibv_dereg_mr)(first) };
-        })?;
-        Ok(self.region(Box::new(memory), first, second, second_from))
-    }
-
     /// As [`Self::register_pages`], in huge pages of 2 MiB; the length is rounded up to them.
     ///
     /// # Errors
@@ -168,24 +141,15 @@ impl ProtectionDomain {
     /// # Errors
     /// The call of that way failed.
     pub fn register_memory(&self, memory: Box<dyn Memory>, route: Route<'_>) -> Result<Region, CallError> {
-        let raw = self.register_part(&*memory, 0, memory.length(), route)?;
-        Ok(self.region(memory, raw, std::ptr::null_mut(), 0))
-    }
-
-    fn register_part(&self, memory: &dyn Memory, offset: usize, length: usize, route: Route<'_>) -> Result<*mut ibv_mr, CallError> {
+        let (address, length) = (memory.address(), memory.length());
         Errno::clear();
-        let raw = self.register_raw(memory.address() + offset as u64, length, route, ACCESS)?;
+        let raw = self.register_raw(address, length, route, ACCESS)?;
         if raw.is_null() {
             let errno = super::ErrorNumber(Errno::last_raw());
             return Err(CallError { call: route.call().to_owned(), object: format!("{}, {length} bytes", self.0.context.0.name), errno });
         }
-        Ok(raw)
-    }
-
-    fn region(&self, memory: Box<dyn Memory>, raw: *mut ibv_mr, second: *mut ibv_mr, second_from: usize) -> Region {
         let pages = memory.pages().map_or(std::ptr::null_mut(), NonNull::as_ptr);
-        let (address, length) = (memory.address(), memory.length());
-        Region(Arc::new(Inner { pd: self.clone(), raw, second, second_from, pages, address, length, memory: ManuallyDrop::new(memory) }))
+        Ok(Region(Arc::new(Inner { pd: self.clone(), raw, pages, address, length, memory: ManuallyDrop::new(memory) })))
     }
 }
 
@@ -208,23 +172,18 @@ impl Region {
         !self.0.pages.is_null()
     }
 
-    /// The registration of what lies at an offset.
-    fn part(&self, offset: usize) -> *mut ibv_mr {
-        if self.0.second.is_null() || offset < self.0.second_from { self.0.raw } else { self.0.second }
+    /// Its key for own work requests.
+    #[must_use]
+    pub fn local_key(&self) -> u32 {
+        // SAFETY: the registration lives.
+        unsafe { (*self.0.raw).lkey }
     }
 
-    /// The key for own work requests of what lies at an offset.
+    /// Its key for the other side's work requests.
     #[must_use]
-    pub fn local_key(&self, offset: usize) -> u32 {
+    pub fn remote_key(&self) -> u32 {
         // SAFETY: the registration lives.
-        unsafe { (*self.part(offset)).lkey }
-    }
-
-    /// The key for the other side's work requests of what lies at an offset.
-    #[must_use]
-    pub fn remote_key(&self, offset: usize) -> u32 {
-        // SAFETY: the registration lives.
-        unsafe { (*self.part(offset)).rkey }
+        unsafe { (*self.0.raw).rkey }
     }
 
     /// The byte at an offset, as it is in memory now; 0 beyond the end.

@@ -88,7 +88,7 @@ impl SendRing {
             .iter()
             .map(|(offset, _)| {
                 assert!(offset + init.size as usize <= init.local.length(), "requests stay within the region");
-                ibv_sge { addr: init.local.address() + *offset as u64, length: init.size, lkey: init.local.local_key(*offset) }
+                ibv_sge { addr: init.local.address() + *offset as u64, length: init.size, lkey: init.local.local_key() }
             })
             .collect();
         let opcode = match init.kind {
@@ -176,7 +176,7 @@ impl ReceiveRing {
             .iter()
             .map(|offset| {
                 assert!(offset + size as usize <= local.length(), "requests stay within the region");
-                ibv_sge { addr: local.address() + *offset as u64, length: size, lkey: local.local_key(*offset) }
+                ibv_sge { addr: local.address() + *offset as u64, length: size, lkey: local.local_key() }
             })
             .collect();
         let mut requests: Box<[ibv_recv_wr]> = (0..chains * batch)
