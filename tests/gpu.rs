@@ -1,12 +1,12 @@
 //! GPU memory in transfers, over the simulated provider: with a library that stands for CUDA, which runs everywhere, and with a real GPU where
-//! there is one. `make test-gpu` runs these alone.
-#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+//! there is one. `make test-gpu` runs these alone. What cannot run is ignored, and its name says why.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 const FAULTLESS: &[&str] = &[];
@@ -32,7 +32,6 @@ fn fake() -> Option<&'static Path> {
         for name in ["libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"] {
             let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(dir.path().join(name)).arg(&source).status();
             if !made.is_ok_and(|status| status.success()) {
-                eprintln!("skipped: no C compiler here");
                 return None;
             }
         }
@@ -43,12 +42,7 @@ fn fake() -> Option<&'static Path> {
 
 /// Whether there is a real GPU.
 fn is_real() -> bool {
-    let is_there =
-        Path::new("/dev/nvidiactl").exists() && Command::new("nvidia-smi").arg("-L").output().is_ok_and(|seen| seen.status.success());
-    if !is_there {
-        eprintln!("skipped: no NVIDIA GPU here");
-    }
-    is_there
+    Path::new("/dev/nvidiactl").exists() && Command::new("nvidia-smi").arg("-L").output().is_ok_and(|seen| seen.status.success())
 }
 
 /// Which GPU a test runs with.
@@ -91,7 +85,6 @@ fn brief<'a>(command: &'a str, memory: &'a str, more: &[&'a str]) -> Vec<&'a str
     [&all, own, more].concat()
 }
 
-#[test]
 fn each_kind_of_memory_is_verified_by_each_way() {
     let _turn = turn();
     for gpu in gpus() {
@@ -120,7 +113,6 @@ fn each_kind_of_memory_is_verified_by_each_way() {
     }
 }
 
-#[test]
 fn ends_may_have_different_memory_and_a_message_several_chunks() {
     let _turn = turn();
     for gpu in gpus() {
@@ -138,7 +130,6 @@ fn ends_may_have_different_memory_and_a_message_several_chunks() {
     }
 }
 
-#[test]
 fn latencies_of_gpu_memory() {
     let _turn = turn();
     for gpu in gpus() {
@@ -151,7 +142,6 @@ fn latencies_of_gpu_memory() {
     }
 }
 
-#[test]
 fn ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken() {
     let _turn = turn();
     for gpu in gpus() {
@@ -168,7 +158,6 @@ fn ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken() {
     }
 }
 
-#[test]
 fn a_way_that_was_asked_for_and_refused_is_a_problem_with_causes() {
     let _turn = turn();
     for gpu in gpus() {
@@ -188,7 +177,6 @@ fn a_way_that_was_asked_for_and_refused_is_a_problem_with_causes() {
     }
 }
 
-#[test]
 fn wrong_contents_and_missing_memory_are_told() {
     let _turn = turn();
     if fake().is_none() {
@@ -210,7 +198,6 @@ fn wrong_contents_and_missing_memory_are_told() {
     assert_eq!((code, document["problems"].to_string().contains("CUDA_ERROR_INVALID_DEVICE")), (Some(1), true), "{document:#}");
 }
 
-#[test]
 fn all_pairs_have_a_figure_or_a_reason() {
     let _turn = turn();
     for gpu in gpus() {
@@ -229,12 +216,8 @@ fn all_pairs_have_a_figure_or_a_reason() {
     }
 }
 
-#[test]
 fn the_gpu_itself_is_surveyed() {
     let _turn = turn();
-    if !is_real() {
-        return;
-    }
     let output = program().args(["--format", "json", "-q", "gpu"]).output().unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let gpu = &document["gpus"][0];
@@ -251,12 +234,8 @@ fn used() -> u64 {
     String::from_utf8_lossy(&seen.stdout).lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum()
 }
 
-#[test]
 fn nothing_is_left_in_gpu_memory_however_it_ends() {
     let _turn = turn();
-    if !is_real() {
-        return;
-    }
     let before = used();
     for signal in ["-INT", "-KILL"] {
         let mut command =
@@ -275,4 +254,41 @@ fn nothing_is_left_in_gpu_memory_however_it_ends() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// Run with each GPU that there is, real or not.
+const WITH_ANY: &[(&str, fn())] = &[
+    ("each_kind_of_memory_is_verified_by_each_way", each_kind_of_memory_is_verified_by_each_way),
+    ("ends_may_have_different_memory_and_a_message_several_chunks", ends_may_have_different_memory_and_a_message_several_chunks),
+    ("latencies_of_gpu_memory", latencies_of_gpu_memory),
+    (
+        "ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken",
+        ways_that_are_refused_are_kept_as_evidence_and_the_next_one_is_taken,
+    ),
+    ("a_way_that_was_asked_for_and_refused_is_a_problem_with_causes", a_way_that_was_asked_for_and_refused_is_a_problem_with_causes),
+    ("wrong_contents_and_missing_memory_are_told", wrong_contents_and_missing_memory_are_told),
+    ("all_pairs_have_a_figure_or_a_reason", all_pairs_have_a_figure_or_a_reason),
+];
+
+/// Run with a real one only.
+const WITH_REAL: &[(&str, fn())] = &[
+    ("the_gpu_itself_is_surveyed", the_gpu_itself_is_surveyed),
+    ("nothing_is_left_in_gpu_memory_however_it_ends", nothing_is_left_in_gpu_memory_however_it_ends),
+];
+
+fn main() -> std::process::ExitCode {
+    let trials = |tests: &[(&'static str, fn())], lack: Option<&'static str>| -> Vec<Trial> {
+        let trial = |(name, test): &(&'static str, fn())| {
+            let test = *test;
+            let run = move || {
+                test();
+                Ok(())
+            };
+            Trial::test(*name, run).with_kind(lack.unwrap_or_default()).with_ignored_flag(lack.is_some())
+        };
+        tests.iter().map(trial).collect()
+    };
+    let any = gpus().is_empty().then_some("skipped: no C compiler and no NVIDIA GPU");
+    let real = (!is_real()).then_some("skipped: no NVIDIA GPU");
+    libtest_mimic::run(&Arguments::from_args(), trials(WITH_ANY, any).into_iter().chain(trials(WITH_REAL, real)).collect()).exit_code()
 }

@@ -14,6 +14,14 @@ pub(super) fn events(facts: &Facts) -> Result<(&str, &[LogEvent]), Vec<Finding>>
     }
 }
 
+/// A finding for each event that gives one, or that there are none.
+fn each(facts: &Facts, well: &str, judge: impl Fn(&str, &LogEvent) -> Option<Finding>) -> Vec<Finding> {
+    match events(facts) {
+        Ok((source, events)) => or_well(events.iter().filter_map(|logged| judge(source, logged)).collect(), well),
+        Err(skipped) => skipped,
+    }
+}
+
 /// A function's address of the log as sysfs writes it: NVIDIA's driver leaves the function out.
 fn address(pci: Option<&String>) -> String {
     match pci {
@@ -97,19 +105,14 @@ pub(super) fn bus_errors(facts: &Facts) -> Vec<Finding> {
 const GRAVE_XIDS: &[u32] = &[48, 62, 64, 74, 79, 95, 119, 120, 140];
 
 pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let mut findings = Vec::new();
-    for logged in events {
+    each(facts, "the log tells of no Xid", |source, logged| {
         let (number, pci, name) = match &logged.event {
             Event::NvidiaXid { xid, pci } => (*xid, pci, "Xid"),
             Event::NvidiaSxid { sxid, pci } => (*sxid, pci, "SXid"),
-            _ => continue,
+            _ => return None,
         };
         let subject = address(pci.as_ref());
-        findings.push(
+        Some(
             Finding::graded(name == "Xid" && GRAVE_XIDS.contains(&number), &subject, format!("the GPU driver logged {name} {number}"))
                 .saw(source, often(logged))
                 .mend(
@@ -117,103 +120,67 @@ pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
                     format!("look {number} up in NVIDIA's table; reset what is concerned when nothing uses it"),
                     &[&format!("nvidia-smi --gpu-reset -i {subject}")],
                 ),
-        );
-    }
-    or_well(findings, "the log tells of no Xid")
+        )
+    })
 }
 
 pub(super) fn lost_gpus(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let findings = events
-        .iter()
-        .filter_map(|logged| {
-            let Event::NvidiaDeviceLost { pci } = &logged.event else { return None };
-            Some(Finding::fail(address(pci.as_ref()), "the GPU driver could not bring it up, or lost it").saw(source, often(logged)).mend(
-                Action::Reboot,
-                "start the host anew with its power off; exchange a GPU that is lost again",
-                &["nvidia-bug-report.sh"],
-            ))
-        })
-        .collect();
-    or_well(findings, "the log tells of no lost GPU")
+    each(facts, "the log tells of no lost GPU", |source, logged| {
+        let Event::NvidiaDeviceLost { pci } = &logged.event else { return None };
+        Some(Finding::fail(address(pci.as_ref()), "the GPU driver could not bring it up, or lost it").saw(source, often(logged)).mend(
+            Action::Reboot,
+            "start the host anew with its power off; exchange a GPU that is lost again",
+            &["nvidia-bug-report.sh"],
+        ))
+    })
 }
 
 pub(super) fn hung_tasks(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let findings = events
-        .iter()
-        .filter_map(|logged| {
-            let Event::HungTask { process } = &logged.event else { return None };
-            Some(Finding::warn("host", format!("{process} waited in the kernel for minutes")).saw(source, often(logged)).mend(
-                Action::Reboot,
-                "find what it waits for; mostly only a new start helps",
-                &["ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'"],
-            ))
-        })
-        .collect();
-    or_well(findings, "the log tells of no process that hangs")
+    each(facts, "the log tells of no process that hangs", |source, logged| {
+        let Event::HungTask { process } = &logged.event else { return None };
+        Some(Finding::warn("host", format!("{process} waited in the kernel for minutes")).saw(source, often(logged)).mend(
+            Action::Reboot,
+            "find what it waits for; mostly only a new start helps",
+            &["ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'"],
+        ))
+    })
 }
 
 pub(super) fn killed(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let findings = events
-        .iter()
-        .filter_map(|logged| {
-            let Event::OutOfMemory { process, in_cgroup } = &logged.event else { return None };
-            let who = process.as_deref().unwrap_or("a process");
-            let whose = if *in_cgroup { "its control group's limit" } else { "the host's memory" };
-            Some(Finding::warn("host", format!("{who} was killed, as {whose} was used up")).saw(source, often(logged)).mend(
-                Action::Tune,
-                if *in_cgroup {
-                    "raise the container's memory limit: registered memory counts there"
-                } else {
-                    "lower what engines cache and register"
-                },
-                &[],
-            ))
-        })
-        .collect();
-    or_well(findings, "the log tells of no killed process")
+    each(facts, "the log tells of no killed process", |source, logged| {
+        let Event::OutOfMemory { process, in_cgroup } = &logged.event else { return None };
+        let who = process.as_deref().unwrap_or("a process");
+        let whose = if *in_cgroup { "its control group's limit" } else { "the host's memory" };
+        Some(Finding::warn("host", format!("{who} was killed, as {whose} was used up")).saw(source, often(logged)).mend(
+            Action::Tune,
+            if *in_cgroup {
+                "raise the container's memory limit: registered memory counts there"
+            } else {
+                "lower what engines cache and register"
+            },
+            &[],
+        ))
+    })
 }
 
 pub(super) fn mlx5_health(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let mut findings: Vec<Finding> = Vec::new();
-    for logged in events {
-        let Event::Mlx5Health { pci } = &logged.event else { continue };
+    each(facts, "the log tells of no fault of mlx5 firmware", |source, logged| {
+        let Event::Mlx5Health { pci } = &logged.event else { return None };
         let address = address(pci.as_ref());
         let finding = Finding::fail(&address, "its firmware reported a fault").saw(source, often(logged)).mend(
             Action::Reset,
             "recover or reset the device, and upgrade its firmware",
             &[&format!("devlink health recover pci/{address} reporter fw_fatal"), &format!("mlxfwreset -d {address} reset")],
         );
-        findings.push(on_function(facts, &address, finding));
-    }
-    or_well(findings, "the log tells of no fault of mlx5 firmware")
+        Some(on_function(facts, &address, finding))
+    })
 }
 
 pub(super) fn mlx5_commands(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let mut findings = Vec::new();
-    for logged in events {
-        let Event::Mlx5CommandFailed { pci, command, status } = &logged.event else { continue };
+    each(facts, "the log tells of no lack of mlx5 objects", |source, logged| {
+        let Event::Mlx5CommandFailed { pci, command, status } = &logged.event else { return None };
         if !["no resources", "limits exceeded"].iter().any(|lack| status.contains(lack)) {
-            continue;
+            return None;
         }
         let address = address(pci.as_ref());
         let finding = Finding::warn(&address, format!("its firmware refused {command}: {status}")).saw(source, often(logged)).mend(
@@ -221,31 +188,24 @@ pub(super) fn mlx5_commands(facts: &Facts) -> Vec<Finding> {
             "end what holds queue pairs and memory regions; where nothing does, start the host anew",
             &["rdma resource show", "rdma resource show mr"],
         );
-        findings.push(on_function(facts, &address, finding));
-    }
-    or_well(findings, "the log tells of no lack of mlx5 objects")
+        Some(on_function(facts, &address, finding))
+    })
 }
 
 pub(super) fn iommu_faults(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let mut findings = Vec::new();
-    for logged in events {
-        let Event::IommuFault { pci } = &logged.event else { continue };
+    each(facts, "the log tells of no access of a NIC or GPU that the IOMMU stopped", |source, logged| {
+        let Event::IommuFault { pci } = &logged.event else { return None };
         let address = address(pci.as_ref());
         let is_ours = devices_on(facts, &address).next().is_some() || facts.pci_gpus().any(|gpu| gpu.address() == address);
-        if is_ours {
+        is_ours.then(|| {
             let finding = Finding::warn(&address, "the IOMMU stopped an access of it").saw(source, often(logged)).mend(
                 Action::Reboot,
                 "pass devices through (iommu=pt)",
                 &[],
             );
-            findings.push(on_function(facts, &address, finding));
-        }
-    }
-    or_well(findings, "the log tells of no access of a NIC or GPU that the IOMMU stopped")
+            on_function(facts, &address, finding)
+        })
+    })
 }
 
 pub(super) fn port_modules(facts: &Facts) -> Vec<Finding> {
@@ -285,17 +245,9 @@ pub(super) fn port_modules(facts: &Facts) -> Vec<Finding> {
 }
 
 pub(super) fn driver_errors(facts: &Facts) -> Vec<Finding> {
-    let (source, events) = match events(facts) {
-        Ok(found) => found,
-        Err(skipped) => return skipped,
-    };
-    let findings = events
-        .iter()
-        .filter_map(|logged| {
-            let Event::RdmaDriverError { driver, device } = &logged.event else { return None };
-            let subject = device.clone().unwrap_or_else(|| driver.clone());
-            Some(Finding::warn(subject, format!("{driver} logged an error")).saw(source, often(logged)))
-        })
-        .collect();
-    or_well(findings, "the log tells of no error of an RDMA driver")
+    each(facts, "the log tells of no error of an RDMA driver", |source, logged| {
+        let Event::RdmaDriverError { driver, device } = &logged.event else { return None };
+        let subject = device.clone().unwrap_or_else(|| driver.clone());
+        Some(Finding::warn(subject, format!("{driver} logged an error")).saw(source, often(logged)))
+    })
 }
