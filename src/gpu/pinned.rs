@@ -82,22 +82,3 @@ unsafe impl Memory for Pinned {
 
     fn write(&self, _: usize, _: &[u8]) {}
 }
-
-// SAFETY: as for the memory itself, which both share.
-unsafe impl Memory for std::sync::Arc<Pinned> {
-    fn address(&self) -> u64 {
-        self.pages.as_ptr() as u64
-    }
-
-    fn length(&self) -> usize {
-        self.bytes
-    }
-
-    fn pages(&self) -> Option<NonNull<c_void>> {
-        Some(self.pages)
-    }
-
-    fn read(&self, _: usize, _: &mut [u8]) {}
-
-    fn write(&self, _: usize, _: &[u8]) {}
-}

@@ -35,6 +35,29 @@ pub unsafe trait Memory: Send + Sync {
     fn write(&self, offset: usize, bytes: &[u8]);
 }
 
+// SAFETY: as for the memory itself, which all who share it keep alive.
+unsafe impl<T: Memory + ?Sized> Memory for Arc<T> {
+    fn address(&self) -> u64 {
+        (**self).address()
+    }
+
+    fn length(&self) -> usize {
+        (**self).length()
+    }
+
+    fn pages(&self) -> Option<NonNull<c_void>> {
+        (**self).pages()
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        (**self).read(offset, bytes);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        (**self).write(offset, bytes);
+    }
+}
+
 /// Registered memory. Clones share it; it is given back after the registration is gone.
 ///
 /// A device writes into it at any time, so no reference into it is ever given out: bytes are copied in and out.
