@@ -27,7 +27,7 @@ lint: setup
 test: lint
 	cargo build
 	tools/check-linking target/debug/rdmadoctor
-	cargo test
+	cargo test --no-fail-fast
 
 # What needs a GPU, alone; without one it runs with a library that stands for CUDA, and says so.
 test-gpu: setup

@@ -24,7 +24,7 @@ fn worker(config: SimConfig) -> Worker {
     Worker::new(WorkerOptions {
         program: env!("CARGO_BIN_EXE_rdmadoctor").into(),
         provider: Provider::Simulated(config),
-        deadline: Duration::from_millis(700),
+        deadline: Duration::from_secs(3),
         interrupted: Arc::new(AtomicBool::new(false)),
     })
 }
@@ -76,7 +76,7 @@ fn granted_refused_crashed_and_hung() {
     let started = Instant::now();
     let outcomes = attempts(narrow(&["hang:ibv_create_qp,max_recv_sge=4"]), &[request(4), request(1)]);
     assert_eq!(verdicts(&outcomes), ["hung", "granted"]);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(60));
 
     // Counts go on in the next child, where there is a directory to keep them in.
     let directory = tempfile::tempdir().unwrap();
@@ -106,8 +106,8 @@ fn granted_refused_crashed_and_hung() {
     for (fault, word) in [
         ("crash:ibv_open_device,device=sick_0", "SIGSEGV"),
         ("crash:ibv_query_device,device=sick_0", "SIGSEGV"),
-        ("hang:ibv_open_device,device=sick_0", "no answer in 700 ms"),
-        ("hang:ibv_query_device,device=sick_0", "no answer in 700 ms"),
+        ("hang:ibv_open_device,device=sick_0", "no answer in 3000 ms"),
+        ("hang:ibv_query_device,device=sick_0", "no answer in 3000 ms"),
     ] {
         let mut asking = worker(several(fault));
         let devices = asking.inventory(None).unwrap().devices;
