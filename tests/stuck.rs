@@ -85,12 +85,12 @@ fn what_hangs_is_given_up_part_by_part() {
 #[test]
 fn what_goes_on_is_not_given_up() {
     let root = tempfile::tempdir().unwrap();
-    for number in 0..30_000 {
+    for number in 0..10_000 {
         let interface = root.path().join(format!("sys/class/net/e{number}"));
         std::fs::create_dir_all(&interface).unwrap();
         std::fs::write(interface.join("mtu"), "1500\n").unwrap();
     }
-    let arguments = ["--root", root.path().to_str().unwrap(), "--answer-within", "3s", "--format", "json"];
+    let arguments = ["--root", root.path().to_str().unwrap(), "--answer-within", "2s", "--format", "json"];
     let output = rdmadoctor(&[&arguments[..], &["probe", "--only", "1117"]].concat());
     let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(probe["verdict"], "pass", "{probe:#}");

@@ -82,7 +82,8 @@ pub enum CatalogError {
     },
 }
 
-/// All engines that are known.
+/// The engines that are known.
+#[derive(Default)]
 pub struct Catalog {
     engines: Vec<Engine>,
 }

@@ -194,7 +194,8 @@ fn gids_are_there(facts: &Facts) -> Vec<Finding> {
     let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
         let name = port_name(device, port);
         if !port.gids.is_empty() {
-            return Finding::pass(name, format!("{} GIDs", port.gids.len()));
+            let rest = port.gids_unread_from.map(|index| format!("; from entry {index} on the table was not read at this level"));
+            return Finding::pass(name, format!("{} GIDs{}", port.gids.len(), rest.unwrap_or_default()));
         }
         if !is_active(port) {
             return Finding::skip(name, "it is not active, so its GID table says nothing");

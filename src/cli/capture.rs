@@ -15,7 +15,6 @@ use super::progress::Progress;
 use super::session::Session;
 use super::{Interrupted, UsageError, engines, exit, probe};
 use crate::capture::{self, CAPTURE_SCHEMA, Capture, Redactor, WriteError};
-use crate::catalog::Catalog;
 use crate::checks::{Level, Policy};
 use crate::qp::choose;
 use crate::report::{Style, Table};
@@ -96,7 +95,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir()) {
         return Err(UsageError(format!("cannot write {}: {} is no directory", output.display(), directory.display())).into());
     }
-    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let mut catalog = engines::catalog(arguments.catalog.as_deref(), &arguments.engine)?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.quiet());

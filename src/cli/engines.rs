@@ -9,6 +9,12 @@ pub fn is_file(name: &str) -> bool {
     name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
+/// The catalog, for what `wanted` names in it. Without a name nothing is looked up, so the embedded files are not read either: that takes as
+/// long as a quick look at a host.
+pub fn catalog(directory: Option<&Path>, wanted: &[String]) -> Result<Catalog, CatalogError> {
+    if wanted.is_empty() && directory.is_none() { Ok(Catalog::default()) } else { Catalog::load(directory) }
+}
+
 /// Adds the files among `wanted` to the catalog, and gives names only.
 pub fn with_files(catalog: &mut Catalog, wanted: &[String]) -> Result<Vec<String>, CatalogError> {
     wanted.iter().map(|name| if is_file(name) { catalog.add(Path::new(name)) } else { Ok(name.clone()) }).collect()

@@ -50,8 +50,9 @@ impl Look<'_> {
     pub fn gather(&self, catalog: &Catalog, engines: &[Chosen<'_>], wanted: Wanted, progress: &mut Progress) -> anyhow::Result<Facts> {
         let session = self.session;
         progress.at("reading files");
-        let asked = Asked { pid: self.pid, vpd: self.level > Level::Quick, modules: self.modules.to_vec() };
-        let mut reader = session.reader(asked, (self.level == Level::Quick).then_some(QUICK_PART))?;
+        let is_brief = self.level == Level::Quick;
+        let asked = Asked { pid: self.pid, is_brief, vpd: !is_brief, modules: self.modules.to_vec() };
+        let mut reader = session.reader(asked, is_brief.then_some(QUICK_PART))?;
         let host = facts::host::collect_by(&mut |part| reader.part(part))?;
         let modules = reader.get::<ModulesFacts>()?;
         drop(reader);

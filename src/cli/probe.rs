@@ -54,8 +54,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let policy =
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
     let mut checks = selected(arguments)?;
-    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
     let named: Vec<String> = arguments.engine.iter().chain(&policy.require.engines).cloned().collect();
+    let mut catalog = engines::catalog(arguments.catalog.as_deref(), &named)?;
     let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;
     let wanted = wanted(&catalog, &engines, &policy);

@@ -9,7 +9,7 @@ use super::log::LogFacts;
 use super::modules::ModulesFacts;
 use super::net::NetFacts;
 use super::pcie::PcieFacts;
-use super::rdma::RdmaFacts;
+use super::rdma::{Look, RdmaFacts};
 use super::rdma_counters::CounterFacts;
 use super::system::SystemFacts;
 use super::verbs_files::VerbsFilesFacts;
@@ -21,6 +21,9 @@ use super::{ReadError, ReadFailure, Root};
 pub struct Asked {
     /// A process whose limits are read too.
     pub pid: Option<u32>,
+    /// Whether what is long and says little is left out: the empty rest of GID tables.
+    #[serde(default)]
+    pub is_brief: bool,
     /// Whether vital product data is read, which takes time.
     pub vpd: bool,
     /// Modules that are looked at beside those that always are.
@@ -108,7 +111,7 @@ trait FromProblem {
 }
 
 parts! {
-    Rdma(RdmaFacts) "rdma" "/sys/class/infiniband" |root, _| super::rdma::read(root);
+    Rdma(RdmaFacts) "rdma" "/sys/class/infiniband" |root, asked| super::rdma::read_at(root, if asked.is_brief { Look::Brief } else { Look::Whole });
     Counters(CounterFacts) "counters" "/sys/class/infiniband" |root, _| super::rdma_counters::read(root);
     Pcie(PcieFacts) "pcie" "/sys/bus/pci/devices" |root, _| super::pcie::read(root);
     Net(NetFacts) "net" "/sys/class/net" |root, _| super::net::read(root);

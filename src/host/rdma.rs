@@ -12,7 +12,7 @@ use super::pci::{self, PciFunction};
 use super::reader::{Reader, number};
 use super::{Kind, Metadata, ReadError, Root};
 
-pub use port::{NamedCode, SysfsGid, SysfsPkey, SysfsPort};
+pub use port::{Look, NamedCode, SysfsGid, SysfsPkey, SysfsPort};
 
 const CLASS: &str = "/sys/class/infiniband";
 const VERBS_CLASS: &str = "/sys/class/infiniband_verbs";
@@ -99,12 +99,18 @@ pub struct DeviceNode {
 /// Reads all of it. What fails is among the problems.
 #[must_use]
 pub fn read(root: &Root) -> RdmaFacts {
+    read_at(root, Look::Whole)
+}
+
+/// As [`read`], with as much of GID tables as `look` says.
+#[must_use]
+pub fn read_at(root: &Root, look: Look) -> RdmaFacts {
     let mut reader = Reader::new(root);
     let connection_manager = node(&mut reader, "/dev/infiniband/rdma_cm", "/sys/class/misc/rdma_cm/dev");
     let uverbs_abi_version = reader.parsed(format!("{VERBS_CLASS}/abi_version"), "a version", |text| text.parse().ok());
     let uverbs = read_uverbs(&mut reader);
     let listed = root.names(CLASS);
-    let devices = reader.keep(listed).map(|names| names.iter().map(|name| device(&mut reader, name, &uverbs)).collect());
+    let devices = reader.keep(listed).map(|names| names.iter().map(|name| device(&mut reader, name, &uverbs, look)).collect());
     RdmaFacts { devices, uverbs_abi_version, connection_manager, problems: reader.problems }
 }
 
@@ -179,13 +185,13 @@ fn identity(reader: &mut Reader<'_>, name: &str) -> Identity {
 }
 
 /// One device of the class.
-fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> SysfsDevice {
+fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)], look: Look) -> SysfsDevice {
     let dir = Path::new(CLASS).join(name);
     let Identity { node_type, driver, pci, is_virtual, parent_netdev, family } = identity(reader, name);
     let parent_device = parent_netdev.as_ref().map(|netdev| format!("/sys/class/net/{netdev}/device"));
     let parent_pci_address =
         parent_device.and_then(|device| reader.canonical(device)).as_deref().and_then(pci::function_in).map(|(_, address)| address);
-    let ports = ports(reader, &dir.join("ports"));
+    let ports = ports(reader, &dir.join("ports"), look);
     let mut netdevs: Vec<String> = parent_netdev.iter().cloned().chain(reader.names(dir.join("device/net"))).collect();
     netdevs.extend(ports.iter().flat_map(|port| &port.gids).filter_map(|gid| gid.netdev.clone()));
     if netdevs.is_empty() && node_type.as_ref().is_some_and(|node_type| node_type.code == RNIC) {
@@ -219,7 +225,7 @@ fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)]) -> S
 const RNIC: u32 = 4;
 
 /// The ports of a device, by number.
-fn ports(reader: &mut Reader<'_>, dir: &Path) -> Vec<SysfsPort> {
+fn ports(reader: &mut Reader<'_>, dir: &Path, look: Look) -> Vec<SysfsPort> {
     let mut numbers = Vec::new();
     for name in reader.names(dir) {
         match number(&name).and_then(|number| u32::try_from(number).ok()) {
@@ -228,7 +234,7 @@ fn ports(reader: &mut Reader<'_>, dir: &Path) -> Vec<SysfsPort> {
         }
     }
     numbers.sort();
-    numbers.into_iter().map(|(number, name)| port::read(reader, &dir.join(name), number)).collect()
+    numbers.into_iter().map(|(number, name)| port::read(reader, &dir.join(name), number, look)).collect()
 }
 
 /// The one interface whose hardware address an iWARP GID begins with; siw and others put it there (drivers/infiniband/sw/siw/siw_verbs.c).

@@ -184,3 +184,37 @@ proptest! {
         prop_assert!(serde_json::to_string(&facts).is_ok());
     }
 }
+
+/// A port of a table of 128 entries, of which these hold something.
+fn table(entries: &[(u32, &str)]) -> Root {
+    let port = "/sys/class/infiniband/mlx5_0/ports/1";
+    let text = |path: String, text: &str| (path.into(), Node::text(text));
+    let mut nodes: BTreeMap<PathBuf, Node> =
+        (0..128).map(|index| text(format!("{port}/gids/{index}"), "0000:0000:0000:0000:0000:0000:0000:0000")).collect();
+    nodes.insert("/sys/class/infiniband/mlx5_0/node_type".into(), Node::text("1: CA"));
+    nodes.insert(format!("{port}/link_layer").into(), Node::text("Ethernet"));
+    for (index, gid) in entries {
+        nodes.extend([text(format!("{port}/gids/{index}"), gid), text(format!("{port}/gid_attrs/types/{index}"), "RoCE v2")]);
+    }
+    Root::tree(nodes)
+}
+
+#[test]
+fn a_brief_look_leaves_out_only_an_empty_end() {
+    const LOCAL: &str = "fe80:0000:0000:0000:0000:0000:0000:0001";
+    const ROUTABLE: &str = "0000:0000:0000:0000:0000:ffff:0a00:0001";
+    let brief = |entries: &[(u32, &str)]| {
+        let facts = read_at(&table(entries), Look::Brief);
+        let port = facts.devices.unwrap().remove(0).ports.remove(0);
+        (port.gids.iter().map(|gid| gid.index).collect::<Vec<_>>(), port.gids_unread_from)
+    };
+    assert_eq!(brief(&[(0, LOCAL), (1, ROUTABLE)]), (vec![0, 1], Some(34)));
+    // A gap is no end.
+    assert_eq!(brief(&[(1, ROUTABLE), (33, ROUTABLE)]), (vec![1, 33], Some(66)));
+    // Without a GID to route with, the whole table is looked through: it may be anywhere.
+    assert_eq!(brief(&[(0, LOCAL), (100, ROUTABLE)]), (vec![0, 100], None));
+    assert_eq!(brief(&[(0, LOCAL)]), (vec![0], None));
+    let facts = read(&table(&[(1, ROUTABLE), (100, ROUTABLE)]));
+    let port = &facts.devices.unwrap()[0].ports[0];
+    assert_eq!((port.gids.len(), port.gids_unread_from), (2, None));
+}

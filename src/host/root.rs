@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Cursor, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,12 @@ use super::{Kind, Metadata, ReadError, ReadFailure, Source};
 
 /// Most that [`Root::text`] and [`Root::bytes`] read of one file: what the kernel shows in one is far shorter.
 pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
+
+/// Where each file is an attribute; control groups and debugfs, which are below /sys too, have files that come in pieces.
+const ATTRIBUTES: [&str; 4] = ["/sys/class", "/sys/bus", "/sys/devices", "/sys/module"];
+
+/// The smallest page: an attribute that fills less is read whole.
+const ATTRIBUTE_BYTES: usize = 4096;
 
 /// Links followed in one path before it counts as a loop; the kernel's own bound (path_resolution(7)).
 const LINK_LIMIT: usize = 40;
@@ -94,16 +101,39 @@ impl Root {
     /// As [`Root::text`].
     pub fn bytes_to(&self, path: impl AsRef<Path>, limit_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
         let path = path.as_ref();
+        if let Some(found) = self.attribute(path)? {
+            return Ok(found);
+        }
         let Some(source) = self.open(path)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        source
-            .take(limit_bytes.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))?;
+        match source {
+            Source::File(file) => file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes),
+            Source::Memory(memory) => memory.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes),
+        }
+        .map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))?;
         if bytes.len() as u64 > limit_bytes {
             return Err(ReadError::new(path, ReadFailure::TooLarge { limit_bytes }));
         }
         Ok(Some(bytes))
+    }
+
+    /// The content of an attribute of this host's sysfs, with one read: there are thousands of them, and the kernel gives all of one at
+    /// once, at most a page (Documentation/filesystems/sysfs.rst). `None` where that does not tell: the path is none of them, is empty, or fills
+    /// a page; within it `None` where there is no such file.
+    fn attribute(&self, path: &Path) -> Result<Option<Option<Vec<u8>>>, ReadError> {
+        if !self.is_host() || !ATTRIBUTES.iter().any(|above| path.starts_with(above)) {
+            return Ok(None);
+        }
+        begin(path);
+        let read = open(path).and_then(|mut file| {
+            let mut page = [0; ATTRIBUTE_BYTES];
+            file.read(&mut page).map(|length| page[..length].to_vec())
+        });
+        match present(read).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))? {
+            // Nothing is what a pipe says that nobody writes to, and a full page may be the beginning of more.
+            Some(bytes) if bytes.is_empty() || bytes.len() == ATTRIBUTE_BYTES => Ok(None),
+            found => Ok(Some(found)),
+        }
     }
 
     /// Opens a regular file for reading in pieces.
@@ -117,9 +147,7 @@ impl Root {
         let Some(found) = self.resolve(path, true)? else { return Ok(None) };
         match &self.0 {
             Backing::Dir(_) => {
-                // Never waits for a writer where a pipe stands at the path; it is turned away below.
-                let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&found);
-                let Some(file) = present(opened).map_err(|error| fail(ReadFailure::from_io(&error)))? else { return Ok(None) };
+                let Some(file) = present(open(&found)).map_err(|error| fail(ReadFailure::from_io(&error)))? else { return Ok(None) };
                 let metadata = file.metadata().map_err(|error| fail(ReadFailure::from_io(&error)))?;
                 if metadata.is_file() { Ok(Some(Source::File(file))) } else { Err(fail(ReadFailure::NotAFile)) }
             }
@@ -186,7 +214,7 @@ impl Root {
         let path = path.as_ref();
         begin(path);
         if self.is_host() {
-            return present(fs::canonicalize(absolute(path))).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
+            return present(canonical(&absolute(path))).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
         }
         self.walk(path, true).map(|found| found.map(|(inside, _)| inside))
     }
@@ -305,6 +333,22 @@ fn put_before(left: &mut VecDeque<OsString>, path: &Path) {
             Component::ParentDir => left.push_front(OsString::from("..")),
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
+    }
+}
+
+/// Opens a file. Never waits for a writer where a pipe stands at the path.
+fn open(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// The path without links. The kernel is asked once for all of it; the C library, which asks for each component, only where there is no /proc.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    match real {
+        // What the kernel adds to the path of what was removed meanwhile is no part of a path (fs/d_path.c, fs/kernfs).
+        Ok(real) if real.is_absolute() && !real.to_string_lossy().contains("deleted") => Ok(real),
+        _ => fs::canonicalize(path),
     }
 }
 

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,10 +13,10 @@ use nix::sys::signal::Signal;
 
 use super::gpu::Gpus;
 use super::protocol::{Reply, Request};
-use super::{Bench, Files, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
+use super::watching::Watching;
+use super::{Bench, GpuMemory, Inventory, OpenDevice, Provider, VerbsDevice, memory};
 use crate::gpu::GpuForm;
-use crate::host::part::{Asked, Part, PartFacts};
-use crate::host::{self, Root, being_read};
+use crate::host::{self, Root};
 use crate::sim::Simulation;
 use crate::transfer;
 use crate::verbs::{ConnectionManager, Context, DeviceHandle, DeviceList, LIBIBVERBS, LoadError, Verbs};
@@ -33,6 +32,7 @@ pub fn serve() -> anyhow::Result<()> {
     let mut lines = BufReader::new(socket.try_clone()?);
     let mut reply = Replies { socket, line: Vec::new() };
     let mut state = State::default();
+    let mut watching = None;
     let mut line = String::new();
     loop {
         line.clear();
@@ -41,7 +41,13 @@ pub fn serve() -> anyhow::Result<()> {
         }
         match serde_json::from_str(&line)? {
             Request::Read { files, part, asked } => {
-                let facts = read(&files, part, &asked, &reply)?;
+                let watching = match &watching {
+                    Some(watching) => watching,
+                    None => watching.insert(Watching::start(&reply)?),
+                };
+                let facts = watching.during(|| part.read(&files.root(), &asked));
+                // A large part takes its time to be written down too.
+                reply.send(&Reply::Reading)?;
                 reply.send(&Reply::Part(facts))?;
             }
             Request::List { provider } => {
@@ -115,7 +121,7 @@ fn connection_manager(simulation: Option<Simulation>) -> Result<Arc<ConnectionMa
 }
 
 /// How often the parent is told how far a run or a reading is.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells the parent how far a run is, and listens whether it is to end.
 struct Onlooker<'a> {
@@ -152,50 +158,20 @@ impl transfer::Host for Onlooker<'_> {
     }
 }
 
-/// How often the reading of files is looked at, and after how many looks without another path it is slow.
-const LOOK: Duration = Duration::from_millis(50);
-const SLOW_LOOKS: u32 = 4;
-
-/// Reads a part, while another thread tells that it goes on, or which path takes long: this one cannot, should it hang.
-fn read(files: &Files, part: Part, asked: &Asked, replies: &Replies) -> anyhow::Result<PartFacts> {
-    let mut watcher = Replies { socket: replies.socket.try_clone()?, line: Vec::new() };
-    let root = files.root();
-    let done = AtomicBool::new(false);
-    Ok(std::thread::scope(|scope| {
-        let watching = scope.spawn(|| {
-            let (mut last, mut looks) = (being_read().0, 0);
-            let (mut told, mut told_at) = (last, Instant::now());
-            while !done.load(Ordering::Relaxed) {
-                std::thread::park_timeout(LOOK);
-                let (number, path) = being_read();
-                looks = if number == last { looks + 1 } else { 0 };
-                last = number;
-                let reply = match () {
-                    () if looks == SLOW_LOOKS => Reply::Slow(path),
-                    () if number != told && told_at.elapsed() >= TELL_EVERY => Reply::Reading,
-                    () => continue,
-                };
-                (told, told_at) = (number, Instant::now());
-                if !done.load(Ordering::Relaxed) && watcher.send(&reply).is_err() {
-                    return;
-                }
-            }
-        });
-        let facts = part.read(&root, asked);
-        done.store(true, Ordering::Relaxed);
-        watching.thread().unpark();
-        facts
-    }))
-}
-
-struct Replies {
+/// Where replies go.
+pub(super) struct Replies {
     socket: UnixStream,
     line: Vec<u8>,
 }
 
 impl Replies {
+    /// The same place, for another thread.
+    pub(super) fn another(&self) -> std::io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, line: Vec::new() })
+    }
+
     /// One write a reply, so that what was done before a crash is known.
-    fn send(&mut self, reply: &Reply) -> anyhow::Result<()> {
+    pub(super) fn send(&mut self, reply: &Reply) -> anyhow::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, reply)?;
         self.line.push(b'\n');

@@ -11,6 +11,7 @@ mod local;
 mod memory;
 mod parent;
 mod protocol;
+mod watching;
 
 pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
 pub use child::serve;

@@ -32,6 +32,8 @@ const REAP: Duration = Duration::from_secs(2);
 const MOST_WAITS: u32 = 10;
 /// After how many deadlines that passed no further device is asked.
 const MOST_DEADLINES: u32 = 2;
+/// Most that is taken of the child's answers at once: some are hundreds of KiB.
+const READ_BYTES: usize = 64 << 10;
 /// How much of what a child printed is kept.
 const PRINTED_BYTES: u64 = 64 * 1024;
 
@@ -98,6 +100,8 @@ pub struct Worker {
 struct Running {
     child: Child,
     socket: UnixStream,
+    /// Where a read puts what came.
+    chunk: Vec<u8>,
     received: Vec<u8>,
     /// How much of `received` was handed out already.
     consumed: usize,
@@ -362,10 +366,9 @@ impl Worker {
                 // Nobody waits on the socket meanwhile, so the child goes on without a switch to this process after each answer.
                 std::thread::sleep(BATCH_PAUSE);
             }
-            let mut chunk = [0; 64 * 1024];
-            match running.socket.read(&mut chunk) {
+            match running.socket.read(&mut running.chunk) {
                 Ok(0) => return Err(self.lost()),
-                Ok(length) => running.received.extend_from_slice(&chunk[..length]),
+                Ok(length) => running.received.extend_from_slice(&running.chunk[..length]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
                     if self.options.interrupted.load(Ordering::Relaxed) {
                         self.stop();
@@ -427,7 +430,7 @@ impl Running {
             // Ctrl-C is for the parent, which then ends the child in an orderly way.
             .process_group(0)
             .spawn()?;
-        Ok(Self { child, socket, received: Vec::new(), consumed: 0, printed })
+        Ok(Self { child, socket, chunk: vec![0; READ_BYTES], received: Vec::new(), consumed: 0, printed })
     }
 
     /// Kills the child and waits for it, but not for ever.

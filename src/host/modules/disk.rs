@@ -1,5 +1,6 @@
 //! Modules on disk: what depmod indexed, and what a module file says of itself.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read, Seek};
 
@@ -52,27 +53,34 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Reads the indices of the kernel `release`.
-    pub(super) fn read(reader: &mut Reader<'_>, release: &str) -> Self {
+    /// Reads what the indices of the kernel `release` say of the modules `wanted`: they list thousands.
+    pub(super) fn read(reader: &mut Reader<'_>, release: &str, wanted: &BTreeSet<&str>) -> Self {
         let directory = ["/lib/modules", "/usr/lib/modules"].map(|above| format!("{above}/{release}"));
         let Some(directory) = directory.into_iter().find(|directory| reader.root.exists(directory)) else { return Self::default() };
         let index = |reader: &mut Reader<'_>, name: &str| {
             let read = reader.root.bytes_to(format!("{directory}/{name}"), INDEX_LIMIT_BYTES);
-            reader.keep(read).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            reader
+                .keep(read)
+                .map(|bytes| String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
         };
+        let of_wanted = |path: &str| Some(module_of(path)).filter(|module| wanted.contains(module.as_ref())).map(Cow::into_owned);
         let files = index(reader, "modules.dep").map(|text| {
             let paths = text.lines().filter_map(|line| line.split_once(':')).map(|(path, _)| path);
             // depmod writes paths from the directory, or absolute ones where it was told of another.
             paths
-                .map(|path| (module_of(path), if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") }))
+                .filter_map(|path| Some((of_wanted(path)?, path)))
+                .map(|(module, path)| (module, if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") }))
                 .collect()
         });
-        let built_in = index(reader, "modules.builtin").map(|text| text.lines().map(module_of).collect());
+        let built_in = index(reader, "modules.builtin").map(|text| text.lines().filter_map(of_wanted).collect());
         let mut built_in_info: BTreeMap<String, ModuleInfo> = BTreeMap::new();
-        // `module.key=value`, each ended by a null byte.
-        for entry in index(reader, "modules.builtin.modinfo").unwrap_or_default().split('\0') {
-            if let Some((module, field)) = entry.split_once('.') {
-                built_in_info.entry(normal(module)).or_default().take(field);
+        // `module.key=value`, each ended by a null byte; long, and of use only where a module that matters is built in.
+        let has_built_in = built_in.as_ref().is_some_and(|built_in: &BTreeSet<String>| !built_in.is_empty());
+        let text = if has_built_in { index(reader, "modules.builtin.modinfo").unwrap_or_default() } else { String::new() };
+        for entry in text.split('\0') {
+            let Some((module, field)) = entry.split_once('.') else { continue };
+            if let Some(module) = Some(normal(module)).filter(|module| wanted.contains(module.as_ref())) {
+                built_in_info.entry(module.into_owned()).or_default().take(field);
             }
         }
         Self { directory: Some(directory), files, built_in, built_in_info }
@@ -112,7 +120,7 @@ impl ModuleInfo {
 }
 
 /// The module that a path of modules.dep or modules.builtin is of.
-fn module_of(path: &str) -> String {
+fn module_of(path: &str) -> Cow<'_, str> {
     let file = path.trim().rsplit('/').next().unwrap_or_default();
     normal(file.split(".ko").next().unwrap_or(file))
 }

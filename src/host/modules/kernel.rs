@@ -78,7 +78,8 @@ struct Symbols {
 impl<'a> Kernel<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Self {
         let text = reader.text("/proc/modules");
-        let listed = text.map(|text| text.lines().filter_map(|line| line.split_whitespace().next()).map(normal).collect());
+        let listed =
+            text.map(|text| text.lines().filter_map(|line| line.split_whitespace().next()).map(|name| normal(name).into_owned()).collect());
         Self { root: reader.root, listed, symbols: OnceCell::new() }
     }
 
@@ -177,16 +178,17 @@ fn scan(source: Source) -> Result<Symbols, String> {
         let (Some(_), Some(name)) = (fields.next(), fields.next()) else { continue };
         functions += 1;
         let module = fields.next().and_then(|field| field.strip_prefix('[')?.strip_suffix(']')).map(normal);
+        let module = module.as_deref();
         // The compiler adds `.cold`, `.isra.0` and the like.
         let name = name.split('.').next().unwrap_or(name);
         if wanted.contains(name) {
             let owners = found.owners.entry(name.to_owned()).or_default();
-            if !owners.contains(&module) {
-                owners.push(module.clone());
+            if !owners.iter().any(|owner| owner.as_deref() == module) {
+                owners.push(module.map(str::to_owned));
             }
         }
-        if let Some(module) = module.filter(|module| !found.modules.contains(module)) {
-            found.modules.insert(module);
+        if let Some(module) = module.filter(|module| !found.modules.contains(*module)) {
+            found.modules.insert(module.to_owned());
         }
     }
     if functions == 0 { Err("lists no symbol".to_owned()) } else { Ok(found) }

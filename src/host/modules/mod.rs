@@ -8,6 +8,8 @@ mod known;
 mod modprobe;
 mod nvidia;
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -17,6 +19,7 @@ use self::disk::Disk;
 use self::kernel::{Kernel, Running};
 use self::known::Known;
 use self::modprobe::Configuration;
+use super::pci::PciFunction;
 use super::reader::Reader;
 use super::{ReadError, Root, family, pci, rdma};
 
@@ -102,6 +105,9 @@ pub struct Parameter {
     pub configured: Vec<ConfiguredValue>,
 }
 
+/// Modules that register GPU memory with ib_core: the driver's own, and the older one of MLNX_OFED.
+const PEER_MEMORY_CLIENTS: [&str; 2] = ["nvidia_peermem", "nv_peer_mem"];
+
 /// Reads what matters for the devices that this host has.
 #[must_use]
 pub fn read(root: &Root) -> ModulesFacts {
@@ -112,21 +118,23 @@ pub fn read(root: &Root) -> ModulesFacts {
 #[must_use]
 pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
     let mut reader = Reader::new(root);
-    let drivers = drivers(&mut reader, asked);
+    let functions = pci::functions(&mut reader);
+    let drivers = drivers(&mut reader, &functions, asked);
     let (kernel_release, note) = release(&mut reader);
-    let disk = kernel_release.as_deref().map(|release| Disk::read(&mut reader, release)).unwrap_or_default();
+    let names: Vec<String> = known::ALWAYS.iter().map(|known| known.name.to_owned()).chain(drivers).collect();
+    let wanted: BTreeSet<&str> = names.iter().map(String::as_str).chain(PEER_MEMORY_CLIENTS).collect();
+    let disk = kernel_release.as_deref().map(|release| Disk::read(&mut reader, release, &wanted)).unwrap_or_default();
     let kernel = Kernel::read(&mut reader);
     let configuration = Configuration::read(&mut reader);
     let host = Host { kernel_release: kernel_release.as_deref(), disk, kernel, configuration };
-    let names = known::ALWAYS.iter().map(|known| known.name.to_owned()).chain(drivers);
-    let mut modules: Vec<Module> = names.map(|name| host.module(&mut reader, &name)).collect();
+    let mut modules: Vec<Module> = names.iter().map(|name| host.module(&mut reader, name)).collect();
     if let Some(note) = note {
         modules.iter_mut().filter(|module| module.disk_path.is_some()).for_each(|module| module.notes.push(note.clone()));
     }
     let nvidia = nvidia::read(&mut reader);
     let has_loaded = modules.iter().any(|module| module.state == ModuleState::Loaded);
     let is_running = |name: &str| host.kernel.running(name, host.disk.is_built_in(name)).is_some();
-    let is_of_use = nvidia.is_some() || is_running("nvidia_peermem") || is_running("nv_peer_mem") || may_have_nvidia_gpu(root);
+    let is_of_use = nvidia.is_some() || PEER_MEMORY_CLIENTS.into_iter().any(is_running) || may_have_nvidia_gpu(&functions);
     let peer_memory_api = if is_of_use {
         host.kernel.peer_memory(is_running("ib_core"))
     } else {
@@ -145,8 +153,7 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
 }
 
 /// Whether there is a PCI function of NVIDIA's, or no telling.
-fn may_have_nvidia_gpu(root: &Root) -> bool {
-    let functions = pci::functions(&mut Reader::new(root));
+fn may_have_nvidia_gpu(functions: &[PciFunction]) -> bool {
     functions.is_empty() || functions.iter().any(|function| function.vendor_id == Some(0x10de))
 }
 
@@ -163,8 +170,8 @@ pub(crate) fn symbol_of(module: &str) -> Option<&'static str> {
 }
 
 /// A module's name as the kernel writes it: `-` and `_` are one.
-fn normal(name: &str) -> String {
-    name.replace('-', "_")
+fn normal(name: &str) -> Cow<'_, str> {
+    if name.contains('-') { name.replace('-', "_").into() } else { name.into() }
 }
 
 /// The running kernel's release, and a note where it had to be guessed.
@@ -182,14 +189,14 @@ fn release(reader: &mut Reader<'_>) -> (Option<String>, Option<String>) {
 }
 
 /// Drivers of the RDMA devices and PCI functions that are here, and what was asked for beside the modules of every host.
-fn drivers(reader: &mut Reader<'_>, asked: &[String]) -> Vec<String> {
-    let mut families: Vec<String> = pci::functions(reader).iter().filter_map(family::family_of_function).map(str::to_owned).collect();
+fn drivers(reader: &mut Reader<'_>, functions: &[PciFunction], asked: &[String]) -> Vec<String> {
+    let mut families: Vec<String> = functions.iter().filter_map(family::family_of_function).map(str::to_owned).collect();
     // A reader of its own: problems with these files are told by the reader of RDMA devices.
     families.extend(rdma::families(&mut Reader::new(reader.root)));
     let mut names: Vec<String> = families.iter().flat_map(|family| family::modules_of(family)).map(|name| (*name).to_owned()).collect();
     for name in asked {
         match family::modules_of(name) {
-            [] => names.push(normal(name)),
+            [] => names.push(normal(name).into_owned()),
             modules => names.extend(modules.iter().map(|name| (*name).to_owned())),
         }
     }

@@ -136,9 +136,9 @@ impl Configuration {
             match words[..] {
                 [] => {}
                 [comment, ..] if comment.starts_with('#') => {}
-                ["blacklist", name, ..] => self.blocks.push((normal(name), block(BlockKind::NotByDevice))),
+                ["blacklist", name, ..] => self.blocks.push((normal(name).into_owned(), block(BlockKind::NotByDevice))),
                 ["install", name, command, ..] => {
-                    self.installs.push((normal(name), block(BlockKind::NotByModprobe), does_nothing(command)));
+                    self.installs.push((normal(name).into_owned(), block(BlockKind::NotByModprobe), does_nothing(command)));
                 }
                 ["options", name, ref settings @ ..] => {
                     for setting in settings {
@@ -162,10 +162,10 @@ impl Configuration {
             let block = |kind| Block { kind, file: COMMAND_LINE.to_owned(), line: 1, text: shorten(word) };
             match word.split_once('=') {
                 Some(("module_blacklist", names)) => {
-                    self.blocks.extend(names.split(',').map(|name| (normal(name), block(BlockKind::NotAtAll))));
+                    self.blocks.extend(names.split(',').map(|name| (normal(name).into_owned(), block(BlockKind::NotAtAll))));
                 }
                 Some(("modprobe.blacklist", names)) => {
-                    self.blocks.extend(names.split(',').map(|name| (normal(name), block(BlockKind::NotByDevice))));
+                    self.blocks.extend(names.split(',').map(|name| (normal(name).into_owned(), block(BlockKind::NotByDevice))));
                 }
                 None if word == "nomodule" => self.loading_disabled_by = Some(format!("nomodule in {COMMAND_LINE}")),
                 _ => {
@@ -180,7 +180,7 @@ impl Configuration {
     fn take_setting(&mut self, module: &str, setting: &str, file: &str, line: u32) {
         let (name, value) =
             setting.split_once('=').map_or((setting, None), |(name, value)| (name, Some(value.trim_matches('"').to_owned())));
-        self.options.push((normal(module), normal(name), ConfiguredValue { value, file: file.to_owned(), line }));
+        self.options.push((normal(module).into_owned(), normal(name).into_owned(), ConfiguredValue { value, file: file.to_owned(), line }));
     }
 }
 

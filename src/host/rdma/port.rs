@@ -39,6 +39,9 @@ pub struct SysfsPort {
     pub sm_lid: Option<u32>,
     /// Entries of the GID table that hold something.
     pub gids: Vec<SysfsGid>,
+    /// The entry from which on the GID table was not read, where a brief look left its rest out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gids_unread_from: Option<u32>,
     /// Entries of the partition table that hold something.
     pub pkeys: Vec<SysfsPkey>,
 }
@@ -74,7 +77,9 @@ impl NamedCode {
 }
 
 /// The port at a directory of sysfs.
-pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32) -> SysfsPort {
+pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32, look: Look) -> SysfsPort {
+    let link_layer = reader.attribute(dir.join("link_layer"));
+    let (gids, gids_unread_from) = gids(reader, dir, look, link_layer.as_deref());
     let rate = reader.attribute(dir.join("rate"));
     let rate_bits_per_second = rate.as_deref().and_then(bits_per_second);
     if let (Some(rate), None) = (&rate, rate_bits_per_second) {
@@ -85,30 +90,55 @@ pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32) -> SysfsPort 
         port,
         state: reader.parsed(dir.join("state"), "a code and a name", NamedCode::parse),
         phys_state: reader.parsed(dir.join("phys_state"), "a code and a name", NamedCode::parse),
-        link_layer: reader.attribute(dir.join("link_layer")),
+        link_layer,
         rate,
         rate_bits_per_second,
         lid: reader.parsed(dir.join("lid"), "a local identifier", lid),
         sm_lid: reader.parsed(dir.join("sm_lid"), "a local identifier", lid),
-        gids: gids(reader, dir),
+        gids,
+        gids_unread_from,
         pkeys: pkeys(reader, dir),
     }
 }
 
-/// The entries of a port's GID table that hold something.
-fn gids(reader: &mut Reader<'_>, dir: &Path) -> Vec<SysfsGid> {
+/// How much of a GID table is read: each of its entries is a file, and tables have up to 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// All of it.
+    Whole,
+    /// As far as it is filled, for the kernel fills the lowest free entry (drivers/infiniband/core/cache.c, `find_gid`). What was removed leaves
+    /// a gap, so reading goes on until [`GAP`] entries in a row hold nothing, and to the end where none that can be routed was found.
+    Brief,
+}
+
+/// Empty entries in a row after which a brief look stops.
+const GAP: u32 = 32;
+
+/// The entries of a port's GID table that hold something, and the one from which on it was not read.
+fn gids(reader: &mut Reader<'_>, dir: &Path, look: Look, link_layer: Option<&str>) -> (Vec<SysfsGid>, Option<u32>) {
     let mut gids = Vec::new();
+    let (mut gap, mut is_answered) = (0, false);
     for index in indices(reader, &dir.join("gids")) {
+        if look == Look::Brief && is_answered && gap >= GAP {
+            return (gids, Some(index));
+        }
         let path = dir.join(format!("gids/{index}"));
-        let Some(gid) = reader.parsed(&path, "a GID", |text| text.parse::<Gid>().ok()).filter(|gid| !gid.is_empty()) else { continue };
+        let Some(gid) = reader.parsed(&path, "a GID", |text| text.parse::<Gid>().ok()).filter(|gid| !gid.is_empty()) else {
+            gap += 1;
+            continue;
+        };
+        gap = 0;
+        let gid_type = reader.attribute(dir.join(format!("gid_attrs/types/{index}")));
+        let is_routable = gid_type.as_deref() == Some("RoCE v2") && matches!(gid.scope(), "ipv4" | "global");
+        is_answered |= is_routable || link_layer == Some("InfiniBand");
         gids.push(SysfsGid {
             index,
             gid: gid.to_string(),
-            gid_type: reader.attribute(dir.join(format!("gid_attrs/types/{index}"))),
+            gid_type,
             netdev: netdev(reader, &dir.join(format!("gid_attrs/ndevs/{index}"))),
         });
     }
-    gids
+    (gids, None)
 }
 
 /// The interface of a GID; an entry without one answers ENODEV, or EINVAL as all of these do.
