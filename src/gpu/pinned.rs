@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys;
 
@@ -51,6 +52,23 @@ impl Pinned {
     #[must_use]
     pub fn length(&self) -> usize {
         self.bytes
+    }
+}
+
+impl Pinned {
+    /// Sets all of it to zero.
+    pub(super) fn clear(&self) {
+        // SAFETY: all of the memory, of which no reference is ever given out.
+        unsafe { self.pages.as_ptr().cast::<u8>().write_bytes(0, self.bytes) };
+    }
+
+    /// The number at a place, counted in numbers, as it is in memory now; 0 beyond the end.
+    pub(super) fn load(&self, index: usize) -> u64 {
+        if (index + 1) * size_of::<u64>() > self.bytes {
+            return 0;
+        }
+        // SAFETY: within the memory and aligned, which begins on a page; another one may be writing it, so it is atomic.
+        unsafe { AtomicU64::from_ptr(self.pages.as_ptr().cast::<u64>().add(index)).load(Ordering::Acquire) }
     }
 }
 

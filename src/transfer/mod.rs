@@ -19,7 +19,7 @@ mod trouble;
 mod watch;
 
 pub use layout::LEAD;
-pub use memory::{GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
+pub use memory::{Comparing, GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
 pub use plan::{
     Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan,
     RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport, Words,

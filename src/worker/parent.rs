@@ -421,6 +421,8 @@ impl Running {
             .arg(SUBCOMMAND)
             // libibverbs then says on standard error which provider it could not load.
             .env("IBV_SHOW_WARNINGS", "1")
+            // The driver would keep what it assembles in the user's home directory.
+            .env("CUDA_CACHE_DISABLE", "1")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(printed.try_clone()?))
             .stderr(Stdio::from(printed.try_clone()?))
