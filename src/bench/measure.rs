@@ -7,9 +7,12 @@ use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Ver
 use super::pair::Pair;
 use super::settings::Settings;
 use super::side::BenchError;
+use super::staged::{self, Ceilings};
 use super::statistics::{Latencies, Spread};
 use super::verify::verify;
-use crate::transfer::{Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, Touch, Transport};
+use crate::transfer::{
+    Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, StagedPlan, Touch, Transport,
+};
 use crate::verbs::Reliability;
 
 /// Depths and chains that are tried one after another, until more brings nothing more.
@@ -86,7 +89,7 @@ pub fn measure(pair: &mut Pair<'_>, kind: RunKind, measurement: &mut Measurement
 
 impl Measurement<'_> {
     /// Explains an error, unless it is the user's wish to stop. Notes whether the process of both ends is gone with it.
-    fn told(&mut self, error: &BenchError) -> Option<FailureReport> {
+    pub(super) fn told(&mut self, error: &BenchError) -> Option<FailureReport> {
         self.is_lost |= matches!(error, BenchError::Worker(_));
         (!is_interrupted(error)).then(|| (self.explain)(error))
     }
@@ -169,6 +172,7 @@ impl Measurement<'_> {
             bytes_per_second: None,
             messages_per_second: None,
             cpu_us_per_gib: None,
+            staged: None,
             lost_percent: None,
             verification: None,
             counters: Vec::new(),
@@ -181,9 +185,16 @@ impl Measurement<'_> {
         let arrives = self.arrives(operation);
         pair.link(link, [arrives && settings.bidirectional, arrives])?;
         let plan = RunPlan { operation, size_bytes: size as u32, touch, ..first_plan(settings, RunKind::Bandwidth) };
-        let way = ramp(settings, pair, link, &plan)?;
-        (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
-        let plan = RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan };
+        // A staged transfer has its own depth, which is that of its slots.
+        let plan = if settings.staged {
+            let chunk_bytes = staged::chunk(settings, pair, &plan)?;
+            RunPlan { staged: StagedPlan { chunk_bytes, ..StagedPlan::default() }, ..plan }
+        } else {
+            let way = ramp(settings, pair, link, &plan)?;
+            (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
+            RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan }
+        };
+        let mut ceilings = Ceilings::default();
         // What the ramp has not warmed, a part of a run does.
         run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
         let before = self.counters.read();
@@ -211,7 +222,14 @@ impl Measurement<'_> {
                 }
                 results => results?,
             };
-            rates.push(rate(settings, arrives, &results));
+            let whole = rate(settings, arrives, &results);
+            rates.push(whole);
+            if settings.staged && !(self.stop)() {
+                match ceilings.measure(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, whole) {
+                    Err(error) if !is_interrupted(&error) => return Err(error),
+                    _ => {}
+                }
+            }
             for result in &results {
                 bytes += result.sent.bytes;
                 sent += result.sent.messages;
@@ -224,6 +242,7 @@ impl Measurement<'_> {
         }
         row.counters = self.counters.since(&before);
         row.messages = sent;
+        row.staged = ceilings.report(plan.staged.chunk_bytes);
         row.bytes_per_second = Spread::of(&rates);
         row.messages_per_second = row.bytes_per_second.map(|rate| rate.median / size as f64);
         row.cpu_us_per_gib = (bytes > 0).then(|| cpu_ns as f64 / 1000.0 / (bytes as f64 / f64::from(1 << 30)));
@@ -368,6 +387,7 @@ pub(super) fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
         limit: settings.limit,
         linger_ms: 0,
         patience_ms: settings.patience_ms,
+        staged: StagedPlan::default(),
     }
 }
 
@@ -388,7 +408,12 @@ pub(super) fn run_plans(settings: &Settings, is_loopback: bool, plan: &RunPlan) 
 }
 
 /// Runs once.
-fn run(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
+pub(super) fn run(
+    settings: &Settings,
+    pair: &mut Pair<'_>,
+    plan: &RunPlan,
+    each: &mut dyn FnMut(Progress),
+) -> Result<[RunResult; 2], BenchError> {
     pair.run(run_plans(settings, pair.is_loopback(), plan), each)
 }
 

@@ -20,6 +20,12 @@ const BLOCKS: u32 = 1024;
 /// What part of a pattern's seed each iteration adds; as in `transfer::pattern`.
 const ITERATION: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Bytes of what `watch` tells, and where in it a number is that it may watch, counted in numbers.
+const TOLD: usize = 4096;
+const FLAG: usize = 64;
+/// Nanoseconds that a number may take which is there already.
+const PATIENCE_NS: u64 = 1_000_000_000;
+
 /// Kernels that are loaded on a GPU.
 pub struct Kernels {
     context: Context,
@@ -29,6 +35,9 @@ pub struct Kernels {
     watch: CUfunction,
     /// Where `compare` counts.
     result: Buffer,
+    /// Where `watch` runs, beside everything else, and what it tells.
+    stream: Stream,
+    told: Pinned,
 }
 
 /// What differs from a pattern.
@@ -57,13 +66,8 @@ pub struct Watched {
     pub patience_ns: u64,
 }
 
-/// A GPU that watches, until it is dropped.
-pub struct Watching<'a> {
-    /// Waits for the kernel when dropped, before `told` goes.
-    stream: Stream,
-    told: Pinned,
-    _kernels: &'a Kernels,
-}
+/// A GPU that watches. Waits for the kernel when dropped.
+pub struct Watching<'a>(&'a Kernels);
 
 /// What a GPU that watches has seen so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,7 +93,7 @@ impl Context {
         for symbol in ["cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel"] {
             need(symbol)?;
         }
-        let result = self.allocate(16)?;
+        let (result, stream, told) = (self.allocate(16)?, self.stream()?, self.allocate_pinned(TOLD)?);
         self.enter()?;
         let mut module: CUmodule = std::ptr::null_mut();
         // SAFETY: a text that ends with a zero, and a handle, which both outlive the call.
@@ -103,7 +107,7 @@ impl Context {
         };
         let found = (|| Ok((function(c"fill")?, function(c"compare")?, function(c"watch")?)))();
         match found {
-            Ok((fill, compare, watch)) => Ok(Kernels { context: self.clone(), module, fill, compare, watch, result }),
+            Ok((fill, compare, watch)) => Ok(Kernels { context: self.clone(), module, fill, compare, watch, result, stream, told }),
             Err(error) => {
                 // SAFETY: loaded above, and nothing of it is used.
                 unsafe { sys::cuModuleUnload(module) };
@@ -147,39 +151,45 @@ impl Kernels {
         Ok((bytes > 0).then_some(Differing { bytes, first }))
     }
 
-    /// Lets the GPU watch; what it watches must live as long as what is returned.
+    /// Lets the GPU watch, which it does once at a time. What it watches must live as long as what is returned.
     ///
     /// # Errors
-    /// There is no memory for what it tells, or the kernel was not started.
-    pub fn watch(&self, what: Watched) -> Result<Watching<'_>, GpuError> {
-        let told = self.context.allocate_pinned(4096)?;
-        told.clear();
-        let mut numbers = [what.flag, what.data, what.words, what.first, what.count, what.patience_ns, told.pages().as_ptr() as u64];
+    /// A range is not of a GPU's memory of this process, or the kernel was not started.
+    pub fn watch(&mut self, what: Watched) -> Result<Watching<'_>, GpuError> {
+        within(what.flag, size_of::<u64>() as u64)?;
+        self.start(what)
+    }
+
+    /// How many numbers are not `value` as the GPU sees them now.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub fn stale(&mut self, data: u64, words: u64, value: u64) -> Result<u64, GpuError> {
+        // A flag that is there already.
+        self.told.store(FLAG, value);
+        let flag = self.told.pages().as_ptr() as u64 + (FLAG * size_of::<u64>()) as u64;
+        let seen = self.start(Watched { flag, data, words, first: value, count: 1, patience_ns: PATIENCE_NS })?.finish()?;
+        if seen.gave_up {
+            return Err(GpuError::NotAsked { why: "the GPU does not see a number in memory of the host".to_owned() });
+        }
+        Ok(seen.stale_words)
+    }
+
+    fn start(&mut self, what: Watched) -> Result<Watching<'_>, GpuError> {
+        within(what.data, what.words * size_of::<u64>() as u64)?;
+        (0..FLAG).for_each(|index| self.told.store(index, 0));
+        let mut numbers = [what.flag, what.data, what.words, what.first, what.count, what.patience_ns, self.told.pages().as_ptr() as u64];
         let mut arguments = numbers.each_mut().map(pointer);
-        let stream = self.context.stream()?;
-        self.launch(self.watch, 1, stream.raw(), &mut arguments)?;
-        Ok(Watching { stream, told, _kernels: self })
+        self.launch(self.watch, 1, self.stream.raw(), &mut arguments)?;
+        Ok(Watching(self))
     }
 
     fn launch(&self, function: CUfunction, blocks: u32, stream: CUstream, arguments: &mut [*mut c_void]) -> Result<(), GpuError> {
         self.context.enter()?;
         // SAFETY: as many arguments of such sizes as the kernel has, copied before the call returns; the memory that they name is
         // checked or held by the callers.
-        let code = unsafe {
-            sys::cuLaunchKernel(
-                function,
-                blocks,
-                1,
-                1,
-                THREADS,
-                1,
-                1,
-                0,
-                stream,
-                arguments.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
+        let code =
+            unsafe { sys::cuLaunchKernel(function, blocks, 1, 1, THREADS, 1, 1, 0, stream, arguments.as_mut_ptr(), std::ptr::null_mut()) };
         checked("cuLaunchKernel", self.context.pci(), code)
     }
 }
@@ -198,8 +208,9 @@ impl Watching<'_> {
     #[must_use]
     pub fn seen(&self) -> Seen {
         // The last iteration first: what was seen of it is written before.
-        let done = self.told.load(0);
-        let [stale_iterations, stale_words, first, gave_up] = [1, 2, 3, 4].map(|index| self.told.load(index));
+        let told = &self.0.told;
+        let done = told.load(0);
+        let [stale_iterations, stale_words, first, gave_up] = [1, 2, 3, 4].map(|index| told.load(index));
         Seen { done, stale_iterations, stale_words, first, gave_up: gave_up != 0 }
     }
 
@@ -208,8 +219,14 @@ impl Watching<'_> {
     /// # Errors
     /// The kernel failed.
     pub fn finish(&self) -> Result<Seen, GpuError> {
-        self.stream.finish()?;
+        self.0.stream.finish()?;
         Ok(self.seen())
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.stream.finish();
     }
 }
 

@@ -56,19 +56,21 @@ impl Pinned {
 }
 
 impl Pinned {
-    /// Sets all of it to zero.
-    pub(super) fn clear(&self) {
-        // SAFETY: all of the memory, of which no reference is ever given out.
-        unsafe { self.pages.as_ptr().cast::<u8>().write_bytes(0, self.bytes) };
+    /// Sets the number at a place, counted in numbers; nothing happens beyond the end.
+    pub(super) fn store(&self, index: usize, value: u64) {
+        if let Some(at) = self.at(index) {
+            at.store(value, Ordering::Release);
+        }
     }
 
-    /// The number at a place, counted in numbers, as it is in memory now; 0 beyond the end.
+    /// The number at a place, as it is in memory now; 0 beyond the end.
     pub(super) fn load(&self, index: usize) -> u64 {
-        if (index + 1) * size_of::<u64>() > self.bytes {
-            return 0;
-        }
-        // SAFETY: within the memory and aligned, which begins on a page; another one may be writing it, so it is atomic.
-        unsafe { AtomicU64::from_ptr(self.pages.as_ptr().cast::<u64>().add(index)).load(Ordering::Acquire) }
+        self.at(index).map_or(0, |at| at.load(Ordering::Acquire))
+    }
+
+    fn at(&self, index: usize) -> Option<&AtomicU64> {
+        // SAFETY: within the memory and aligned, which begins on a page; others may be writing it, so it is atomic.
+        ((index + 1) * size_of::<u64>() <= self.bytes).then(|| unsafe { AtomicU64::from_ptr(self.pages.as_ptr().cast::<u64>().add(index)) })
     }
 }
 

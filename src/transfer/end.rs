@@ -9,7 +9,7 @@ use super::layout::{places, start};
 use super::memory::{Bytes, Placed, Staging, place};
 use super::pattern::Ground;
 use super::{Completing, LinkFacts, LinkPlan, StageFacts, StageMemory, StagePlan, Transport, Trouble};
-use crate::gpu::Kernels;
+use crate::gpu::{Context as GpuContext, Kernels};
 use crate::verbs::{
     CompletionChannel, CompletionQueue, ConnectionId, ConnectionManager, Context, Datagrams, DeviceList, EventChannel, ProtectionDomain,
     QueuePair, QueuePairCaps, QueuePairInit, ReceiveRing, Region, Verbs,
@@ -29,6 +29,8 @@ pub struct End {
     pub staging: Option<Staging>,
     /// What a GPU does itself with its memory.
     pub kernels: Option<Kernels>,
+    /// The context of a GPU that has the memory.
+    pub context: Option<GpuContext>,
     pub facts: StageFacts,
     pub manager: Option<ManagerEnd>,
     pub link: Option<Link>,
@@ -117,8 +119,8 @@ impl End {
         };
         let facts = facts(&context, plan)?;
         let pd = context.alloc_pd()?;
-        let Placed { region, staging, kernels, memory } = place(&pd, plan)?;
-        let mut end = Self { plan: plan.clone(), pd, region, staging, kernels, facts, manager: manager_end, link: None };
+        let Placed { region, staging, kernels, context: of_gpu, memory } = place(&pd, plan)?;
+        let mut end = Self { plan: plan.clone(), pd, region, staging, kernels, context: of_gpu, facts, manager: manager_end, link: None };
         // Inline payload is copied by the processor, which has no pages of a GPU's memory.
         end.facts.max_inline_bytes = if end.region.is_of_host() && end.staging.is_none() { end.most_inline() } else { 0 };
         (end.facts.address, end.facts.key) = (end.region.address(), end.region.remote_key());

@@ -173,6 +173,8 @@ pub struct Placed {
     pub staging: Option<Staging>,
     /// What the GPU does itself with its memory.
     pub kernels: Option<Kernels>,
+    /// The context of a GPU that has the memory.
+    pub context: Option<Context>,
     pub memory: StageMemory,
 }
 
@@ -180,7 +182,7 @@ pub struct Placed {
 pub fn place(pd: &ProtectionDomain, plan: &StagePlan) -> Result<Placed, Trouble> {
     let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
     let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
-    let of_host = |region| Placed { region, staging: None, kernels: None, memory: memory.clone() };
+    let of_host = |region| Placed { region, staging: None, kernels: None, context: None, memory: memory.clone() };
     match &plan.memory {
         MemoryKind::Host => shrinking(length, plan, |length| pd.register_pages(length)).map(of_host),
         MemoryKind::HostHuge => shrinking(length, plan, |length| pd.register_huge_pages(length)).map(of_host),
@@ -241,7 +243,7 @@ fn of_gpu(
                         None
                     }
                 };
-                return Ok(Placed { region, staging, kernels, memory });
+                return Ok(Placed { region, staging, kernels, context: Some(context), memory });
             }
             // Without memory there is nothing to try other ways with.
             Err(TryError::NoMemory(error)) => return Err(no_memory(&memory, error)),

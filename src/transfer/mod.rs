@@ -10,6 +10,7 @@ mod flow;
 mod join;
 mod layout;
 mod memory;
+mod ordering;
 mod pattern;
 mod pingpong;
 mod plan;
@@ -21,8 +22,9 @@ mod watch;
 pub use layout::LEAD;
 pub use memory::{Comparing, GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
 pub use plan::{
-    Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan,
-    RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport, Words,
+    Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, OrderFacts, OrderPlan,
+    OrderReader, Progress, ReceivePlan, RemoteEnd, RunKind, RunPlan, RunResult, Signal, StageFacts, StagePlan, StagedPart, StagedPlan,
+    Touch, Transport, Words,
 };
 pub use serve::{Ends, Manager};
 pub use trouble::{Failure, STATUSES, Trouble};

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, StageMemory};
-use crate::gpu::MemoryKind;
+use crate::gpu::{MemoryKind, WritesOrdering};
 use crate::verbs::{PortAttributes, Reliability};
 
 /// What moves data.
@@ -290,6 +290,95 @@ pub struct RunPlan {
     pub linger_ms: u64,
     /// Longest time without any progress.
     pub patience_ms: u64,
+    /// What is done of a staged transfer, and in which steps.
+    #[serde(default)]
+    pub staged: StagedPlan,
+}
+
+/// What is done of a staged transfer. Parts of it, with the same chunks in the same places, are the ceilings that the whole is measured by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedPlan {
+    /// Which part.
+    pub part: StagedPart,
+    /// Bytes of a chunk at most; 0 for what is usual.
+    pub chunk_bytes: u32,
+}
+
+/// A part of a staged transfer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StagedPart {
+    /// Copies and the provider, all at once.
+    #[default]
+    All,
+    /// The copies alone, both ways at once where both ends are a GPU's.
+    Copies,
+    /// The provider alone, from and to the locked memory.
+    Provider,
+}
+
+/// Data and then a flag, written by one end and looked for by the other, both in one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPlan {
+    /// The end that writes.
+    pub writer: u8,
+    /// The end that looks.
+    pub reader: u8,
+    /// Bytes of data, of which a multiple of 8 is used.
+    pub size_bytes: u32,
+    /// How often.
+    pub iterations: u64,
+    /// How the reader knows.
+    pub signal: Signal,
+    /// Whether writes are flushed to the GPU (cuFlushGPUDirectRDMAWrites) before the data is looked at.
+    pub flush: bool,
+    /// Whether the reader's memory is registered with IBV_ACCESS_RELAXED_ORDERING.
+    pub relaxed: bool,
+    /// Longest time without any progress.
+    pub patience_ms: u64,
+}
+
+/// How a reader knows that data is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// By a number in the same memory, written behind the data.
+    Flag,
+    /// By the completion of that write, which carries immediate data.
+    Completion,
+}
+
+/// Who looks at data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderReader {
+    /// The processor, at memory of the host.
+    Processor,
+    /// A kernel of the GPU.
+    Gpu,
+    /// The processor, by copies out of the GPU's memory.
+    Copies,
+}
+
+/// What a reader saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderFacts {
+    /// Who it was.
+    pub reader: OrderReader,
+    /// Times that data and flag were written.
+    pub iterations: u64,
+    /// Times that it knew, and saw older data.
+    pub stale_iterations: u64,
+    /// Numbers of 8 bytes that were older, in all.
+    pub stale_words: u64,
+    /// The first such time, counted from 1.
+    pub first_stale: Option<u64>,
+    /// Time of all.
+    pub elapsed_ns: u64,
+    /// What the GPU promises of its own reads, where it is a GPU's memory.
+    pub promised: Option<WritesOrdering>,
+    /// Why this was not tried.
+    pub not_tried: Option<String>,
 }
 
 impl RunPlan {
@@ -370,6 +459,8 @@ pub enum Command {
     Check(u8, Filled),
     /// Move data.
     Run(Vec<(u8, RunPlan)>),
+    /// Write data and a flag, and look whether they are seen in that order.
+    Order(OrderPlan),
     /// End a run that waits for this. Nothing answers it; where nothing runs, nothing happens.
     Finish,
     /// End the queue pairs.
@@ -389,6 +480,7 @@ impl Command {
             Self::Fill(..) | Self::Clear(..) => "preparing memory",
             Self::Check(..) => "checking what arrived",
             Self::Run(..) => "moving data",
+            Self::Order(..) => "looking at the order of writes",
             Self::Finish => "ending a run",
             Self::Unlink(..) | Self::Close => "closing",
         }
@@ -413,6 +505,8 @@ pub enum Answer {
     Running(Progress),
     /// To `Run` or `Finish`: each end's figures, in the order asked.
     Ran(Vec<RunResult>),
+    /// To `Order`.
+    Ordered(OrderFacts),
     /// It did not work.
     Failed(Box<Failure>),
 }

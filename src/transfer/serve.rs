@@ -11,7 +11,7 @@ use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
 use super::watch::{Host, Watch};
-use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, pingpong, staged};
+use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, ordering, pingpong, staged};
 use crate::gpu::GpuError;
 use crate::verbs::{ConnectionManager, Verbs};
 
@@ -73,6 +73,7 @@ impl Ends {
                 Ok(Answer::Checked(end.ground().check(what, header).map_err(of_gpu)?))
             }
             Command::Run(ends) => self.run(ends, host).map(Answer::Ran),
+            Command::Order(plan) => ordering::run(&mut self.ends, plan, host).map(Answer::Ordered),
             Command::Finish => Ok(Answer::Done),
             Command::Unlink(end) => {
                 self.end(*end)?.link = None;

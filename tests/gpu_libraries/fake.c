@@ -61,7 +61,7 @@ int cuDeviceGetPCIBusId(char *text, int length, int device) { return snprintf(te
 int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
 	(void)device;
-	*value = attribute == 118 ? 200 : attribute == 117 ? 1 : attribute == 116;
+	*value = attribute == 118 ? is("unordered") ? 0 : 200 : attribute == 117 ? 1 : attribute == 116;
 	/* Before CUDA 11.7 nobody knew of dma-bufs. */
 	return attribute == 124 ? 1 : 0;
 }
@@ -72,7 +72,7 @@ typedef unsigned long long address;
 
 int cuDeviceGetByPCIBusId(int *device, const char *text) { return strcmp(text, "0000:01:00.0") ? 101 : (*device = 0); }
 int cuDeviceGetUuid_v2(unsigned char *uuid, int device) { return memset(uuid, 0x10 + device, 16), 0; }
-int cuDevicePrimaryCtxRetain(void **context, int device) { return *context = (void *)(size_t)(device + 1), 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { return is("slow") ? usleep(900000) : 0, *context = (void *)(size_t)(device + 1), 0; }
 int cuDevicePrimaryCtxRelease_v2(int device) { return (void)device, 0; }
 int cuCtxSetCurrent(void *context) { return context ? 0 : 201; }
 int cuMemGetInfo_v2(size_t *available, size_t *total) { return *available = 1ull << 30, *total = 2ull << 30, 0; }
@@ -217,7 +217,7 @@ int cuFlushGPUDirectRDMAWrites(int target, int scope) { return target ? 1 : scop
 int cuMemGetHandleForAddressRange(int *file, address at, size_t bytes, int kind, address flags)
 {
 	(void)at;
-	if (is("no-export") || flags)
+	if (is("no-export") || (flags && !is("direct")))
 		return 801;
 	*file = memfd_create("dmabuf", 0);
 	return kind == 1 && *file >= 0 && !ftruncate(*file, (off_t)bytes) ? 0 : 1;
