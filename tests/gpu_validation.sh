@@ -101,7 +101,7 @@ for memory in host host:pinned cuda:0:dmabuf cuda:0:peermem cuda:0:staged; do
 done
 title "The order of writes, broken on purpose: exit 1, and only a flush (or relaxed ordering, permitted) is without a complaint"
 for memory in host cuda:0:dmabuf; do
-	simulated 1 --fault late_writes ping mlx5_0 --memory "$memory" --op write --sizes 4k --iterations 10 --repeats 1 --no-verify --litmus=500
+	simulated 1 --fault late_writes ping mlx5_0 --memory "$memory" --op read --sizes 4k --iterations 10 --repeats 1 --no-verify --litmus=500
 	says overtook
 done
 

@@ -11,6 +11,7 @@ mod ordering;
 mod pair;
 mod pairs;
 pub mod peer;
+mod ramp;
 mod settings;
 mod side;
 mod staged;

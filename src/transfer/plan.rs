@@ -1,4 +1,4 @@
-//! What an end is told, and what it answers. All of it travels: to the child as lines, to another host in frames.
+//! Plans that ends are told, and the figures that they answer with. All of it travels: to the child as lines, to another host in frames.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, StageMemory};
-use crate::gpu::{MemoryKind, WritesOrdering};
+use super::StageMemory;
+use crate::gpu::MemoryKind;
 use crate::verbs::{PortAttributes, Reliability};
 
 /// What moves data.
@@ -317,70 +317,6 @@ pub enum StagedPart {
     Provider,
 }
 
-/// Data and then a flag, written by one end and looked for by the other, both in one process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderPlan {
-    /// The end that writes.
-    pub writer: u8,
-    /// The end that looks.
-    pub reader: u8,
-    /// Bytes of data, of which a multiple of 8 is used.
-    pub size_bytes: u32,
-    /// How often.
-    pub iterations: u64,
-    /// How the reader knows.
-    pub signal: Signal,
-    /// Whether writes are flushed to the GPU (cuFlushGPUDirectRDMAWrites) before the data is looked at.
-    pub flush: bool,
-    /// Whether the reader's memory is registered with IBV_ACCESS_RELAXED_ORDERING.
-    pub relaxed: bool,
-    /// Longest time without any progress.
-    pub patience_ms: u64,
-}
-
-/// How a reader knows that data is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// By a number in the same memory, written behind the data.
-    Flag,
-    /// By the completion of that write, which carries immediate data.
-    Completion,
-}
-
-/// Who looks at data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderReader {
-    /// The processor, at memory of the host.
-    Processor,
-    /// A kernel of the GPU.
-    Gpu,
-    /// The processor, by copies out of the GPU's memory.
-    Copies,
-}
-
-/// What a reader saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderFacts {
-    /// Who it was.
-    pub reader: OrderReader,
-    /// Times that data and flag were written.
-    pub iterations: u64,
-    /// Times that it knew, and saw older data.
-    pub stale_iterations: u64,
-    /// Numbers of 8 bytes that were older, in all.
-    pub stale_words: u64,
-    /// The first such time, counted from 1.
-    pub first_stale: Option<u64>,
-    /// Time of all.
-    pub elapsed_ns: u64,
-    /// What the GPU promises of its own reads, where it is a GPU's memory.
-    pub promised: Option<WritesOrdering>,
-    /// Why this was not tried.
-    pub not_tried: Option<String>,
-}
-
 impl RunPlan {
     /// Whether each message takes a receive request of the other side.
     #[must_use]
@@ -439,74 +375,4 @@ pub struct Mismatch {
     pub wrong_bytes: u64,
     /// Whether the byte lies around the message, where nothing may be written.
     pub is_guard: bool,
-}
-
-/// What an end is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    /// Open a device and register memory, as the end of this number.
-    Open(u8, StagePlan),
-    /// Make queue pairs, and end those of the last link.
-    Link(u8, LinkPlan),
-    /// Connect them: one end, or both ends of this process.
-    Join(Vec<(u8, JoinPlan)>),
-    /// Write a pattern into memory.
-    Fill(u8, Filled),
-    /// Write something else than the pattern into memory, guards included.
-    Clear(u8, Filled),
-    /// Look for the pattern, and whether the guards are untouched.
-    Check(u8, Filled),
-    /// Move data.
-    Run(Vec<(u8, RunPlan)>),
-    /// Write data and a flag, and look whether they are seen in that order.
-    Order(OrderPlan),
-    /// End a run that waits for this. Nothing answers it; where nothing runs, nothing happens.
-    Finish,
-    /// End the queue pairs.
-    Unlink(u8),
-    /// Close everything.
-    Close,
-}
-
-impl Command {
-    /// What it is for, for messages: a step of the work.
-    #[must_use]
-    pub fn step(&self) -> &'static str {
-        match self {
-            Self::Open(..) => "opening the device and registering memory",
-            Self::Link(..) => "making queue pairs",
-            Self::Join(..) => "connecting queue pairs",
-            Self::Fill(..) | Self::Clear(..) => "preparing memory",
-            Self::Check(..) => "checking what arrived",
-            Self::Run(..) => "moving data",
-            Self::Order(..) => "looking at the order of writes",
-            Self::Finish => "ending a run",
-            Self::Unlink(..) | Self::Close => "closing",
-        }
-    }
-}
-
-/// What an end answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// To `Open`.
-    Opened(Box<StageFacts>),
-    /// To `Link`.
-    Linked(LinkFacts),
-    /// To what has no other answer.
-    Done,
-    /// To `Check`.
-    Checked(Option<Mismatch>),
-    /// To `Run`, as soon as messages may arrive.
-    Ready,
-    /// During `Run`, now and then.
-    Running(Progress),
-    /// To `Run` or `Finish`: each end's figures, in the order asked.
-    Ran(Vec<RunResult>),
-    /// To `Order`.
-    Ordered(OrderFacts),
-    /// It did not work.
-    Failed(Box<Failure>),
 }
