@@ -161,7 +161,9 @@ fn try_all(
         };
         let unknown = "how fast copies are, whether contents are right, and how long anything takes: nothing is tried, a model says what would \
                        be granted";
-        return Ok((gpus.into_iter().map(of).collect(), vec![unknown.to_owned()]));
+        let all: Vec<GpuTried> = gpus.into_iter().map(of).collect();
+        let unknown = all.first().map(|_| unknown.to_owned()).into_iter().collect();
+        return Ok((all, unknown));
     }
     let mut trying = Trying { session, worker: session.worker_within(ANSWER)?, nics: &nics, deadline, progress };
     let mut tried = Vec::new();
