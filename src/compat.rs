@@ -163,6 +163,7 @@ fn of_models(models: &[&DeviceModel]) -> SimConfig {
         ports: Vec::new(),
         node_guid: 0,
         firmware: None,
+        data_direct: false,
     };
     SimConfig { devices: models.iter().map(device).collect(), ..SimConfig::default() }
 }

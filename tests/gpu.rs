@@ -198,6 +198,165 @@ fn wrong_contents_and_missing_memory_are_told() {
     assert_eq!((code, document["problems"].to_string().contains("CUDA_ERROR_INVALID_DEVICE")), (Some(1), true), "{document:#}");
 }
 
+/// Columns of the order of writes: who looked, by what, with a flush, and how often older data was seen.
+fn orders(document: &Value) -> Vec<(&str, &str, bool, bool, u64)> {
+    let rows = document["ordering"].as_array().unwrap();
+    let text = |value: &'_ Value| -> &'static str {
+        ["processor", "gpu", "copies", "flag", "completion"].into_iter().find(|known| value == known).unwrap_or_default()
+    };
+    let row = |row: &Value| {
+        assert!(row["failure"].is_null() && row["not_tried"].is_null(), "{row:#}");
+        let flags = ["flush", "relaxed_ordering"].map(|name| row[name].as_bool().unwrap());
+        (text(&row["reader"]), text(&row["signal"]), flags[0], flags[1], row["stale_iterations"].as_u64().unwrap())
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Reads are what is measured before: they wait for no write.
+fn litmus(memory: &str) -> [&str; 11] {
+    ["ping", "mlx5_0", "--memory", memory, "--op", "read", "--sizes", "512", "--iterations=2", "--no-verify", "--litmus=40"]
+}
+
+fn writes_are_seen_in_order() {
+    let _turn = turn();
+    for gpu in gpus() {
+        for (memory, reader, count) in [
+            ("host", "processor", 4),
+            ("host:pinned", "processor", 2),
+            ("cuda:0:dmabuf", "gpu", 3),
+            ("cuda:0:peermem", "gpu", 3),
+            ("cuda:0:staged", "processor", 2),
+        ] {
+            let (code, document) = gpu.run(FAULTLESS, &litmus(memory));
+            assert_eq!(code, Some(0), "{memory}: {document:#}");
+            let rows = orders(&document);
+            assert_eq!(rows.len(), count, "{memory}: {document:#}");
+            assert!(rows.iter().all(|row| row.0 == reader && row.4 == 0), "{memory}: {document:#}");
+        }
+    }
+}
+
+fn writes_that_overtake_others_are_found() {
+    let _turn = turn();
+    let late = ["late_writes"];
+    for gpu in gpus() {
+        let (code, document) = gpu.run(&late, &litmus("host"));
+        assert_eq!(code, Some(1), "{document:#}");
+        let [first, second, ..] = orders(&document)[..] else { panic!("{document:#}") };
+        assert_eq!([first, second], [("processor", "flag", false, false, 40), ("processor", "completion", false, false, 40)]);
+        assert!(document["notices"].to_string().contains("overtook"), "{document:#}");
+        let (code, document) = gpu.run(&late, &litmus("cuda:0:dmabuf"));
+        assert_eq!(code, Some(1), "{document:#}");
+        let expected = [
+            ("gpu", "flag", false, false, 40),
+            ("gpu", "completion", false, false, 40),
+            // A flush brings what is under way.
+            ("gpu", "completion", true, false, 0),
+        ];
+        assert_eq!(orders(&document), expected, "{document:#}");
+        assert_eq!(document["ordering"][0]["first_stale"], 1);
+        // A flag that is seen once too early.
+        let (_, document) = gpu.run(&["late_writes@20"], &litmus("cuda:0:dmabuf"));
+        assert_eq!(document["ordering"].as_array().unwrap().iter().map(|row| row["stale_iterations"].as_u64().unwrap()).sum::<u64>(), 1);
+    }
+    if fake().is_some() {
+        // A GPU that promises no order breaks no promise.
+        let (_, document) = Gpu::Fake("unordered").run(&late, &litmus("cuda:0:dmabuf"));
+        assert_eq!(document["ordering"][1]["promised"], "none", "{document:#}");
+        assert!(document["notices"].to_string().contains("promises no order"), "{document:#}");
+    }
+}
+
+fn the_gpu_compares_or_it_is_said_why_not() {
+    let _turn = turn();
+    for gpu in gpus() {
+        let (_, document) = gpu.run(FAULTLESS, &brief("bw", "cuda:0:dmabuf", &["--op", "write", "--sizes", "64k"]));
+        assert_eq!(document["connection"]["local"]["memory"]["comparing"]["by"], "gpu", "{document:#}");
+        let faults = ["corrupt_payload:77"];
+        let (code, document) = gpu.run(&faults, &brief("bw", "cuda:0:dmabuf", &["--op", "write", "--sizes", "64k"]));
+        assert_eq!(code, Some(1));
+        let mismatch = &document["results"][0]["verification"]["mismatch"];
+        assert_eq!((mismatch["offset_bytes"].as_i64(), mismatch["wrong_bytes"].as_u64()), (Some(77), Some(1)), "{document:#}");
+    }
+    if fake().is_some() {
+        for memory in ["cuda:0:dmabuf", "cuda:0:staged"] {
+            let (code, document) = Gpu::Fake("no-jit").run(FAULTLESS, &brief("bw", memory, &["--op", "write", "--sizes", "64k"]));
+            assert_eq!(code, Some(0), "{document:#}");
+            let comparing = &document["connection"]["local"]["memory"]["comparing"];
+            assert_eq!(comparing["by"], "copies");
+            assert_eq!(comparing["why"]["name"], "CUDA_ERROR_JIT_COMPILER_NOT_FOUND", "{document:#}");
+            assert!(document["results"][0]["verification"]["mismatch"].is_null());
+        }
+        let (_, document) = Gpu::Fake("no-jit").run(&["late_writes"], &litmus("cuda:0:dmabuf"));
+        let rows = orders(&document);
+        assert_eq!(rows[0], ("copies", "flag", false, false, 40), "{document:#}");
+    }
+}
+
+fn staged_is_told_beside_its_ceilings() {
+    let _turn = turn();
+    for gpu in gpus() {
+        let (code, document) = gpu.run(FAULTLESS, &brief("bw", "cuda:0:staged", &["--op", "write,read", "--sizes", "3M"]));
+        assert_eq!(code, Some(0), "{document:#}");
+        for result in document["results"].as_array().unwrap() {
+            let staged = &result["staged"];
+            assert!(staged["chunk_bytes"].as_u64().unwrap() > 0, "{result:#}");
+            for part in ["copies_bytes_per_second", "provider_bytes_per_second"] {
+                assert!(staged[part]["median"].as_f64().unwrap() > 0.0, "{result:#}");
+            }
+            assert!(staged["share_percent"].as_f64().unwrap() > 0.0, "{result:#}");
+        }
+    }
+}
+
+/// An interruption while both ends are opened once led to talk of an end that is not open.
+fn an_interruption_while_ends_are_opened_is_one() {
+    let _turn = turn();
+    if fake().is_none() {
+        return;
+    }
+    for after_ms in [500, 1000, 1500, 2500, 4000] {
+        let command = ["bw", "mlx5_0", "--memory", "cuda:0", "--sizes", "4k", "--duration", "20s"];
+        let mut command = Gpu::Fake("slow").command(FAULTLESS, &command);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(after_ms));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        // On a busy machine the signal may come before anybody has asked for it, and ends the program as it does any.
+        assert!(matches!(output.status.code(), Some(130) | None), "after {after_ms} ms: {text}");
+        assert!(!text.contains("not open"), "after {after_ms} ms: {text}");
+    }
+}
+
+fn data_direct_is_taken_where_it_is_and_refused_with_its_reason_where_not() {
+    let _turn = turn();
+    let Some(libraries) = fake() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("direct.yaml");
+    let text = "schema: rdmadoctor/host/1\nname: direct\ntitle: data-direct\nextends: h100x8-cx7\nnics:\n  - name: mlx5_0\n    data_direct: true\n";
+    std::fs::write(&model, text).unwrap();
+    let run = |device: &str, memory: &str| {
+        let mut command = program();
+        command.args(["--format", "json", "-q", "--answer-within", "60s", "--host-model"]).arg(&model);
+        command.args(["bw", device, "--memory", memory, "--op", "write", "--sizes", "64k", "--iterations", "4", "--repeats", "1"]);
+        let output = command.env("LD_LIBRARY_PATH", libraries).env("FAKE_GPU", "direct").output().unwrap();
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), document)
+    };
+    for memory in ["cuda:0", "cuda:0:data-direct"] {
+        let (code, document) = run("mlx5_0", memory);
+        assert_eq!(code, Some(0), "{document:#}");
+        assert_eq!(document["connection"]["local"]["memory"]["path"], "data_direct", "{document:#}");
+        assert!(document["results"][0]["verification"]["mismatch"].is_null(), "{document:#}");
+    }
+    let (code, document) = run("mlx5_1", "cuda:0:data-direct");
+    assert_eq!(code, Some(1), "{document:#}");
+    assert!(document["problems"][0]["summary"].as_str().unwrap().contains("mlx5dv_reg_dmabuf_mr"), "{document:#}");
+    assert!(document["notices"].to_string().contains("no data-direct device"), "{document:#}");
+}
+
 fn all_pairs_have_a_figure_or_a_reason() {
     let _turn = turn();
     for gpu in gpus() {
@@ -267,6 +426,15 @@ const WITH_ANY: &[(&str, fn())] = &[
     ),
     ("a_way_that_was_asked_for_and_refused_is_a_problem_with_causes", a_way_that_was_asked_for_and_refused_is_a_problem_with_causes),
     ("wrong_contents_and_missing_memory_are_told", wrong_contents_and_missing_memory_are_told),
+    ("writes_are_seen_in_order", writes_are_seen_in_order),
+    ("writes_that_overtake_others_are_found", writes_that_overtake_others_are_found),
+    ("the_gpu_compares_or_it_is_said_why_not", the_gpu_compares_or_it_is_said_why_not),
+    (
+        "data_direct_is_taken_where_it_is_and_refused_with_its_reason_where_not",
+        data_direct_is_taken_where_it_is_and_refused_with_its_reason_where_not,
+    ),
+    ("staged_is_told_beside_its_ceilings", staged_is_told_beside_its_ceilings),
+    ("an_interruption_while_ends_are_opened_is_one", an_interruption_while_ends_are_opened_is_one),
     ("all_pairs_have_a_figure_or_a_reason", all_pairs_have_a_figure_or_a_reason),
 ];
 

@@ -89,3 +89,44 @@ fn what_the_gpu_s_driver_said_is_judged_too() {
     }
     assert_eq!(status("RD-0720"), "skip");
 }
+
+#[test]
+fn a_capture_knows_what_it_was_told_of_the_gpu_and_says_what_it_was_not() {
+    let gpu = |file: &str| -> (Option<i32>, serde_json::Value) {
+        let output = from_file(file, &["--format", "json", "-q", "gpu"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    };
+    let (code, deep) = gpu("h200.json.gz");
+    assert_eq!(code, Some(0), "{deep:#}");
+    let report = &deep["gpus"][0];
+    assert!(report["facts"]["name"].as_str().unwrap().contains("H200"), "{deep:#}");
+    assert_eq!(report["facts"]["cuda"]["dma_buf_supported"], true);
+    assert!(!report["prerequisites"].as_array().unwrap().is_empty());
+    // Level deep tried plain memory, and made a dma-buf of it.
+    assert_eq!((report["kinds"].as_array().unwrap().len(), &report["kinds"][0]["form"]), (1, &"plain".into()), "{deep:#}");
+    assert!(report["kinds"][0]["export_error"].is_null() && report["copies"].is_null());
+    assert!(deep["unknown"].to_string().contains("how fast copies are"), "{deep:#}");
+    let (code, files) = gpu("h200-files.json.gz");
+    assert_eq!((code, files["gpus"].as_array().unwrap().len()), (Some(1), 0), "{files:#}");
+    assert!(files["unknown"].to_string().contains("capture --level standard"), "{files:#}");
+}
+
+#[test]
+fn a_model_says_which_kinds_would_be_granted() {
+    let run = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"))
+        .args(["--host-model", "h100x8-cx7", "--format", "json", "-q", "gpu", "0"])
+        .output()
+        .unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let kinds = document["gpus"][0]["kinds"].as_array().unwrap();
+    assert_eq!(kinds.len(), 5, "{document:#}");
+    let way = |kind: usize, path: &str| {
+        let ways = kinds[kind]["ways"].as_array().unwrap();
+        ways.iter().find(|way| way["path"] == path).unwrap_or_else(|| panic!("{ways:#?}"))["refusal"].is_null()
+    };
+    // Plain memory by both; without the flag not by peer memory; managed memory by none.
+    assert_eq!([way(0, "peermem"), way(0, "dmabuf"), way(2, "peermem"), way(2, "dmabuf")], [true, true, false, true]);
+    assert_eq!([way(4, "peermem"), way(4, "dmabuf")], [false, false]);
+    assert!(document["host_model"].is_object() || document["model"].is_object() || document["origin"].is_object(), "{document:#}");
+}

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::statistics::{Latencies, Spread};
 use crate::facts::Problem;
-use crate::transfer::{Completing, Connect, Mismatch, Operation, StageMemory, Transport};
+use crate::gpu::WritesOrdering;
+use crate::transfer::{Completing, Connect, Mismatch, Operation, OrderReader, Signal, StageMemory, Transport};
 
 /// What `ping` or `bw` found.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +17,9 @@ pub struct Bench<R> {
     pub connection: Option<ConnectionReport>,
     /// Each measurement.
     pub results: Vec<R>,
+    /// The order of writes, where it was looked at (`ping --litmus`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ordering: Vec<OrderingResult>,
     /// What deserves a look.
     pub notices: Vec<Notice>,
     /// What stood in the way of measuring at all.
@@ -164,6 +168,9 @@ pub struct BandwidthResult {
     pub messages_per_second: Option<f64>,
     /// Processor time for 2^30 bytes; of both ends where they are in one process.
     pub cpu_us_per_gib: Option<f64>,
+    /// Where an end's memory is staged: the ceilings of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedReport>,
     /// Unreliable messages that did not arrive, in percent.
     pub lost_percent: Option<f64>,
     /// Whether what arrived is what was sent; absent where it was not looked at.
@@ -171,6 +178,52 @@ pub struct BandwidthResult {
     /// Counters that grew.
     pub counters: Vec<CounterDelta>,
     /// Why it could not be measured.
+    pub failure: Option<FailureReport>,
+}
+
+/// A staged transfer beside its ceilings, measured in turn with it: the same chunks in the same places.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StagedReport {
+    /// Bytes of a chunk at most.
+    pub chunk_bytes: u64,
+    /// The copies alone; of both ends at once where both are a GPU's.
+    pub copies_bytes_per_second: Spread,
+    /// The provider alone, from and to the locked memory.
+    pub provider_bytes_per_second: Spread,
+    /// How much of the smaller one is reached: the median of the repeats' ratios.
+    pub share_percent: f64,
+}
+
+/// The order in which data and a flag behind it were seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderingResult {
+    /// Kind of memory that they were written to, and the way to it.
+    pub memory: String,
+    /// Bytes of data.
+    pub size_bytes: u64,
+    /// How the reader knew.
+    pub signal: Signal,
+    /// Whether writes were flushed to the GPU before it looked.
+    pub flush: bool,
+    /// Whether the memory was registered with IBV_ACCESS_RELAXED_ORDERING.
+    pub relaxed_ordering: bool,
+    /// Who looked; absent where nobody could.
+    pub reader: Option<OrderReader>,
+    /// What the GPU promises, where it is a GPU's memory.
+    pub promised: Option<WritesOrdering>,
+    /// How often both were written.
+    pub iterations: u64,
+    /// How often the reader knew, and saw older data.
+    pub stale_iterations: u64,
+    /// Numbers of 8 bytes that were older, in all.
+    pub stale_words: u64,
+    /// The first such time, counted from 1.
+    pub first_stale: Option<u64>,
+    /// Time of all.
+    pub elapsed_ms: f64,
+    /// Why it was not tried.
+    pub not_tried: Option<String>,
+    /// Why it could not be looked at.
     pub failure: Option<FailureReport>,
 }
 

@@ -5,25 +5,17 @@ use std::time::{Duration, Instant};
 use super::counters::Watched;
 use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
 use super::pair::Pair;
+use super::ramp::{RAMP, ramp};
 use super::settings::Settings;
 use super::side::BenchError;
+use super::staged::{self, Ceilings};
 use super::statistics::{Latencies, Spread};
 use super::verify::verify;
-use crate::transfer::{Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, Touch, Transport};
+use crate::transfer::{
+    Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, StagedPlan, Touch, Transport,
+};
 use crate::verbs::Reliability;
 
-/// Depths and chains that are tried one after another, until more brings nothing more.
-const RAMP: [(u32, u32); 9] = [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (32, 8), (64, 16), (128, 32), (256, 64)];
-/// From how small a message on the ramp begins at a depth that a single look would not fill.
-const BEGIN: usize = 4;
-/// How long a step of the ramp lasts, or how many messages long if that is longer: of a few, one more or less counts too much.
-const STEP_MS: u64 = 20;
-const STEP_MESSAGES: u64 = 32;
-/// How much more a step must bring, and how many in a row may bring less, for the ramp to go on.
-const GAIN: f64 = 1.02;
-const FLAT: u32 = 2;
-/// How long data that is under way may take when the time of a run is up, as a part of the run.
-const DRAIN_PART: f64 = 0.25;
 /// Receives for each send that may be under way: a receiver that is scheduled late is not seen as not ready.
 const RECEIVES: u32 = 4;
 
@@ -45,14 +37,6 @@ pub struct Measurement<'a> {
     pub is_lost: bool,
     /// How much is left, for people; kept while measuring.
     pub left: String,
-}
-
-/// What a run uses.
-#[derive(Clone, Copy)]
-struct Way {
-    depth: u32,
-    batch: u32,
-    inline: bool,
 }
 
 /// What came of an operation and size.
@@ -86,7 +70,7 @@ pub fn measure(pair: &mut Pair<'_>, kind: RunKind, measurement: &mut Measurement
 
 impl Measurement<'_> {
     /// Explains an error, unless it is the user's wish to stop. Notes whether the process of both ends is gone with it.
-    fn told(&mut self, error: &BenchError) -> Option<FailureReport> {
+    pub(super) fn told(&mut self, error: &BenchError) -> Option<FailureReport> {
         self.is_lost |= matches!(error, BenchError::Worker(_));
         (!is_interrupted(error)).then(|| (self.explain)(error))
     }
@@ -169,6 +153,7 @@ impl Measurement<'_> {
             bytes_per_second: None,
             messages_per_second: None,
             cpu_us_per_gib: None,
+            staged: None,
             lost_percent: None,
             verification: None,
             counters: Vec::new(),
@@ -181,9 +166,16 @@ impl Measurement<'_> {
         let arrives = self.arrives(operation);
         pair.link(link, [arrives && settings.bidirectional, arrives])?;
         let plan = RunPlan { operation, size_bytes: size as u32, touch, ..first_plan(settings, RunKind::Bandwidth) };
-        let way = ramp(settings, pair, link, &plan)?;
-        (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
-        let plan = RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan };
+        // A staged transfer has its own depth, which is that of its slots.
+        let plan = if settings.staged {
+            let chunk_bytes = staged::chunk(settings, pair, &plan)?;
+            RunPlan { staged: StagedPlan { chunk_bytes, ..StagedPlan::default() }, ..plan }
+        } else {
+            let way = ramp(settings, pair, link, &plan)?;
+            (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
+            RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan }
+        };
+        let mut ceilings = Ceilings::default();
         // What the ramp has not warmed, a part of a run does.
         run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
         let before = self.counters.read();
@@ -211,7 +203,14 @@ impl Measurement<'_> {
                 }
                 results => results?,
             };
-            rates.push(rate(settings, arrives, &results));
+            let whole = rate(settings, arrives, &results);
+            rates.push(whole);
+            if settings.staged && !(self.stop)() {
+                match ceilings.measure(settings, pair, &RunPlan { limit: settings.limit, ..plan.clone() }, whole) {
+                    Err(error) if !is_interrupted(&error) => return Err(error),
+                    _ => {}
+                }
+            }
             for result in &results {
                 bytes += result.sent.bytes;
                 sent += result.sent.messages;
@@ -224,6 +223,7 @@ impl Measurement<'_> {
         }
         row.counters = self.counters.since(&before);
         row.messages = sent;
+        row.staged = ceilings.report(plan.staged.chunk_bytes);
         row.bytes_per_second = Spread::of(&rates);
         row.messages_per_second = row.bytes_per_second.map(|rate| rate.median / size as f64);
         row.cpu_us_per_gib = (bytes > 0).then(|| cpu_ns as f64 / 1000.0 / (bytes as f64 / f64::from(1 << 30)));
@@ -368,6 +368,7 @@ pub(super) fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
         limit: settings.limit,
         linger_ms: 0,
         patience_ms: settings.patience_ms,
+        staged: StagedPlan::default(),
     }
 }
 
@@ -388,7 +389,12 @@ pub(super) fn run_plans(settings: &Settings, is_loopback: bool, plan: &RunPlan) 
 }
 
 /// Runs once.
-fn run(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, each: &mut dyn FnMut(Progress)) -> Result<[RunResult; 2], BenchError> {
+pub(super) fn run(
+    settings: &Settings,
+    pair: &mut Pair<'_>,
+    plan: &RunPlan,
+    each: &mut dyn FnMut(Progress),
+) -> Result<[RunResult; 2], BenchError> {
     pair.run(run_plans(settings, pair.is_loopback(), plan), each)
 }
 
@@ -400,53 +406,4 @@ pub(super) fn rate(settings: &Settings, arrives: bool, results: &[RunResult; 2])
     };
     let [first, second] = results;
     one(first, second) + one(second, first)
-}
-
-/// Looks for the depth, chain and way of carrying payload that bring most: grows until more brings nothing more.
-fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan) -> Result<Way, BenchError> {
-    let can_inline = link.inline_bytes > 0 && plan.operation != Operation::Read;
-    let mut try_one = |way: Way, limit: Limit| {
-        let plan = RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, limit, ..plan.clone() };
-        run(settings, pair, &plan, &mut |_| {}).map(|results| (rate(settings, false, &results), results[0].sent.elapsed_ns))
-    };
-    if let Some(depth) = settings.depth {
-        let depth = depth.min(link.send_depth);
-        let batch = settings.batch.unwrap_or((depth / 4).max(1)).min(depth);
-        return Ok(Way { depth, batch, inline: can_inline });
-    }
-    // How long one message takes says how many may be under way when the time is up.
-    let single = Way { depth: 1, batch: 1, inline: can_inline };
-    try_one(single, Limit::Iterations(1))?;
-    let (_, single_ns) = try_one(single, Limit::Iterations(1))?;
-    let run_ns = match settings.limit {
-        Limit::TimeMs(ms) => (ms * 1_000_000) as f64,
-        Limit::Iterations(count) => count as f64 * single_ns as f64,
-        Limit::UntilTold => 1e9,
-    };
-    // Two are worth a look however long one takes: while one is acknowledged, the next is under way.
-    let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(link.send_depth.min(2), link.send_depth);
-    let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
-    let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest).collect();
-    let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
-    let (mut best, mut flat) = ((single, 0.0), 0);
-    for (depth, chain) in &steps[begin..] {
-        let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), inline: can_inline };
-        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
-        flat = if rate < best.1 * GAIN { flat + 1 } else { 0 };
-        if rate > best.1 {
-            best = (way, rate);
-        }
-        if flat == FLAT {
-            break;
-        }
-    }
-    // Carrying payload in the request is not always faster.
-    if can_inline {
-        let way = Way { inline: false, ..best.0 };
-        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
-        if rate > best.1 {
-            best = (way, rate);
-        }
-    }
-    Ok(best.0)
 }

@@ -7,11 +7,14 @@ mod document;
 mod loopback;
 mod measure;
 mod measured;
+mod ordering;
 mod pair;
 mod pairs;
 pub mod peer;
+mod ramp;
 mod settings;
 mod side;
+mod staged;
 mod statistics;
 mod together;
 mod verify;
@@ -21,11 +24,12 @@ pub use causes::{Bears, Known, bears, explain};
 pub use counters::Watched;
 pub use document::{
     AtOnce, BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
-    Share, TogetherResult, Verification,
+    OrderingResult, Share, StagedReport, TogetherResult, Verification,
 };
 pub use loopback::{Loopback, LoopbackHooks, LoopbackStep};
 pub use measure::{Done, Measurement, measure};
 pub use measured::{LoopbackReport, PathLimit};
+pub use ordering::order;
 pub use pair::{EndChoice, Pair};
 pub use pairs::{PairCell, Pairs};
 pub use settings::Settings;

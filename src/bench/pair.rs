@@ -2,7 +2,8 @@
 
 use super::side::{BenchError, Side, Who};
 use crate::transfer::{
-    Answer, Command, Connect, Filled, JoinPlan, LinkPlan, Mismatch, Progress, RemoteEnd, RunPlan, RunResult, StageFacts, StagePlan,
+    Answer, Command, Connect, Filled, JoinPlan, LinkPlan, Mismatch, OrderFacts, OrderPlan, Progress, RemoteEnd, RunPlan, RunResult,
+    StageFacts, StagePlan,
 };
 
 /// What is chosen for an end.
@@ -231,6 +232,18 @@ impl<'a> Pair<'a> {
         let command = Command::Check(end, what);
         match self.ask(self.who(end), &command)? {
             Answer::Checked(mismatch) => Ok(mismatch),
+            _ => Err(BenchError::Unexpected { step: command.step() }),
+        }
+    }
+
+    /// Lets both ends of one process look at the order of writes.
+    ///
+    /// # Errors
+    /// Data does not move, or the ends are in two processes.
+    pub fn order(&mut self, plan: OrderPlan) -> Result<OrderFacts, BenchError> {
+        let command = Command::Order(plan);
+        match self.ask(Who::Here, &command)? {
+            Answer::Ordered(facts) => Ok(facts),
             _ => Err(BenchError::Unexpected { step: command.step() }),
         }
     }

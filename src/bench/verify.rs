@@ -4,7 +4,7 @@ use super::document::Verification;
 use super::pair::Pair;
 use super::settings::Settings;
 use super::side::BenchError;
-use crate::transfer::{Filled, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, Touch, Transport};
+use crate::transfer::{Filled, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, StagedPlan, Touch, Transport};
 
 /// The longest message that is compared byte by byte; a second's worth.
 const LONGEST: u64 = 64 << 20;
@@ -62,6 +62,7 @@ pub fn verify(
             limit: Limit::Iterations(1),
             linger_ms: 0,
             patience_ms: settings.patience_ms,
+            staged: StagedPlan::default(),
         };
         let other = RunPlan { sends: false, receives: true, limit: Limit::UntilTold, ..plan.clone() };
         let [_, arrived] = pair.run([Some(plan), arrives.then_some(other)], &mut |_: Progress| {})?;

@@ -225,6 +225,9 @@ pub struct Nic {
     pub lid: u16,
     /// The partition table; the default key if absent.
     pub pkeys: Option<Vec<u16>>,
+    /// Whether it has a data-direct device beside it, by which mlx5 reaches GPU memory on another way.
+    #[serde(default)]
+    pub data_direct: bool,
     /// Counters of its port that are not 0, by name.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::session::Session;
 use crate::checks::{Category, Check, Facts, Level};
 use crate::facts::{self, Device, HostMemory, MemoryTried};
-use crate::gpu::GpusFacts;
+use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::worker::Worker;
@@ -86,7 +86,7 @@ impl Beside {
         }
         if self.gpu_memory {
             progress.at("trying GPU memory");
-            tried.gpu = match session.modelled_gpu_memory(&usable) {
+            tried.gpu = match session.modelled_gpu_memory(&usable, &[GpuForm::Plain]) {
                 Some(modelled) => modelled,
                 None => {
                     let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());

@@ -85,6 +85,7 @@ impl Arguments {
             bidirectional: self.bidirectional,
             depth: self.depth,
             batch: self.batch,
+            litmus: None,
             until,
         }
     }

@@ -12,7 +12,7 @@ use super::{UsageError, exit};
 use crate::catalog::Catalog;
 use crate::checks::{self, Facts, GpuTried, Level, Wanted, survey};
 use crate::facts::Problem;
-use crate::gpu::{GpuError, GpuForm, GpuName};
+use crate::gpu::{Copies, GpuError, GpuForm, GpuName};
 use crate::worker::{Failure, GpuMemory, Worker};
 
 /// Longest wait for one answer: the first one brings a GPU up and makes a context.
@@ -36,13 +36,16 @@ pub struct Arguments {
 
 /// Shows GPUs, and tries each kind of their memory by each way with each NIC.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("gpu")?;
+    if session.captured().is_none() {
+        session.only_this_host("gpu")?;
+    }
     if let Some(unknown) = arguments.engine.iter().find(|engine| !checks::is_engine_path_known(engine)) {
         let known = checks::engine_paths_known().join(", ");
         return Err(UsageError(format!("the way of `{unknown}` to GPU memory is not known; known are those of {known}")).into());
     }
     let started = Instant::now();
     let mut progress = Progress::new("gpu", session.quiet());
+    let catalog = Catalog::load(None)?;
     let look = Look {
         session,
         level: Level::Standard,
@@ -53,21 +56,30 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         started,
         budget: Level::Standard.budget(),
     };
-    let facts = look.gather(&Catalog::load(None)?, &[], Wanted::default(), &mut progress)?;
-    let chosen = chosen(&facts, arguments.gpu.as_ref())?;
-    let tried = if arguments.no_try {
-        chosen.into_iter().map(|pci| GpuTried { pci, ..GpuTried::default() }).collect()
-    } else {
-        try_all(session, &facts, chosen, started + TIME, &mut progress)?
+    let gathered = match session.captured() {
+        Some(_) => None,
+        None => Some(look.gather(&catalog, &[], Wanted::default(), &mut progress)?),
     };
-    let mut document = survey(&facts, tried, &arguments.engine);
+    let Some(facts) = gathered.as_ref().or_else(|| session.captured().map(|capture| &capture.facts)) else {
+        return Err(UsageError("there is neither a host nor a capture of one".to_owned()).into());
+    };
+    let chosen = chosen(facts, arguments.gpu.as_ref())?;
+    let (tried, unknown) = if session.captured().is_some() {
+        captured(facts, chosen)
+    } else if arguments.no_try {
+        (chosen.into_iter().map(|pci| GpuTried { pci, ..GpuTried::default() }).collect(), Vec::new())
+    } else {
+        try_all(session, facts, chosen, started + TIME, &mut progress)?
+    };
+    let mut document = survey(facts, tried, &arguments.engine);
+    document.unknown = unknown;
     drop(progress);
     if document.gpus.is_empty() {
-        document.problems.push(why_none(&facts));
+        document.problems.push(why_none(facts));
     }
     if session.interrupted() {
         document.stopped = Some("interrupted".to_owned());
-    } else if started.elapsed() >= TIME {
+    } else if session.captured().is_none() && started.elapsed() >= TIME {
         document.stopped = Some("the time for it was used up".to_owned());
     }
     session.print(&document)?;
@@ -116,65 +128,93 @@ fn why_none(facts: &Facts) -> Problem {
     Problem { summary: summary.to_owned(), next_step: Some("`rdmadoctor probe --only 07xx` says why".to_owned()) }
 }
 
-/// Tries each GPU's memory, or says what a modelled host's would give.
+/// What a capture has of the GPUs' memory, and what it cannot know.
+fn captured(facts: &Facts, gpus: Vec<String>) -> (Vec<GpuTried>, Vec<String>) {
+    let tried = facts.memory.iter().flat_map(|memory| &memory.gpu);
+    let of = |pci: String| GpuTried { memory: tried.clone().filter(|memory| memory.gpu == pci).cloned().collect(), pci, copies: None };
+    let all: Vec<GpuTried> = gpus.into_iter().map(of).collect();
+    let mut unknown = vec!["how fast copies are: captures do not copy".to_owned()];
+    if facts.gpus.is_none() {
+        unknown.push("what the GPUs' driver says: `rdmadoctor capture --level standard` on the host itself asks it".to_owned());
+    }
+    unknown.push(if all.iter().any(|gpu| !gpu.memory.is_empty()) {
+        "memory of other kinds than cuMemAlloc's, and its contents: level deep tries that kind alone".to_owned()
+    } else {
+        "which memory can be had, and which NIC takes it: `rdmadoctor capture --level deep` on the host itself tries that".to_owned()
+    });
+    (all, unknown)
+}
+
+/// Tries each GPU's memory, or says what a modelled host's would give; then, what a model cannot know.
 fn try_all(
     session: &Session,
     facts: &Facts,
     gpus: Vec<String>,
     deadline: Instant,
     progress: &mut Progress,
-) -> anyhow::Result<Vec<GpuTried>> {
+) -> anyhow::Result<(Vec<GpuTried>, Vec<String>)> {
     let nics: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
-    if let Some(modelled) = session.modelled_gpu_memory(&nics) {
+    if let Some(modelled) = session.modelled_gpu_memory(&nics, &GpuForm::ALL) {
         let of = |pci: String| {
             let memory = modelled.iter().filter(|memory| memory.gpu == pci).cloned().collect();
             GpuTried { pci, memory, copies: None }
         };
-        return Ok(gpus.into_iter().map(of).collect());
+        let unknown = "how fast copies are, whether contents are right, and how long anything takes: nothing is tried, a model says what would \
+                       be granted";
+        let all: Vec<GpuTried> = gpus.into_iter().map(of).collect();
+        let unknown = all.first().map(|_| unknown.to_owned()).into_iter().collect();
+        return Ok((all, unknown));
     }
-    let mut worker = session.worker_within(ANSWER)?;
+    let mut trying = Trying { session, worker: session.worker_within(ANSWER)?, nics: &nics, deadline, progress };
     let mut tried = Vec::new();
     for pci in gpus {
         let mut gpu = GpuTried { pci: pci.clone(), ..GpuTried::default() };
         let is_shown = facts.gpus.as_ref().and_then(|gpus| gpus.gpu(&pci)).is_some_and(|gpu| gpu.cuda.is_some());
         if is_shown {
-            progress.at(&format!("{pci}: copying"));
-            gpu.copies = Some(match worker.copies(&pci) {
-                Ok(copies) => copies.map_err(|error| error.to_string()),
-                Err(failure) => Err(failure.to_string()),
-            });
+            gpu.copies = Some(trying.copies(&pci));
             for form in GpuForm::ALL {
-                try_form(session, &mut worker, &pci, form, &nics, deadline, &mut gpu.memory, progress);
+                gpu.memory.extend(trying.form(&pci, form));
             }
         }
         tried.push(gpu);
     }
-    Ok(tried)
+    Ok((tried, Vec::new()))
 }
 
-#[allow(clippy::too_many_arguments, reason = "one step of a loop, taken out for its length")]
-fn try_form(
-    session: &Session,
-    worker: &mut Worker,
-    pci: &str,
-    form: GpuForm,
-    nics: &[String],
+/// What trying a GPU's memory takes.
+struct Trying<'a> {
+    session: &'a Session,
+    worker: Worker,
+    nics: &'a [String],
     deadline: Instant,
-    tried: &mut Vec<GpuMemory>,
-    progress: &mut Progress,
-) {
-    for nic in std::iter::once(None).chain(nics.iter().map(Some)) {
-        if session.interrupted() || Instant::now() >= deadline {
-            return;
+    progress: &'a mut Progress,
+}
+
+impl Trying<'_> {
+    fn copies(&mut self, pci: &str) -> Result<Copies, String> {
+        self.progress.at(&format!("{pci}: copying"));
+        match self.worker.copies(pci) {
+            Ok(copies) => copies.map_err(|error| error.to_string()),
+            Err(failure) => Err(failure.to_string()),
         }
-        progress.at(&format!("{pci}: {} {}", form.call(), nic.map(String::as_str).unwrap_or_default()));
-        let nic = nic.map(String::as_str);
-        let memory = worker.gpu_memory_as(pci, form, nic).unwrap_or_else(|failure| lost(pci, form, nic, failure));
-        let has_memory = memory.allocation_error.is_none();
-        tried.push(memory);
-        if !has_memory {
-            return;
+    }
+
+    /// Memory of a kind, alone and then with each NIC, as long as there is time and memory.
+    fn form(&mut self, pci: &str, form: GpuForm) -> Vec<GpuMemory> {
+        let mut tried = Vec::new();
+        for nic in std::iter::once(None).chain(self.nics.iter().map(|nic| Some(nic.as_str()))) {
+            if self.session.interrupted() || Instant::now() >= self.deadline {
+                break;
+            }
+            self.progress.at(&format!("{pci}: {} {}", form.call(), nic.unwrap_or_default()));
+            let memory = self.worker.gpu_memory_as(pci, form, nic).unwrap_or_else(|failure| lost(pci, form, nic, failure));
+            let has_memory = memory.allocation_error.is_none();
+            tried.push(memory);
+            if !has_memory {
+                break;
+            }
         }
+        tried
     }
 }
 

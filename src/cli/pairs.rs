@@ -98,6 +98,7 @@ fn cells(
         bidirectional: false,
         depth: arguments.depth,
         batch: arguments.batch,
+        litmus: None,
         until: None,
     };
     let mut take = |done: Done, document: &mut Bench<BandwidthResult>| {

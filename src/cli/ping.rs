@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ends::{self, Own};
 use super::session::Session;
-use crate::bench::{Bench, Done, LatencyResult};
+use crate::bench::{Bench, Done, LatencyResult, OrderingResult};
 use crate::transfer::RunKind;
 
 /// Arguments of `ping`.
@@ -18,6 +18,11 @@ pub struct Arguments {
     /// Sizes of messages.
     #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "64,4k", value_parser = ends::message_size)]
     sizes: Vec<u64>,
+    /// Then write data and a flag behind it so often, for each size, and look whether the flag, or its completion, is ever seen before the
+    /// data; of a GPU's memory with a flush (cuFlushGPUDirectRDMAWrites) and without.
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "10000",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    litmus: Option<u64>,
     /// Draw the percentiles into this file.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -34,7 +39,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let is_bad = |result: &LatencyResult| {
         result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
     };
-    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+    Ok(ends::code(
+        session,
+        !document.problems.is_empty(),
+        document.results.iter().any(is_bad) || document.ordering.iter().any(OrderingResult::is_bad),
+    ))
 }
 
 /// Measures latency, at most until then.
@@ -48,6 +57,7 @@ pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<I
         bidirectional: false,
         depth: None,
         batch: None,
+        litmus: arguments.litmus,
         until,
     };
     let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/ping/1", &mut |done, document: &mut Bench<LatencyResult>| {

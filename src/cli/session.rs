@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{Global, Interrupted, UsageError};
 use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
-use crate::gpu::GpusFacts;
+use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
@@ -194,9 +194,9 @@ impl Session {
         self.model.as_ref().map(HostModel::gpus)
     }
 
-    /// What trying the modelled host's GPU memory with these devices would give; absent where this host is looked at.
-    pub fn modelled_gpu_memory(&self, devices: &[String]) -> Option<Vec<GpuMemory>> {
-        self.model.as_ref().map(|model| model.gpu_memory(devices))
+    /// What trying these kinds of the modelled host's GPU memory with these devices would give; absent where this host is looked at.
+    pub fn modelled_gpu_memory(&self, devices: &[String], forms: &[GpuForm]) -> Option<Vec<GpuMemory>> {
+        self.model.as_ref().map(|model| model.gpu_memory(devices, forms))
     }
 
     /// What is held of the modelled host's RDMA devices; absent where this host is looked at.

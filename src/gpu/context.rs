@@ -4,10 +4,10 @@
 use std::ffi::CString;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUuuid};
+use cudarc::driver::sys::{self, CUcontext, CUdevice, CUflushGPUDirectRDMAWritesScope, CUflushGPUDirectRDMAWritesTarget, CUuuid};
 
-use super::cuda::{address, checked, load};
-use super::{GpuError, GpuName, LIBCUDA};
+use super::cuda::{address, attributes, checked, load};
+use super::{CudaAttributes, GpuError, GpuName, LIBCUDA};
 
 /// A GPU's primary context. Clones share it; it is released when the last of them is dropped.
 #[derive(Clone)]
@@ -87,6 +87,40 @@ impl Context {
     #[must_use]
     pub fn ordinal(&self) -> u32 {
         self.0.ordinal
+    }
+
+    /// Waits for what the default stream has been asked for. A copy from ordinary host memory may be under way when its call returns (CUDA
+    /// driver API, "API synchronization behavior"), and a NIC or another stream does not wait for it.
+    pub(super) fn settle(&self) -> Result<(), GpuError> {
+        self.enter()?;
+        // SAFETY: the null stream needs no handle.
+        checked("cuStreamSynchronize", self.pci(), unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
+    }
+
+    /// Waits until what other devices wrote into this GPU's memory is seen by the GPU.
+    ///
+    /// # Errors
+    /// The driver has no such call (before CUDA 11.3), or the GPU has no such thing: `CudaAttributes::flush_by_host` says so before.
+    pub fn flush_writes(&self) -> Result<(), GpuError> {
+        let call = "cuFlushGPUDirectRDMAWrites";
+        need(call)?;
+        self.enter()?;
+        // SAFETY: takes numbers only; the context is current.
+        let code = unsafe {
+            sys::cuFlushGPUDirectRDMAWrites(
+                CUflushGPUDirectRDMAWritesTarget::CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TARGET_CURRENT_CTX,
+                CUflushGPUDirectRDMAWritesScope::CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_OWNER,
+            )
+        };
+        checked(call, self.pci(), code)?;
+        super::reach::arrive();
+        Ok(())
+    }
+
+    /// What CUDA says of this GPU.
+    #[must_use]
+    pub fn attributes(&self) -> CudaAttributes {
+        attributes(self.0.device)
     }
 
     /// How much of its memory is free.

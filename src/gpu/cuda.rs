@@ -72,7 +72,7 @@ pub(super) fn address(device: CUdevice, object: &str) -> Result<String, GpuError
     Ok(plain_address(&unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy()))
 }
 
-fn attributes(device: CUdevice) -> CudaAttributes {
+pub(super) fn attributes(device: CUdevice) -> CudaAttributes {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS,
         CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,

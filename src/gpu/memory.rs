@@ -57,7 +57,7 @@ impl Context {
                 GpuForm::Async => {
                     need("cuMemAllocAsync")?;
                     checked("cuMemAllocAsync", pci, sys::cuMemAllocAsync(&raw mut address, allocated, std::ptr::null_mut()))?;
-                    checked("cuStreamSynchronize", pci, sys::cuStreamSynchronize(std::ptr::null_mut()))?;
+                    self.settle()?;
                 }
                 GpuForm::Managed => {
                     let most = usize::try_from(self.free_bytes()? / 2).unwrap_or(0).min(MOST_MANAGED);
@@ -151,8 +151,7 @@ impl Buffer {
         // SAFETY: within the allocation.
         let code = unsafe { sys::cuMemsetD8_v2(self.address, value, self.bytes) };
         checked("cuMemsetD8_v2", self.context.pci(), code)?;
-        // SAFETY: the null stream, in which the above runs.
-        checked("cuStreamSynchronize", self.context.pci(), unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
+        self.context.settle()
     }
 
     /// Copies bytes into it; what does not fit is left out.
@@ -164,7 +163,8 @@ impl Buffer {
         self.context.enter()?;
         // SAFETY: both within what they are of.
         let code = unsafe { sys::cuMemcpyHtoD_v2(self.address + offset as u64, bytes.as_ptr().cast(), bytes.len()) };
-        checked("cuMemcpyHtoD_v2", self.context.pci(), code)
+        checked("cuMemcpyHtoD_v2", self.context.pci(), code)?;
+        self.context.settle()
     }
 
     /// Copies bytes out of it; what lies beyond its end is left as it is.

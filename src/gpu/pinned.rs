@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys;
 
@@ -51,6 +52,25 @@ impl Pinned {
     #[must_use]
     pub fn length(&self) -> usize {
         self.bytes
+    }
+}
+
+impl Pinned {
+    /// Sets the number at a place, counted in numbers; nothing happens beyond the end.
+    pub(super) fn store(&self, index: usize, value: u64) {
+        if let Some(at) = self.at(index) {
+            at.store(value, Ordering::Release);
+        }
+    }
+
+    /// The number at a place, as it is in memory now; 0 beyond the end.
+    pub(super) fn load(&self, index: usize) -> u64 {
+        self.at(index).map_or(0, |at| at.load(Ordering::Acquire))
+    }
+
+    fn at(&self, index: usize) -> Option<&AtomicU64> {
+        // SAFETY: within the memory and aligned, which begins on a page; others may be writing it, so it is atomic.
+        ((index + 1) * size_of::<u64>() <= self.bytes).then(|| unsafe { AtomicU64::from_ptr(self.pages.as_ptr().cast::<u64>().add(index)) })
     }
 }
 

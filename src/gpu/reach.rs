@@ -16,9 +16,11 @@ struct Known {
     ranges: BTreeMap<u64, (usize, Context, bool)>,
     /// Dma-bufs that are open: what they are of.
     exports: BTreeMap<(u64, u64), (u64, usize)>,
+    /// What was written and is under way, for a simulation of a device whose writes come late: addresses and bytes.
+    late: Vec<(u64, Vec<u8>)>,
 }
 
-static KNOWN: Mutex<Known> = Mutex::new(Known { ranges: BTreeMap::new(), exports: BTreeMap::new() });
+static KNOWN: Mutex<Known> = Mutex::new(Known { ranges: BTreeMap::new(), exports: BTreeMap::new(), late: Vec::new() });
 
 fn known() -> MutexGuard<'static, Known> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,6 +68,19 @@ pub fn of_dma_buf(file: BorrowedFd<'_>) -> Option<(u64, usize)> {
     known().exports.get(&export::identity(file)?).copied()
 }
 
+/// Lets bytes be under way to GPU memory, until they arrive by [`arrive`] or a flush.
+pub fn write_late(address: u64, bytes: &[u8]) {
+    known().late.push((address, bytes.to_vec()));
+}
+
+/// Lets what is under way arrive. Memory that is gone by then is left alone.
+pub fn arrive() {
+    let late = std::mem::take(&mut known().late);
+    for (address, bytes) in late {
+        let _ = write(address, &bytes);
+    }
+}
+
 /// Copies bytes to GPU memory.
 ///
 /// # Errors
@@ -74,7 +89,9 @@ pub fn write(address: u64, bytes: &[u8]) -> Result<(), GpuError> {
     let context = context(address, bytes.len()).ok_or_else(|| nowhere(address))?;
     context.enter()?;
     // SAFETY: within an allocation of this process.
-    checked("cuMemcpyHtoD_v2", context.pci(), unsafe { sys::cuMemcpyHtoD_v2(address, bytes.as_ptr().cast(), bytes.len()) })
+    checked("cuMemcpyHtoD_v2", context.pci(), unsafe { sys::cuMemcpyHtoD_v2(address, bytes.as_ptr().cast(), bytes.len()) })?;
+    // What a device has written is there when it says so.
+    context.settle()
 }
 
 /// Copies bytes from GPU memory.

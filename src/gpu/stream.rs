@@ -79,6 +79,10 @@ impl Stream {
         }
     }
 
+    pub(super) fn raw(&self) -> CUstream {
+        self.raw
+    }
+
     /// Waits for all that was asked for.
     ///
     /// # Errors

@@ -44,6 +44,7 @@ fn measured(repeats: &[f64]) -> LoopbackReport {
         schema: "rdmadoctor/bw/1".to_owned(),
         connection: None,
         results: vec![row],
+        ordering: Vec::new(),
         notices: Vec::new(),
         problems: Vec::new(),
         stopped: None,

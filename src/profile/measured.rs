@@ -262,6 +262,7 @@ mod tests {
             bytes_per_second: crate::bench::Spread::of(&[1e9, 2e9, 3e9]),
             messages_per_second: None,
             cpu_us_per_gib: None,
+            staged: None,
             lost_percent: None,
             verification: Some(Verification { messages: 1, bytes: 65536, mismatch: None }),
             counters: Vec::new(),

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use super::{Format, Style, Table};
 use crate::bench::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Verification,
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Spread, StagedReport,
+    Verification,
 };
 use crate::gpu::MemoryKind;
-use crate::transfer::{Connect, StageMemory};
+use crate::transfer::{Comparing, Connect, StageMemory};
 
 /// Columns of the longest bar of a chart.
 const BAR: f64 = 40.0;
@@ -55,6 +56,9 @@ impl Table for Bench<BandwidthResult> {
             let failure = row.failure.as_ref().filter(|_| last.as_ref() != Some(&told));
             last = Some(told);
             out += &details(&name, failure, row.verification.as_ref(), style);
+            if let Some(staged) = &row.staged {
+                out += &style.entry("staged", &format!("{name}: {}", ceilings(staged)));
+            }
             if let Some(lost) = row.lost_percent.filter(|lost| *lost > 0.0) {
                 out += &style.entry("lost", &format!("{name}: {lost:.2} % of the messages did not arrive; they are not counted"));
             }
@@ -126,6 +130,7 @@ impl Table for Bench<LatencyResult> {
             let name = format!("{} of {}", row.operation, size(row.size_bytes));
             out += &details(&name, row.failure.as_ref(), row.verification.as_ref(), style);
         }
+        out += &super::ordering::draw(&self.ordering, style);
         let rows: Vec<(String, &[CounterDelta])> =
             self.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.counters.as_slice())).collect();
         out += &counters(&rows, style);
@@ -239,6 +244,18 @@ fn draw_connection(connection: &ConnectionReport, style: Style) -> String {
     out
 }
 
+/// What a staged transfer reaches of what it could.
+fn ceilings(staged: &StagedReport) -> String {
+    let rate = |spread: Spread| format!("{:.2} MB/s", spread.median / 1e6);
+    format!(
+        "{:.0} % of the smaller of copies ({}) and provider ({}) alone, in chunks of {}",
+        staged.share_percent,
+        rate(staged.copies_bytes_per_second),
+        rate(staged.provider_bytes_per_second),
+        size(staged.chunk_bytes)
+    )
+}
+
 /// What an end's memory is, and how the NIC gets at it.
 fn memory(memory: &StageMemory) -> String {
     let mut out = memory.kind.to_string();
@@ -249,6 +266,11 @@ fn memory(memory: &StageMemory) -> String {
         let took = memory.tried.iter().find(|tried| tried.path == path).and_then(|tried| tried.elapsed_us);
         let took = took.map(|us| format!(", registered in {} ms", us.div_ceil(1000))).unwrap_or_default();
         out += &format!(", by {path}{took}");
+    }
+    match &memory.comparing {
+        Some(Comparing::Gpu) => out += ", compared by the GPU",
+        Some(Comparing::Copies { why }) => out += &format!(", compared by copies, since the GPU cannot: {why}"),
+        None => {}
     }
     out
 }

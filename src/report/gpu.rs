@@ -34,6 +34,9 @@ impl Table for GpuSurvey {
         for engine in &self.engines {
             out += &draw_engine(engine, style);
         }
+        for what in &self.unknown {
+            out += &style.entry("not known", what);
+        }
         if let Some(why) = &self.stopped {
             out += &style.entry("stopped", why);
         }

@@ -9,6 +9,7 @@ mod explain;
 mod gpu;
 pub mod html;
 mod modules;
+mod ordering;
 mod pairs;
 mod plot;
 mod preflight;

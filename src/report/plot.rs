@@ -187,7 +187,15 @@ mod tests {
             counters: Vec::new(),
             failure: None,
         };
-        Bench { schema: String::new(), connection: None, results: vec![row], notices: Vec::new(), problems: Vec::new(), stopped: None }
+        Bench {
+            schema: String::new(),
+            connection: None,
+            results: vec![row],
+            ordering: Vec::new(),
+            notices: Vec::new(),
+            problems: Vec::new(),
+            stopped: None,
+        }
     }
 
     #[test]

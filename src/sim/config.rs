@@ -59,6 +59,9 @@ pub struct SimDevice {
     /// Its firmware's version; absent leaves the model's.
     #[serde(default)]
     pub firmware: Option<String>,
+    /// Whether it is mlx5's and has a data-direct device beside it (mlx5dv_get_data_direct_sysfs_path(3)).
+    #[serde(default)]
+    pub data_direct: bool,
 }
 
 /// A device model, by name or whole.
@@ -165,7 +168,14 @@ impl SimDevice {
     /// A device of a model in the catalog, all else by default.
     #[must_use]
     pub fn new(name: &str, model: &str) -> Self {
-        Self { name: name.to_owned(), model: ModelSource::Named(model.to_owned()), ports: Vec::new(), node_guid: 0, firmware: None }
+        Self {
+            name: name.to_owned(),
+            model: ModelSource::Named(model.to_owned()),
+            ports: Vec::new(),
+            node_guid: 0,
+            firmware: None,
+            data_direct: false,
+        }
     }
 }
 

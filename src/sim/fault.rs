@@ -7,6 +7,8 @@
 //!           | "hang:" CALL                 the call never returns
 //!           | "short_completion" [":" N]   a receive completes with N bytes (1 if absent) fewer than were sent
 //!           | "corrupt_payload" [":" N]    the byte at offset N (0 if absent) of a message arrives changed
+//!           | "late_writes" [":" N]         what a write of more than N bytes (8 if absent) carries reaches memory only before the next
+//!                                          such write or a read arrives, or when it is flushed: shorter writes overtake it
 //!           | "port_down" [":" PORT]       the port (1 if absent) goes down
 //!           | "device_removed"             the device goes away: calls fail with EIO, queue pairs flush
 //!           | "exhaust:" OBJECT "=" N      no more than N of qp, cq, srq, mr or pd exist at once
@@ -16,7 +18,8 @@
 //! condition = "device=" NAME  |  PARAMETER ( "=" | ">" | "<" ) VALUE
 //! ```
 //!
-//! What is counted: calls of CALL that meet the conditions; messages that carry a payload, for `corrupt_payload`; receives that
+//! What is counted: calls of CALL that meet the conditions; messages that carry a payload, for `corrupt_payload`; writes of more than N
+//! bytes, for `late_writes`; receives that
 //! complete well, for `short_completion`; messages sent, for `port_down`; calls on the device other than `ibv_poll_cq`, for
 //! `device_removed`.
 
@@ -39,6 +42,7 @@ pub const CALLS: &[&str] = &[
     "ibv_dealloc_pd",
     "ibv_reg_mr",
     "ibv_reg_dmabuf_mr",
+    "mlx5dv_reg_dmabuf_mr",
     "ibv_dereg_mr",
     "ibv_create_comp_channel",
     "ibv_create_cq",
@@ -76,6 +80,9 @@ pub const CALLS: &[&str] = &[
 /// The calls that make queue pairs.
 const QP_CALLS: &[&str] = &["ibv_create_qp", "efadv_create_driver_qp"];
 
+/// The calls that register memory.
+const MR_CALLS: &[&str] = &["ibv_reg_mr", "ibv_reg_dmabuf_mr", "mlx5dv_reg_dmabuf_mr"];
+
 /// The parameters that a condition can name, with the calls that have them.
 pub const PARAMETERS: &[(&str, &[&str])] = &[
     ("max_send_wr", QP_CALLS),
@@ -88,8 +95,8 @@ pub const PARAMETERS: &[(&str, &[&str])] = &[
     ("cq_depth", &["ibv_create_cq", "ibv_resize_cq"]),
     ("max_wr", &["ibv_create_srq"]),
     ("max_sge", &["ibv_create_srq"]),
-    ("length_bytes", &["ibv_reg_mr", "ibv_reg_dmabuf_mr"]),
-    ("access", &["ibv_reg_mr", "ibv_reg_dmabuf_mr"]),
+    ("length_bytes", MR_CALLS),
+    ("access", MR_CALLS),
     ("state", &["ibv_modify_qp"]),
     ("port", &["ibv_query_port", "ibv_query_gid", "ibv_query_pkey"]),
     ("opcode", &["ibv_post_send"]),
@@ -155,6 +162,11 @@ pub enum FaultKind {
     CorruptPayload {
         /// Which byte; the last one, if the message is shorter.
         offset: u64,
+    },
+    /// Writes reach memory after others that were sent behind them.
+    LateWrites {
+        /// Those of more bytes than that.
+        above: u32,
     },
     /// A port goes down.
     PortDown {
@@ -295,6 +307,7 @@ impl fmt::Display for Fault {
             FaultKind::Hang { call } => write!(f, "hang:{call}")?,
             FaultKind::ShortCompletion { bytes } => write!(f, "short_completion:{bytes}")?,
             FaultKind::CorruptPayload { offset } => write!(f, "corrupt_payload:{offset}")?,
+            FaultKind::LateWrites { above } => write!(f, "late_writes:{above}")?,
             FaultKind::PortDown { port } => write!(f, "port_down:{port}")?,
             FaultKind::DeviceRemoved => write!(f, "device_removed")?,
             FaultKind::Exhaust { object, limit } => write!(f, "exhaust:{}={limit}", object.name())?,
@@ -375,6 +388,9 @@ fn parse_kind(text: &str) -> Result<FaultKind, String> {
             Ok(FaultKind::ShortCompletion { bytes: u32::try_from(optional(1)?).map_err(|_| "a message has fewer bytes than 4 GiB")? })
         }
         "corrupt_payload" => Ok(FaultKind::CorruptPayload { offset: optional(0)? }),
+        "late_writes" => {
+            Ok(FaultKind::LateWrites { above: u32::try_from(optional(8)?).map_err(|_| "a message has fewer bytes than 4 GiB")? })
+        }
         "port_down" => Ok(FaultKind::PortDown { port: u8::try_from(optional(1)?).map_err(|_| "a port's number is 1 to 255")? }),
         "device_removed" if rest.is_none() => Ok(FaultKind::DeviceRemoved),
         "device_removed" => Err("`device_removed` takes no argument".to_owned()),
@@ -388,7 +404,8 @@ fn parse_kind(text: &str) -> Result<FaultKind, String> {
             Ok(FaultKind::Exhaust { object, limit })
         }
         _ => Err(format!(
-            "`{name}` is no kind; valid are errno, crash, hang, short_completion, corrupt_payload, port_down, device_removed, exhaust"
+            "`{name}` is no kind; valid are errno, crash, hang, short_completion, corrupt_payload, late_writes, port_down, device_removed, \
+             exhaust"
         )),
     }
 }

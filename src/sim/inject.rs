@@ -104,6 +104,14 @@ impl Faults {
         }
     }
 
+    /// Counts a write that may come late; says whether it may, and whether it does.
+    pub fn late(&self, device: &str, length: usize) -> Option<bool> {
+        let is_counted = |fault: &Fault| matches!(fault.kind, FaultKind::LateWrites { above } if length > above as usize);
+        self.on(device)
+            .filter(|(_, fault)| is_counted(fault))
+            .fold(None, |late, (index, _)| Some(self.strikes(index) | late.unwrap_or(false)))
+    }
+
     /// How many of an object there can be.
     pub fn limit(&self, device: &str, of: ObjectKind) -> Option<u32> {
         let limit =

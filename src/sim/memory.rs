@@ -18,6 +18,7 @@ use super::ObjectKind;
 use super::device::{Home, failed, null};
 use super::world::{Mr, Piece, World};
 use crate::gpu::reach;
+use crate::verbs::DATA_DIRECT;
 
 const LOCAL_WRITE: u32 = 1;
 /// The peer may write.
@@ -61,6 +62,25 @@ impl World {
             return Some(Span { host: 0, length: 0, is_gpu: false });
         }
         self.in_region(rkey, pd, addr, length, access)
+    }
+}
+
+impl World {
+    /// Lets bytes be under way to memory.
+    pub fn write_late(&mut self, span: Span, bytes: Vec<u8>) {
+        if span.is_gpu {
+            reach::write_late(span.host as u64, &bytes);
+        } else {
+            self.late.push((span, bytes));
+        }
+    }
+
+    /// Lets what is under way arrive.
+    pub fn arrive(&mut self) {
+        reach::arrive();
+        for (span, bytes) in self.late.drain(..) {
+            scatter(&[span], &bytes);
+        }
     }
 }
 
@@ -203,6 +223,35 @@ pub unsafe extern "C" fn reg_mr(pd: *mut ibv_pd, addr: *mut c_void, length: usiz
 }
 
 pub unsafe extern "C" fn reg_dmabuf_mr(pd: *mut ibv_pd, offset: u64, length: usize, iova: u64, fd: c_int, access: c_int) -> *mut ibv_mr {
+    // SAFETY: passed on under the same terms.
+    unsafe { register_dma_buf("ibv_reg_dmabuf_mr", pd, offset, length, iova, fd, access) }
+}
+
+/// libmlx5's call, which takes the data-direct device for its one flag. Devices that are not mlx5's are refused with EOPNOTSUPP
+/// (mlx5dv_reg_dmabuf_mr(3)); the kernel's driver refuses with EINVAL where there is no data-direct device (drivers/infiniband/hw/mlx5/mr.c,
+/// reg_user_mr_dmabuf_by_data_direct).
+pub unsafe extern "C" fn mlx5dv_reg_dmabuf_mr(
+    pd: *mut ibv_pd,
+    offset: u64,
+    length: usize,
+    iova: u64,
+    fd: c_int,
+    access: c_int,
+    mlx5_access: c_int,
+) -> *mut ibv_mr {
+    // SAFETY: a domain.
+    let home = unsafe { Home::of((*pd).context) };
+    if home.at().model.family != "mlx5" {
+        return null(libc::EOPNOTSUPP);
+    }
+    if mlx5_access != DATA_DIRECT || !home.at().data_direct {
+        return null(libc::EINVAL);
+    }
+    // SAFETY: passed on under the same terms.
+    unsafe { register_dma_buf("mlx5dv_reg_dmabuf_mr", pd, offset, length, iova, fd, access) }
+}
+
+unsafe fn register_dma_buf(call: &str, pd: *mut ibv_pd, offset: u64, length: usize, iova: u64, fd: c_int, access: c_int) -> *mut ibv_mr {
     // SAFETY: a domain.
     let (home, id) = unsafe { (Home::of((*pd).context), (*pd).handle) };
     if !home.at().model.dma_buf(&home.provider.kernel).is_some_and(|figure| figure.value) {
@@ -231,7 +280,7 @@ pub unsafe extern "C" fn reg_dmabuf_mr(pd: *mut ibv_pd, offset: u64, length: usi
         let host = mapped.map(|at| at.as_ptr().expose_provenance() + skip as usize).map_err(|error| error as i32)?;
         Ok(Place { host, is_mapped: true, is_gpu: false })
     };
-    let made = register(home, "ibv_reg_dmabuf_mr", id, (iova, length, access as u32), map);
+    let made = register(home, call, id, (iova, length, access as u32), map);
     // SAFETY: the domain is alive.
     unsafe { publish(pd, ptr::without_provenance_mut(iova as usize), length, made) }
 }
@@ -241,6 +290,8 @@ pub unsafe extern "C" fn dereg_mr(mr: *mut ibv_mr) -> c_int {
     unsafe {
         match Home::of((*mr).context).enter_to_destroy("ibv_dereg_mr") {
             Ok(mut locked) => {
+                // Memory goes with its registration.
+                locked.arrive();
                 if let Some(gone) = locked.mrs.remove(&(*mr).handle) {
                     locked.release_pd(gone.pd);
                     unmap(gone);

@@ -44,6 +44,7 @@ pub struct Device {
     pub model: DeviceModel,
     pub ports: Vec<Port>,
     pub node_guid: u64,
+    pub data_direct: bool,
     pub raw: RawDevice,
 }
 
@@ -275,7 +276,7 @@ impl Device {
         let ports = ports.into_iter().enumerate().map(|(port, given)| Port::new(given, &model, index, port)).collect();
         let raw = RawDevice { public: public_device(&device.name, &model, index), slot, index };
         let node_guid = if device.node_guid == 0 { guid(index, 0) } else { device.node_guid };
-        Ok(Self { name: device.name, model, ports, node_guid, raw })
+        Ok(Self { name: device.name, model, ports, node_guid, data_direct: device.data_direct, raw })
     }
 
     /// The port of a number that counts from 1.

@@ -126,18 +126,33 @@ impl Locked {
             return self.refuse(qpn, Refused::Access);
         };
         let Some(imm) = message.imm else {
-            memory::scatter(&[span], &message.payload);
+            self.land(qpn, span, &message.payload);
             return Answer::Done(Vec::new());
         };
         let timer = qp.attr.min_rnr_timer;
         let Some((receive, frees)) = self.take_receive(qpn) else { return Answer::NotReady { timer } };
-        memory::scatter(&[span], &message.payload);
+        self.land(qpn, span, &message.payload);
         let length = message.payload.len() as u32;
         self.complete_receive(&message, &receive, frees, ibv_wc_opcode::IBV_WC_RECV_RDMA_WITH_IMM, length, Some(imm));
         Answer::Done(Vec::new())
     }
 
+    /// Brings what was written into memory, or lets it be late.
+    fn land(&mut self, qpn: u32, span: memory::Span, payload: &[u8]) {
+        let device = self.qps.get(&qpn).map_or(0, |qp| qp.device);
+        let late = self.provider.faults.late(&self.provider.devices[device].name, payload.len());
+        if late.is_some() {
+            self.arrive();
+        }
+        match late {
+            Some(true) => self.write_late(span, payload.to_vec()),
+            Some(false) | None => memory::scatter(&[span], payload),
+        }
+    }
+
     fn fetch(&mut self, qpn: u32, operation: Operation) -> Answer {
+        // A read pushes what was written before it.
+        self.arrive();
         let Some(qp) = self.qps.get(&qpn) else { return Answer::Silence };
         let (addr, rkey, length, access) = match operation {
             Operation::Read { addr, rkey, length } => (addr, rkey, length, REMOTE_READ),

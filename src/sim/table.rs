@@ -103,6 +103,7 @@ pub fn verbs(slot: usize) -> Verbs {
         ibv_reg_dmabuf_mr: Some(memory::reg_dmabuf_mr),
         _ibv_query_gid_ex: Some(device::query_gid_ex),
         efadv_create_driver_qp: Some(queues::efadv_create_driver_qp),
+        mlx5dv_reg_dmabuf_mr: Some(memory::mlx5dv_reg_dmabuf_mr),
         library: None,
     }
 }

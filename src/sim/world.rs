@@ -35,6 +35,8 @@ pub struct World {
     pub timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     pub clock_runs: bool,
     pub next_token: u64,
+    /// What was written to memory of this host and has not arrived.
+    pub late: Vec<(super::memory::Span, Vec<u8>)>,
 }
 
 /// What a device has become.

@@ -7,7 +7,9 @@ use rdma_sys::ibv_qp_type;
 use super::credit::{Credit, steps};
 use super::layout::{places, start};
 use super::memory::{Bytes, Placed, Staging, place};
+use super::pattern::Ground;
 use super::{Completing, LinkFacts, LinkPlan, StageFacts, StageMemory, StagePlan, Transport, Trouble};
+use crate::gpu::{Context as GpuContext, Kernels};
 use crate::verbs::{
     CompletionChannel, CompletionQueue, ConnectionId, ConnectionManager, Context, Datagrams, DeviceList, EventChannel, ProtectionDomain,
     QueuePair, QueuePairCaps, QueuePairInit, ReceiveRing, Region, Verbs,
@@ -25,6 +27,10 @@ pub struct End {
     pub region: Region,
     /// GPU memory behind the region, where that is only the way to it.
     pub staging: Option<Staging>,
+    /// What a GPU does itself with its memory.
+    pub kernels: Option<Kernels>,
+    /// The context of a GPU that has the memory.
+    pub context: Option<GpuContext>,
     pub facts: StageFacts,
     pub manager: Option<ManagerEnd>,
     pub link: Option<Link>,
@@ -113,8 +119,8 @@ impl End {
         };
         let facts = facts(&context, plan)?;
         let pd = context.alloc_pd()?;
-        let Placed { region, staging, memory } = place(&pd, plan)?;
-        let mut end = Self { plan: plan.clone(), pd, region, staging, facts, manager: manager_end, link: None };
+        let Placed { region, staging, kernels, context: of_gpu, memory } = place(&pd, plan)?;
+        let mut end = Self { plan: plan.clone(), pd, region, staging, kernels, context: of_gpu, facts, manager: manager_end, link: None };
         // Inline payload is copied by the processor, which has no pages of a GPU's memory.
         end.facts.max_inline_bytes = if end.region.is_of_host() && end.staging.is_none() { end.most_inline() } else { 0 };
         (end.facts.address, end.facts.key) = (end.region.address(), end.region.remote_key());
@@ -124,11 +130,12 @@ impl End {
     }
 
     /// Where messages begin and end: behind the region, where that is only the way there.
-    pub fn bytes(&self) -> &dyn Bytes {
-        match &self.staging {
-            Some(staging) => staging,
-            None => &self.region,
-        }
+    pub fn ground(&self) -> Ground<'_> {
+        let (bytes, address): (&dyn Bytes, u64) = match &self.staging {
+            Some(staging) => (staging, staging.buffer.address()),
+            None => (&self.region, self.region.address()),
+        };
+        Ground { bytes, gpu: self.kernels.as_ref().map(|kernels| (kernels, address)) }
     }
 
     fn most_inline(&self) -> u32 {

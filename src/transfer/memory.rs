@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::LEAD;
 use super::{StagePlan, Trouble};
-use crate::gpu::{Buffer, Context, GpuError, GpuForm, GpuName, Mapping, MemoryKind, Path, Pinned};
+use crate::gpu::{Buffer, Context, GpuError, GpuForm, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
 use crate::verbs::{CallError, ProtectionDomain, Region, Route};
 
 /// What an end's memory is.
@@ -27,6 +27,22 @@ pub struct StageMemory {
     pub bytes: u64,
     /// The ways that were tried, in this order.
     pub tried: Vec<PathTried>,
+    /// Who writes and compares its contents, where it is a GPU's.
+    #[serde(default)]
+    pub comparing: Option<Comparing>,
+}
+
+/// Who writes and compares the contents of GPU memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Comparing {
+    /// The GPU, by kernels of this program.
+    Gpu,
+    /// The processor, by copies.
+    Copies {
+        /// Why the GPU does not.
+        why: GpuError,
+    },
 }
 
 /// A GPU by all of its names.
@@ -155,6 +171,10 @@ pub struct Placed {
     pub region: Region,
     /// Where the region is only the way to the GPU's memory. Before it in the order of dropping goes the region.
     pub staging: Option<Staging>,
+    /// What the GPU does itself with its memory.
+    pub kernels: Option<Kernels>,
+    /// The context of a GPU that has the memory.
+    pub context: Option<Context>,
     pub memory: StageMemory,
 }
 
@@ -162,7 +182,7 @@ pub struct Placed {
 pub fn place(pd: &ProtectionDomain, plan: &StagePlan) -> Result<Placed, Trouble> {
     let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
     let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
-    let of_host = |region| Placed { region, staging: None, memory: memory.clone() };
+    let of_host = |region| Placed { region, staging: None, kernels: None, context: None, memory: memory.clone() };
     match &plan.memory {
         MemoryKind::Host => shrinking(length, plan, |length| pd.register_pages(length)).map(of_host),
         MemoryKind::HostHuge => shrinking(length, plan, |length| pd.register_huge_pages(length)).map(of_host),
@@ -213,7 +233,17 @@ fn of_gpu(
                 let elapsed_us = u64::try_from(started.elapsed().as_micros()).ok();
                 memory.tried.push(PathTried { path, elapsed_us, refusal: None });
                 memory.path = Some(path);
-                return Ok(Placed { region, staging, memory });
+                let kernels = match context.kernels() {
+                    Ok(kernels) => {
+                        memory.comparing = Some(Comparing::Gpu);
+                        Some(kernels)
+                    }
+                    Err(why) => {
+                        memory.comparing = Some(Comparing::Copies { why });
+                        None
+                    }
+                };
+                return Ok(Placed { region, staging, kernels, context: Some(context), memory });
             }
             // Without memory there is nothing to try other ways with.
             Err(TryError::NoMemory(error)) => return Err(no_memory(&memory, error)),

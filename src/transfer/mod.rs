@@ -4,12 +4,15 @@
 //! pairs), joined with its other side, run, and unlinked. Both sides of a connection may be ends of one process, or of two on
 //! different hosts: the commands are the same.
 
+mod command;
 mod credit;
 mod end;
 mod flow;
 mod join;
 mod layout;
 mod memory;
+mod order_plan;
+mod ordering;
 mod pattern;
 mod pingpong;
 mod plan;
@@ -18,11 +21,13 @@ mod staged;
 mod trouble;
 mod watch;
 
+pub use command::{Answer, Command};
 pub use layout::LEAD;
-pub use memory::{GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
+pub use memory::{Comparing, GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
+pub use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{
-    Answer, Command, Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan,
-    RemoteEnd, RunKind, RunPlan, RunResult, StageFacts, StagePlan, Touch, Transport, Words,
+    Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd, RunKind,
+    RunPlan, RunResult, StageFacts, StagePlan, StagedPart, StagedPlan, Touch, Transport, Words,
 };
 pub use serve::{Ends, Manager};
 pub use trouble::{Failure, STATUSES, Trouble};

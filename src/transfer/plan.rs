@@ -1,4 +1,4 @@
-//! What an end is told, and what it answers. All of it travels: to the child as lines, to another host in frames.
+//! Plans that ends are told, and the figures that they answer with. All of it travels: to the child as lines, to another host in frames.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, StageMemory};
+use super::StageMemory;
 use crate::gpu::MemoryKind;
 use crate::verbs::{PortAttributes, Reliability};
 
@@ -290,6 +290,31 @@ pub struct RunPlan {
     pub linger_ms: u64,
     /// Longest time without any progress.
     pub patience_ms: u64,
+    /// What is done of a staged transfer, and in which steps.
+    #[serde(default)]
+    pub staged: StagedPlan,
+}
+
+/// What is done of a staged transfer. Parts of it, with the same chunks in the same places, are the ceilings that the whole is measured by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedPlan {
+    /// Which part.
+    pub part: StagedPart,
+    /// Bytes of a chunk at most; 0 for what is usual.
+    pub chunk_bytes: u32,
+}
+
+/// A part of a staged transfer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StagedPart {
+    /// Copies and the provider, all at once.
+    #[default]
+    All,
+    /// The copies alone, both ways at once where both ends are a GPU's.
+    Copies,
+    /// The provider alone, from and to the locked memory.
+    Provider,
 }
 
 impl RunPlan {
@@ -350,69 +375,4 @@ pub struct Mismatch {
     pub wrong_bytes: u64,
     /// Whether the byte lies around the message, where nothing may be written.
     pub is_guard: bool,
-}
-
-/// What an end is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    /// Open a device and register memory, as the end of this number.
-    Open(u8, StagePlan),
-    /// Make queue pairs, and end those of the last link.
-    Link(u8, LinkPlan),
-    /// Connect them: one end, or both ends of this process.
-    Join(Vec<(u8, JoinPlan)>),
-    /// Write a pattern into memory.
-    Fill(u8, Filled),
-    /// Write something else than the pattern into memory, guards included.
-    Clear(u8, Filled),
-    /// Look for the pattern, and whether the guards are untouched.
-    Check(u8, Filled),
-    /// Move data.
-    Run(Vec<(u8, RunPlan)>),
-    /// End a run that waits for this. Nothing answers it; where nothing runs, nothing happens.
-    Finish,
-    /// End the queue pairs.
-    Unlink(u8),
-    /// Close everything.
-    Close,
-}
-
-impl Command {
-    /// What it is for, for messages: a step of the work.
-    #[must_use]
-    pub fn step(&self) -> &'static str {
-        match self {
-            Self::Open(..) => "opening the device and registering memory",
-            Self::Link(..) => "making queue pairs",
-            Self::Join(..) => "connecting queue pairs",
-            Self::Fill(..) | Self::Clear(..) => "preparing memory",
-            Self::Check(..) => "checking what arrived",
-            Self::Run(..) => "moving data",
-            Self::Finish => "ending a run",
-            Self::Unlink(..) | Self::Close => "closing",
-        }
-    }
-}
-
-/// What an end answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// To `Open`.
-    Opened(Box<StageFacts>),
-    /// To `Link`.
-    Linked(LinkFacts),
-    /// To what has no other answer.
-    Done,
-    /// To `Check`.
-    Checked(Option<Mismatch>),
-    /// To `Run`, as soon as messages may arrive.
-    Ready,
-    /// During `Run`, now and then.
-    Running(Progress),
-    /// To `Run` or `Finish`: each end's figures, in the order asked.
-    Ran(Vec<RunResult>),
-    /// It did not work.
-    Failed(Box<Failure>),
 }

@@ -11,7 +11,8 @@ use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
 use super::watch::{Host, Watch};
-use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, pattern, pingpong, staged};
+use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, ordering, pingpong, staged};
+use crate::gpu::GpuError;
 use crate::verbs::{ConnectionManager, Verbs};
 
 /// How to get at librdmacm, which only connections by rdma_cm need.
@@ -58,19 +59,21 @@ impl Ends {
                 Ok(Answer::Done)
             }
             Command::Fill(end, what) => {
-                pattern::fill(self.end(*end)?.bytes(), what);
+                self.end(*end)?.ground().fill(what).map_err(of_gpu)?;
                 Ok(Answer::Done)
             }
             Command::Clear(end, what) => {
-                pattern::clear(self.end(*end)?.bytes(), what);
+                self.end(*end)?.ground().clear(what).map_err(of_gpu)?;
                 Ok(Answer::Done)
             }
             Command::Check(end, what) => {
                 let end = self.end(*end)?;
                 let is_datagram = end.link.as_ref().is_some_and(|link| link.plan.transport == Transport::Ud);
-                Ok(Answer::Checked(pattern::check(end.bytes(), what, if is_datagram { super::end::DATAGRAM_HEADER } else { 0 })))
+                let header = if is_datagram { super::end::DATAGRAM_HEADER } else { 0 };
+                Ok(Answer::Checked(end.ground().check(what, header).map_err(of_gpu)?))
             }
             Command::Run(ends) => self.run(ends, host).map(Answer::Ran),
+            Command::Order(plan) => ordering::run(&mut self.ends, plan, host).map(Answer::Ordered),
             Command::Finish => Ok(Answer::Done),
             Command::Unlink(end) => {
                 self.end(*end)?.link = None;
@@ -125,6 +128,10 @@ impl Ends {
         results.iter_mut().for_each(|result| result.cpu_ns = cpu_ns);
         Ok(results)
     }
+}
+
+fn of_gpu(error: GpuError) -> Trouble {
+    Trouble::Unusable { why: format!("the GPU writes or compares contents: {error}") }
 }
 
 /// Refuses a plan that memory or queues have no room for: it may come from another host.

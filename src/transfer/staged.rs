@@ -14,11 +14,11 @@ use super::flow::only;
 use super::layout::start;
 use super::serve::{check, processor_ns};
 use super::watch::{Host, Time, Watch};
-use super::{Limit, Operation, Progress, RunKind, RunPlan, RunResult, Trouble};
+use super::{Limit, Operation, Progress, RunKind, RunPlan, RunResult, StagedPart, Trouble};
 use crate::gpu::{Direction, Event, GpuError, Stream};
 use crate::verbs::{Completions, SendKind, SendRing, SendRingInit};
 
-/// A chunk is at most that long: a copy of it takes several times as long as asking for it.
+/// A chunk is at most that long where nobody says how long: a copy of it takes several times as long as asking for it.
 const CHUNK: usize = 512 << 10;
 /// Slots at most.
 const SLOTS: usize = 16;
@@ -41,10 +41,10 @@ struct Cut {
     slots: usize,
 }
 
-/// Cuts a message into equal chunks, as many as needed; one that does not divide so is moved whole. `room` is what a half of the locked
+/// Cuts a message into equal chunks of `most` bytes at most; one that does not divide so is moved whole. `room` is what a half of the locked
 /// memory has, `depth` what the queue takes.
-fn cut(size: usize, room: usize, depth: usize) -> Cut {
-    let least = size.div_ceil(CHUNK);
+fn cut(size: usize, most: usize, room: usize, depth: usize) -> Cut {
+    let least = size.div_ceil(most.max(1));
     let chunks = (least..=least * 2).find(|count| size.is_multiple_of(*count)).unwrap_or(1);
     let chunk = size / chunks.max(1);
     Cut { chunk, chunks, slots: (room / chunk.max(1)).clamp(1, SLOTS).min(depth.max(1)) }
@@ -91,7 +91,8 @@ fn gpu(error: GpuError) -> Trouble {
 fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Result<RunResult, Trouble> {
     let depth = near.link.as_ref().map_or(1, |link| link.plan.send_depth as usize);
     let length = near.region.length().min(far.region.length());
-    let mut cut = cut(plan.size_bytes as usize, super::layout::room(length), depth);
+    let most = if plan.staged.chunk_bytes == 0 { CHUNK } else { plan.staged.chunk_bytes as usize };
+    let mut cut = cut(plan.size_bytes as usize, most, super::layout::room(length), depth);
     if plan.kind == RunKind::Latency {
         // One message at a time; its chunks may still overlap.
         cut.slots = cut.slots.min(cut.chunks);
@@ -125,9 +126,10 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     let moved = (|| {
         let near = &*near;
         let (source, target) = if reads { (far, near) } else { (near, far) };
-        let out = copier(source, Direction::ToHost, cut.slots).map_err(gpu)?;
-        let back = copier(target, Direction::ToGpu, cut.slots).map_err(gpu)?;
-        let mut pipe = Pipe { cut, counts: Counts::default(), out, back };
+        let (copies, moves) = (plan.staged.part != StagedPart::Provider, plan.staged.part != StagedPart::Copies);
+        let side = |end, direction| if copies { copier(end, direction, cut.slots).map_err(gpu) } else { Ok(None) };
+        let (out, back) = (side(source, Direction::ToHost)?, side(target, Direction::ToGpu)?);
+        let mut pipe = Pipe { cut, counts: Counts::default(), out, back, moves };
         let (from, to) = (
             |index: usize| (place(source, false, index % cut.chunks), slot(source, false, index % cut.slots)),
             |index: usize| (place(target, true, index % cut.chunks), slot(target, true, index % cut.slots)),
@@ -153,6 +155,8 @@ struct Pipe<'a> {
     counts: Counts,
     out: Option<Copier<'a>>,
     back: Option<Copier<'a>>,
+    /// Whether the provider moves chunks; they count as moved otherwise.
+    moves: bool,
 }
 
 /// A chunk's place in GPU memory, and its slot's.
@@ -233,7 +237,7 @@ impl Pipe<'_> {
         from: &Where<'_>,
         to: &Where<'_>,
     ) -> Result<(), Trouble> {
-        let Self { cut, counts, out, back } = self;
+        let Self { cut, counts, out, back, moves } = self;
         let (slots, at) = (cut.slots as u64, |count: u64| (count % cut.slots as u64) as usize);
         while counts.asked_out < most && counts.asked_out - counts.done < slots {
             if let Some(out) = out {
@@ -249,7 +253,11 @@ impl Pipe<'_> {
                 None => true,
             };
             if is_out {
-                ring.post(only(link)?, 1)?;
+                if *moves {
+                    ring.post(only(link)?, 1)?;
+                } else {
+                    counts.moved += 1;
+                }
                 counts.posted += 1;
             }
         }
@@ -281,13 +289,15 @@ mod tests {
 
     #[test]
     fn messages_are_cut_into_equal_chunks() {
-        assert_eq!(cut(64 << 20, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16 });
-        assert_eq!(cut(64, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16 });
-        assert_eq!(cut(CHUNK + 1, 4 << 20, 256).chunks * cut(CHUNK + 1, 4 << 20, 256).chunk, CHUNK + 1);
-        assert_eq!(cut(1 << 20, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2 });
-        assert_eq!(cut(1 << 20, 64 << 20, 4).slots, 4);
+        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16 });
+        assert_eq!(cut(64 << 20, 4 << 20, 32 << 20, 256), Cut { chunk: 4 << 20, chunks: 16, slots: 8 });
+        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16 });
+        let odd = cut(CHUNK + 1, CHUNK, 4 << 20, 256);
+        assert_eq!(odd.chunks * odd.chunk, CHUNK + 1);
+        assert_eq!(cut(1 << 20, CHUNK, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2 });
+        assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 4).slots, 4);
         for size in 1..5000_usize {
-            let cut = cut(size * 977, 1 << 30, 64);
+            let cut = cut(size * 977, CHUNK, 1 << 30, 64);
             assert_eq!(cut.chunk * cut.chunks, size * 977);
         }
     }

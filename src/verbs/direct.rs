@@ -16,7 +16,7 @@ pub const DATA_DIRECT: c_int = 1;
 /// `mlx5dv_reg_dmabuf_mr(pd, offset, length, iova, fd, access, mlx5_access)`.
 pub type RegisterDirect = unsafe extern "C" fn(*mut ibv_pd, u64, usize, u64, c_int, c_int, c_int) -> *mut ibv_mr;
 
-/// The entry point, or why there is none. It refuses devices that are not mlx5's with EOPNOTSUPP by itself.
+/// The library's entry point, or why there is none. It refuses devices that are not mlx5's with EOPNOTSUPP by itself.
 pub fn register() -> Result<RegisterDirect, String> {
     static FOUND: OnceLock<Result<RegisterDirect, String>> = OnceLock::new();
     FOUND

@@ -1,17 +1,18 @@
 //! Memory registered for a device's access from both sides: pages of this process, or somebody else's.
 #![allow(unsafe_code, reason = "maps memory and gives it to a device")]
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rdma_sys::*;
 
-use super::regions::{ACCESS, Route};
+use super::regions::{ACCESS, RELAXED, Route};
 use super::{CallError, ProtectionDomain};
 
 /// Size of a huge page that is asked for.
@@ -159,14 +160,27 @@ impl ProtectionDomain {
         self.register_memory(Box::new(Pages::map(length, MapFlags::MAP_HUGETLB | MapFlags::MAP_HUGE_2MB, &object)?), Route::Address)
     }
 
+    /// As [`Self::register_pages`], and lets writes of the device overtake each other (IBV_ACCESS_RELAXED_ORDERING of ibv_reg_mr(3)).
+    ///
+    /// # Errors
+    /// As above; EINVAL where the kernel knows no such flag.
+    pub fn register_relaxed_pages(&self, length: usize) -> Result<Region, CallError> {
+        let object = format!("{}, {length} bytes", self.0.context.0.name);
+        self.register_with(Box::new(Pages::map(length, MapFlags::empty(), &object)?), Route::Address, ACCESS | RELAXED)
+    }
+
     /// Registers memory for local writing and remote reading and writing, by one of the ways that there are.
     ///
     /// # Errors
     /// The call of that way failed.
     pub fn register_memory(&self, memory: Box<dyn Memory>, route: Route<'_>) -> Result<Region, CallError> {
+        self.register_with(memory, route, ACCESS)
+    }
+
+    fn register_with(&self, memory: Box<dyn Memory>, route: Route<'_>, access: c_int) -> Result<Region, CallError> {
         let (address, length) = (memory.address(), memory.length());
         Errno::clear();
-        let raw = self.register_raw(address, length, route, ACCESS)?;
+        let raw = self.register_raw(address, length, route, access)?;
         if raw.is_null() {
             let errno = super::ErrorNumber(Errno::last_raw());
             return Err(CallError { call: route.call().to_owned(), object: format!("{}, {length} bytes", self.0.context.0.name), errno });
@@ -221,6 +235,19 @@ impl Region {
         }
         // SAFETY: within the memory; volatile, because a device may be writing it.
         unsafe { self.0.pages.cast::<u8>().add(offset).read_volatile() }
+    }
+
+    /// The number of eight bytes at an offset that is a multiple of eight, as it is in memory now, and before whatever is read after it; 0
+    /// where this processor does not reach it.
+    #[must_use]
+    #[inline]
+    pub fn load_word(&self, offset: usize) -> u64 {
+        let at = self.0.pages.cast::<u8>().wrapping_add(offset).cast::<u64>();
+        if self.0.pages.is_null() || offset + size_of::<u64>() > self.0.length || !at.is_aligned() {
+            return 0;
+        }
+        // SAFETY: within the memory and aligned; atomic, because a device may be writing it.
+        unsafe { AtomicU64::from_ptr(at) }.load(Ordering::Acquire)
     }
 
     #[cold]

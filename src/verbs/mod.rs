@@ -22,6 +22,7 @@ pub use attributes::{DeviceAttributes, ExtendedAttributes, Gid, OnDemandPaging, 
 pub use channel::CompletionChannel;
 pub use connect::{AddressHandle, Path, QUEUE_KEY, Reliability};
 pub use context::{Context, DeviceHandle, DeviceList, MTU_BYTES};
+pub use direct::DATA_DIRECT;
 pub use efa::EFADV_QP_DRIVER_TYPE_SRD;
 pub use error::{CallError, ErrorNumber, LoadError};
 pub use manager::{ConnectionEvent, ConnectionId, EventChannel, event_errno};

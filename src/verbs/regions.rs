@@ -40,6 +40,9 @@ pub(super) const ACCESS: c_int = (ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0
     | ibv_access_flags::IBV_ACCESS_REMOTE_WRITE.0
     | ibv_access_flags::IBV_ACCESS_REMOTE_READ.0) as c_int;
 
+/// `IBV_ACCESS_RELAXED_ORDERING` (verbs.h): one of the optional flags, which a kernel may ignore.
+pub(super) const RELAXED: c_int = 1 << 20;
+
 impl ProtectionDomain {
     /// Registers that much new host memory. The kernel brings its pages in and locks them meanwhile.
     ///
@@ -94,11 +97,10 @@ impl ProtectionDomain {
                     register(self.0.raw, offset, bytes, address, file.as_raw_fd(), access)
                 }
                 Route::DataDirect(file, offset) => {
-                    // A simulated device is none of mlx5's, and the library would take it for one of its own.
-                    if context.verbs.library.is_none() {
-                        return Err(lacks("the simulated provider, which has no data-direct device".to_owned()));
-                    }
-                    let register = direct::register().map_err(lacks)?;
+                    let register = match context.verbs.mlx5dv_reg_dmabuf_mr {
+                        Some(register) => register,
+                        None => direct::register().map_err(lacks)?,
+                    };
                     register(self.0.raw, offset, bytes, address, file.as_raw_fd(), access, direct::DATA_DIRECT)
                 }
             }

@@ -99,6 +99,7 @@ table! {
         _ibv_query_gid_ex("v32"): fn(*mut ibv_context, u32, u32, *mut ibv_gid_entry, u32, usize) -> c_int;
         ibv_reg_dmabuf_mr("v34"): fn(*mut ibv_pd, u64, usize, u64, c_int, c_int) -> *mut ibv_mr;
         efadv_create_driver_qp("v22 (libefa)"): fn(*mut ibv_pd, *mut ibv_qp_init_attr, u32) -> *mut ibv_qp;
+        mlx5dv_reg_dmabuf_mr("v55 (libmlx5)"): fn(*mut ibv_pd, u64, usize, u64, c_int, c_int, c_int) -> *mut ibv_mr;
     }
 }
 

@@ -15,7 +15,8 @@ use rdmadoctor::bench::peer::{Client, Decoder, Limits, Server, ServerOptions};
 use rdmadoctor::bench::{BenchError, EndChoice, Pair, Side, Who};
 use rdmadoctor::sim::SimConfig;
 use rdmadoctor::transfer::{
-    Answer, Command, Completing, Connect, Limit, LinkPlan, Operation, ReceivePlan, RunKind, RunPlan, StagePlan, Touch, Transport,
+    Answer, Command, Completing, Connect, Limit, LinkPlan, Operation, ReceivePlan, RunKind, RunPlan, StagePlan, StagedPlan, Touch,
+    Transport,
 };
 use rdmadoctor::verbs::Reliability;
 use rdmadoctor::worker::{Provider, Worker, WorkerOptions};
@@ -143,6 +144,7 @@ fn plan(operation: Operation, kind: RunKind) -> RunPlan {
         limit: Limit::Iterations(100),
         linger_ms: 0,
         patience_ms: 10_000,
+        staged: StagedPlan::default(),
     }
 }
 

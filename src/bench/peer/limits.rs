@@ -37,6 +37,8 @@ impl Limits {
             | Command::Unlink(end) => Some(*end),
             Command::Join(ends) => ends.first().filter(|_| ends.len() == 1).map(|(end, _)| *end),
             Command::Run(ends) => ends.first().filter(|_| ends.len() == 1).map(|(end, _)| *end),
+            // Both ends would have to be here.
+            Command::Order(_) => None,
             Command::Finish | Command::Close => Some(1),
         };
         if end != Some(1) {
@@ -55,7 +57,7 @@ impl Limits {
                 over("bytes to compare", what.length_bytes.into(), self.compared_bytes.into())
             }
             Command::Run(ends) => ends.iter().find_map(|(_, plan)| self.run_refusal(plan)),
-            Command::Join(_) | Command::Unlink(_) | Command::Finish | Command::Close => None,
+            Command::Join(_) | Command::Order(_) | Command::Unlink(_) | Command::Finish | Command::Close => None,
         }
     }
 

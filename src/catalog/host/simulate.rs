@@ -48,6 +48,7 @@ impl HostModel {
                 ports: vec![port(nic, model)],
                 node_guid: host_tree::guid(nic),
                 firmware: nic.firmware.clone(),
+                data_direct: nic.data_direct,
             });
         }
         // Each driver is loaded once, however many devices it has.

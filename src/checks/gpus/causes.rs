@@ -197,7 +197,9 @@ impl Found<'_> {
         match (errno, self.refused.path) {
             (Errno::EFAULT, Path::Peermem) => self.no_client(),
             (Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::ENOSYS, Path::Dmabuf) => self.no_dma_buf(error),
-            (Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::ENOSYS | Errno::ENODEV, Path::DataDirect) => self.add(
+            // The kernel's mlx5 driver answers EINVAL where there is no such device (drivers/infiniband/hw/mlx5/mr.c,
+            // reg_user_mr_dmabuf_by_data_direct).
+            (Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::ENOSYS | Errno::ENODEV, Path::DataDirect) => self.add(
                 Sureness::Likely,
                 "this NIC has no data-direct device, or its library does not know of one",
                 Some(error.object.clone()),

@@ -25,6 +25,9 @@ pub struct GpuSurvey {
     pub gpus: Vec<GpuReport>,
     /// Ways of the engines that were named.
     pub engines: Vec<EnginePath>,
+    /// What cannot be known of this host where it is captured or modelled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
     /// What stood in the way of looking.
     pub problems: Vec<Problem>,
     /// Why not everything was tried.
@@ -136,7 +139,15 @@ pub fn survey(facts: &Facts, tried: Vec<GpuTried>, engines: &[String]) -> GpuSur
     };
     let reports: Vec<GpuReport> = tried.into_iter().filter_map(|tried| Some(report(facts, gpus?.gpu(&tried.pci)?, tried))).collect();
     let engines = engines.iter().flat_map(|engine| reports.iter().filter_map(|gpu| path_of(engine, gpu))).collect();
-    GpuSurvey { schema: "rdmadoctor/gpu/1".to_owned(), driver, gpus: reports, engines, problems: Vec::new(), stopped: None }
+    GpuSurvey {
+        schema: "rdmadoctor/gpu/1".to_owned(),
+        driver,
+        gpus: reports,
+        engines,
+        unknown: Vec::new(),
+        problems: Vec::new(),
+        stopped: None,
+    }
 }
 
 fn report(facts: &Facts, gpu: &GpuFacts, tried: GpuTried) -> GpuReport {

@@ -10,7 +10,7 @@ use super::super::session::Session;
 use crate::bench::LoopbackHooks;
 use crate::catalog::Catalog;
 use crate::facts::{self, Device, HostMemory};
-use crate::gpu::GpusFacts;
+use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::{self, Root};
 use crate::profile::{Effort, Material, Measured, Profile, Seen, Tried, Unmeasured, make, measure, now};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
@@ -153,7 +153,7 @@ fn gpus(
 ) -> anyhow::Result<(Option<GpusFacts>, Vec<GpuMemory>)> {
     let usable: Vec<String> = seen.usable().map(|device| device.name.clone()).collect();
     if let Some(modelled) = session.modelled_gpus() {
-        return Ok((modelled, session.modelled_gpu_memory(&usable).unwrap_or_default()));
+        return Ok((modelled, session.modelled_gpu_memory(&usable, &[GpuForm::Plain]).unwrap_or_default()));
     }
     // Without the driver in the kernel there is nobody to ask.
     let has_driver = root.text("/proc/driver/nvidia/version").is_ok_and(|text| text.is_some());
