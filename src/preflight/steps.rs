@@ -2,8 +2,8 @@
 
 use super::{Comparison, ProfileStep, Step, StepName};
 use crate::bench::{Bench, FailureReport, LoopbackReport, Verification};
-use crate::gpu::Path;
 use crate::checks::{Category, Finding, Probe, Status, find};
+use crate::gpu::Path;
 use crate::qp::{DeviceReport, QpMatrix};
 
 /// The categories that have steps of their own.
@@ -151,9 +151,8 @@ pub fn measured_steps(measured: &LoopbackReport) -> Vec<Step> {
             let share = measured
                 .path
                 .as_ref()
-                .map_or_else(String::new, |path| format!(", {:.0} % of its path", bits / path.bits_per_second.max(1) as f64 * 100.0));
-            let pairs = if row.queue_pairs > 1 { format!(", {} queue pairs", row.queue_pairs) } else { String::new() };
-            Some(format!("{operation} {:.2} Gbit/s{share} ({}{pairs})", bits / 1e9, size(row.size_bytes)))
+                .map_or_else(String::new, |path| format!(" ({:.0} % of its path)", bits / path.bits_per_second.max(1) as f64 * 100.0));
+            Some(format!("{operation} {:.2} Gbit/s{share}", bits / 1e9))
         });
         let mut figures = figures.collect::<Vec<_>>().join(", ");
         if let Some(path) = measured.gpu_memory().and_then(|memory| memory.path).filter(|_| !figures.is_empty()) {

@@ -11,9 +11,14 @@ use super::{Flight, elapsed};
 use crate::bench::{LoopbackReport, PathLimit};
 use crate::checks::Facts;
 use crate::facts::Device;
+use crate::transfer::Operation;
 
 /// Figures of a device.
 const FIGURES: u32 = 40;
+
+/// 1 Gbit/s. What is slower is software, mostly: a megabyte takes it so long that looking for a depth, and for what more queue pairs bring,
+/// would take the time of everything else.
+const SLOW_BYTES_PER_SECOND: f64 = 125e6;
 
 /// `ping` with the words of a command line: whatever has a default there has it here.
 #[derive(Parser)]
@@ -114,13 +119,18 @@ fn measure(flight: &Flight<'_>, device: &Device, until: Instant, report: &mut Lo
     if report.moves_nothing() {
         return Ok(());
     }
-    let own = if is_datagram(device) { ["--op", "send", "--sizes", "4k"] } else { ["--op", "write,read", "--sizes", "64k,1M"] };
-    bandwidth(flight, device, &own, until, report)?;
-    if !is_datagram(device) {
-        // Whether one queue pair fills the link is told by more of them.
-        bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M", "--queue-pairs", "4"], until, report)?;
+    if is_datagram(device) {
+        return bandwidth(flight, device, &["--op", "send", "--sizes", "4k"], until, report);
     }
-    Ok(())
+    bandwidth(flight, device, &["--op", "write,read", "--sizes", "64k"], until, report)?;
+    let best = |operation| report.best(operation)?.bytes_per_second;
+    let is_slow = [Operation::Write, Operation::Read].into_iter().filter_map(best).any(|rate| rate.median < SLOW_BYTES_PER_SECOND);
+    if is_slow {
+        return bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M", "--depth", "4", "--batch", "1"], until, report);
+    }
+    bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M"], until, report)?;
+    // Whether one queue pair fills the link is told by more of them.
+    bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M", "--queue-pairs", "4"], until, report)
 }
 
 /// What every measurement here has.
@@ -130,13 +140,7 @@ fn common(flight: &Flight<'_>, device: &Device) -> [String; 3] {
 }
 
 /// `ping`, with these words more.
-pub fn latency(
-    flight: &Flight<'_>,
-    device: &Device,
-    words: &[&str],
-    until: Instant,
-    report: &mut LoopbackReport,
-) -> anyhow::Result<()> {
+pub fn latency(flight: &Flight<'_>, device: &Device, words: &[&str], until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
     let common = common(flight, device);
     let words = common.iter().map(String::as_str).chain(words.iter().copied());
     let words = Ping::try_parse_from(words).context("ping does not take what preflight asks")?;
@@ -147,13 +151,7 @@ pub fn latency(
 }
 
 /// `bw`, with these words more; once more, as long as nothing stands in the way.
-pub fn bandwidth(
-    flight: &Flight<'_>,
-    device: &Device,
-    words: &[&str],
-    until: Instant,
-    report: &mut LoopbackReport,
-) -> anyhow::Result<()> {
+pub fn bandwidth(flight: &Flight<'_>, device: &Device, words: &[&str], until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
     if report.bw.as_ref().is_some_and(|bw| !bw.problems.is_empty() || bw.stopped.is_some()) {
         return Ok(());
     }
