@@ -38,7 +38,12 @@ fn is_alike(left: &DeviceCaps, right: &DeviceCaps) -> bool {
 
 fn draw_alike(device: &DeviceCaps, other: &DeviceCaps, style: Style) -> String {
     let DeviceAttributes { node_guid, sys_image_guid, .. } = &device.attributes;
-    format!("{}  as {}, but for node_guid {node_guid} and sys_image_guid {sys_image_guid}\n", style.bold(&device.device), other.device)
+    let names = if node_guid == sys_image_guid {
+        format!("node_guid and sys_image_guid {node_guid}")
+    } else {
+        format!("node_guid {node_guid} and sys_image_guid {sys_image_guid}")
+    };
+    format!("{}  as {}, but for {names}\n", style.bold(&device.device), other.device)
 }
 
 fn draw(device: &DeviceCaps, style: Style) -> String {

@@ -69,7 +69,13 @@ fn draw_gpu(gpu: &GpuReport, like: Option<&GpuReport>, style: Style) -> String {
     let facts = &gpu.facts;
     let name = facts.name.as_deref().unwrap_or("GPU");
     let ordinal = ordinal(gpu);
-    let mut out = format!("\n{}  {ordinal}, {}, {}\n", style.bold(name), facts.pci, facts.uuid.as_deref().unwrap_or("UUID not known"));
+    let uuid = facts.uuid.as_deref().unwrap_or("UUID not known");
+    let fits = format!("{name}  {ordinal}, {}, {uuid}", facts.pci).chars().count() <= style.width;
+    let beside = if fits { format!(", {uuid}") } else { String::new() };
+    let mut out = format!("\n{}  {ordinal}, {}{beside}\n", style.bold(name), facts.pci);
+    if !fits {
+        out += &style.entry("UUID", uuid);
+    }
     if let Some(error) = &facts.error {
         out += &style.entry("NVML", &error.to_string());
     }
@@ -183,7 +189,8 @@ fn kinds(gpu: &GpuReport, style: Style) -> String {
         if ways.is_empty() { "-".to_owned() } else { ways.join(", ") }
     };
     // Without NICs the table ends with what the GPU's driver says.
-    let nics: Vec<&str> = if style.verbose { nics } else { nics.into_iter().take(1).collect() };
+    let nearest = gpu.nics.iter().map(|nic| nic.device.as_str()).find(|nic| nics.contains(nic));
+    let nics: Vec<&str> = if style.verbose { nics } else { nearest.or(nics.first().copied()).into_iter().collect() };
     let header: Vec<&str> = ["memory", "allocated", "contents", "dma-buf"].into_iter().chain(nics.iter().copied()).collect();
     let rows: Vec<Vec<String>> = gpu
         .kinds

@@ -83,9 +83,8 @@ impl Style {
     pub fn columns_fitting(self, header: &[&str], rows: &[Vec<String>], spare: &[&str]) -> String {
         let (mut header, mut rows) = (header.to_vec(), rows.to_vec());
         let plain = Self { color: false, ..self };
-        let fits = |header: &[&str], rows: &[Vec<String>]| {
-            plain.columns(header, rows).lines().all(|line| line.chars().count() <= self.width)
-        };
+        let fits =
+            |header: &[&str], rows: &[Vec<String>]| plain.columns(header, rows).lines().all(|line| line.chars().count() <= self.width);
         for name in spare {
             if self.verbose || fits(&header, &rows) {
                 break;
@@ -182,7 +181,8 @@ mod tests {
 
     #[test]
     fn points_of_figures_are_below_each_other() {
-        let rows = [vec!["a".to_owned(), "684.78".to_owned(), "9.3 %".to_owned()], vec!["b".to_owned(), "5767.15".to_owned(), "-".to_owned()]];
+        let rows =
+            [vec!["a".to_owned(), "684.78".to_owned(), "9.3 %".to_owned()], vec!["b".to_owned(), "5767.15".to_owned(), "-".to_owned()]];
         assert_eq!(PLAIN.columns(&["", "MB/s", "spread"], &rows), "        MB/s  spread\n  a   684.78   9.3 %\n  b  5767.15       -\n");
     }
 

@@ -71,7 +71,7 @@ fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>
         None => return Ok(Err("this host has no NVIDIA GPU".to_owned())),
     };
     Ok(match &cuda.error {
-        Some(error) if is_model => Err(format!("the GPUs of a model have no memory, and this machine has none to stand for it: {error}")),
+        Some(error) if is_model => Err(format!("a model's GPUs have no memory, and none here can stand for it: {error}")),
         Some(error) => Err(format!("CUDA cannot be used: {error}")),
         None if cuda.gpus.is_empty() => Err("CUDA shows no GPU".to_owned()),
         None => Ok(cuda.gpus.iter().map(|gpu| gpu.pci.clone()).collect()),
