@@ -23,15 +23,15 @@ pub fn measure(
     nics: &[LoopbackReport],
     until: Instant,
 ) -> anyhow::Result<Result<Vec<LoopbackReport>, String>> {
-    let gpus = match gpus(flight, facts)? {
-        Ok(gpus) => gpus,
-        Err(why) => return Ok(Err(why)),
-    };
     let moved = |device: &Device| nics.iter().any(|nic| nic.device == device.name && !nic.moves_nothing());
     let devices: Vec<&Device> = usable(facts).into_iter().filter(|device| is_up(device) && moved(device)).collect();
     if devices.is_empty() {
         return Ok(Err("there is no RDMA device that moves data".to_owned()));
     }
+    let gpus = match gpus(flight, facts)? {
+        Ok(gpus) => gpus,
+        Err(why) => return Ok(Err(why)),
+    };
     let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
     let nearest = facts.host.topology.nearest(&gpus, &names);
     let mut pace = Pace::new(flight, FIGURES, until);
