@@ -178,8 +178,10 @@ fn powershell_would_be_answered() {
     assert_eq!(answer.lines().map(|line| line.split('\t').next().unwrap()).collect::<Vec<_>>(), ["dlslime"], "{answer}");
 }
 
-/// Each test with the shell that it needs.
-const TESTS: &[(&str, fn(), Option<&str>)] = &[
+/// A test with its name and the shell that it needs.
+type InShell = (&'static str, fn(), Option<&'static str>);
+
+const TESTS: &[InShell] = &[
     ("the_files_are_what_the_program_prints", the_files_are_what_the_program_prints, None),
     ("bash_completes_devices_engines_and_commands", bash_completes_devices_engines_and_commands, Some("bash")),
     ("bash_calls_it_at_a_tab", bash_calls_it_at_a_tab, Some("bash")),
@@ -190,7 +192,7 @@ const TESTS: &[(&str, fn(), Option<&str>)] = &[
 ];
 
 fn main() -> std::process::ExitCode {
-    let trial = |(name, test, needs): &(&'static str, fn(), Option<&str>)| {
+    let trial = |(name, test, needs): &InShell| {
         let test = *test;
         let run = move || {
             test();
