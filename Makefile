@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test test-gpu lint bench schemas docs completions screenshots install package test-package clean
+.PHONY: setup build demo demo-lab test test-gpu lint bench schemas docs public completions screenshots install package test-package clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -43,6 +43,10 @@ schemas:
 # Writes docs/checks.md anew from the registry of checks; a test fails when it differs.
 docs:
 	RDMADOCTOR_WRITE_DOCS=1 cargo test --quiet --test docs
+
+# Writes docs/public-items.txt anew from the sources; a test fails when it differs.
+public:
+	RDMADOCTOR_WRITE_PUBLIC=1 cargo test --quiet --test public
 
 # Writes completions/ anew from the definitions of the commands; a test fails when it differs.
 completions:

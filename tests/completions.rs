@@ -6,6 +6,7 @@ use std::process::Command;
 
 use assert_cmd::cargo::{CommandCargoExt as _, cargo_bin};
 use clap::CommandFactory as _;
+use libtest_mimic::{Arguments, Trial};
 
 const SHELLS: [(&str, &str); 5] = [
     ("bash", "rdmadoctor.bash"),
@@ -43,7 +44,6 @@ fn files() -> Vec<(PathBuf, String)> {
     files
 }
 
-#[test]
 fn the_files_are_what_the_program_prints() {
     let writes = std::env::var_os("RDMADOCTOR_WRITE_COMPLETIONS").is_some();
     let files = files();
@@ -67,19 +67,21 @@ fn the_files_are_what_the_program_prints() {
     }
 }
 
-/// What a shell's script prints, or `None` where there is no such shell.
-fn shell(name: &str, script: &str) -> Option<String> {
+/// Whether there is such a shell here.
+fn is_here(shell: &str) -> bool {
+    Command::new(shell).arg(if shell == "elvish" { "-version" } else { "--version" }).output().is_ok()
+}
+
+/// What a shell's script prints.
+fn shell(name: &str, script: &str) -> String {
     let path = format!("{}:{}", cargo_bin("rdmadoctor").parent().unwrap().display(), std::env::var("PATH").unwrap());
-    if Command::new(name).arg("--version").output().is_err() {
-        return None;
-    }
     // A shell that waits for a terminal waits for ever.
     let mut command = Command::new("timeout");
-    command.args(["20", name]).args((name == "zsh").then_some("-f"));
+    command.args(["60", name]).args((name == "zsh").then_some("-f"));
     let output = command.args(["-c", script]).env("PATH", path).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8(output.stdout).unwrap())
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// What bash offers for the last of these words.
@@ -91,10 +93,9 @@ fn bash(words: &[&str]) -> Vec<String> {
         words.len() - 1,
         words.last().unwrap()
     );
-    shell("bash", &script).unwrap().lines().map(str::to_owned).collect()
+    shell("bash", &script).lines().map(str::to_owned).collect()
 }
 
-#[test]
 fn bash_completes_devices_engines_and_commands() {
     assert_eq!(bash(&["rdmadoctor", "--host-model", "erdma-a10x8", "qp-matrix", "erdma_"]), ["erdma_0", "erdma_1"]);
     assert_eq!(bash(&["rdmadoctor", "qp-matrix", "--engine", "dlsl"]), ["dlslime"]);
@@ -104,24 +105,101 @@ fn bash_completes_devices_engines_and_commands() {
     assert_eq!(bash(&["rdmadoctor", "qp-m"]), ["qp-matrix"]);
 }
 
-#[test]
 fn bash_calls_it_at_a_tab() {
-    let registered = shell("bash", "source completions/rdmadoctor.bash; complete -p rdmadoctor").unwrap();
+    let registered = shell("bash", "source completions/rdmadoctor.bash; complete -p rdmadoctor");
     assert!(registered.contains("-F _clap_complete_rdmadoctor rdmadoctor"), "{registered}");
 }
 
-#[test]
 fn fish_completes_engines() {
-    let Some(offered) = shell("fish", "source completions/rdmadoctor.fish; complete --do-complete 'rdmadoctor qp-matrix --engine dlsl'")
-    else {
-        return;
-    };
+    let offered = shell("fish", "source completions/rdmadoctor.fish; complete --do-complete 'rdmadoctor qp-matrix --engine dlsl'");
     assert_eq!(offered.trim(), "dlslime");
 }
 
-#[test]
 fn zsh_finds_the_script() {
     let script = "fpath=($PWD/completions $fpath); autoload -U compinit; compinit -u -D; echo $_comps[rdmadoctor]";
-    let Some(registered) = shell("zsh", script) else { return };
-    assert_eq!(registered.trim(), "_rdmadoctor");
+    assert_eq!(shell("zsh", script).trim(), "_rdmadoctor");
+}
+
+fn elvish_completes_devices_and_engines() {
+    // The editor's module is there at a terminal only: the script's function is kept in a map of our own, and called as the editor would.
+    let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("completions/rdmadoctor.elv")).unwrap();
+    assert!(script.contains("set edit:completion:arg-completer[rdmadoctor] ="), "{script}");
+    let ours = script.replace("edit:completion:arg-completer", "completer");
+    let offered = |words: &str| shell("elvish", &format!("var completer = [&]\n{ours}\n$completer[rdmadoctor] rdmadoctor {words}"));
+    assert_eq!(offered("qp-matrix --engine dlsl").trim(), "dlslime");
+    assert_eq!(offered("--host-model erdma-a10x8 qp-matrix erdma_").lines().collect::<Vec<_>>(), ["erdma_0", "erdma_1"]);
+}
+
+/// Brackets outside strings, `$(` and comments included, of a PowerShell script; an error where they do not match.
+fn powershell_brackets(script: &str) -> Result<usize, String> {
+    let (mut open, mut pairs) = (Vec::new(), 0);
+    let mut lines = script.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        // A here-string goes to a line that begins with its end (about_Quoting_Rules).
+        if line.ends_with("@\"") {
+            lines.by_ref().find(|(_, line)| line.starts_with("\"@")).ok_or_else(|| format!("line {number}: the here-string has no end"))?;
+            continue;
+        }
+        let mut quoted = None;
+        for letter in line.chars() {
+            match (quoted, letter) {
+                (Some(quote), _) if quote == letter => quoted = None,
+                (Some(_), _) => {}
+                (None, '\'' | '"') => quoted = Some(letter),
+                (None, '(' | '[' | '{') => open.push(letter),
+                (None, ')' | ']' | '}') => {
+                    let opened = open.pop();
+                    if !matches!((opened, letter), (Some('('), ')') | (Some('['), ']') | (Some('{'), '}')) {
+                        return Err(format!("line {}: `{letter}` closes {opened:?}", number + 1));
+                    }
+                    pairs += 1;
+                }
+                _ => {}
+            }
+        }
+        if let Some(quote) = quoted {
+            return Err(format!("line {}: {quote} is not closed", number + 1));
+        }
+    }
+    if open.is_empty() { Ok(pairs) } else { Err(format!("{open:?} are not closed")) }
+}
+
+fn powershell_would_be_answered() {
+    // Debian has no PowerShell: the script's shape is looked at, and the program is asked what the script asks it.
+    let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("completions/rdmadoctor.ps1")).unwrap();
+    assert!(script.contains("Register-ArgumentCompleter -Native -CommandName rdmadoctor"), "{script}");
+    assert!(script.contains("$env:RDMADOCTOR_COMPLETE = \"powershell\"") && script.contains("& rdmadoctor -- $args"), "{script}");
+    assert!(powershell_brackets(&script).unwrap() > 10, "{script}");
+    assert!(powershell_brackets(&script.replacen('}', "", 1)).is_err());
+    let words = ["--", "rdmadoctor", "qp-matrix", "--engine", "dlsl"];
+    let output = Command::cargo_bin("rdmadoctor").unwrap().env("RDMADOCTOR_COMPLETE", "powershell").args(words).output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    // A candidate, and behind a tab what it is.
+    assert_eq!(answer.lines().map(|line| line.split('\t').next().unwrap()).collect::<Vec<_>>(), ["dlslime"], "{answer}");
+}
+
+/// A test with its name and the shell that it needs.
+type InShell = (&'static str, fn(), Option<&'static str>);
+
+const TESTS: &[InShell] = &[
+    ("the_files_are_what_the_program_prints", the_files_are_what_the_program_prints, None),
+    ("bash_completes_devices_engines_and_commands", bash_completes_devices_engines_and_commands, Some("bash")),
+    ("bash_calls_it_at_a_tab", bash_calls_it_at_a_tab, Some("bash")),
+    ("fish_completes_engines", fish_completes_engines, Some("fish")),
+    ("zsh_finds_the_script", zsh_finds_the_script, Some("zsh")),
+    ("elvish_completes_devices_and_engines", elvish_completes_devices_and_engines, Some("elvish")),
+    ("powershell_would_be_answered", powershell_would_be_answered, None),
+];
+
+fn main() -> std::process::ExitCode {
+    let trial = |(name, test, needs): &InShell| {
+        let test = *test;
+        let run = move || {
+            test();
+            Ok(())
+        };
+        let lack = needs.filter(|shell| !is_here(shell)).map(|shell| format!("skipped: no {shell}"));
+        Trial::test(*name, run).with_kind(lack.clone().unwrap_or_default()).with_ignored_flag(lack.is_some())
+    };
+    libtest_mimic::run(&Arguments::from_args(), TESTS.iter().map(trial).collect()).exit_code()
 }

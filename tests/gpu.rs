@@ -375,6 +375,54 @@ fn all_pairs_have_a_figure_or_a_reason() {
     }
 }
 
+/// The gate, with the memory that there is.
+fn gate(gpu: Gpu, host: &str) -> Value {
+    let mut command = program();
+    command.args(["--host-model", host, "--format", "json", "-q", "--answer-within", "60s"]);
+    command.args(["preflight", "--duration", "1ms", "--time-budget", "10m"]);
+    if let Gpu::Fake(kind) = gpu {
+        command.env("LD_LIBRARY_PATH", fake().unwrap()).env("FAKE_GPU", kind);
+    }
+    let output = command.output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// What a check found in a GPU's memory.
+fn found<'a>(document: &'a Value, id: &str) -> &'a Value {
+    let findings = document["probe"]["findings"].as_array().unwrap();
+    let is_it = |finding: &&Value| finding["id"] == id && finding["subject"].as_str().unwrap().contains('/');
+    findings.iter().find(is_it).unwrap_or_else(|| panic!("{id}: {document:#}"))
+}
+
+fn the_gate_measures_the_memory_of_each_gpu() {
+    let _turn = turn();
+    for gpu in gpus() {
+        let document = gate(gpu, "e810");
+        let measured: Vec<&Value> = document["measured"].as_array().unwrap().iter().filter(|one| one["gpu"].is_string()).collect();
+        assert!(!measured.is_empty(), "{document:#}");
+        for one in measured {
+            assert_eq!(one["bw"]["results"].as_array().unwrap().len(), 2, "{one:#}");
+            assert!(one["ping"]["results"][0]["latencies"].is_object(), "{one:#}");
+            assert!(one["bw"]["connection"]["local"]["memory"]["gpu"]["pci"] == one["gpu"], "{one:#}");
+            assert!(one["bw"]["connection"]["remote"]["memory"]["kind"] == "host", "{one:#}");
+        }
+        for id in ["RD-1201", "RD-1202"] {
+            assert_eq!(found(&document, id)["status"], "pass", "{id}: {document:#}");
+        }
+        // The model's NICs take no dma-buf, and it has no peer memory: copies are left.
+        let copied = found(&document, "RD-1206");
+        assert_eq!((&copied["status"], &document["verdict"]), (&"warn".into(), &"warn".into()), "{document:#}");
+        assert!(copied["evidence"].to_string().contains("ibv_reg_dmabuf_mr"), "{copied:#}");
+    }
+    if fake().is_some() {
+        let document = gate(Gpu::Fake("full"), "e810");
+        let refused = found(&document, "RD-1201");
+        assert!(refused["status"] == "fail" && refused["evidence"].to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"), "{refused:#}");
+        let document = gate(Gpu::Fake("wrong"), "e810");
+        assert_eq!(found(&document, "RD-1202")["status"], "fail", "{document:#}");
+    }
+}
+
 fn the_gpu_itself_is_surveyed() {
     let _turn = turn();
     let output = program().args(["--format", "json", "-q", "gpu"]).output().unwrap();
@@ -436,6 +484,7 @@ const WITH_ANY: &[(&str, fn())] = &[
     ("staged_is_told_beside_its_ceilings", staged_is_told_beside_its_ceilings),
     ("an_interruption_while_ends_are_opened_is_one", an_interruption_while_ends_are_opened_is_one),
     ("all_pairs_have_a_figure_or_a_reason", all_pairs_have_a_figure_or_a_reason),
+    ("the_gate_measures_the_memory_of_each_gpu", the_gate_measures_the_memory_of_each_gpu),
 ];
 
 /// Run with a real one only.

@@ -1,18 +1,21 @@
-//! What was measured on a device, from memory to the same memory by way of the device, and what its way could carry.
+//! What was measured on a device, from memory to memory of the same host by way of the device, and what its way could carry.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{BandwidthResult, Bench, Buffer, LatencyResult};
 use crate::host::topo::Topology;
-use crate::transfer::Operation;
+use crate::transfer::{Operation, StageMemory};
 
 /// What was measured on a device, back to itself.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LoopbackReport {
     /// RDMA device.
     pub device: String,
-    /// What bounds its way from memory to the wire; absent where nothing tells.
+    /// PCI address of the GPU that one end has its memory from, the other being of the host; absent where both are of the host. Write takes
+    /// data out of GPU memory, read brings it there.
+    pub gpu: Option<String>,
+    /// What bounds its way from host memory to the wire; absent where nothing tells, and with a GPU, which slows its link down while idle.
     pub path: Option<PathLimit>,
     /// Latency.
     pub ping: Option<Bench<LatencyResult>>,
@@ -63,6 +66,7 @@ impl LoopbackReport {
     pub fn new(device: &str, path: Option<PathLimit>) -> Self {
         Self {
             device: device.to_owned(),
+            gpu: None,
             path,
             ping: None,
             bw: None,
@@ -72,6 +76,34 @@ impl LoopbackReport {
             bw_elapsed_us: 0,
             earlier: Vec::new(),
         }
+    }
+
+    /// One of a GPU's memory, on which nothing was measured yet.
+    #[must_use]
+    pub fn of_gpu(gpu: &str, device: &str) -> Self {
+        Self { gpu: Some(gpu.to_owned()), ..Self::new(device, None) }
+    }
+
+    /// What findings and steps are about.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.gpu.as_ref().map_or_else(|| self.device.clone(), |gpu| format!("{gpu}/{}", self.device))
+    }
+
+    /// The command that measures the same alone.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let memory = self.gpu.as_ref().map_or_else(String::new, |gpu| format!(" --memory cuda:{gpu} --to-memory host"));
+        format!("rdmadoctor bw {}{memory}", self.device)
+    }
+
+    /// What was found out about the GPU's memory when it was opened; absent without a GPU, and where it was not opened.
+    #[must_use]
+    pub fn gpu_memory(&self) -> Option<&StageMemory> {
+        self.gpu.as_ref()?;
+        let of_bw = self.bw.iter().filter_map(|bw| bw.connection.as_ref());
+        let of_ping = self.ping.iter().filter_map(|ping| ping.connection.as_ref());
+        of_bw.chain(of_ping).find_map(|connection| connection.local.memory.as_ref())
     }
 
     /// Whether latency was asked for and there is not a single figure of it, nor an interruption to blame.

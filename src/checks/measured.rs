@@ -2,6 +2,7 @@
 
 use super::{Action, Category, Check, Facts, Finding, Level};
 use crate::bench::{BandwidthResult, CounterDelta, FailureReport, LoopbackReport, Verification};
+use crate::gpu::Path;
 use crate::transfer::Operation;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -65,6 +66,18 @@ pub(super) const CHECKS: &[Check] = &[
         depends_on: &["RD-0801", "RD-1201"],
         run: share_of_earlier,
     },
+    Check {
+        id: "RD-1206",
+        title: "GPU memory gets to its nearest NIC without a copy through host memory",
+        category: Category::Measured,
+        level: Level::Standard,
+        why: "Copies take bandwidth of the memory, of PCI Express and of a processor, and an engine that counts on GPUDirect RDMA fails or crawls without it.",
+        confirm: "rdmadoctor gpu; rdmadoctor bw DEV --memory cuda:GPU",
+        mend: "Make one of the ways work that the evidence names: dma-buf takes open GPU kernel modules, peer memory takes nvidia_peermem.",
+        sources: &["the registrations that `bw --memory cuda:GPU` tries, the best way first"],
+        depends_on: &["RD-0703", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708", "RD-0710", "RD-0716"],
+        run: is_direct,
+    },
 ];
 
 /// What `judge` says of each device on which something was measured.
@@ -75,7 +88,7 @@ fn each(facts: &Facts, judge: &dyn Fn(&LoopbackReport) -> Finding) -> Vec<Findin
         Some(measured) => measured
             .iter()
             .map(|measured| match &measured.not_run {
-                Some(why) => Finding::skip(&measured.device, format!("not measured: {why}")),
+                Some(why) => Finding::skip(measured.subject(), format!("not measured: {why}")),
                 None => judge(measured),
             })
             .collect(),
@@ -103,11 +116,11 @@ fn stopped(measured: &LoopbackReport) -> Option<&str> {
 
 fn moves(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
-        let name = &measured.device;
+        let name = &measured.subject();
         let problems = measured.ping.iter().flat_map(|ping| &ping.problems).chain(measured.bw.iter().flat_map(|bw| &bw.problems));
         if let Some(problem) = problems.into_iter().next() {
             let finding = Finding::fail(name, "nothing can be measured on it").saw("rdmadoctor bw", &problem.summary);
-            return finding.mend(Action::Tune, problem.next_step.clone().unwrap_or_default(), &[&format!("rdmadoctor bw {name} -v")]);
+            return finding.mend(Action::Tune, problem.next_step.clone().unwrap_or_default(), &[&format!("{} -v", measured.command())]);
         }
         if let Some((what, failure)) = rows(measured).find_map(|(what, failure, ..)| Some((what, failure?))) {
             let mut finding = Finding::fail(name, format!("{what}: failed while {}", failure.step)).saw("came back", &failure.summary);
@@ -117,7 +130,7 @@ fn moves(facts: &Facts) -> Vec<Finding> {
             for line in &failure.evidence {
                 finding = finding.saw("evidence", line);
             }
-            return finding.mend(Action::Tune, failure.next_step.clone().unwrap_or_default(), &[&format!("rdmadoctor bw {name} -v")]);
+            return finding.mend(Action::Tune, failure.next_step.clone().unwrap_or_default(), &[&format!("{} -v", measured.command())]);
         }
         let figures: Vec<String> = [Operation::Write, Operation::Read, Operation::Send]
             .into_iter()
@@ -145,7 +158,7 @@ fn figure(row: &BandwidthResult) -> String {
 
 fn is_unharmed(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
-        let name = &measured.device;
+        let name = &measured.subject();
         let verified: Vec<(String, &Verification)> =
             rows(measured).filter_map(|(what, _, verification, _)| Some((what, verification?))).collect();
         let wrong = verified.iter().find_map(|(what, verification)| Some((what, verification.mismatch?)));
@@ -160,7 +173,7 @@ fn is_unharmed(facts: &Facts) -> Vec<Finding> {
                 .mend(
                     Action::Replace,
                     "trust no transfer on this path: update firmware and driver, test the memory, and try another port",
-                    &[&format!("rdmadoctor bw {name} -v")],
+                    &[&format!("{} -v", measured.command())],
                 );
         }
         match verified.iter().map(|(_, verification)| verification.messages).sum::<u64>() {
@@ -172,9 +185,13 @@ fn is_unharmed(facts: &Facts) -> Vec<Finding> {
 
 fn share_of_path(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
-        let name = &measured.device;
+        let name = &measured.subject();
         let Some(path) = &measured.path else {
-            return Finding::skip(name, "nothing tells what its path could carry: it has no PCI function, or is a model's");
+            let why = match &measured.gpu {
+                Some(_) => "an idle GPU slows its link down, so nothing tells what its path could carry",
+                None => "nothing tells what its path could carry: it has no PCI function, or is a model's",
+            };
+            return Finding::skip(name, why);
         };
         let carries = format!("{:.1} Gbit/s, {}", path.bits_per_second as f64 / 1e9, path.bounded_by);
         // The best repeat counts: noise makes figures smaller, never larger.
@@ -196,7 +213,7 @@ fn share_of_path(facts: &Facts) -> Vec<Finding> {
                     .mend(
                         Action::Tune,
                         "look at what bounds it, and at what else uses the device meanwhile",
-                        &[&format!("rdmadoctor bw {name}"), "rdmadoctor topo"],
+                        &[&measured.command(), "rdmadoctor topo"],
                     )
             }
             Some(wanted) => {
@@ -208,7 +225,7 @@ fn share_of_path(facts: &Facts) -> Vec<Finding> {
 
 fn counters(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
-        let name = &measured.device;
+        let name = &measured.subject();
         let mut grown: Vec<(String, String, u64, &str)> = Vec::new();
         for (what, counter) in rows(measured).flat_map(|(what, _, _, counters)| counters.iter().map(move |counter| (what.clone(), counter)))
         {
@@ -225,30 +242,65 @@ fn counters(facts: &Facts) -> Vec<Finding> {
         for (what, counter, delta, _) in &grown {
             finding = finding.saw_not(counter, format!("grew by {delta}, first in {what}"), "stays");
         }
-        finding.mend(Action::None, "measure again by itself, and follow what the counter means", &[&format!("rdmadoctor bw {name} -v")])
+        finding.mend(Action::None, "measure again by itself, and follow what the counter means", &[&format!("{} -v", measured.command())])
     })
 }
 
 fn share_of_earlier(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
-        let name = &measured.device;
+        let name = &measured.subject();
         let Some(wanted) = facts.wanted.bandwidth_percent_of_baseline else {
             return Finding::skip(name, "the policy does not say how much of an earlier run's bandwidth is wanted");
         };
-        let shares = measured.bw.iter().flat_map(|bw| &bw.results).filter_map(|row| {
+        let both = measured.bw.iter().flat_map(|bw| &bw.results).filter_map(|row| {
             let (now, was) = (row.bytes_per_second?, measured.earlier_of(row)?.bytes_per_second?);
-            (was.median > 0.0).then(|| (now.max / was.median * 100.0, row, was.median))
+            (was.median > 0.0).then_some((row, now, was))
         });
+        // What is too noisy to quote is too noisy to compare.
+        let (noisy, steady): (Vec<_>, Vec<_>) = both.partition(|(_, now, was)| now.is_noisy || was.is_noisy);
+        let shares = steady.into_iter().map(|(row, now, was)| (now.max / was.median * 100.0, row, was.median));
         match shares.min_by(|left, right| left.0.total_cmp(&right.0)) {
+            None if !noisy.is_empty() => Finding::skip(name, "this run and the earlier one are too noisy to compare"),
             None => Finding::skip(name, "no earlier run measured the same"),
             Some((percent, row, was)) if percent < f64::from(wanted) => {
                 Finding::fail(name, format!("{} is {percent:.0} % of what it was, the policy wants {wanted} %", figure(row)))
                     .saw_not("rdmadoctor bw", format!("{percent:.1} % in the best repeat"), format!("{:.2} Gbit/s", was * 8.0 / 1e9))
-                    .mend(Action::Tune, "look at what changed since then", &[&format!("rdmadoctor bw {name}"), "rdmadoctor topo"])
+                    .mend(Action::Tune, "look at what changed since then", &[&measured.command(), "rdmadoctor topo"])
             }
             Some((percent, row, _)) => Finding::pass(name, format!("{} is {percent:.0} % of what it was", figure(row))),
         }
     })
+}
+
+fn is_direct(facts: &Facts) -> Vec<Finding> {
+    let gpus: Vec<&LoopbackReport> = facts.measured.iter().flatten().filter(|measured| measured.gpu.is_some()).collect();
+    if gpus.is_empty() {
+        return vec![Finding::skip("host", "no memory of a GPU was measured")];
+    }
+    let judge = |measured: &LoopbackReport| {
+        let name = measured.subject();
+        if let Some(why) = &measured.not_run {
+            return Finding::skip(name, format!("not measured: {why}"));
+        }
+        let Some((path, memory)) = measured.gpu_memory().and_then(|memory| Some((memory.path?, memory))) else {
+            // RD-1201 says why.
+            return Finding::skip(name, "its memory could not be opened");
+        };
+        if path != Path::Staged {
+            return Finding::pass(name, format!("its memory gets there by {path}"));
+        }
+        let refused = memory.tried.iter().filter_map(|tried| Some((tried.path, tried.refusal.as_ref()?)));
+        refused
+            .fold(Finding::warn(name, "its memory gets there by copies through host memory alone"), |finding, (path, refusal)| {
+                finding.saw(path.to_string(), refusal.to_string())
+            })
+            .mend(
+                Action::Reload,
+                "make one of the refused ways work; what refuses each, and what would mend it, is told by the commands below",
+                &["rdmadoctor gpu", &format!("{} -v", measured.command())],
+            )
+    };
+    gpus.into_iter().map(judge).collect()
 }
 
 #[cfg(test)]

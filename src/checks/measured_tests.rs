@@ -3,9 +3,14 @@
 use super::super::tests::healthy;
 use super::super::{Facts, Finding, Status, run};
 use super::CHECKS;
-use crate::bench::{BandwidthResult, Bench, Buffer, CounterDelta, FailureReport, LoopbackReport, PathLimit, Spread, Verification};
+use crate::bench::{
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LoopbackReport, PathLimit, Spread,
+    Verification,
+};
 use crate::facts::Problem;
-use crate::transfer::{Completing, Mismatch, Operation};
+use crate::gpu::Path;
+use crate::transfer::{Completing, Connect, Mismatch, Operation, PathTried, Refusal, StageMemory, Transport};
+use crate::verbs::{CallError, ErrorNumber};
 
 fn row(operation: Operation, rates: &[f64]) -> BandwidthResult {
     BandwidthResult {
@@ -37,7 +42,7 @@ fn measured() -> LoopbackReport {
     let bw = Bench {
         schema: "rdmadoctor/bw/1".to_owned(),
         connection: None,
-        results: vec![row(Operation::Write, &[11e9, 11.5e9, 12e9]), row(Operation::Read, &[9e9, 9.5e9, 10e9])],
+        results: vec![row(Operation::Write, &[11e9, 11.5e9, 12e9]), row(Operation::Read, &[9.2e9, 9.5e9, 10e9])],
         ordering: Vec::new(),
         notices: Vec::new(),
         problems: Vec::new(),
@@ -61,7 +66,7 @@ fn a_device_that_is_well_passes() {
     facts.wanted.bandwidth_percent_of_path = Some(80);
     let statuses: Vec<Status> = run(&facts, CHECKS).iter().map(|finding| finding.status).collect();
     // Nobody said what is wanted of an earlier run.
-    assert_eq!(statuses, [Status::Pass, Status::Pass, Status::Pass, Status::Pass, Status::Skip]);
+    assert_eq!(statuses, [Status::Pass, Status::Pass, Status::Pass, Status::Pass, Status::Skip, Status::Skip]);
 }
 
 #[test]
@@ -69,6 +74,10 @@ fn nothing_is_said_where_nothing_was_measured() {
     let nothing = Facts { measured: None, ..healthy() };
     assert!(run(&nothing, CHECKS).iter().all(|finding| finding.status == Status::Skip));
     let late = LoopbackReport { not_run: Some("no time was left".to_owned()), bw: None, ..measured() };
+    // The last is of GPUs.
+    let (checks, _) = CHECKS.split_at(5);
+    assert!(run(&facts(late), checks).iter().all(|finding| finding.status == Status::Skip && finding.title.contains("no time was left")));
+    let late = LoopbackReport { not_run: Some("no time was left".to_owned()), ..LoopbackReport::of_gpu("0000:1b:00.0", "mlx5_0") };
     assert!(run(&facts(late), CHECKS).iter().all(|finding| finding.status == Status::Skip && finding.title.contains("no time was left")));
 }
 
@@ -99,6 +108,13 @@ fn an_earlier_run_is_compared_where_the_policy_says_so() {
     assert!(failed.status == Status::Fail && failed.title.contains("is 50 % of what it was"), "{}", failed.title);
     facts.wanted.bandwidth_percent_of_baseline = Some(50);
     assert_eq!(finding(&facts, "RD-1205").status, Status::Pass);
+    // What is too noisy to quote is too noisy to compare.
+    facts.wanted.bandwidth_percent_of_baseline = Some(90);
+    facts.measured.as_mut().unwrap()[0].earlier[1].bytes_per_second = Spread::of(&[10e9, 20e9, 30e9]);
+    assert_eq!(finding(&facts, "RD-1205").status, Status::Pass);
+    facts.measured.as_mut().unwrap()[0].earlier.remove(0);
+    let noisy = finding(&facts, "RD-1205");
+    assert!(noisy.status == Status::Skip && noisy.title.contains("too noisy"), "{}", noisy.title);
 }
 
 #[test]
@@ -149,4 +165,41 @@ fn counters_of_trouble_are_summed_over_measurements() {
     let warned = finding(&facts(noisy), "RD-1204");
     assert_eq!((warned.status, warned.evidence.len()), (Status::Warn, 1));
     assert!(warned.evidence[0].value.starts_with("grew by 4"), "{}", warned.evidence[0].value);
+}
+
+/// A GPU whose memory got to the NIC by this way, after another was refused.
+fn of_gpu(path: Path) -> LoopbackReport {
+    let refusal =
+        Refusal::Verbs { error: CallError { call: "ibv_reg_dmabuf_mr".to_owned(), object: "mlx5_0".to_owned(), errno: ErrorNumber(95) } };
+    let tried = vec![PathTried { path: Path::Dmabuf, elapsed_us: None, refusal: Some(refusal) }];
+    let memory = StageMemory { path: Some(path), tried, ..StageMemory::default() };
+    let local =
+        EndReport { device: "mlx5_0".to_owned(), port: 1, gid_index: 3, gid: String::new(), reason: String::new(), memory: Some(memory) };
+    let connection = ConnectionReport {
+        transport: Transport::Rc,
+        connect: Connect::Oob,
+        mtu_bytes: 4096,
+        remote: local.clone(),
+        local,
+        memory_bytes: 0,
+        peer: None,
+    };
+    let bw = Bench { connection: Some(connection), ..measured().bw.unwrap() };
+    LoopbackReport { bw: Some(bw), ..LoopbackReport::of_gpu("0000:1b:00.0", "mlx5_0") }
+}
+
+#[test]
+fn a_gpu_whose_memory_is_copied_through_the_host_is_a_warning_with_what_was_refused() {
+    let direct = facts(of_gpu(Path::Peermem));
+    assert_eq!(finding(&direct, "RD-1206").status, Status::Pass);
+    let staged = finding(&facts(of_gpu(Path::Staged)), "RD-1206");
+    assert_eq!((staged.status, staged.subject.as_str()), (Status::Warn, "0000:1b:00.0/mlx5_0"));
+    assert!(staged.evidence[0].value.contains("EOPNOTSUPP"), "{:?}", staged.evidence);
+    assert_eq!(staged.remedy.commands[1], "rdmadoctor bw mlx5_0 --memory cuda:0000:1b:00.0 --to-memory host -v");
+    // A policy's share of the path is no measure of it: its link is slow until it is used.
+    let mut wanted = direct;
+    wanted.wanted.bandwidth_percent_of_path = Some(99);
+    assert_eq!(finding(&wanted, "RD-1203").status, Status::Skip);
+    // Of host memory nothing is said.
+    assert_eq!(finding(&facts(measured()), "RD-1206").status, Status::Skip);
 }

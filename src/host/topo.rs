@@ -154,6 +154,22 @@ impl Topology {
     pub fn pair(&self, gpu: &str, nic: &str) -> Option<&TopologyPair> {
         self.pairs.iter().find(|pair| pair.gpu == gpu && pair.nic == nic)
     }
+
+    /// For each GPU the nearest of these NICs. Where several are as near, GPUs take turns; one whose distances are not known takes any.
+    #[must_use]
+    pub fn nearest<'a>(&self, gpus: &[String], nics: &[&'a str]) -> Vec<Option<&'a str>> {
+        let mut used = vec![0_usize; nics.len()];
+        let mut choose = |gpu: &String| {
+            let rank = |at: &usize| {
+                let affinity = self.pair(gpu, nics[*at]).map(|pair| pair.affinity);
+                (affinity.is_none(), affinity, used[*at])
+            };
+            let at = (0..nics.len()).min_by_key(rank)?;
+            used[at] += 1;
+            Some(nics[at])
+        };
+        gpus.iter().map(&mut choose).collect()
+    }
 }
 
 fn gpu(pcie: &PcieFacts, function: &PcieFunction) -> Option<TopologyGpu> {
@@ -276,6 +292,17 @@ mod tests {
         assert_eq!((&near.redirecting[..], near.redirection_known), (&["0000:02:01.0".to_owned()][..], true));
         assert_eq!(near.bits_per_second.unwrap() / 1_000_000_000, 252);
         assert!(!topology.is_hidden && topology.notes.is_empty());
+    }
+
+    #[test]
+    fn each_gpu_has_its_nearest_nic_and_they_take_turns() {
+        let topology = topology(server(64), NICS, &Surroundings::default());
+        let near = ["0000:03:00.0".to_owned()];
+        assert_eq!(topology.nearest(&near, &["mlx5_0", "mlx5_1"]), [Some("mlx5_1")]);
+        assert_eq!(topology.nearest(&near, &["mlx5_0"]), [Some("mlx5_0")]);
+        assert_eq!(topology.nearest(&near, &[]), [None]);
+        let unknown = ["0001:00:00.0".to_owned(), "0002:00:00.0".to_owned()];
+        assert_eq!(topology.nearest(&unknown, &["mlx5_0", "mlx5_1"]), [Some("mlx5_0"), Some("mlx5_1")]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A file system in memory, for models of hosts and for tests.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -72,8 +73,12 @@ pub(super) fn complete(nodes: BTreeMap<PathBuf, Node>) -> BTreeMap<PathBuf, Node
     let mut complete = BTreeMap::from([(PathBuf::from("/"), Node::Dir)]);
     for (path, node) in nodes {
         let path = plain(&path);
+        // What is there has all that is above it.
         for above in path.ancestors().skip(1) {
-            complete.entry(above.to_owned()).or_insert(Node::Dir);
+            if complete.contains_key(above) {
+                break;
+            }
+            complete.insert(above.to_owned(), Node::Dir);
         }
         complete.insert(path, node);
     }
@@ -97,13 +102,17 @@ fn plain(path: &Path) -> PathBuf {
 
 /// The names directly below a directory.
 pub(super) fn names_below(nodes: &BTreeMap<PathBuf, Node>, dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = nodes
-        .range::<Path, _>((std::ops::Bound::Excluded(dir), std::ops::Bound::Unbounded))
-        .take_while(|(path, _)| path.starts_with(dir))
-        .filter(|(path, _)| path.parent() == Some(dir))
-        .filter_map(|(path, _)| path.file_name())
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<String> = Vec::new();
+    let mut from = Bound::Excluded(dir.to_owned());
+    while let Some((path, _)) = nodes.range::<Path, _>((from.as_ref().map(PathBuf::as_path), Bound::Unbounded)).next() {
+        // Directories are nodes too, so the next one is directly below.
+        let Some(name) = path.strip_prefix(dir).ok().and_then(|below| below.components().next()) else { break };
+        names.push(name.as_os_str().to_string_lossy().into_owned());
+        // The next name that there could be: what is below this one comes before it.
+        let mut next = name.as_os_str().to_owned();
+        next.push("\0");
+        from = Bound::Included(dir.join(next));
+    }
     names.sort();
     names
 }

@@ -6,7 +6,7 @@ mod steps;
 
 pub use compare::{Change, ChangeKind, Comparison, compare};
 pub use document::{PREFLIGHT_SCHEMA, Preflight, ProfileStep, Step, StepName, verdict};
-pub use steps::{baseline_step, matrix_steps, measured_steps, probe_step, profile_step};
+pub use steps::{baseline_step, matrix_steps, measured_steps, no_gpu_step, probe_step, profile_step};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::{Comparison, ProfileStep, Step, StepName};
 use crate::bench::{Bench, FailureReport, LoopbackReport, Verification};
 use crate::checks::{Category, Finding, Probe, Status, find};
+use crate::gpu::Path;
 use crate::qp::{DeviceReport, QpMatrix};
 
 /// The categories that have steps of their own.
@@ -114,10 +115,16 @@ fn of_engine(engine: &str, matrix: &QpMatrix) -> Step {
     Step { is_missing: !untried.is_empty(), ..step(StepName::QpMatrix, Some(engine), status, summary) }
 }
 
-/// Latency and bandwidth of a device.
+/// That no memory of a GPU was measured, and why.
+#[must_use]
+pub fn no_gpu_step(why: &str) -> Step {
+    step(StepName::Bw, Some("GPU memory"), Status::Skip, format!("not run: {why}"))
+}
+
+/// Latency and bandwidth of a device, or of a GPU's memory by way of one.
 #[must_use]
 pub fn measured_steps(measured: &LoopbackReport) -> Vec<Step> {
-    let name = measured.device.as_str();
+    let name = &measured.subject();
     if let Some(why) = &measured.not_run {
         let not_run = |which| Step { is_missing: measured.is_missing, ..step(which, Some(name), Status::Skip, format!("not run: {why}")) };
         return [StepName::Ping, StepName::Bw].map(not_run).to_vec();
@@ -144,11 +151,14 @@ pub fn measured_steps(measured: &LoopbackReport) -> Vec<Step> {
             let share = measured
                 .path
                 .as_ref()
-                .map_or_else(String::new, |path| format!(", {:.0} % of its path", bits / path.bits_per_second.max(1) as f64 * 100.0));
-            let pairs = if row.queue_pairs > 1 { format!(", {} queue pairs", row.queue_pairs) } else { String::new() };
-            Some(format!("{operation} {:.2} Gbit/s{share} ({}{pairs})", bits / 1e9, size(row.size_bytes)))
+                .map_or_else(String::new, |path| format!(" ({:.0} % of its path)", bits / path.bits_per_second.max(1) as f64 * 100.0));
+            Some(format!("{operation} {:.2} Gbit/s{share}", bits / 1e9))
         });
-        let step = outcome(StepName::Bw, name, bw, &rows, figures.collect::<Vec<_>>().join(", "));
+        let mut figures = figures.collect::<Vec<_>>().join(", ");
+        if let Some(path) = measured.gpu_memory().and_then(|memory| memory.path).filter(|_| !figures.is_empty()) {
+            figures += &format!("; {}", if path == Path::Staged { "copied through host memory".to_owned() } else { format!("by {path}") });
+        }
+        let step = outcome(StepName::Bw, name, bw, &rows, figures);
         Step { elapsed_us: measured.bw_elapsed_us, ..step }
     });
     let bw = bw.or_else(|| {

@@ -4,11 +4,19 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::Profile;
 
 /// Where the profile is when no file is named.
 pub const DEFAULT_FILE: &str = "/etc/rdmadoctor/profile.yaml";
+
+/// How temporary files are called.
+const PREFIX: &str = ".rdmadoctor-";
+const SUFFIX: &str = ".tmp";
+
+/// A temporary file that is older was left by a writer that was killed: writing takes seconds.
+const STALE: Duration = Duration::from_secs(600);
 
 /// Why a file was not written. What was there before is still there.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +66,10 @@ pub fn save(file: &Path, text: &str) -> Result<(), SaveError> {
         return Err(fail("replacing", file, std::io::Error::other("it is there and is no regular file")));
     }
     std::fs::create_dir_all(directory).map_err(|error| fail("making", directory, error))?;
-    // A name of its own for each writer. It is removed when a step fails; a killed writer leaves it behind, and nobody reads it.
+    // A name of its own for each writer. It is removed when a step fails; what a killed writer leaves behind, the next one removes.
     let mut temporary = tempfile::Builder::new()
-        .prefix(".rdmadoctor-")
-        .suffix(".tmp")
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
         .tempfile_in(directory)
         .map_err(|error| fail("making a file in", directory, error))?;
     let name = temporary.path().to_owned();
@@ -69,8 +77,27 @@ pub fn save(file: &Path, text: &str) -> Result<(), SaveError> {
     // Engines run as other users than the one that writes.
     temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(|error| fail("chmod", &name, error))?;
     temporary.as_file().sync_all().map_err(|error| fail("fsync", &name, error))?;
+    if let Ok(now) = temporary.as_file().metadata().and_then(|metadata| metadata.modified()) {
+        remove_stale(directory, now);
+    }
     temporary.persist(file).map_err(|error| fail("renaming", &name, error.error))?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| fail("fsync", directory, error))
+}
+
+/// Removes what writers left that were killed. `now` is by the clock of the file system, which on a network is another machine's. A file
+/// that cannot be removed disturbs nobody.
+fn remove_stale(directory: &Path, now: SystemTime) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let is_stale = |metadata: &std::fs::Metadata| {
+            let age = metadata.modified().ok().and_then(|then| now.duration_since(then).ok());
+            metadata.is_file() && age.is_some_and(|age| age > STALE)
+        };
+        if is_ours && entry.metadata().is_ok_and(|metadata| is_stale(&metadata)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn next_step(error: &std::io::Error) -> &'static str {
@@ -95,6 +122,25 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "two");
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - 2 * STALE;
+        for (name, is_old) in [(".rdmadoctor-a1b2c3.tmp", true), (".rdmadoctor-d4e5f6.tmp", false), (".other-a1b2c3.tmp", true)] {
+            let file = File::create(directory.path().join(name)).unwrap();
+            if is_old {
+                file.set_modified(old).unwrap();
+            }
+        }
+        std::fs::create_dir(directory.path().join(".rdmadoctor-folder.tmp")).unwrap();
+        File::open(directory.path().join(".rdmadoctor-folder.tmp")).unwrap().set_modified(old).unwrap();
+        save(&directory.path().join("profile.yaml"), "text").unwrap();
+        let mut left: Vec<String> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, [".other-a1b2c3.tmp", ".rdmadoctor-d4e5f6.tmp", ".rdmadoctor-folder.tmp", "profile.yaml"]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Table for Bench<BandwidthResult> {
             .collect();
         if !rows.is_empty() {
             let header = ["op", "size", "buffer", "MB/s", "Gbit/s", "spread", "messages/s", "CPU ms/GiB", "depth x chain", "contents"];
-            out += &style.columns(&header, &rows);
+            out += &style.columns_fitting(&header, &rows, &["CPU ms/GiB", "messages/s", "depth x chain"]);
         }
         out += &chart(self, style);
         let mut last = None;
@@ -123,7 +123,7 @@ impl Table for Bench<LatencyResult> {
             .collect();
         if !rows.is_empty() {
             let header = ["op", "size", "min us", "p50", "p90", "p99", "p99.9", "max", "mean", "deviation", "measured", "contents"];
-            out += &style.columns(&header, &rows);
+            out += &style.columns_fitting(&header, &rows, &["deviation", "mean", "p90", "p99.9"]);
         }
         out += &super::plot::percentiles(self, style);
         for row in &self.results {

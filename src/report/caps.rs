@@ -38,7 +38,12 @@ fn is_alike(left: &DeviceCaps, right: &DeviceCaps) -> bool {
 
 fn draw_alike(device: &DeviceCaps, other: &DeviceCaps, style: Style) -> String {
     let DeviceAttributes { node_guid, sys_image_guid, .. } = &device.attributes;
-    format!("{}  as {}, but for node_guid {node_guid} and sys_image_guid {sys_image_guid}\n", style.bold(&device.device), other.device)
+    let names = if node_guid == sys_image_guid {
+        format!("node_guid and sys_image_guid {node_guid}")
+    } else {
+        format!("node_guid {node_guid} and sys_image_guid {sys_image_guid}")
+    };
+    format!("{}  as {}, but for {names}\n", style.bold(&device.device), other.device)
 }
 
 fn draw(device: &DeviceCaps, style: Style) -> String {
@@ -80,13 +85,16 @@ fn draw(device: &DeviceCaps, style: Style) -> String {
     if let Some(extended) = &caps.extended {
         let paging = &extended.on_demand_paging;
         let word = match (paging.supported, paging.implicit) {
-            (false, _) => "no".to_owned(),
-            (true, implicit) => {
-                format!("{}RC {:#x}, UC {:#x}, UD {:#x}", if implicit { "implicit too, " } else { "" }, paging.rc, paging.uc, paging.ud)
-            }
+            (false, _) => "no",
+            (true, false) => "yes",
+            (true, true) => "yes, implicit too",
         };
+        rows.push(("on_demand_paging", word.to_owned(), "memory regions whose pages need not be locked"));
+        if paging.supported {
+            let masks = [("rc_odp_caps", paging.rc), ("uc_odp_caps", paging.uc), ("ud_odp_caps", paging.ud)];
+            rows.extend(masks.map(|(name, mask)| (name, format!("{mask:#x}"), "operations that may touch them, as a mask")));
+        }
         rows.extend([
-            ("on_demand_paging", word, "operations by transport, as masks"),
             ("completion_timestamp_mask", format!("{:#x}", extended.completion_timestamp_mask), "bits of a completion timestamp"),
             ("hca_core_clock", format!("{} kHz", extended.hca_core_clock_khz), "clock of the timestamps"),
             ("max_tso", bytes(extended.max_tso_bytes.into()), "largest segmentation offload"),

@@ -87,8 +87,11 @@ fn draw_port(port: &Port, style: Style) -> String {
                 "link_local" => "link-local".to_owned(),
                 other => other.to_owned(),
             };
+            // As ibv_devinfo writes it (rdma-core, libibverbs/examples/devinfo.c, print_formated_gid), and as the kernel does.
+            let short = gid.gid.parse::<std::net::Ipv6Addr>().ok().filter(|_| !style.verbose);
+            let text = short.map_or_else(|| gid.gid.clone(), |short| short.to_string());
             let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-            vec![format!("GID {}", gid.index), gid.gid.clone(), or_dash(&gid.kind), or_dash(&gid.netdev), scope]
+            vec![format!("GID {}", gid.index), text, or_dash(&gid.kind), or_dash(&gid.netdev), scope]
         })
         .collect();
     out + &style.columns_plain(&rows, 13)

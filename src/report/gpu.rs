@@ -28,8 +28,13 @@ impl Table for GpuSurvey {
                 out += &style.entry(library, &error.to_string());
             }
         }
+        let mut told: Vec<(String, &GpuReport)> = Vec::new();
         for gpu in &self.gpus {
-            out += &draw_gpu(gpu, style);
+            // Hosts have many GPUs of a kind; what is the same of all is told once.
+            let key = alike(gpu, style);
+            let like = told.iter().find(|(known, _)| *known == key && !style.verbose).map(|(_, known)| *known);
+            out += &draw_gpu(gpu, like, style);
+            told.push((key, gpu));
         }
         for engine in &self.engines {
             out += &draw_engine(engine, style);
@@ -44,11 +49,36 @@ impl Table for GpuSurvey {
     }
 }
 
-fn draw_gpu(gpu: &GpuReport, style: Style) -> String {
+/// By what people name it.
+fn ordinal(gpu: &GpuReport) -> String {
+    gpu.ordinal.map_or_else(|| "not shown by CUDA".to_owned(), |ordinal| format!("cuda:{ordinal}"))
+}
+
+/// What is told of a GPU below its figures, without its own name and those of its NICs.
+fn alike(gpu: &GpuReport, style: Style) -> String {
+    let needed = gpu.prerequisites.iter().map(|needed| {
+        let needs = needed.needs.split(", for ").next().unwrap_or_default();
+        format!("{} {needs} {:?} {:?}\n", needed.path, needed.met, needed.seen)
+    });
+    let mut text = attributes(gpu, style) + &needed.collect::<String>() + &refusals(gpu, style).replace(&ordinal(gpu), "");
+    for nic in &gpu.nics {
+        text = text.replace(&nic.device, "");
+    }
+    text
+}
+
+/// `like` is a GPU of which the same was told.
+fn draw_gpu(gpu: &GpuReport, like: Option<&GpuReport>, style: Style) -> String {
     let facts = &gpu.facts;
     let name = facts.name.as_deref().unwrap_or("GPU");
-    let ordinal = gpu.ordinal.map_or_else(|| "not shown by CUDA".to_owned(), |ordinal| format!("cuda:{ordinal}"));
-    let mut out = format!("\n{}  {ordinal}, {}, {}\n", style.bold(name), facts.pci, facts.uuid.as_deref().unwrap_or("UUID not known"));
+    let ordinal = ordinal(gpu);
+    let uuid = facts.uuid.as_deref().unwrap_or("UUID not known");
+    let fits = format!("{name}  {ordinal}, {}, {uuid}", facts.pci).chars().count() <= style.width;
+    let beside = if fits { format!(", {uuid}") } else { String::new() };
+    let mut out = format!("\n{}  {ordinal}, {}{beside}\n", style.bold(name), facts.pci);
+    if !fits {
+        out += &style.entry("UUID", uuid);
+    }
     if let Some(error) = &facts.error {
         out += &style.entry("NVML", &error.to_string());
     }
@@ -62,29 +92,8 @@ fn draw_gpu(gpu: &GpuReport, style: Style) -> String {
     if let (Some(now), Some(most)) = (facts.link_generation.zip(facts.link_lanes), facts.link_generation_max.zip(facts.link_lanes_max)) {
         out += &style.entry("link", &format!("PCIe generation {} x{} now, generation {} x{} at most", now.0, now.1, most.0, most.1));
     }
-    if let Some(said) = &facts.cuda {
-        let yes = |value: Option<bool>| match value {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "not known",
-        };
-        let ordering = match said.writes_ordering {
-            Some(WritesOrdering::None) => "in no order without a flush",
-            Some(WritesOrdering::Owner) => "in order to this GPU",
-            Some(WritesOrdering::AllDevices) => "in order to all GPUs",
-            None => "in an order that is not told",
-        };
-        out += &style.entry(
-            "attributes",
-            &format!(
-                "GPUDirect RDMA {}, dma-buf {}, VMM with RDMA {}, flush by host {}, by stream {}; writes of NICs are seen {ordering}",
-                yes(said.gpu_direct_rdma_supported),
-                yes(said.dma_buf_supported),
-                yes(said.with_vmm_supported),
-                yes(said.flush_by_host),
-                yes(said.flush_by_stream)
-            ),
-        );
+    if like.is_none() {
+        out += &attributes(gpu, style);
     }
     match (&gpu.copies, &gpu.copies_error) {
         (Some(copies), _) => {
@@ -107,13 +116,45 @@ fn draw_gpu(gpu: &GpuReport, style: Style) -> String {
         let best = gpu.nics.iter().filter(|nic| nic.affinity == nearest).map(|nic| nic.device.as_str()).collect::<Vec<_>>().join(" ");
         out += &style.entry("best NICs", &format!("{best} ({})", word(nearest)));
     }
-    out += "\n";
-    out += &prerequisites(gpu, style);
+    match like {
+        Some(other) => out += &style.entry("the rest", &format!("as {}", self::ordinal(other))),
+        None => out += &format!("\n{}", prerequisites(gpu, style)),
+    }
     if !gpu.kinds.is_empty() {
         out += "\n";
         out += &kinds(gpu, style);
     }
-    out + &refusals(gpu, style)
+    if like.is_none() {
+        out += &refusals(gpu, style);
+    }
+    out
+}
+
+/// What CUDA says of it.
+fn attributes(gpu: &GpuReport, style: Style) -> String {
+    let Some(said) = &gpu.facts.cuda else { return String::new() };
+    let yes = |value: Option<bool>| match value {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not known",
+    };
+    let ordering = match said.writes_ordering {
+        Some(WritesOrdering::None) => "in no order without a flush",
+        Some(WritesOrdering::Owner) => "in order to this GPU",
+        Some(WritesOrdering::AllDevices) => "in order to all GPUs",
+        None => "in an order that is not told",
+    };
+    style.entry(
+        "attributes",
+        &format!(
+            "GPUDirect RDMA {}, dma-buf {}, VMM with RDMA {}, flush by host {}, by stream {}; writes of NICs are seen {ordering}",
+            yes(said.gpu_direct_rdma_supported),
+            yes(said.dma_buf_supported),
+            yes(said.with_vmm_supported),
+            yes(said.flush_by_host),
+            yes(said.flush_by_stream)
+        ),
+    )
 }
 
 fn prerequisites(gpu: &GpuReport, style: Style) -> String {
@@ -132,10 +173,11 @@ fn prerequisites(gpu: &GpuReport, style: Style) -> String {
                 Met::Missing => "missing",
                 Met::Unknown => "not known",
             };
-            vec![needed.path.to_string(), needed.needs.clone(), met.to_owned(), needed.seen.clone().unwrap_or_default()]
+            let seen = needed.seen.as_ref().map(|seen| format!(": {seen}")).unwrap_or_default();
+            vec![needed.path.to_string(), met.to_owned(), format!("{}{seen}", needed.needs)]
         })
         .collect();
-    style.columns(&["path", "needs", "", "seen"], &rows)
+    style.columns(&["path", "", "what it needs: what was seen"], &rows)
 }
 
 fn kinds(gpu: &GpuReport, style: Style) -> String {
@@ -150,7 +192,8 @@ fn kinds(gpu: &GpuReport, style: Style) -> String {
         if ways.is_empty() { "-".to_owned() } else { ways.join(", ") }
     };
     // Without NICs the table ends with what the GPU's driver says.
-    let nics: Vec<&str> = if style.verbose { nics } else { nics.into_iter().take(1).collect() };
+    let nearest = gpu.nics.iter().map(|nic| nic.device.as_str()).find(|nic| nics.contains(nic));
+    let nics: Vec<&str> = if style.verbose { nics } else { nearest.or(nics.first().copied()).into_iter().collect() };
     let header: Vec<&str> = ["memory", "allocated", "contents", "dma-buf"].into_iter().chain(nics.iter().copied()).collect();
     let rows: Vec<Vec<String>> = gpu
         .kinds

@@ -15,15 +15,23 @@ impl Table for QpMatrix {
     }
 
     fn table(&self, style: &Style) -> String {
-        let mut devices: Vec<String> = Vec::new();
+        let mut out = String::new();
         // Hosts have many devices of a kind; what is the same of all is told once.
         for (index, device) in self.devices.iter().enumerate() {
-            match self.devices[..index].iter().find(|other| is_same(other, device)) {
-                Some(other) => devices.push(format!("{}  in every respect the same as {}\n", style.bold(&device.device), other.device)),
-                None => devices.push(draw_device(device, *style)),
+            if self.devices[..index].iter().any(|other| is_same(other, device)) {
+                continue;
+            }
+            if index > 0 {
+                out.push('\n');
+            }
+            out += &draw_device(device, *style);
+            let same: Vec<&str> =
+                self.devices[index + 1..].iter().filter(|other| is_same(device, other)).map(|other| other.device.as_str()).collect();
+            if !same.is_empty() {
+                out += &format!("\n{}", style.entry("also on", &format!("{}: the same in every respect", same.join(", "))));
             }
         }
-        devices.join("\n") + &super::devices::problems(&self.problems, *style)
+        out + &super::devices::problems(&self.problems, *style)
     }
 }
 

@@ -77,6 +77,26 @@ impl Style {
         out
     }
 
+    /// As [`Style::columns`]; where the terminal is too narrow, the columns of these names are left out, the first of them first. All evidence
+    /// has them all.
+    #[must_use]
+    pub fn columns_fitting(self, header: &[&str], rows: &[Vec<String>], spare: &[&str]) -> String {
+        let (mut header, mut rows) = (header.to_vec(), rows.to_vec());
+        let plain = Self { color: false, ..self };
+        let fits =
+            |header: &[&str], rows: &[Vec<String>]| plain.columns(header, rows).lines().all(|line| line.chars().count() <= self.width);
+        for name in spare {
+            if self.verbose || fits(&header, &rows) {
+                break;
+            }
+            if let Some(at) = header.iter().position(|known| known == name) {
+                header.remove(at);
+                rows.iter_mut().filter(|row| at < row.len()).for_each(|row| drop(row.remove(at)));
+            }
+        }
+        self.columns(&header, &rows)
+    }
+
     /// As [`Style::columns`], without header and indented by `indent` columns.
     #[must_use]
     pub fn columns_plain(self, rows: &[Vec<String>], indent: u16) -> String {
@@ -110,7 +130,10 @@ fn lay_out(header: Option<&[&str]>, rows: &[Vec<String>], indent: u16, width: us
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(u16::try_from(longest + padding).unwrap_or(u16::MAX))));
         }
         column.set_padding((if index == 0 { indent } else { 2 }, 0));
-        let is_number = |cell: &String| cell.is_empty() || cell == "-" || cell.chars().all(|c| c.is_ascii_digit());
+        let is_number = |cell: &String| {
+            let figure = cell.strip_suffix(" %").unwrap_or(cell);
+            cell == "-" || figure.chars().all(|c| c.is_ascii_digit() || c == '.')
+        };
         if index > 0 && rows.iter().filter_map(|row| row.get(index)).all(is_number) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -154,6 +177,23 @@ mod tests {
     fn numbers_are_aligned_right() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["b".to_owned(), "1000".to_owned()]];
         assert_eq!(PLAIN.columns(&["name", "value"], &rows), "  name  value\n  a         1\n  b      1000\n");
+    }
+
+    #[test]
+    fn points_of_figures_are_below_each_other() {
+        let rows =
+            [vec!["a".to_owned(), "684.78".to_owned(), "9.3 %".to_owned()], vec!["b".to_owned(), "5767.15".to_owned(), "-".to_owned()]];
+        assert_eq!(PLAIN.columns(&["", "MB/s", "spread"], &rows), "        MB/s  spread\n  a   684.78   9.3 %\n  b  5767.15       -\n");
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_fewer_columns() {
+        let rows = [vec!["write".to_owned(), "1".to_owned(), "1 x 1, inline".to_owned(), "verified".to_owned()]];
+        let header = ["op", "messages/s", "depth", "contents"];
+        let drawn = |width, verbose| Style { width, verbose, ..PLAIN }.columns_fitting(&header, &rows, &["messages/s", "depth"]);
+        assert!(drawn(80, false).contains("messages/s"));
+        assert!(!drawn(40, false).contains("messages/s") && drawn(40, false).contains("depth"), "{}", drawn(40, false));
+        assert!(drawn(40, true).contains("messages/s"));
     }
 
     #[test]

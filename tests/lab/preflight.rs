@@ -21,4 +21,7 @@ fn passes(guest: &mut Guest) {
     assert!(ran.code == 0 && document["verdict"] != "fail", "{:#}", document["steps"]);
     assert_eq!(document["measured"][0]["device"], "rxe0");
     assert_eq!(guest.doctor("profile validate /tmp/gate.yaml").code, 0, "{:#}", document["steps"]);
+    // Within the minute that is the default, every entry was attempted or measured.
+    let profile = guest.sh("cat /tmp/gate.yaml").out;
+    assert!(profile.contains("\nvalidated: true\n"), "{:#}\n{profile}", document["steps"]);
 }

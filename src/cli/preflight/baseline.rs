@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::super::UsageError;
 use super::super::session::Session;
-use crate::bench::BandwidthResult;
+use crate::bench::{BandwidthResult, LoopbackReport};
 use crate::checks::Status;
 use crate::preflight::{Comparison, PREFLIGHT_SCHEMA, Preflight, Step, baseline_step, compare, verdict};
 use crate::report::Modelled;
@@ -67,9 +67,10 @@ impl Baseline {
         Ok(Self { file: Some(file.to_owned()), earlier: Some(earlier), host_model, keeps })
     }
 
-    /// What the earlier run had of a device.
-    pub fn rates(&self, device: &str) -> Vec<BandwidthResult> {
-        let measured = self.earlier.iter().flat_map(|run| &run.measured).filter(|measured| measured.device == device);
+    /// What the earlier run had of the same device, and of the same GPU.
+    pub fn rates(&self, of: &LoopbackReport) -> Vec<BandwidthResult> {
+        let is_same = |measured: &&LoopbackReport| (&measured.device, &measured.gpu) == (&of.device, &of.gpu);
+        let measured = self.earlier.iter().flat_map(|run| &run.measured).filter(is_same);
         measured.filter_map(|measured| measured.bw.as_ref()).flat_map(|bw| bw.results.iter().cloned()).collect()
     }
 

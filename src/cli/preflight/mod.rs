@@ -1,6 +1,7 @@
 //! `rdmadoctor preflight`: one gate before a deployment.
 
 mod baseline;
+mod gpus;
 mod measure;
 mod profile;
 
@@ -19,7 +20,7 @@ use super::{Interrupted, UsageError, engines, exit, values};
 use crate::catalog::Catalog;
 use crate::checks::{self, Check, Facts, Level, Policy, Status};
 use crate::facts::Topo;
-use crate::preflight::{PREFLIGHT_SCHEMA, Preflight, Step, StepName, matrix_steps, measured_steps, probe_step, verdict};
+use crate::preflight::{PREFLIGHT_SCHEMA, Preflight, Step, StepName, matrix_steps, measured_steps, no_gpu_step, probe_step, verdict};
 use crate::profile::Seen;
 use crate::qp::{Chosen, QpMatrix, choose};
 use crate::report::html::HostPage;
@@ -134,8 +135,12 @@ impl Flight<'_> {
         let checks: Vec<&Check> = checks::registry().filter(|check| check.level <= Level::Standard).collect();
         if let Some(mut facts) = self.gather(&checks)? {
             let probed_us = elapsed(self.started);
-            facts.measured = Some(measure::devices(self, &facts, deadline - budget / PROFILE_PART)?);
+            let until = deadline - budget / PROFILE_PART;
+            let mut measured = measure::devices(self, &facts, until)?;
+            let no_gpu = gpus::measure(self, &facts, &measured, until)?.map(|gpus| measured.extend(gpus)).err();
+            facts.measured = Some(measured);
             self.tell(&mut document, facts, &checks, probed_us);
+            document.steps.extend(no_gpu.as_deref().map(no_gpu_step));
             let (step, made) = profile::make(self, &document.measured, deadline.saturating_duration_since(Instant::now()))?;
             document.steps.push(step);
             document.profile = made;

@@ -22,8 +22,10 @@ const KINDS: usize = 6;
 pub(super) fn bandwidth(documents: &[Bench<BandwidthResult>], measured: &[LoopbackReport]) -> Markup {
     let top = documents.iter().flat_map(|document| &document.results).filter_map(gigabits).fold(0.0, f64::max);
     let path = |document: &Bench<BandwidthResult>| {
-        let device = &document.connection.as_ref()?.local.device;
-        measured.iter().find(|measured| measured.device == *device)?.path.clone()
+        let local = &document.connection.as_ref()?.local;
+        // With a GPU's memory its own link bounds it too, of which nothing is known.
+        let is_of_gpu = local.memory.as_ref().is_some_and(|memory| memory.gpu.is_some());
+        measured.iter().find(|measured| measured.device == local.device && !is_of_gpu)?.path.clone()
     };
     html! {
         @if !documents.is_empty() {
@@ -69,6 +71,9 @@ fn gigabits(row: &BandwidthResult) -> Option<f64> {
 fn way(connection: Option<&ConnectionReport>) -> String {
     let Some(connection) = connection else { return "not connected".to_owned() };
     let (local, remote) = (&connection.local.device, &connection.remote.device);
+    if let Some(gpu) = connection.local.memory.as_ref().and_then(|memory| memory.gpu.as_ref()).filter(|_| connection.peer.is_none()) {
+        return format!("memory of GPU {} by {local}", gpu.pci);
+    }
     match &connection.peer {
         Some(peer) => format!("{local} to {remote} of {peer}"),
         None if local == remote => format!("{local} to itself"),

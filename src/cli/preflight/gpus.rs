@@ -1,0 +1,96 @@
+//! Latency and bandwidth of each GPU's memory: between it and host memory, by way of the nearest NIC, by the best way that works.
+
+use std::time::{Duration, Instant};
+
+use super::super::beside::usable;
+use super::Flight;
+use super::measure::{Pace, bandwidth, is_datagram, is_up, latency};
+use crate::bench::LoopbackReport;
+use crate::checks::Facts;
+use crate::facts::Device;
+use crate::gpu::{CudaFacts, GpuError};
+
+/// Figures of a GPU, and the context that is made twice.
+const FIGURES: u32 = 30;
+
+/// Longest wait for CUDA to tell its GPUs, where nobody has asked it yet.
+const ANSWER: Duration = Duration::from_secs(8);
+
+/// Measures one GPU after another, each with one of the NICs that were well by themselves; until then. Where there is none to measure, why.
+pub fn measure(
+    flight: &Flight<'_>,
+    facts: &Facts,
+    nics: &[LoopbackReport],
+    until: Instant,
+) -> anyhow::Result<Result<Vec<LoopbackReport>, String>> {
+    let moved = |device: &Device| nics.iter().any(|nic| nic.device == device.name && !nic.moves_nothing());
+    let devices: Vec<&Device> = usable(facts).into_iter().filter(|device| is_up(device) && moved(device)).collect();
+    if devices.is_empty() {
+        return Ok(Err("there is no RDMA device that moves data".to_owned()));
+    }
+    let gpus = match gpus(flight, facts)? {
+        Ok(gpus) => gpus,
+        Err(why) => return Ok(Err(why)),
+    };
+    let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+    let nearest = facts.host.topology.nearest(&gpus, &names);
+    let mut pace = Pace::new(flight, FIGURES, until);
+    let mut measured = Vec::new();
+    for (gpu, nic) in gpus.iter().zip(nearest) {
+        let Some(nic) = devices.iter().find(|device| Some(device.name.as_str()) == nic) else { continue };
+        let mut report = LoopbackReport::of_gpu(gpu, &nic.name);
+        if is_divided(facts, gpu) {
+            report.not_run = Some("it is divided (MIG), and CUDA shows a part of it".to_owned());
+        } else {
+            pace.run(flight, &mut report, &mut |report, until| one(flight, gpu, nic, until, report))?;
+        }
+        measured.push(report);
+    }
+    Ok(Ok(measured))
+}
+
+/// Addresses of the GPUs that CUDA shows.
+fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>, String>> {
+    let is_model = flight.session.model_name().is_some();
+    let asked;
+    let cuda = match &facts.gpus {
+        // A model's GPUs have no memory: this machine's stand for them, where it has some.
+        _ if is_model => {
+            let cuda = flight.session.worker_within(ANSWER)?.cuda();
+            let lost = |failure: crate::worker::Failure| CudaFacts {
+                error: Some(GpuError::NotAsked { why: failure.to_string() }),
+                ..CudaFacts::default()
+            };
+            asked = cuda.unwrap_or_else(lost);
+            &asked
+        }
+        Some(gpus) => &gpus.cuda,
+        None if facts.nvidia_gpus().next().is_some() => {
+            return Ok(Err("the kernel's driver of this host's NVIDIA GPUs is not loaded".to_owned()));
+        }
+        None => return Ok(Err("this host has no NVIDIA GPU".to_owned())),
+    };
+    Ok(match &cuda.error {
+        Some(error) if is_model => Err(format!("a model's GPUs have no memory, and none here can stand for it: {error}")),
+        Some(error) => Err(format!("CUDA cannot be used: {error}")),
+        None if cuda.gpus.is_empty() => Err("CUDA shows no GPU".to_owned()),
+        None => Ok(cuda.gpus.iter().map(|gpu| gpu.pci.clone()).collect()),
+    })
+}
+
+fn is_divided(facts: &Facts, gpu: &str) -> bool {
+    facts.gpus.as_ref().and_then(|gpus| gpus.gpu(gpu)).is_some_and(|gpu| gpu.is_divided == Some(true))
+}
+
+fn one(flight: &Flight<'_>, gpu: &str, nic: &Device, until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
+    let memory = format!("cuda:{gpu}");
+    let ends = ["--memory", &memory, "--to-memory", "host"];
+    // Writes alone: they say whether data gets out of the GPU, and how fast.
+    let own = if is_datagram(nic) { ["--op", "send", "--sizes", "64"] } else { ["--op", "write", "--sizes", "64"] };
+    latency(flight, nic, &[ends, own].concat(), until, report)?;
+    if report.moves_nothing() {
+        return Ok(());
+    }
+    let own = if is_datagram(nic) { ["--op", "send", "--sizes", "4k"] } else { ["--op", "write,read", "--sizes", "1M"] };
+    bandwidth(flight, nic, &[ends, own].concat(), until, report)
+}
