@@ -24,7 +24,8 @@ const SAMPLES: usize = 256;
 const SLOW_TICKS: u64 = 1_000_000;
 const SLEEP_MS: u8 = 20;
 
-/// One end's part. What a message needs is at hand: it takes some hundred instructions in all.
+/// One end's part. What a message takes is always inlined: a call saves and restores more registers than it does work, and four of them
+/// cost 100 instructions of the 500 that a read of 64 bytes takes in the process.
 struct Pong<'a> {
     queue_pair: &'a QueuePair,
     send_cq: &'a CompletionQueue,
@@ -90,7 +91,7 @@ impl<'a> Pong<'a> {
         (count % 255) as u8 + 1
     }
 
-    #[inline]
+    #[inline(always)]
     fn post(&mut self) -> Result<(), Trouble> {
         if !self.is_read && !self.by_completion {
             let place = self.last_byte[(self.posted % self.last_byte.len() as u64) as usize];
@@ -102,7 +103,7 @@ impl<'a> Pong<'a> {
     }
 
     /// Whether the next message (or, for a read, what was asked for) is here.
-    #[inline]
+    #[inline(always)]
     fn has_arrived(&mut self) -> Result<bool, Trouble> {
         if self.is_read {
             self.take_sent()?;
@@ -136,7 +137,7 @@ impl<'a> Pong<'a> {
     }
 
     /// Takes a completion of what was sent, once there may be some, or while waiting: an error is seen there.
-    #[inline]
+    #[inline(always)]
     fn take_sent(&mut self) -> Result<(), Trouble> {
         if let Some(completion) = self.send_cq.poll_one(&mut self.room)? {
             if completion.status() != 0 {
@@ -179,7 +180,7 @@ enum Waited {
 }
 
 /// Waits until a message is here, or the clock says that none will be waited for any more.
-#[inline]
+#[inline(always)]
 fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, Trouble> {
     if pong.has_arrived()? { Ok(Waited::Arrived) } else { wait_longer(pong, watch, told) }
 }
@@ -214,7 +215,7 @@ fn wait_longer(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result
 }
 
 /// Makes room in the send queue. Completions of reads are taken where they are waited for.
-#[inline]
+#[inline(always)]
 fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble> {
     if pong.is_read {
         return Ok(());

@@ -107,7 +107,8 @@ const TOKEN: &str = "correct horse battery staple";
 fn pair_on(devices: &str) -> (Guest, Guest, tempfile::TempDir) {
     let directory = tempfile::Builder::new().prefix("rd-wire-").tempdir_in("/tmp").unwrap();
     let wires = ["a", "b"].map(|end| directory.path().join(end).display().to_string());
-    let boot = |own: usize, address: &str| Guest::boot(&["--devices", devices, "--wire", &wires[own], &wires[1 - own], "--address", address]);
+    let boot =
+        |own: usize, address: &str| Guest::boot(&["--devices", devices, "--wire", &wires[own], &wires[1 - own], "--address", address]);
     let (here, mut there) = (boot(0, "10.79.0.1/24"), boot(1, "10.79.0.2/24"));
     let doctor = env!("CARGO_BIN_EXE_rdmadoctor");
     let ran = there.sh(&format!(
