@@ -310,7 +310,7 @@ pub(super) fn link_plan(
     let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest });
     // One request is kept for telling the other side of receive requests.
     let send_depth = send_depth.min(most.saturating_sub(1).max(1));
-    let reads = facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).clamp(1, 16);
+    let reads = facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).max(1);
     let inline = facts.iter().map(|facts| facts.max_inline_bytes).min().unwrap_or(0);
     LinkPlan {
         transport: settings.transport,

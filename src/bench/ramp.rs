@@ -6,18 +6,20 @@ use super::settings::Settings;
 use super::side::BenchError;
 use crate::transfer::{Limit, LinkPlan, Operation, RunPlan};
 
-/// Depths and chains that are tried one after another, until more brings nothing more.
+/// Depths and chains that are tried one after another, until more brings less.
 pub const RAMP: [(u32, u32); 9] = [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (32, 8), (64, 16), (128, 32), (256, 64)];
 /// From how small a message on the ramp begins at a depth that a single look would not fill.
-const BEGIN: usize = 4;
+const BEGIN: usize = 3;
 /// How long a step of the ramp lasts, or how many messages long if that is longer: of a few, one more or less counts too much.
 const STEP_MS: u64 = 20;
 const STEP_MESSAGES: u64 = 32;
-/// How much more a step must bring, and how many in a row may bring less, for the ramp to go on.
-const GAIN: f64 = 1.02;
-const FLAT: u32 = 2;
+/// What part of the best rate counts as equal to it, and how many steps in a row may bring less for the ramp to go on. Of equal ones the
+/// longest chain is taken: it rings the fewest doorbells.
+const EQUAL: f64 = 0.997;
+const WORSE: u32 = 2;
 /// How long data that is under way may take when the time of a run is up, as a part of the run.
 const DRAIN_PART: f64 = 0.25;
+
 /// What a run uses.
 #[derive(Clone, Copy)]
 pub struct Way {
@@ -29,7 +31,7 @@ pub struct Way {
     pub inline: bool,
 }
 
-/// Looks for the depth, chain and way of carrying payload that bring most: grows until more brings nothing more.
+/// Looks for the depth, chain and way of carrying payload that bring most: grows until more brings less.
 ///
 /// # Errors
 /// Data does not move.
@@ -56,17 +58,19 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
     // Two are worth a look however long one takes: while one is acknowledged, the next is under way.
     let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(link.send_depth.min(2), link.send_depth);
     let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
-    let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest).collect();
+    let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest && *depth >= deepest.min(2)).collect();
     let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
-    let (mut best, mut flat) = ((single, 0.0), 0);
+    let (mut best, mut most, mut worse) = ((single, 0.0), 0.0_f64, 0);
     for (depth, chain) in &steps[begin..] {
         let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), inline: can_inline };
         let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
-        flat = if rate < best.1 * GAIN { flat + 1 } else { 0 };
-        if rate > best.1 {
-            best = (way, rate);
+        most = most.max(rate);
+        if rate >= most * EQUAL {
+            (best, worse) = ((way, rate), 0);
+        } else {
+            worse += 1;
         }
-        if flat == FLAT {
+        if worse == WORSE {
             break;
         }
     }

@@ -11,9 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::credit;
 use super::end::{DATAGRAM_HEADER, End, Link};
 use super::layout::{places, start};
-use super::watch::{Time, Watch};
+use super::watch::{Idle, Time, Watch};
 use super::{Limit, Operation, Progress, RunPlan, RunResult, Transport, Trouble};
-use crate::verbs::{Completions, QueuePair, Region, SendKind, SendRing, SendRingInit};
+use crate::verbs::{Completions, Region, SendKind, SendRing, SendRingInit};
 
 /// Completions taken at once.
 const TAKEN: usize = 32;
@@ -263,7 +263,7 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
     let turns = if heavy { 1 } else { TURNS };
     let sends = flows.iter().any(|flow| !flow.senders.is_empty());
     let mut is_up = false;
-    let mut sent_at = None;
+    let (mut sent_at, mut idle) = (None, Idle::default());
     loop {
         let mut moved = false;
         grant(flows);
@@ -304,8 +304,10 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
         if if sends { has_lingered && all_arrived(flows) } else { is_up } {
             return Ok(flows.iter().map(|flow| flow.result(started)).collect());
         }
-        if !moved {
-            wait(flows)?;
+        if moved {
+            idle.ends();
+        } else if !wait(flows)? {
+            idle.rest();
         }
     }
 }
@@ -333,13 +335,13 @@ fn all_arrived(flows: &[Flow<'_>]) -> bool {
     }
 }
 
-/// Sleeps until an event, if these flows use events; after arming, what came in between is looked for first.
-fn wait(flows: &mut [Flow<'_>]) -> Result<(), Trouble> {
+/// Sleeps until an event, if these flows use events; after arming, what came in between is looked for first. Tells whether they do.
+fn wait(flows: &mut [Flow<'_>]) -> Result<bool, Trouble> {
     if flows.iter().any(|flow| flow.link.channel.is_none()) {
-        return Ok(());
+        return Ok(false);
     }
     if flows.iter().any(|flow| !flow.armed) {
-        return flows.iter_mut().try_for_each(Flow::arm);
+        return flows.iter_mut().try_for_each(Flow::arm).map(|()| true);
     }
     let mut files: Vec<PollFd<'_>> =
         flows.iter().filter_map(|flow| flow.link.channel.as_ref()).map(|channel| PollFd::new(channel.as_fd(), PollFlags::POLLIN)).collect();
@@ -348,10 +350,5 @@ fn wait(flows: &mut [Flow<'_>]) -> Result<(), Trouble> {
     for flow in flows {
         flow.armed = false;
     }
-    Ok(())
-}
-
-/// The queue pair of a link that has only one.
-pub fn only(link: &Link) -> Result<&QueuePair, Trouble> {
-    link.queue_pairs.first().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })
+    Ok(true)
 }

@@ -4,6 +4,7 @@
 //! pairs), joined with its other side, run, and unlinked. Both sides of a connection may be ends of one process, or of two on
 //! different hosts: the commands are the same.
 
+mod clock;
 mod command;
 mod credit;
 mod end;

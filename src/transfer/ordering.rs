@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::end::{End, Link};
-use super::flow::only;
 use super::layout::{room, start};
+use super::pingpong::only;
 use super::watch::{Host, Time, Watch};
 use super::{Limit, OrderFacts, OrderPlan, OrderReader, Signal, Trouble};
 use crate::gpu::{Context, GpuError, Kernels, Watched};
@@ -166,7 +166,7 @@ impl<'a> Sender<'a> {
         let number = iteration.to_ne_bytes();
         self.region.write(self.from.data, &number.repeat(self.bytes / WORD));
         self.region.write(self.from.flag, &number);
-        let queue_pair = only(link)?;
+        let queue_pair = only(&link.queue_pairs)?;
         self.data.post(queue_pair, 1)?;
         self.flag.post(queue_pair, 1)?;
         self.open += 2;

@@ -5,37 +5,42 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::end::{DATAGRAM_HEADER, End, Link};
-use super::flow::{only, ring};
+use super::clock::{Clock, Recorded};
+use super::end::{DATAGRAM_HEADER, End, Receives};
+use super::flow::ring;
 use super::layout::{places, start};
-use super::watch::{Time, Watch};
+use super::watch::{Idle, Time, Watch};
 use super::{Completing, Limit, Operation, Progress, RunPlan, RunResult, Transport, Trouble};
-use crate::verbs::{Completions, Region, SendRing};
+use crate::verbs::{CompletionChannel, CompletionQueue, Completions, QueuePair, Region, SendRing};
 
 /// Send completions are asked for once in so many messages, as far as the queue is that deep.
 const SIGNAL: u32 = 16;
 /// Turns of waiting between two looks at the clock.
 const TURNS: u32 = 256;
-/// Latencies are kept to three digits, up to a minute.
-const LONGEST_NS: u64 = 60_000_000_000;
-/// Latencies between two looks at the clock, unless one of them is slow.
+/// Messages between two looks at whether time is up, unless one of them takes so many ticks: at any counter's rate less than a millisecond.
 const SAMPLES: usize = 256;
-const SLOW: Duration = Duration::from_millis(1);
+const SLOW_TICKS: u64 = 1_000_000;
 const SLEEP_MS: u8 = 20;
 
-/// One end's part.
+/// One end's part. What a message takes is always inlined: a call saves and restores more registers than it does work, and four of them
+/// cost 100 instructions of the 500 that a read of 64 bytes takes in the process.
 struct Pong<'a> {
-    link: &'a mut Link,
+    queue_pair: &'a QueuePair,
+    send_cq: &'a CompletionQueue,
+    recv_cq: &'a CompletionQueue,
+    channel: Option<CompletionChannel>,
+    receives: Option<&'a mut Receives>,
     region: &'a Region,
     ring: SendRing,
     room: Completions,
-    operation: Operation,
+    is_read: bool,
     by_completion: bool,
     last_byte: Vec<usize>,
     signal: u64,
+    /// Requests that may be under way: an earlier run may have left less than `signal` that make no completion of their own.
+    places: u64,
     posted: u64,
     done: u64,
     arrived: u64,
@@ -62,11 +67,16 @@ impl<'a> Pong<'a> {
         Ok(Self {
             by_completion: plan.operation == Operation::Send || plan.immediate,
             last_byte: last_byte.into_iter().map(|place| place + size.max(1) - 1).collect(),
-            link,
+            places: u64::from(link.plan.send_depth).saturating_sub(signal.into()).max(1),
+            channel: (link.plan.completing == Completing::Event).then(|| link.channel.clone()).flatten(),
+            queue_pair: only(&link.queue_pairs)?,
+            send_cq: &link.send_cq,
+            recv_cq: &link.recv_cq,
+            receives: link.receives.first_mut(),
             region,
             ring,
-            room: Completions::new(SIGNAL as usize),
-            operation: plan.operation,
+            room: Completions::new(1),
+            is_read,
             signal: signal.into(),
             posted: 0,
             done: 0,
@@ -81,21 +91,21 @@ impl<'a> Pong<'a> {
         (count % 255) as u8 + 1
     }
 
-    #[inline]
+    #[inline(always)]
     fn post(&mut self) -> Result<(), Trouble> {
-        if self.operation == Operation::Write && !self.by_completion {
+        if !self.is_read && !self.by_completion {
             let place = self.last_byte[(self.posted % self.last_byte.len() as u64) as usize];
             self.region.store(start(self.region.length(), false) + place, Self::mark(self.posted));
         }
-        self.ring.post(only(self.link)?, 1)?;
+        self.ring.post_next(self.queue_pair)?;
         self.posted += 1;
         Ok(())
     }
 
     /// Whether the next message (or, for a read, what was asked for) is here.
-    #[inline]
+    #[inline(always)]
     fn has_arrived(&mut self) -> Result<bool, Trouble> {
-        if self.operation == Operation::Read {
+        if self.is_read {
             self.take_sent()?;
             self.arrived = self.done;
             return Ok(self.done == self.posted);
@@ -108,29 +118,28 @@ impl<'a> Pong<'a> {
             self.arrived += 1;
             return Ok(true);
         }
-        let before = self.arrived;
-        for completion in self.link.recv_cq.poll(&mut self.room)? {
-            if completion.status() != 0 {
-                return Err(Trouble::of(completion, "receive request", self.arrived));
-            }
-            if completion.bytes() != self.expected_bytes {
-                return Err(Trouble::ShortReceive { expected_bytes: self.expected_bytes.into(), got_bytes: completion.bytes().into() });
-            }
-            let receives = &mut self.link.receives[0];
+        let Some(completion) = self.recv_cq.poll_one(&mut self.room)? else { return Ok(false) };
+        if completion.status() != 0 {
+            return Err(Trouble::of(completion, "receive request", self.arrived));
+        }
+        if completion.bytes() != self.expected_bytes {
+            return Err(Trouble::ShortReceive { expected_bytes: self.expected_bytes.into(), got_bytes: completion.bytes().into() });
+        }
+        if let Some(receives) = &mut self.receives {
             receives.owed += 1;
             if receives.owed == receives.ring.batch() {
-                receives.ring.post(&self.link.queue_pairs[0])?;
+                receives.ring.post(self.queue_pair)?;
                 receives.owed = 0;
             }
-            self.arrived += 1;
         }
-        Ok(self.arrived > before)
+        self.arrived += 1;
+        Ok(true)
     }
 
-    /// Takes completions of what was sent, once there may be some, or while waiting: an error is seen there.
-    #[inline]
+    /// Takes a completion of what was sent, once there may be some, or while waiting: an error is seen there.
+    #[inline(always)]
     fn take_sent(&mut self) -> Result<(), Trouble> {
-        for completion in self.link.send_cq.poll(&mut self.room)? {
+        if let Some(completion) = self.send_cq.poll_one(&mut self.room)? {
             if completion.status() != 0 {
                 return Err(Trouble::of(completion, "send request", self.done));
             }
@@ -139,11 +148,10 @@ impl<'a> Pong<'a> {
         Ok(())
     }
 
-    /// Whether another message may be posted without filling the queue, in which an earlier run may have left less than `signal` requests
-    /// that make no completion of their own.
+    /// Whether another message may be posted without filling the queue.
     #[inline]
     fn has_place(&self) -> bool {
-        self.posted - self.done < u64::from(self.link.plan.send_depth).saturating_sub(self.signal).max(1)
+        self.posted - self.done < self.places
     }
 
     /// Whether all completions are taken that will ever come.
@@ -152,10 +160,10 @@ impl<'a> Pong<'a> {
     }
 
     fn sleep(&mut self) -> Result<bool, Trouble> {
-        let Some(channel) = self.link.channel.clone() else { return Ok(false) };
+        let Some(channel) = self.channel.clone() else { return Ok(false) };
         channel.drain();
-        self.link.send_cq.arm()?;
-        self.link.recv_cq.arm()?;
+        self.send_cq.arm()?;
+        self.recv_cq.arm()?;
         if self.has_arrived()? {
             return Ok(true);
         }
@@ -172,22 +180,29 @@ enum Waited {
 }
 
 /// Waits until a message is here, or the clock says that none will be waited for any more.
+#[inline(always)]
 fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, Trouble> {
+    if pong.has_arrived()? { Ok(Waited::Arrived) } else { wait_longer(pong, watch, told) }
+}
+
+fn wait_longer(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, Trouble> {
+    let mut idle = Idle::default();
     loop {
         for _ in 0..TURNS {
             if pong.has_arrived()? {
                 return Ok(Waited::Arrived);
             }
-            if pong.link.plan.completing == Completing::Event {
+            if pong.channel.is_some() {
                 if pong.sleep()? {
                     return Ok(Waited::Arrived);
                 }
                 break;
             }
         }
-        if pong.operation != Operation::Read {
+        if !pong.is_read {
             pong.take_sent()?;
         }
+        idle.rest();
         match watch.look(pong.arrived, pong.arrived * pong.size, told)? {
             Time::Up if told => return Ok(Waited::Up),
             Time::Left | Time::Up => {}
@@ -199,12 +214,16 @@ fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited
     }
 }
 
-/// Makes room in the send queue.
+/// Makes room in the send queue. Completions of reads are taken where they are waited for.
+#[inline(always)]
 fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble> {
-    if pong.posted.is_multiple_of(pong.signal) && pong.operation != Operation::Read {
+    if pong.is_read {
+        return Ok(());
+    }
+    if pong.posted.is_multiple_of(pong.signal) {
         pong.take_sent()?;
     }
-    wait_for_completions(pong, watch, |pong| pong.has_place())
+    if pong.has_place() { Ok(()) } else { wait_for_completions(pong, watch, |pong| pong.has_place()) }
 }
 
 /// Takes completions of what was sent until `is_enough`.
@@ -219,16 +238,18 @@ fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: i
     Ok(())
 }
 
-fn sort_in(histogram: &mut Histogram<u64>, samples: &mut Vec<Duration>, halves: u64) {
-    for sample in samples.drain(..) {
-        histogram.saturating_record(sample.as_nanos() as u64 / halves);
-    }
+fn sort_in(recorded: &mut Recorded, samples: &mut Vec<u64>) {
+    samples.drain(..).for_each(|sample| recorded.add(sample));
+}
+
+/// The queue pair of a link that has only one.
+pub fn only(queue_pairs: &[QueuePair]) -> Result<&QueuePair, Trouble> {
+    queue_pairs.first().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })
 }
 
 /// The side that begins, with the other one in the same process where it is there.
 pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
-    let mut histogram =
-        Histogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
+    let mut recorded = Recorded::new()?;
     let mut a = Pong::new(end, plan)?;
     let mut b = match other {
         Some(other) if plan.operation != Operation::Read => Some(Pong::new(other, plan)?),
@@ -242,8 +263,8 @@ pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut 
     let halves = if plan.operation == Operation::Read { 1 } else { 2 };
     // Kept as they are while messages move, and sorted in when there are many: not within what is measured.
     let mut samples = Vec::with_capacity(SAMPLES);
-    let started = Instant::now();
-    let mut before = started;
+    let (clock, started) = (Clock::start(), Instant::now());
+    let mut before = clock.now();
     let mut count = 0;
     let mut time = Time::Left;
     while count < most && time == Time::Left {
@@ -255,26 +276,26 @@ pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut 
             b.post()?;
         }
         wait(&mut a, watch, false)?;
-        let now = Instant::now();
+        let now = clock.now();
         // From one message to the next, as perftest takes it.
         let taken = now - before;
         samples.push(taken);
         before = now;
         count += 1;
-        if samples.len() == SAMPLES || taken > SLOW {
-            sort_in(&mut histogram, &mut samples, halves);
+        if samples.len() == SAMPLES || taken > SLOW_TICKS {
+            sort_in(&mut recorded, &mut samples);
             time = watch.look(count, count * a.size, false)?;
-            before = Instant::now();
+            before = clock.now();
         }
     }
-    sort_in(&mut histogram, &mut samples, halves);
+    sort_in(&mut recorded, &mut samples);
     let elapsed_ns = started.elapsed().as_nanos() as u64;
     wait_for_completions(&mut a, watch, |pong| pong.has_all())?;
     if let Some(b) = &mut b {
         wait_for_completions(b, watch, |pong| pong.has_all())?;
     }
     let moved = Progress { messages: count, bytes: count * a.size, elapsed_ns };
-    let latencies = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).collect();
+    let latencies = recorded.told(&clock, halves);
     Ok(RunResult { sent: moved, received: if halves == 2 { moved } else { Progress::default() }, cpu_ns: 0, latencies })
 }
 

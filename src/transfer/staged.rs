@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use hdrhistogram::Histogram;
-
+use super::clock::{Clock, Recorded};
 use super::end::End;
-use super::flow::only;
 use super::layout::start;
+use super::pingpong::only;
 use super::serve::{check, processor_ns};
 use super::watch::{Host, Time, Watch};
 use super::{Limit, Operation, Progress, RunKind, RunPlan, RunResult, StagedPart, Trouble};
@@ -22,8 +21,6 @@ use crate::verbs::{Completions, SendKind, SendRing, SendRingInit};
 const CHUNK: usize = 512 << 10;
 /// Slots at most.
 const SLOTS: usize = 16;
-/// Latencies are kept to three digits, up to a minute.
-const LONGEST_NS: u64 = 60_000_000_000;
 
 /// The GPU's side of an end.
 struct Copier<'a> {
@@ -179,23 +176,23 @@ impl Pipe<'_> {
             Limit::TimeMs(_) | Limit::UntilTold => u64::MAX,
         };
         let mut room = Completions::new(SLOTS);
-        let mut latencies = Histogram::<u64>::new_with_max(LONGEST_NS, 3).map_err(|error| Trouble::Unusable { why: error.to_string() })?;
+        let (clock, mut latencies) = (Clock::start(), Recorded::new()?);
         host.ready();
         let mut watch = Watch::start(host, plan.limit, plan.patience_ms);
         let started = Instant::now();
-        let (mut begun, mut last) = (started, 0_u64);
+        let (mut begun, mut last) = (clock.now(), 0_u64);
         loop {
             // For latency a message begins when the last one has ended.
             let is_between = self.counts.done.is_multiple_of(chunks) && self.counts.asked_out == self.counts.done;
             if plan.kind == RunKind::Latency && is_between && self.counts.asked_out < most {
-                begun = Instant::now();
+                begun = clock.now();
             }
             let before = self.counts.done;
             self.turn(link, ring, &mut room, most, from, to)?;
             if self.counts.done != before {
                 last = started.elapsed().as_nanos() as u64;
                 if plan.kind == RunKind::Latency && self.counts.done.is_multiple_of(chunks) {
-                    latencies.saturating_record(begun.elapsed().as_nanos() as u64);
+                    latencies.add(clock.now() - begun);
                 }
             }
             if self.counts.done >= most {
@@ -218,12 +215,11 @@ impl Pipe<'_> {
             }
         }
         let messages = self.counts.done / chunks;
-        let recorded = latencies.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value()));
         Ok(RunResult {
             sent: Progress { messages, bytes: self.counts.done * self.cut.chunk as u64, elapsed_ns: last },
             received: Progress::default(),
             cpu_ns: processor_ns().saturating_sub(cpu_before),
-            latencies: recorded.collect(),
+            latencies: latencies.told(&clock, 1),
         })
     }
 
@@ -254,7 +250,7 @@ impl Pipe<'_> {
             };
             if is_out {
                 if *moves {
-                    ring.post(only(link)?, 1)?;
+                    ring.post(only(&link.queue_pairs)?, 1)?;
                 } else {
                     counts.moved += 1;
                 }

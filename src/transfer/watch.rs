@@ -39,6 +39,35 @@ pub struct Watch<'a> {
     patience: Duration,
 }
 
+/// Waiting without an event: asks again and again, but leaves the processor to others once that has lasted.
+///
+/// Who moves data may need the very processor that asks: Soft-RoCE and Soft-iWARP do all their work in threads of the kernel, and a host
+/// may have fewer processors than threads. Below a millisecond nothing is given up, so no message that is sooner pays a system call.
+#[derive(Default)]
+pub struct Idle {
+    since: Option<Instant>,
+}
+
+/// How long is asked without leaving the processor.
+const IMPATIENT: Duration = Duration::from_millis(1);
+
+impl Idle {
+    /// Something has come.
+    #[inline]
+    pub fn ends(&mut self) {
+        self.since = None;
+    }
+
+    /// Nothing has come yet.
+    pub fn rest(&mut self) {
+        match self.since {
+            Some(since) if since.elapsed() >= IMPATIENT => std::thread::yield_now(),
+            Some(_) => {}
+            None => self.since = Some(Instant::now()),
+        }
+    }
+}
+
 /// What the clock says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {

@@ -131,13 +131,26 @@ impl SendRing {
         self.batch
     }
 
+    /// Posts the next chain.
+    ///
+    /// # Errors
+    /// `ibv_post_send` failed.
+    #[inline]
+    pub fn post_next(&mut self, queue_pair: &QueuePair) -> Result<(), CallError> {
+        self.post_from(queue_pair, self.next * self.batch)
+    }
+
     /// Posts the last `count` requests of the next chain, all of them if it has fewer.
     ///
     /// # Errors
     /// `ibv_post_send` failed.
     #[inline]
     pub fn post(&mut self, queue_pair: &QueuePair, count: usize) -> Result<(), CallError> {
-        let first = self.next * self.batch + self.batch - count.clamp(1, self.batch);
+        self.post_from(queue_pair, self.next * self.batch + self.batch - count.clamp(1, self.batch))
+    }
+
+    #[inline]
+    fn post_from(&mut self, queue_pair: &QueuePair, first: usize) -> Result<(), CallError> {
         self.next = if self.next + 1 == self.chains { 0 } else { self.next + 1 };
         let mut bad = ptr::null_mut();
         // SAFETY: the queue pair lives, the chain ends within the ring, and the memory that it names is held.
@@ -275,6 +288,20 @@ impl CompletionQueue {
         match usize::try_from(got) {
             Ok(got) => Ok(&room.0[..got.min(room.0.len())]),
             Err(_) => Err(self.poll_failed(got)),
+        }
+    }
+
+    /// Takes a completion, if one is there.
+    ///
+    /// # Errors
+    /// `ibv_poll_cq` failed.
+    #[inline]
+    pub fn poll_one<'a>(&self, room: &'a mut Completions) -> Result<Option<&'a Completion>, CallError> {
+        // SAFETY: the queue lives; a `Completion` is an ibv_wc, and there is room for one at least.
+        match unsafe { ibv_poll_cq(self.0.raw, 1, room.0.as_mut_ptr().cast::<ibv_wc>()) } {
+            0 => Ok(None),
+            1 => Ok(room.0.first()),
+            got => Err(self.poll_failed(got)),
         }
     }
 

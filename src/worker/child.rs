@@ -120,8 +120,8 @@ fn connection_manager(simulation: Option<Simulation>) -> Result<Arc<ConnectionMa
     }
 }
 
-/// How often the parent is told how far a run or a reading is.
-pub(super) const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often the parent is told how far a run or a reading is. It runs then, and may take the processor from what is measured.
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// Tells the parent how far a run is, and listens whether it is to end.
 struct Onlooker<'a> {

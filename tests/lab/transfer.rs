@@ -15,7 +15,8 @@ pub const TRANSFERS: &[Test] = &[
     ("nothing_is_left_behind", nothing_left),
 ];
 
-pub const PAIR: &[Test] = &[("two_guests_move_and_verify_every_operation", two_guests)];
+pub const PAIR: &[Test] =
+    &[("two_guests_move_and_verify_every_operation", two_guests), ("two_guests_over_rxe_exchange_addresses", two_guests_over_rxe)];
 
 /// Enough for every step, and no more: the guest is emulated.
 const SHORT: &str = "--iterations 64 --repeats 2 --answer-within 60s";
@@ -102,17 +103,55 @@ fn nothing_left(guest: &mut Guest) {
 
 const TOKEN: &str = "correct horse battery staple";
 
-/// Two guests on one wire: Soft-iWARP, which only rdma_cm connects, and which ends a connection whose receiver is overrun.
-fn two_guests(_: &mut Guest) {
+/// Two guests on one wire with a device each, and `peer` in the second; the folder is that of the wire.
+fn pair_on(devices: &str) -> (Guest, Guest, tempfile::TempDir) {
     let directory = tempfile::Builder::new().prefix("rd-wire-").tempdir_in("/tmp").unwrap();
     let wires = ["a", "b"].map(|end| directory.path().join(end).display().to_string());
-    let boot = |own: usize, address: &str| Guest::boot(&["--devices", "siw", "--wire", &wires[own], &wires[1 - own], "--address", address]);
-    let (mut here, mut there) = (boot(0, "10.79.0.1/24"), boot(1, "10.79.0.2/24"));
+    let boot =
+        |own: usize, address: &str| Guest::boot(&["--devices", devices, "--wire", &wires[own], &wires[1 - own], "--address", address]);
+    let (here, mut there) = (boot(0, "10.79.0.1/24"), boot(1, "10.79.0.2/24"));
     let doctor = env!("CARGO_BIN_EXE_rdmadoctor");
     let ran = there.sh(&format!(
         "RDMADOCTOR_TOKEN='{TOKEN}' {doctor} --answer-within 60s peer --listen 10.79.0.2 > /tmp/peer.log 2>&1 &\nfor i in $(seq 300); do grep -q listening /tmp/peer.log && exit 0; sleep 0.1; done; cat /tmp/peer.log; exit 1"
     ));
     assert_eq!(ran.code, 0, "{}", ran.out);
+    (here, there, directory)
+}
+
+/// A client that has gone leaves the server as it was.
+fn only_the_server_is_left(there: &mut Guest) {
+    for _ in 0..100 {
+        if there.queue_pairs().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(there.queue_pairs(), Vec::<String>::new(), "a client has gone");
+    assert_eq!(there.sh("pgrep -c rdmadoctor").out.trim(), "1", "the server itself");
+}
+
+/// Two guests with Soft-RoCE: addresses are exchanged over the session, packets cross a real interface.
+fn two_guests_over_rxe(_: &mut Guest) {
+    let (mut here, mut there, _wire) = pair_on("rxe");
+    let peer = format!("rxe0 --peer 10.79.0.2 --to rxe0 --token '{TOKEN}'");
+    let (document, code) = here.json(&format!("bw {peer} --sizes 64,64k --buffer hot {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(document["connection"]["connect"], "oob");
+    assert!(document["connection"]["local"]["reason"].as_str().unwrap().contains("10.79.0.1"), "{document:#}");
+    all_verified(&document, 6);
+    assert!(document["results"].as_array().unwrap().iter().all(|result| result["bytes_per_second"]["median"].as_f64().unwrap() > 0.0));
+    let (document, code) = here.json(&format!("ping {peer} --sizes 64 {SHORT}"));
+    assert_eq!(code, 0, "{document:#}");
+    all_verified(&document, 3);
+    for result in document["results"].as_array().unwrap() {
+        assert_eq!(result["latencies"]["samples"], 128, "{result:#}");
+        assert!(result["latencies"]["min_us"].as_f64().unwrap() > 0.0, "{result:#}");
+    }
+    only_the_server_is_left(&mut there);
+}
+
+/// Two guests on one wire: Soft-iWARP, which only rdma_cm connects, and which ends a connection whose receiver is overrun.
+fn two_guests(_: &mut Guest) {
+    let (mut here, mut there, _wire) = pair_on("siw");
     let peer = format!("siw0 --peer 10.79.0.2 --to siw0 --token '{TOKEN}'");
     let (document, code) = here.json(&format!("bw {peer} --sizes 64,64k --buffer hot {SHORT}"));
     assert_eq!(code, 0, "{document:#}");
@@ -125,11 +164,5 @@ fn two_guests(_: &mut Guest) {
     let (document, code) = here.json(&format!("ping {peer} --sizes 64 {SHORT}"));
     assert_eq!(code, 0, "{document:#}");
     all_verified(&document, 3);
-    for _ in 0..100 {
-        if there.queue_pairs().is_empty() {
-            break;
-        }
-    }
-    assert_eq!(there.queue_pairs(), Vec::<String>::new(), "a client has gone");
-    assert_eq!(there.sh("pgrep -c rdmadoctor").out.trim(), "1", "the server itself");
+    only_the_server_is_left(&mut there);
 }
