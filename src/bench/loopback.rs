@@ -12,7 +12,7 @@ use crate::facts::{Device, Port};
 use crate::gpu::MemoryKind;
 use crate::host::Root;
 use crate::host::net::address::Address;
-use crate::transfer::{Completing, Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
+use crate::transfer::{Connect, LEAD, Limit, Operation, RunKind, StagePlan, Transport};
 use crate::worker::Worker;
 
 /// A port that writes to itself and reads from itself.
@@ -142,7 +142,7 @@ impl<'a> Loopback<'a> {
             immediate: false,
             sizes: step.sizes.clone(),
             queue_pairs: step.queue_pairs,
-            completing: Completing::Poll,
+            completing: None,
             hot: true,
             spread: false,
             bidirectional: false,

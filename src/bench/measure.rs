@@ -12,10 +12,13 @@ use super::staged::{self, Ceilings};
 use super::statistics::{Latencies, Spread};
 use super::verify::verify;
 use crate::transfer::{
-    Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, StagedPlan, Touch, Transport,
+    Completing, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, StagedPlan, Touch, Transport,
 };
 use crate::verbs::Reliability;
 
+/// From how long a message takes on completions are waited for asleep: waking up takes microseconds, and one that asks all the time takes the
+/// processor from what moves the data, where that is software.
+const SLEEPS_FROM_NS: u64 = 10_000_000;
 /// Receives for each send that may be under way: a receiver that is scheduled late is not seen as not ready.
 const RECEIVES: u32 = 4;
 
@@ -148,7 +151,7 @@ impl Measurement<'_> {
             depth: 0,
             batch: 0,
             inline: false,
-            completion: self.settings.completing,
+            completion: self.settings.completing.unwrap_or(Completing::Poll),
             messages: 0,
             bytes_per_second: None,
             messages_per_second: None,
@@ -172,6 +175,10 @@ impl Measurement<'_> {
             RunPlan { staged: StagedPlan { chunk_bytes, ..StagedPlan::default() }, ..plan }
         } else {
             let way = ramp(settings, pair, link, &plan)?;
+            if settings.completing.is_none() && way.message_ns >= SLEEPS_FROM_NS {
+                row.completion = Completing::Event;
+                pair.link(&LinkPlan { completing: row.completion, ..link.clone() }, [arrives && settings.bidirectional, arrives])?;
+            }
             (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
             RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan }
         };
@@ -248,7 +255,7 @@ impl Measurement<'_> {
             memory: self.memory(),
             size_bytes: size,
             inline,
-            completion: self.settings.completing,
+            completion: self.settings.completing.unwrap_or(Completing::Poll),
             is_half_round_trip: operation != Operation::Read,
             latencies: None,
             p50_us: None,
@@ -317,7 +324,7 @@ pub(super) fn link_plan(
         queue_pairs: if kind == RunKind::Latency { 1 } else { settings.queue_pairs },
         send_depth,
         inline_bytes: if size <= inline.into() && operation != Operation::Read { inline } else { 0 },
-        completing: settings.completing,
+        completing: settings.completing.unwrap_or(Completing::Poll),
         gid_index: 0,
         mtu_bytes: settings.mtu_bytes,
         is_global: true,

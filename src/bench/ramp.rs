@@ -29,6 +29,8 @@ pub struct Way {
     pub batch: u32,
     /// Whether payload travels in the request.
     pub inline: bool,
+    /// How long one message takes by itself, in nanoseconds; 0 where nobody looked.
+    pub message_ns: u64,
 }
 
 /// Looks for the depth, chain and way of carrying payload that bring most: grows until more brings less.
@@ -44,12 +46,13 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
     if let Some(depth) = settings.depth {
         let depth = depth.min(link.send_depth);
         let batch = settings.batch.unwrap_or((depth / 4).max(1)).min(depth);
-        return Ok(Way { depth, batch, inline: can_inline });
+        return Ok(Way { depth, batch, inline: can_inline, message_ns: 0 });
     }
     // How long one message takes says how many may be under way when the time is up.
-    let single = Way { depth: 1, batch: 1, inline: can_inline };
+    let single = Way { depth: 1, batch: 1, inline: can_inline, message_ns: 0 };
     try_one(single, Limit::Iterations(1))?;
     let (_, single_ns) = try_one(single, Limit::Iterations(1))?;
+    let single = Way { message_ns: single_ns, ..single };
     let run_ns = match settings.limit {
         Limit::TimeMs(ms) => (ms * 1_000_000) as f64,
         Limit::Iterations(count) => count as f64 * single_ns as f64,
@@ -62,7 +65,7 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
     let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
     let (mut best, mut most, mut worse) = ((single, 0.0), 0.0_f64, 0);
     for (depth, chain) in &steps[begin..] {
-        let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), inline: can_inline };
+        let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), ..single };
         let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
         most = most.max(rate);
         if rate >= most * EQUAL {

@@ -15,8 +15,8 @@ pub struct Settings {
     pub sizes: Vec<u64>,
     /// How many queue pairs.
     pub queue_pairs: u32,
-    /// How completions are waited for.
-    pub completing: Completing,
+    /// How completions are waited for; chosen by how long a message takes where nobody says.
+    pub completing: Option<Completing>,
     /// Whether to use one small place of memory over and over.
     pub hot: bool,
     /// Whether to use places all over the memory.

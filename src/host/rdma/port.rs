@@ -107,7 +107,7 @@ pub enum Look {
     /// All of it.
     Whole,
     /// As far as it is filled, for the kernel fills the lowest free entry (drivers/infiniband/core/cache.c, `find_gid`). What was removed leaves
-    /// a gap, so reading goes on until [`GAP`] entries in a row hold nothing, and to the end where none that can be routed was found.
+    /// a gap, so reading goes on until 32 entries in a row hold nothing, and to the end where none that can be routed was found.
     Brief,
 }
 
