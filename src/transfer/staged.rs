@@ -36,7 +36,14 @@ struct Cut {
     chunk: usize,
     chunks: usize,
     slots: usize,
+    /// Chunks that one copy takes: to ask for one takes microseconds, of which a short chunk has few.
+    group: usize,
 }
+
+/// Copies that are under way at once at least; of fewer, one could not run beside another and the provider.
+const COPIES: usize = 4;
+/// Chunks that one copy takes at most.
+const GROUP: usize = 4;
 
 /// Cuts a message into equal chunks of `most` bytes at most; one that does not divide so is moved whole. `room` is what a half of the locked
 /// memory has, `depth` what the queue takes.
@@ -44,7 +51,10 @@ fn cut(size: usize, most: usize, room: usize, depth: usize) -> Cut {
     let least = size.div_ceil(most.max(1));
     let chunks = (least..=least * 2).find(|count| size.is_multiple_of(*count)).unwrap_or(1);
     let chunk = size / chunks.max(1);
-    Cut { chunk, chunks, slots: (room / chunk.max(1)).clamp(1, SLOTS).min(depth.max(1)) }
+    let slots = (room / chunk.max(1)).clamp(1, SLOTS).min(depth.max(1));
+    // A copy ends neither within a message nor within the slots.
+    let group = (1..=GROUP).rev().find(|group| chunks % group == 0 && slots % group == 0 && slots / group >= COPIES).unwrap_or(1);
+    Cut { chunk, chunks, slots, group }
 }
 
 /// Runs the end that sends, with the other one.
@@ -73,7 +83,7 @@ fn copier(end: &End, direction: Direction, slots: usize) -> Result<Option<Copier
 }
 
 impl Copier<'_> {
-    /// Asks for the copy of a chunk between its place in GPU memory and its slot.
+    /// Asks for the copy of chunks between their places in GPU memory and their slots.
     fn ask(&self, place: usize, slot: (usize, usize), bytes: usize) -> Result<(), GpuError> {
         let Some(staging) = &self.end.staging else { return Ok(()) };
         self.stream.copy(self.direction, (&staging.buffer, place), (&staging.pinned, slot.1), bytes)?;
@@ -93,6 +103,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     if plan.kind == RunKind::Latency {
         // One message at a time; its chunks may still overlap.
         cut.slots = cut.slots.min(cut.chunks);
+        cut.group = 1;
     }
     let reads = plan.operation == Operation::Read;
     // A message's place, and a slot's, in a half of an end's memory.
@@ -234,19 +245,21 @@ impl Pipe<'_> {
         to: &Where<'_>,
     ) -> Result<(), Trouble> {
         let Self { cut, counts, out, back, moves } = self;
-        let (slots, at) = (cut.slots as u64, |count: u64| (count % cut.slots as u64) as usize);
-        while counts.asked_out < most && counts.asked_out - counts.done < slots {
+        let (slots, group, bytes) = (cut.slots as u64, cut.group as u64, cut.chunk * cut.group);
+        // The event of a copy is that of its first slot.
+        let at = |count: u64| (count / group * group % slots) as usize;
+        while counts.asked_out < most && counts.asked_out + group - counts.done <= slots {
             if let Some(out) = out {
                 let (place, slot) = from(counts.asked_out as usize);
-                out.ask(place, (at(counts.asked_out), slot), cut.chunk).map_err(gpu)?;
+                out.ask(place, (at(counts.asked_out), slot), bytes).map_err(gpu)?;
             }
-            counts.asked_out += 1;
+            counts.asked_out += group;
         }
         // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
         if counts.posted < counts.asked_out {
             let is_out = match out {
-                Some(out) => out.events[at(counts.posted)].is_past().map_err(gpu)?,
-                None => true,
+                Some(out) if counts.posted.is_multiple_of(group) => out.events[at(counts.posted)].is_past().map_err(gpu)?,
+                _ => true,
             };
             if is_out {
                 if *moves {
@@ -267,13 +280,13 @@ impl Pipe<'_> {
             counts.done = counts.moved;
             return Ok(());
         };
-        while counts.asked_back < counts.moved {
+        while counts.asked_back + group <= counts.moved {
             let (place, slot) = to(counts.asked_back as usize);
-            back.ask(place, (at(counts.asked_back), slot), cut.chunk).map_err(gpu)?;
-            counts.asked_back += 1;
+            back.ask(place, (at(counts.asked_back), slot), bytes).map_err(gpu)?;
+            counts.asked_back += group;
         }
         while counts.done < counts.asked_back && back.events[at(counts.done)].is_past().map_err(gpu)? {
-            counts.done += 1;
+            counts.done += group;
         }
         Ok(())
     }
@@ -285,12 +298,12 @@ mod tests {
 
     #[test]
     fn messages_are_cut_into_equal_chunks() {
-        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16 });
-        assert_eq!(cut(64 << 20, 4 << 20, 32 << 20, 256), Cut { chunk: 4 << 20, chunks: 16, slots: 8 });
-        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16 });
+        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16, group: 4 });
+        assert_eq!(cut(64 << 20, 4 << 20, 32 << 20, 256), Cut { chunk: 4 << 20, chunks: 16, slots: 8, group: 2 });
+        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16, group: 1 });
         let odd = cut(CHUNK + 1, CHUNK, 4 << 20, 256);
         assert_eq!(odd.chunks * odd.chunk, CHUNK + 1);
-        assert_eq!(cut(1 << 20, CHUNK, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2 });
+        assert_eq!(cut(1 << 20, CHUNK, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2, group: 1 });
         assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 4).slots, 4);
         for size in 1..5000_usize {
             let cut = cut(size * 977, CHUNK, 1 << 30, 64);
