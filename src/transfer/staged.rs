@@ -53,7 +53,10 @@ fn cut(size: usize, most: usize, room: usize, depth: usize) -> Cut {
     let chunk = size / chunks.max(1);
     let slots = (room / chunk.max(1)).clamp(1, SLOTS).min(depth.max(1));
     // A copy ends neither within a message nor within the slots.
-    let group = (1..=GROUP).rev().find(|group| chunks % group == 0 && slots % group == 0 && slots / group >= COPIES).unwrap_or(1);
+    let group = (1..=GROUP)
+        .rev()
+        .find(|group| chunks.is_multiple_of(*group) && slots.is_multiple_of(*group) && slots / group >= COPIES)
+        .unwrap_or(1);
     Cut { chunk, chunks, slots, group }
 }
 
