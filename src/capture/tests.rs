@@ -23,7 +23,7 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
     };
     let facts = Facts {
         devices: crate::facts::collect(&host.rdma, Some(&Ok(inventory.clone()))).into(),
-        modules: crate::host::modules::read_with(&root, &[]).into(),
+        modules: crate::host::modules::read(&root).into(),
         host,
         verbs: Some(VerbsFacts { inventory: Some(inventory), failure: None }),
         queue_pairs: None,

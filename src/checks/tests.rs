@@ -34,7 +34,7 @@ fn modelled(name: &str) -> Facts {
     let model = HostModel::find(name).unwrap();
     let root = model.root();
     let host = facts::host::collect(&root, None);
-    let modules = crate::host::modules::read_with(&root, &[]);
+    let modules = crate::host::modules::read(&root);
     let devices = facts::collect(&host.rdma, None);
     Facts {
         host,
@@ -438,7 +438,7 @@ fn nothing_at_all_is_judged_too() {
     let mut facts = healthy();
     let root = crate::host::Root::tree(std::collections::BTreeMap::new());
     facts.host = facts::host::collect(&root, None);
-    facts.modules = crate::host::modules::read_with(&root, &[]).into();
+    facts.modules = crate::host::modules::read(&root).into();
     facts.devices = facts::collect(&facts.host.rdma, None).into();
     let findings = run(&facts, registry());
     assert!(findings.iter().all(|finding| finding.status != Status::Error));

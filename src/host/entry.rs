@@ -70,6 +70,21 @@ pub enum Source {
     Memory(Cursor<Vec<u8>>),
 }
 
+/// Room for the first read of a file: most are shorter, and without it the standard library begins with 32 bytes.
+const FIRST_READ_BYTES: usize = 8 << 10;
+
+impl Source {
+    /// What is left of it, as far as `limit_bytes`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn head(self, limit_bytes: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
+        self.take(limit_bytes).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {

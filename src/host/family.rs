@@ -131,7 +131,7 @@ pub fn family(signs: Signs<'_>) -> Option<FamilyGuess> {
     if let Some(found) = signs.driver.and_then(by_driver) {
         return Some(guess(found, FamilyBasis::Driver));
     }
-    if let Some(found) = signs.pci.and_then(by_numbers) {
+    if let Some(found) = signs.pci.map(Numbers::of).and_then(by_numbers) {
         return Some(guess(found, FamilyBasis::PciId));
     }
     if signs.is_virtual && signs.has_parent {
@@ -147,8 +147,27 @@ pub fn family(signs: Signs<'_>) -> Option<FamilyGuess> {
 /// The family of a PCI function that need not be an RDMA device yet.
 #[must_use]
 pub fn family_of_function(function: &PciFunction) -> Option<&'static str> {
-    let driver = function.driver.as_deref().filter(|driver| !MOSTLY_WITHOUT_RDMA.contains(driver)).and_then(by_driver);
-    driver.or_else(|| by_numbers(function)).map(|family| family.name)
+    family_of(function.driver.as_deref(), Numbers::of(function))
+}
+
+/// As [`family_of_function`].
+pub(super) fn family_of(driver: Option<&str>, numbers: Numbers) -> Option<&'static str> {
+    let driver = driver.filter(|driver| !MOSTLY_WITHOUT_RDMA.contains(driver)).and_then(by_driver);
+    driver.or_else(|| by_numbers(numbers)).map(|family| family.name)
+}
+
+/// Vendor, device and class of a PCI function.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) vendor: Option<u16>,
+    pub(super) device: Option<u16>,
+    pub(super) class: Option<u32>,
+}
+
+impl Numbers {
+    fn of(function: &PciFunction) -> Self {
+        Self { vendor: function.vendor_id, device: function.device_id, class: function.class }
+    }
 }
 
 /// The kernel modules that a family needs; none for a name that is no family.
@@ -166,12 +185,13 @@ fn by_driver(driver: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.drivers.contains(&driver))
 }
 
-fn by_numbers(function: &PciFunction) -> Option<&'static Family> {
+fn by_numbers(Numbers { vendor, device, class }: Numbers) -> Option<&'static Family> {
     // The vendors make bridges and storage controllers too. EFA has no class of its own.
-    if !(function.is_network() || function.vendor_id == Some(0x1d0f)) {
+    let is_network = class.is_some_and(|class| class >> 16 == 0x02);
+    if !(is_network || vendor == Some(0x1d0f)) {
         return None;
     }
-    let (vendor, device) = (function.vendor_id?, function.device_id?);
+    let (vendor, device) = (vendor?, device?);
     FAMILIES.iter().find(|family| family.pci.iter().any(|(of, first, last)| *of == vendor && (*first..=*last).contains(&device)))
 }
 

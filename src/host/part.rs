@@ -21,13 +21,19 @@ use super::{ReadError, ReadFailure, Root};
 pub struct Asked {
     /// A process whose limits are read too.
     pub pid: Option<u32>,
-    /// Whether what is long and says little is left out: the empty rest of GID tables.
+    /// Whether what is long and says little is left out: the empty rest of GID tables, files of loaded modules with which nothing is compared.
     #[serde(default)]
     pub is_brief: bool,
     /// Whether vital product data is read, which takes time.
     pub vpd: bool,
     /// Modules that are looked at beside those that always are.
     pub modules: Vec<String>,
+}
+
+impl Asked {
+    fn look(&self) -> Look {
+        if self.is_brief { Look::Brief } else { Look::Whole }
+    }
 }
 
 /// Facts of one part.
@@ -111,7 +117,7 @@ trait FromProblem {
 }
 
 parts! {
-    Rdma(RdmaFacts) "rdma" "/sys/class/infiniband" |root, asked| super::rdma::read_at(root, if asked.is_brief { Look::Brief } else { Look::Whole });
+    Rdma(RdmaFacts) "rdma" "/sys/class/infiniband" |root, asked| super::rdma::read_at(root, asked.look());
     Counters(CounterFacts) "counters" "/sys/class/infiniband" |root, _| super::rdma_counters::read(root);
     Pcie(PcieFacts) "pcie" "/sys/bus/pci/devices" |root, _| super::pcie::read(root);
     Net(NetFacts) "net" "/sys/class/net" |root, _| super::net::read(root);
@@ -120,7 +126,7 @@ parts! {
     VerbsFiles(VerbsFilesFacts) "verbs_files" "/etc/libibverbs.d" |root, _| super::verbs_files::read(root);
     Log(LogFacts) "log" "/dev/kmsg" |root, _| super::log::read(root);
     Vpd(VpdFacts) "vpd" "/sys/bus/pci/devices" |root, asked| if asked.vpd { super::vpd::read(root) } else { VpdFacts::default() };
-    Modules(ModulesFacts) "modules" "/sys/module" |root, asked| super::modules::read_with(root, &asked.modules);
+    Modules(ModulesFacts) "modules" "/sys/module" |root, asked| super::modules::read_with(root, &asked.modules, asked.look());
 }
 
 impl Part {

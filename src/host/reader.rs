@@ -1,6 +1,5 @@
 //! Reads that note what went wrong and go on: one unreadable file must not lose the rest.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -37,9 +36,7 @@ impl<'a> Reader<'a> {
         let path = path.as_ref();
         let opened = self.root.open(path);
         let source = self.keep(opened)?;
-        let mut bytes = Vec::new();
-        let read = source.take(limit_bytes).read_to_end(&mut bytes);
-        let read = read.map(|_| Some(bytes)).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
+        let read = source.head(limit_bytes).map(Some).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
         self.keep(read).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 

@@ -22,7 +22,7 @@ use super::{Kind, Metadata, ReadError, ReadFailure, Source};
 pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
 
 /// Where each file is an attribute; control groups and debugfs, which are below /sys too, have files that come in pieces.
-const ATTRIBUTES: [&str; 4] = ["/sys/class", "/sys/bus", "/sys/devices", "/sys/module"];
+const ATTRIBUTES: [&str; 5] = ["/sys/class", "/sys/bus", "/sys/devices", "/sys/module", "/sys/kernel/mm"];
 
 /// The smallest page: an attribute that fills less is read whole.
 const ATTRIBUTE_BYTES: usize = 4096;
@@ -81,7 +81,7 @@ impl Root {
     /// The file is there and cannot be read, or is too long.
     pub fn text(&self, path: impl AsRef<Path>) -> Result<Option<String>, ReadError> {
         Ok(self.bytes(path)?.map(|bytes| {
-            let mut text = String::from_utf8_lossy(&bytes).into_owned();
+            let mut text = text_of(bytes);
             text.truncate(text.trim_end_matches(['\n', '\r']).len());
             text
         }))
@@ -105,12 +105,7 @@ impl Root {
             return Ok(found);
         }
         let Some(source) = self.open(path)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        match source {
-            Source::File(file) => file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes),
-            Source::Memory(memory) => memory.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes),
-        }
-        .map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))?;
+        let bytes = source.head(limit_bytes.saturating_add(1)).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))?;
         if bytes.len() as u64 > limit_bytes {
             return Err(ReadError::new(path, ReadFailure::TooLarge { limit_bytes }));
         }
@@ -323,6 +318,11 @@ impl Root {
         }
         Ok(Some((here, metadata)))
     }
+}
+
+/// Bytes as text, where they stand; what is not UTF-8 is replaced.
+pub(super) fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Puts the components of a path before those that are left to walk.

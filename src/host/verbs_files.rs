@@ -150,9 +150,14 @@ fn library_dirs(reader: &mut Reader<'_>) -> Vec<PathBuf> {
         ["/usr/local/lib", "/usr/local/lib64", "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/opt/amazon/efa/lib", "/opt/amazon/efa/lib64"]
             .map(str::to_owned)
             .to_vec();
+    // What cannot be followed is no place of libraries; /lib and /usr/lib are one on most hosts.
+    let real = |reader: &Reader<'_>, dir: &str| reader.root.canonical(dir).ok().flatten();
+    let mut seen = BTreeSet::new();
     for above in ["/usr/local/lib", "/lib", "/usr/lib"] {
+        let Some(above) = real(reader, above).filter(|real| seen.insert(real.clone())) else { continue };
         // Debian's: x86_64-linux-gnu and the like.
-        dirs.extend(reader.names(above).into_iter().filter(|name| name.contains("-linux-gnu")).map(|name| format!("{above}/{name}")));
+        let names = reader.names(&above).into_iter().filter(|name| name.contains("-linux-gnu"));
+        dirs.extend(names.map(|name| above.join(name).to_string_lossy().into_owned()));
     }
     let mut files = vec!["/etc/ld.so.conf".to_owned()];
     files.extend(
@@ -167,8 +172,7 @@ fn library_dirs(reader: &mut Reader<'_>) -> Vec<PathBuf> {
         dirs.extend(text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(str::to_owned));
     }
     let mut seen = BTreeSet::new();
-    // What cannot be followed is no place of libraries.
-    dirs.into_iter().filter_map(|dir| reader.root.canonical(dir).ok().flatten()).filter(|real| seen.insert(real.clone())).collect()
+    dirs.into_iter().filter_map(|dir| real(reader, &dir)).filter(|real| seen.insert(real.clone())).collect()
 }
 
 /// Copies of a library in these directories, each file once.

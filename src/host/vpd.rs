@@ -4,7 +4,6 @@
 //! effort is allowed, and not for longer than `TIME`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -74,16 +73,19 @@ pub fn read(root: &Root) -> VpdFacts {
     let started = Instant::now();
     let mut facts = VpdFacts::default();
     let mut found = Vec::new();
-    for function in pci::functions(&mut reader) {
+    for function in pci::identities(&mut reader) {
         let is_of_interest = function.class.is_some_and(|class| matches!(class >> 16, 0x02 | 0x03 | 0x12));
-        if !is_of_interest || function.is_virtual_function {
+        let dir = Path::new(pci::DEVICES).join(&function.address);
+        // A virtual function shows its physical one's.
+        let is_virtual = || root.link(dir.join("physfn")).is_ok_and(|target| target.is_some());
+        if !is_of_interest || is_virtual() {
             continue;
         }
         if started.elapsed() >= TIME {
             facts.is_partial = true;
             break;
         }
-        let path = Path::new(pci::DEVICES).join(&function.address).join("vpd");
+        let path = dir.join("vpd");
         let understood = |bytes: Vec<u8>| parse(&bytes).map_err(|detail| ReadError::malformed(&path, "data", detail));
         match bytes(root, &path).and_then(|bytes| bytes.map(understood).transpose()) {
             Ok(None) => {}
@@ -100,8 +102,7 @@ pub fn read(root: &Root) -> VpdFacts {
 
 fn bytes(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
     let Some(source) = root.open(path)? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    source.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))?;
+    let bytes = source.head(MOST_BYTES).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))?;
     Ok(if bytes.is_empty() { None } else { Some(bytes) })
 }
 

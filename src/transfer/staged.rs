@@ -38,12 +38,21 @@ struct Cut {
     slots: usize,
     /// Chunks that one copy takes: to ask for one takes microseconds, of which a short chunk has few.
     group: usize,
+    /// Chunks whose copies are asked for together and whose end one event tells, for the same reason.
+    burst: usize,
 }
 
-/// Copies that are under way at once at least; of fewer, one could not run beside another and the provider.
-const COPIES: usize = 4;
+/// Bursts of copies that the slots hold at least; of fewer, one could not run beside another and the provider.
+const BURSTS: usize = 4;
 /// Chunks that one copy takes at most.
 const GROUP: usize = 4;
+
+impl Cut {
+    /// The event of the burst that a chunk belongs to.
+    fn event(self, chunk: u64) -> usize {
+        chunk as usize / self.burst % self.slots.div_ceil(self.burst)
+    }
+}
 
 /// Cuts a message into equal chunks of `most` bytes at most; one that does not divide so is moved whole. `room` is what a half of the locked
 /// memory has, `depth` what the queue takes.
@@ -53,11 +62,10 @@ fn cut(size: usize, most: usize, room: usize, depth: usize) -> Cut {
     let chunk = size / chunks.max(1);
     let slots = (room / chunk.max(1)).clamp(1, SLOTS).min(depth.max(1));
     // A copy ends neither within a message nor within the slots.
-    let group = (1..=GROUP)
-        .rev()
-        .find(|group| chunks.is_multiple_of(*group) && slots.is_multiple_of(*group) && slots / group >= COPIES)
-        .unwrap_or(1);
-    Cut { chunk, chunks, slots, group }
+    let fits = |count: &usize| slots.is_multiple_of(*count) && slots / count >= BURSTS;
+    let group = (1..=GROUP).rev().find(|group| chunks.is_multiple_of(*group) && fits(group)).unwrap_or(1);
+    let burst = (group..=slots).rev().find(|burst| burst.is_multiple_of(group) && fits(burst)).unwrap_or(group);
+    Cut { chunk, chunks, slots, group, burst }
 }
 
 /// Runs the end that sends, with the other one.
@@ -78,19 +86,27 @@ pub fn run(ends: &mut BTreeMap<u8, End>, plans: &[(u8, RunPlan)], host: &mut dyn
     Ok(plans.iter().map(|(of, _)| if of == number { result.clone() } else { RunResult::default() }).collect())
 }
 
-fn copier(end: &End, direction: Direction, slots: usize) -> Result<Option<Copier<'_>>, GpuError> {
+fn copier(end: &End, direction: Direction, events: usize) -> Result<Option<Copier<'_>>, GpuError> {
     let Some(staging) = &end.staging else { return Ok(None) };
     let context = staging.buffer.context();
-    let events = (0..slots).map(|_| context.event()).collect::<Result<_, _>>()?;
+    let events = (0..events).map(|_| context.event()).collect::<Result<_, _>>()?;
     Ok(Some(Copier { end, stream: context.stream()?, events, direction }))
 }
 
 impl Copier<'_> {
-    /// Asks for the copy of chunks between their places in GPU memory and their slots.
-    fn ask(&self, place: usize, slot: (usize, usize), bytes: usize) -> Result<(), GpuError> {
+    /// Asks for the copies of a burst of chunks, from `first` to before `end`, between their places in GPU memory and their slots.
+    fn ask(&self, cut: Cut, (first, end): (u64, u64), places: &Where<'_>) -> Result<(), GpuError> {
         let Some(staging) = &self.end.staging else { return Ok(()) };
-        self.stream.copy(self.direction, (&staging.buffer, place), (&staging.pinned, slot.1), bytes)?;
-        self.events[slot.0].record(&self.stream)
+        for chunk in (first..end).step_by(cut.group) {
+            let (place, slot) = places(chunk as usize);
+            self.stream.copy(self.direction, (&staging.buffer, place), (&staging.pinned, slot), cut.chunk * cut.group)?;
+        }
+        self.events[cut.event(first)].record(&self.stream)
+    }
+
+    /// Whether the copy of a chunk, which was asked for, has ended.
+    fn has_ended(&self, cut: Cut, chunk: u64) -> Result<bool, GpuError> {
+        self.events[cut.event(chunk)].is_past()
     }
 }
 
@@ -105,8 +121,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
     let mut cut = cut(plan.size_bytes as usize, most, super::layout::room(length), depth);
     if plan.kind == RunKind::Latency {
         // One message at a time; its chunks may still overlap.
-        cut.slots = cut.slots.min(cut.chunks);
-        cut.group = 1;
+        cut = Cut { slots: cut.slots.min(cut.chunks), group: 1, burst: 1, ..cut };
     }
     let reads = plan.operation == Operation::Read;
     // A message's place, and a slot's, in a half of an end's memory.
@@ -138,7 +153,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
         let near = &*near;
         let (source, target) = if reads { (far, near) } else { (near, far) };
         let (copies, moves) = (plan.staged.part != StagedPart::Provider, plan.staged.part != StagedPart::Copies);
-        let side = |end, direction| if copies { copier(end, direction, cut.slots).map_err(gpu) } else { Ok(None) };
+        let side = |end, direction| if copies { copier(end, direction, cut.slots.div_ceil(cut.burst)).map_err(gpu) } else { Ok(None) };
         let (out, back) = (side(source, Direction::ToHost)?, side(target, Direction::ToGpu)?);
         let mut pipe = Pipe { cut, counts: Counts::default(), out, back, moves };
         let (from, to) = (
@@ -248,20 +263,21 @@ impl Pipe<'_> {
         to: &Where<'_>,
     ) -> Result<(), Trouble> {
         let Self { cut, counts, out, back, moves } = self;
-        let (slots, group, bytes) = (cut.slots as u64, cut.group as u64, cut.chunk * cut.group);
-        // The event of a copy is that of its first slot.
-        let at = |count: u64| (count / group * group % slots) as usize;
-        while counts.asked_out < most && counts.asked_out + group - counts.done <= slots {
+        let cut = *cut;
+        let (slots, burst) = (cut.slots as u64, cut.burst as u64);
+        // The end of the burst that begins there; the last one may be shorter.
+        let end = |first: u64| (first + burst).min(most);
+        while counts.asked_out < most && end(counts.asked_out) - counts.done <= slots {
+            let asked = (counts.asked_out, end(counts.asked_out));
             if let Some(out) = out {
-                let (place, slot) = from(counts.asked_out as usize);
-                out.ask(place, (at(counts.asked_out), slot), bytes).map_err(gpu)?;
+                out.ask(cut, asked, from).map_err(gpu)?;
             }
-            counts.asked_out += group;
+            counts.asked_out = asked.1;
         }
         // One at a time: a provider that moves data while it is asked must not keep the copies waiting.
         if counts.posted < counts.asked_out {
             let is_out = match out {
-                Some(out) if counts.posted.is_multiple_of(group) => out.events[at(counts.posted)].is_past().map_err(gpu)?,
+                Some(out) if counts.posted.is_multiple_of(burst) => out.has_ended(cut, counts.posted).map_err(gpu)?,
                 _ => true,
             };
             if is_out {
@@ -283,13 +299,15 @@ impl Pipe<'_> {
             counts.done = counts.moved;
             return Ok(());
         };
-        while counts.asked_back + group <= counts.moved {
-            let (place, slot) = to(counts.asked_back as usize);
-            back.ask(place, (at(counts.asked_back), slot), bytes).map_err(gpu)?;
-            counts.asked_back += group;
+        while counts.asked_back < most && end(counts.asked_back) <= counts.moved {
+            let asked = (counts.asked_back, end(counts.asked_back));
+            back.ask(cut, asked, to).map_err(gpu)?;
+            counts.asked_back = asked.1;
         }
-        while counts.done < counts.asked_back && back.events[at(counts.done)].is_past().map_err(gpu)? {
-            counts.done += group;
+        // To look at an event costs as much as a short copy: it is done when nothing goes on without its slots.
+        let waits = |counts: &Counts| counts.asked_out >= most || end(counts.asked_out) - counts.done > slots;
+        while waits(counts) && counts.done < counts.asked_back && back.has_ended(cut, counts.done).map_err(gpu)? {
+            counts.done = end(counts.done);
         }
         Ok(())
     }
@@ -301,12 +319,13 @@ mod tests {
 
     #[test]
     fn messages_are_cut_into_equal_chunks() {
-        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16, group: 4 });
-        assert_eq!(cut(64 << 20, 4 << 20, 32 << 20, 256), Cut { chunk: 4 << 20, chunks: 16, slots: 8, group: 2 });
-        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16, group: 1 });
+        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16, group: 4, burst: 4 });
+        assert_eq!(cut(64 << 20, 4 << 20, 32 << 20, 256), Cut { chunk: 4 << 20, chunks: 16, slots: 8, group: 2, burst: 2 });
+        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16, group: 1, burst: 4 });
         let odd = cut(CHUNK + 1, CHUNK, 4 << 20, 256);
         assert_eq!(odd.chunks * odd.chunk, CHUNK + 1);
-        assert_eq!(cut(1 << 20, CHUNK, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2, group: 1 });
+        assert_eq!(cut(1 << 20, CHUNK, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2, group: 1, burst: 1 });
+        assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 16, group: 2, burst: 4 });
         assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 4).slots, 4);
         for size in 1..5000_usize {
             let cut = cut(size * 977, CHUNK, 1 << 30, 64);

@@ -3,6 +3,9 @@
 //! Paths are those of the Linux kernel where nothing else is said. `ibdev_err` writes `driver pci-address device: message`
 //! (drivers/infiniband/core/device.c), `dev_err` writes `driver pci-address: message`, `netdev_info` `driver pci-address interface: message`.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -168,9 +171,40 @@ pub struct QueueLimit {
     pub limit: u64,
 }
 
+/// What each line of interest has at least one of, beside the name of a driver.
+const SIGNS: &[&str] = &[
+    "NVRM: ",
+    "SXid (",
+    "nvidia-peermem ",
+    "nv_peer_mem ",
+    "Unknown symbol ",
+    "rejected",
+    "module loading is restricted",
+    "PCIe Bus Error",
+    "available PCIe bandwidth",
+    "BAR ",
+    "fault addr",
+    "[IO_PAGE_FAULT",
+    "arm-smmu-v3",
+    "Out of mr size",
+    "Create QP failed",
+    "ut of memory: ",
+    "INFO: task ",
+];
+
+/// Finds any sign in one pass: a log has thousands of lines, and few are of interest.
+static WORTH_READING: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    // The kind that is soonest made: a full table costs more than the reading of a log.
+    let kind = Some(AhoCorasickKind::ContiguousNFA);
+    AhoCorasick::builder().kind(kind).build(SIGNS.iter().chain(NIC_DRIVERS).chain(RDMA_DRIVERS)).ok()
+});
+
 /// What a line says, its time taken off. `None` for a line of no interest.
 #[must_use]
 pub fn classify(message: &str) -> Option<Event> {
+    if WORTH_READING.as_ref().is_some_and(|signs| !signs.is_match(message)) {
+        return None;
+    }
     nvidia(message).or_else(|| module(message)).or_else(|| pcie(message)).or_else(|| driver(message)).or_else(|| process(message))
 }
 

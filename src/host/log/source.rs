@@ -1,5 +1,6 @@
 //! Where the kernel's log is, and its lines.
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -68,7 +69,8 @@ fn kmsg(facts: &mut LogFacts) -> bool {
         match device.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => {
-                let text = String::from_utf8_lossy(&buffer[..length]);
+                let bytes = &buffer[..length];
+                let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
                 if let Some((sequence, line)) = record(&text) {
                     // The buffer holds the newest records only.
                     facts.is_partial |= std::mem::take(&mut first) && sequence > 0;
@@ -108,8 +110,7 @@ fn tail(root: &Root, path: &str) -> Result<Option<(Vec<u8>, bool)>, ReadError> {
     let length = source.seek(SeekFrom::End(0)).map_err(|error| fail(&error))?;
     let start = length.saturating_sub(TAIL_BYTES);
     source.seek(SeekFrom::Start(start)).map_err(|error| fail(&error))?;
-    let mut bytes = Vec::new();
-    source.take(TAIL_BYTES).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    let mut bytes = source.head(TAIL_BYTES).map_err(|error| fail(&error))?;
     if start > 0 {
         let cut = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |newline| newline + 1);
         bytes.drain(..cut);

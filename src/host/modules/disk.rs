@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::normal;
 use crate::host::Root;
 use crate::host::reader::Reader;
+use crate::host::root::text_of;
 
 /// Longest module that is unpacked; NVIDIA's, with its debug symbols, comes near.
 const UNPACKED_LIMIT_BYTES: u64 = 256 << 20;
@@ -59,9 +60,7 @@ impl Disk {
         let Some(directory) = directory.into_iter().find(|directory| reader.root.exists(directory)) else { return Self::default() };
         let index = |reader: &mut Reader<'_>, name: &str| {
             let read = reader.root.bytes_to(format!("{directory}/{name}"), INDEX_LIMIT_BYTES);
-            reader
-                .keep(read)
-                .map(|bytes| String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+            reader.keep(read).map(text_of)
         };
         let of_wanted = |path: &str| Some(module_of(path)).filter(|module| wanted.contains(module.as_ref())).map(Cow::into_owned);
         let files = index(reader, "modules.dep").map(|text| {
@@ -119,10 +118,11 @@ impl ModuleInfo {
     }
 }
 
-/// The module that a path of modules.dep or modules.builtin is of.
+/// The module that a path of modules.dep or modules.builtin is of: its file's name as far as the first dot (kmod, shared/util.c,
+/// `modname_normalize`).
 fn module_of(path: &str) -> Cow<'_, str> {
     let file = path.trim().rsplit('/').next().unwrap_or_default();
-    normal(file.split(".ko").next().unwrap_or(file))
+    normal(file.split('.').next().unwrap_or(file))
 }
 
 /// What a module's file says of itself, or why that is not known. The compression is told by the content, as the kernel does it.

@@ -19,9 +19,11 @@ use self::disk::Disk;
 use self::kernel::{Kernel, Running};
 use self::known::Known;
 use self::modprobe::Configuration;
-use super::pci::PciFunction;
+use super::family::Numbers;
+use super::pci::Identity;
+use super::rdma::{self, Look};
 use super::reader::Reader;
-use super::{ReadError, Root, family, pci, rdma};
+use super::{ReadError, Root, family, pci};
 
 pub use disk::ModuleVersion;
 pub use kernel::SymbolPresence;
@@ -111,14 +113,15 @@ const PEER_MEMORY_CLIENTS: [&str; 2] = ["nvidia_peermem", "nv_peer_mem"];
 /// Reads what matters for the devices that this host has.
 #[must_use]
 pub fn read(root: &Root) -> ModulesFacts {
-    read_with(root, &[])
+    read_with(root, &[], Look::Whole)
 }
 
-/// As [`read`], with the modules of `asked` too: names of families (`mlx5`) or of modules (`mlx5_ib`).
+/// As [`read`], with the modules of `asked` too: names of families (`mlx5`) or of modules (`mlx5_ib`). A brief look leaves out the file of a
+/// loaded module with which nothing can be compared.
 #[must_use]
-pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
+pub fn read_with(root: &Root, asked: &[String], look: Look) -> ModulesFacts {
     let mut reader = Reader::new(root);
-    let functions = pci::functions(&mut reader);
+    let functions = pci::identities(&mut reader);
     let drivers = drivers(&mut reader, &functions, asked);
     let (kernel_release, note) = release(&mut reader);
     let names: Vec<String> = known::ALWAYS.iter().map(|known| known.name.to_owned()).chain(drivers).collect();
@@ -126,7 +129,7 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
     let disk = kernel_release.as_deref().map(|release| Disk::read(&mut reader, release, &wanted)).unwrap_or_default();
     let kernel = Kernel::read(&mut reader);
     let configuration = Configuration::read(&mut reader);
-    let host = Host { kernel_release: kernel_release.as_deref(), disk, kernel, configuration };
+    let host = Host { kernel_release: kernel_release.as_deref(), disk, kernel, configuration, look };
     let mut modules: Vec<Module> = names.iter().map(|name| host.module(&mut reader, name)).collect();
     if let Some(note) = note {
         modules.iter_mut().filter(|module| module.disk_path.is_some()).for_each(|module| module.notes.push(note.clone()));
@@ -153,7 +156,7 @@ pub fn read_with(root: &Root, asked: &[String]) -> ModulesFacts {
 }
 
 /// Whether there is a PCI function of NVIDIA's, or no telling.
-fn may_have_nvidia_gpu(functions: &[PciFunction]) -> bool {
+fn may_have_nvidia_gpu(functions: &[Identity]) -> bool {
     functions.is_empty() || functions.iter().any(|function| function.vendor_id == Some(0x10de))
 }
 
@@ -189,8 +192,8 @@ fn release(reader: &mut Reader<'_>) -> (Option<String>, Option<String>) {
 }
 
 /// Drivers of the RDMA devices and PCI functions that are here, and what was asked for beside the modules of every host.
-fn drivers(reader: &mut Reader<'_>, functions: &[PciFunction], asked: &[String]) -> Vec<String> {
-    let mut families: Vec<String> = functions.iter().filter_map(family::family_of_function).map(str::to_owned).collect();
+fn drivers(reader: &mut Reader<'_>, functions: &[Identity], asked: &[String]) -> Vec<String> {
+    let mut families: Vec<String> = functions.iter().filter_map(family_of).map(str::to_owned).collect();
     // A reader of its own: problems with these files are told by the reader of RDMA devices.
     families.extend(rdma::families(&mut Reader::new(reader.root)));
     let mut names: Vec<String> = families.iter().flat_map(|family| family::modules_of(family)).map(|name| (*name).to_owned()).collect();
@@ -205,12 +208,18 @@ fn drivers(reader: &mut Reader<'_>, functions: &[PciFunction], asked: &[String])
     names
 }
 
+fn family_of(function: &Identity) -> Option<&'static str> {
+    let Identity { vendor_id: vendor, device_id: device, class, .. } = *function;
+    family::family_of(function.driver.as_deref(), Numbers { vendor, device, class })
+}
+
 /// What was read once, for all modules.
 struct Host<'a> {
     kernel_release: Option<&'a str>,
     disk: Disk,
     kernel: Kernel<'a>,
     configuration: Configuration,
+    look: Look,
 }
 
 impl Host<'_> {
@@ -220,7 +229,9 @@ impl Host<'_> {
         let in_kernel = matches!(state, ModuleState::Loaded | ModuleState::BuiltIn);
         let loaded_version = if in_kernel { self.loaded_version(reader, name) } else { None };
         let disk_path = self.disk.file(name).map(str::to_owned);
-        let disk_version = disk_path.as_deref().and_then(|path| self.disk_version(reader.root, path, &mut notes));
+        let is_compared = self.look == Look::Whole || state != ModuleState::Loaded || loaded_version.is_some();
+        let compared = disk_path.as_deref().filter(|_| is_compared);
+        let disk_version = compared.and_then(|path| self.disk_version(reader.root, path, &mut notes));
         let version_differs = match (&loaded_version, &disk_version) {
             (Some(loaded), Some(disk)) => differs(loaded, disk),
             _ => None,

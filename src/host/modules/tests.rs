@@ -50,7 +50,7 @@ fn distribution() -> Tree {
 }
 
 fn with(nodes: Tree, asked: &[&str]) -> ModulesFacts {
-    read_with(&Root::tree(nodes), &asked.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    read_with(&Root::tree(nodes), &asked.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), Look::Whole)
 }
 
 fn module<'a>(facts: &'a ModulesFacts, name: &str) -> &'a Module {

@@ -159,14 +159,15 @@ fn directory(root: &Root) -> &'static Path {
 fn interface(reader: &mut Reader<'_>, name: &str) -> NetInterface {
     let dir = Path::new(CLASS).join(name);
     let real = reader.canonical(&dir);
-    let function = reader.canonical(dir.join("device")).as_deref().and_then(pci::function_in).map(|(_, address)| address);
+    let device = reader.canonical(dir.join("device"));
+    let function = device.as_deref().and_then(pci::function_in).map(|(_, address)| address);
     let mut small =
         |attribute: &str| reader.parsed(dir.join(attribute), "a number", |text| number(text).and_then(|value| u32::try_from(value).ok()));
     let (index, link_type, mtu_bytes, flags) = (small("ifindex"), small("type"), small("mtu"), small("flags"));
     let linked_index = small("iflink");
     let carrier_changes = small("carrier_changes").map(u64::from);
-    let enabled = small("device/sriov_numvfs");
-    let possible = small("device/sriov_totalvfs");
+    let mut of_device = |attribute: &str| device.as_ref().and_then(|_| small(attribute));
+    let (enabled, possible) = (of_device("device/sriov_numvfs"), of_device("device/sriov_totalvfs"));
     let has_carrier = reader.parsed(dir.join("carrier"), "0 or 1", |text| text.parse::<u8>().ok()).map(|carrier| carrier == 1);
     // In Mb/s; -1 where it is not known.
     let speed = reader.parsed(dir.join("speed"), "a speed in Mb/s", |text| text.parse::<i64>().ok());
@@ -190,7 +191,7 @@ fn interface(reader: &mut Reader<'_>, name: &str) -> NetInterface {
             .filter(|speed| !matches!(speed, 0 | 0xffff | 0xffff_ffff))
             .and_then(|speed| speed.checked_mul(1_000_000)),
         address: reader.attribute(dir.join("address")).filter(|address| !address.is_empty()),
-        driver: reader.link_name(dir.join("device/driver")),
+        driver: device.as_ref().and_then(|_| reader.link_name(dir.join("device/driver"))),
         is_virtual: real.is_some_and(|real| real.starts_with("/sys/devices/virtual")),
         master: reader.link_name(dir.join("master")),
         lower: entries.iter().filter_map(|entry| entry.strip_prefix("lower_")).map(str::to_owned).collect(),
@@ -215,7 +216,7 @@ fn bond(reader: &mut Reader<'_>, dir: &Path) -> Bond {
 /// (drivers/infiniband/core/cma_configfs.c), which the kernel's own have too.
 fn quality_of_service(reader: &mut Reader<'_>, interfaces: &[NetInterface]) -> Vec<Setting> {
     let mut settings = Vec::new();
-    for interface in interfaces {
+    for interface in interfaces.iter().filter(|interface| !interface.is_virtual) {
         let dir = format!("{CLASS}/{}", interface.name);
         for folder in ["qos", "ecn/roce_np", "ecn/roce_rp", "ecn/roce_np/enable", "ecn/roce_rp/enable"] {
             files(reader, &format!("{dir}/{folder}"), &mut settings);

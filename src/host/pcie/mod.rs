@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pci::{self, PciFunction};
 use super::reader::{Reader, number};
-use super::{ReadError, Root};
+use super::{ReadError, Root, family};
 
 pub use config::{Acs, AcsBits, Ats, Config, Coverage, Express, PortType};
 pub use path::{PciePath, Segment};
@@ -40,13 +40,13 @@ pub struct PcieFunction {
     pub iommu_group: Option<u32>,
     /// The function that it is a virtual one of.
     pub physical_function: Option<String>,
-    /// Its link: towards the processor, except of root ports and of a switch's downstream ports, where it is the one to the device.
+    /// Its link, of the same functions as `config`: towards the processor, except of root ports and of a switch's downstream ports, where it is the one to the device.
     pub link: Link,
-    /// Its memory and port ranges.
+    /// Its memory and port ranges, of the same functions as `config`.
     pub bars: Vec<Bar>,
     /// Its configuration space. Read of bridges, network controllers and accelerators only.
     pub config: Option<Config>,
-    /// Errors that the kernel counted; absent where it does not.
+    /// Errors that the kernel counted, of the same functions as `config`; absent where it does not.
     pub errors: Option<AerCounts>,
 }
 
@@ -167,16 +167,17 @@ fn function(reader: &mut Reader<'_>, address: &str) -> PcieFunction {
     let dir = Path::new(DEVICES).join(address);
     let function = pci::function(reader, &dir, address);
     let (parent, root_bus) = reader.canonical(&dir).map(|real| above(&real)).unwrap_or_default();
-    let config = if is_of_interest(function.class) { read_config(reader, &dir.join("config")) } else { None };
+    let is_of_interest = is_of_interest(&function);
+    let config = if is_of_interest { read_config(reader, &dir.join("config")) } else { None };
     PcieFunction {
         parent,
         root_bus,
         iommu_group: reader.link_name(dir.join("iommu_group")).and_then(|group| group.parse().ok()),
         physical_function: reader.link_name(dir.join("physfn")),
-        link: link(reader, &dir),
-        bars: bars(reader, &dir.join("resource")),
+        link: if is_of_interest { link(reader, &dir) } else { Link::default() },
+        bars: if is_of_interest { bars(reader, &dir.join("resource")) } else { Vec::new() },
         config,
-        errors: errors(reader, &dir),
+        errors: if is_of_interest { errors(reader, &dir) } else { None },
         function,
     }
 }
@@ -197,9 +198,12 @@ fn above(real: &Path) -> (Option<String>, Option<String>) {
     (parent, None)
 }
 
-/// Bridges, network and InfiniBand controllers, displays, accelerators: the rest is not worth reads of the hardware.
-fn is_of_interest(class: Option<u32>) -> bool {
-    class.is_some_and(|class| matches!(class >> 16, 0x02 | 0x03 | 0x12) || matches!(class >> 8, 0x0604 | 0x0c06))
+/// Bridges, network and InfiniBand controllers, displays, accelerators: what the rest of a server's hundreds of functions say, with reads of the
+/// hardware, nobody asks for.
+fn is_of_interest(function: &PciFunction) -> bool {
+    let is_by_class = |class: u32| matches!(class >> 16, 0x02 | 0x03 | 0x12) || matches!(class >> 8, 0x0604 | 0x0c06);
+    // EFA has no class of its own.
+    function.class.is_some_and(is_by_class) || family::family_of_function(function).is_some()
 }
 
 fn read_config(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {

@@ -101,12 +101,12 @@ pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32, look: Look) -
     }
 }
 
-/// How much of a GID table is read: each of its entries is a file, and tables have up to 1024.
+/// How much is read of what is long and says little, above all of GID tables: each of their entries is a file, and they have up to 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// All of it.
     Whole,
-    /// As far as it is filled, for the kernel fills the lowest free entry (drivers/infiniband/core/cache.c, `find_gid`). What was removed leaves
+    /// A GID table as far as it is filled, for the kernel fills the lowest free entry (drivers/infiniband/core/cache.c, `find_gid`). What was removed leaves
     /// a gap, so reading goes on until 32 entries in a row hold nothing, and to the end where none that can be routed was found.
     Brief,
 }
