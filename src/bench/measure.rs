@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::counters::Watched;
+use super::counters::{Flow, Watched};
 use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
 use super::pair::Pair;
 use super::ramp::{RAMP, ramp};
@@ -160,6 +160,7 @@ impl Measurement<'_> {
             lost_percent: None,
             verification: None,
             counters: Vec::new(),
+            carried: Vec::new(),
             failure: None,
         }
     }
@@ -185,9 +186,10 @@ impl Measurement<'_> {
         let mut ceilings = Ceilings::default();
         // What the ramp has not warmed, a part of a run does.
         run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
-        let before = self.counters.read();
+        let before = self.counters.read(pair)?;
         let (mut rates, mut bytes, mut cpu_ns) = (Vec::new(), 0_u64, 0_u64);
         let (mut sent, mut arrived) = (0_u64, 0_u64);
+        let mut payload = [0_u64; 2];
         for repeat in 1..=settings.repeats.max(1) {
             let (say, left) = (&mut *self.say, &self.left);
             let mut told = |progress: Progress| {
@@ -218,8 +220,9 @@ impl Measurement<'_> {
                     _ => {}
                 }
             }
-            for result in &results {
+            for (result, payload) in results.iter().zip(&mut payload) {
                 bytes += result.sent.bytes;
+                *payload += result.sent.bytes;
                 sent += result.sent.messages;
                 arrived += result.received.messages;
             }
@@ -228,7 +231,12 @@ impl Measurement<'_> {
                 break;
             }
         }
-        row.counters = self.counters.since(&before);
+        // Data of a read goes the other way than its request.
+        if operation == Operation::Read {
+            payload.reverse();
+        }
+        let flows = payload.map(|bytes| Flow::of(bytes, size, settings.mtu_bytes));
+        (row.counters, row.carried) = self.counters.since(&before, pair, flows, self.stop)?;
         row.messages = sent;
         row.staged = ceilings.report(plan.staged.chunk_bytes);
         row.bytes_per_second = Spread::of(&rates);
@@ -261,6 +269,7 @@ impl Measurement<'_> {
             p50_us: None,
             verification,
             counters: Vec::new(),
+            carried: Vec::new(),
             failure,
         };
         if row.failure.is_none()
@@ -278,7 +287,7 @@ impl Measurement<'_> {
         let first = first_plan(settings, RunKind::Latency);
         let plan = RunPlan { operation, size_bytes: size as u32, inline: row.inline, depth: link.send_depth, ..first };
         run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
-        let before = self.counters.read();
+        let before = self.counters.read(pair)?;
         let (mut medians, mut samples) = (Vec::new(), Vec::new());
         for repeat in 1..=settings.repeats.max(1) {
             let (say, left) = (&mut *self.say, &self.left);
@@ -295,7 +304,11 @@ impl Measurement<'_> {
                 break;
             }
         }
-        row.counters = self.counters.since(&before);
+        // A message there and one back; of a read only what it brings.
+        let bytes = samples.iter().map(|(_, count)| count).sum::<u64>().saturating_mul(size);
+        let there = Flow::of(if operation == Operation::Read { 0 } else { bytes }, size, settings.mtu_bytes);
+        let flows = [there, Flow::of(bytes, size, settings.mtu_bytes)];
+        (row.counters, row.carried) = self.counters.since(&before, pair, flows, self.stop)?;
         row.latencies = Latencies::of(&samples);
         row.p50_us = Spread::of(&medians);
         Ok(())

@@ -97,9 +97,7 @@ pub fn of_driver(root: &Root, netdev: &str, is_wanted: &dyn Fn(&str) -> bool) ->
     let index = root.text(place.join("ifindex"))?.and_then(|index| index.parse().ok()).unwrap_or(0);
     match ethtool::counters(netdev, index, is_wanted) {
         Ok(counters) => Ok(NetCounterSet { netdev: netdev.to_owned(), group: NetCounterGroup::Driver, counters }),
-        Err(Errno::EOPNOTSUPP) => {
-            Ok(NetCounterSet { netdev: netdev.to_owned(), group: NetCounterGroup::Driver, counters: Vec::new() })
-        }
+        Err(Errno::EOPNOTSUPP) => Ok(NetCounterSet { netdev: netdev.to_owned(), group: NetCounterGroup::Driver, counters: Vec::new() }),
         Err(errno) => Err(not_read(format!("ethtool's ioctl: {errno:?}"))),
     }
 }
