@@ -235,7 +235,8 @@ impl Measurement<'_> {
         if operation == Operation::Read {
             payload.reverse();
         }
-        let flows = payload.map(|bytes| Flow::of(bytes, size, settings.mtu_bytes));
+        let may_be_lost = settings.transport != Transport::Rc;
+        let flows = payload.map(|bytes| Flow { may_be_lost, ..Flow::of(bytes, size, settings.mtu_bytes) });
         (row.counters, row.carried) = self.counters.since(&before, pair, flows, self.stop)?;
         row.messages = sent;
         row.staged = ceilings.report(plan.staged.chunk_bytes);
@@ -304,7 +305,7 @@ impl Measurement<'_> {
                 break;
             }
         }
-        // A message there and one back; of a read only what it brings.
+        // A message there and one back, of those that came back; of a read only what it brings.
         let bytes = samples.iter().map(|(_, count)| count).sum::<u64>().saturating_mul(size);
         let there = Flow::of(if operation == Operation::Read { 0 } else { bytes }, size, settings.mtu_bytes);
         let flows = [there, Flow::of(bytes, size, settings.mtu_bytes)];

@@ -81,7 +81,7 @@ fn both_sides_counters_show_what_was_moved() {
         assert!(grew(sender, "port_xmit_data") >= 200 * 4096 / 4, "{operation}: {deltas:?}");
         assert!(grew(other, "port_rcv_data") >= 200 * 4096 / 4, "{operation}: {deltas:?}");
         assert!(grew(other, "port_xmit_data") < 4096, "{operation}: {deltas:?}");
-        assert_eq!(carried.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Way::Here; 2], "{carried:?}");
+        assert_eq!(carried.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Way::ThisDevice; 2], "{carried:?}");
     }
     pair.close();
 }

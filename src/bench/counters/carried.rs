@@ -20,7 +20,7 @@ const SAME: std::ops::RangeInclusive<f64> = 0.9..=1.5;
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// Over this device, as its counters show.
-    Here,
+    ThisDevice,
     /// Not known: this device's counters stood still, so it does not count for this function or the data took another way; or it is one of a
     /// bond, whose other members may have carried it.
     Unknown,
@@ -114,6 +114,8 @@ pub struct Flow {
     pub bytes: u64,
     /// Packets that they need at least.
     pub packets: u64,
+    /// Whether they may be lost, so that what arrives tells nothing.
+    pub may_be_lost: bool,
 }
 
 impl Flow {
@@ -121,7 +123,8 @@ impl Flow {
     #[must_use]
     pub fn of(bytes: u64, size: u64, mtu_bytes: u32) -> Self {
         let messages = bytes / size.max(1);
-        Self { bytes, packets: messages.saturating_mul(size.div_ceil(u64::from(mtu_bytes.max(1)))) }
+        let packets = messages.saturating_mul(size.div_ceil(u64::from(mtu_bytes.max(1))));
+        Self { bytes, packets, may_be_lost: false }
     }
 }
 
@@ -190,15 +193,15 @@ impl Tally {
 type Kind<'a> = (&'a [&'a str], CountUnit, u32);
 
 /// Compares what was sent with what was counted: `flows` from the first end to the second, and back. Nothing is said of a port with itself
-/// and of two functions of one adapter, whose data need not leave it, of little data, of devices without such counters, and of a side that
-/// tells nothing.
+/// and of two functions of one adapter, whose data need not leave it (that of another host's where that host tells nothing), of little data,
+/// and of devices without such counters.
 pub(super) fn judge(readings: [&Reading; 2], ends: &[PortOf; 2], sides: [HostSide; 2], flows: [Flow; 2]) -> Vec<Carried> {
-    let here = &readings[1].here;
-    let is_one = || match (here.ways(&ends[0].device), here.ways(&ends[1].device)) {
-        (Some(first), Some(second)) => first.is_one_with(second),
-        _ => true,
-    };
-    if sides[1] == HostSide::Here && is_one() {
+    let far = if sides[1] == HostSide::Here { Some(&readings[1].here) } else { readings[1].there.as_ref() };
+    let ways = far.and_then(|far| Some((readings[1].here.ways(&ends[0].device)?, far.ways(&ends[1].device)?)));
+    let Some((first, second)) = ways else { return Vec::new() };
+    // Names and places say nothing between hosts, but the GUID of an adapter is its own: the other host may be a guest of this one, or this one.
+    let is_one = if sides[0] == sides[1] { first.is_one_with(second) } else { first.adapter.is_some() && first.adapter == second.adapter };
+    if is_one {
         return Vec::new();
     }
     let mut all = Vec::new();
@@ -206,7 +209,8 @@ pub(super) fn judge(readings: [&Reading; 2], ends: &[PortOf; 2], sides: [HostSid
         let of = |reading: &Reading| if sides[at] == HostSide::Here { Some(reading.here.clone()) } else { reading.there.clone() };
         let (Some(before), Some(after)) = (of(readings[0]), of(readings[1])) else { continue };
         let other = if sides[0] == sides[1] { Some(ends[1 - at].device.as_str()) } else { None };
-        for (direction, flow) in [(Direction::Sent, flows[at]), (Direction::Received, flows[1 - at])] {
+        let both = [(Direction::Sent, flows[at]), (Direction::Received, flows[1 - at])];
+        for (direction, flow) in both.into_iter().filter(|(direction, flow)| *direction == Direction::Sent || !flow.may_be_lost) {
             all.extend(one(&before, &after, end, other, sides[at], direction, flow));
         }
     }
@@ -238,7 +242,7 @@ fn one(
         device: end.device.clone(),
         port: end.port,
         direction,
-        way: Way::Here,
+        way: Way::ThisDevice,
         unit: own.unit,
         expected,
         counted: own.counted,
@@ -257,7 +261,7 @@ fn one(
         found.evidence.extend(tally.evidence);
         if is_sure {
             found.way = Way::Elsewhere;
-            found.summary = Some(format!("{counted}; {beside}: the data went over it"));
+            found.summary = Some(format!("{counted}; {beside}: the data seems to have gone over it"));
             return Some(found);
         }
     }

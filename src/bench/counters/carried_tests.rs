@@ -57,7 +57,7 @@ fn still() -> Snapshot {
 fn data_that_was_counted_where_it_should_be_is_no_finding() {
     let all = judged(still(), host([WORDS * 21 / 20, 9], [9, WORDS * 21 / 20], [0; 2]));
     let shown: Vec<_> = all.iter().map(|carried| (carried.device.as_str(), carried.direction, carried.way)).collect();
-    assert_eq!(shown, [("a", Direction::Sent, Way::Here), ("b", Direction::Received, Way::Here)]);
+    assert_eq!(shown, [("a", Direction::Sent, Way::ThisDevice), ("b", Direction::Received, Way::ThisDevice)]);
     assert!(all.iter().all(|carried| carried.summary.is_none() && carried.expected == BYTES));
     assert_eq!((all[0].evidence[0].before, all[0].evidence[0].counts_as), (1000, 4));
 }
@@ -68,7 +68,7 @@ fn counters_that_stand_still_are_a_note_and_less_than_half_a_warning() {
     assert!(all.iter().all(|carried| carried.way == Way::Unknown && !carried.is_bad()), "{all:?}");
     assert!(all[0].summary.as_ref().unwrap().contains("does not count for this function"), "{all:?}");
     let all = judged(still(), host([WORDS / 3, 0], [0, WORDS], [0; 2]));
-    assert_eq!((all[0].way, all[1].way), (Way::Less, Way::Here));
+    assert_eq!((all[0].way, all[1].way), (Way::Less, Way::ThisDevice));
     assert!(all[0].is_bad() && all[0].summary.as_ref().unwrap().contains("port_xmit_data of a counted"), "{all:?}");
 }
 
@@ -98,7 +98,7 @@ fn an_interface_that_no_device_has_is_named_and_the_own_one_is_right() {
     let all = judged(with("eth9", 0), with("eth9", BYTES * 11 / 10));
     assert_eq!((all[0].way, all[0].evidence[1].owner.as_str()), (Way::Elsewhere, "eth9"));
     let all = judged(with("eth-a", 0), with("eth-a", BYTES));
-    assert_eq!(all[0].way, Way::Here, "some drivers count RDMA there");
+    assert_eq!(all[0].way, Way::ThisDevice, "some drivers count RDMA there");
 }
 
 #[test]
@@ -129,32 +129,38 @@ fn a_bond_may_send_by_another_member() {
 
 #[test]
 fn packets_count_where_there_are_no_bytes_and_the_far_side_is_judged_too() {
-    let host = |sent: u64, received: u64| {
+    let host = |adapter: &str, sent: u64, received: u64| {
         let set = counted(CounterKeeper::Rdma, "rxe0", &[("sent_pkts", sent), ("rcvd_pkts", received)]);
-        Snapshot { devices: vec![Ways { is_virtual: true, ..ways("rxe0", "00") }], sets: vec![set], left_out: 0 }
+        Snapshot { devices: vec![Ways { is_virtual: true, ..ways("rxe0", adapter) }], sets: vec![set], left_out: 0 }
     };
     let packets = BYTES / 1024;
-    let both = |sent: u64, received: u64| Reading { here: host(sent, 7), there: Some(host(7, received)) };
+    let both = |sent: u64, received: u64| Reading { here: host("02", sent, 7), there: Some(host("03", 7, received)) };
     let sides = [HostSide::Here, HostSide::There];
-    let all = judge([&both(0, 0), &both(packets, packets / 4)], &ends("rxe0", "rxe0"), sides, flows());
+    let judge = |before: &Reading, after: &Reading, flows| judge([before, after], &ends("rxe0", "rxe0"), sides, flows);
+    let all = judge(&both(0, 0), &both(packets, packets / 4), flows());
     let shown: Vec<_> = all.iter().map(|carried| (carried.side, carried.way, carried.expected, carried.unit)).collect();
     assert_eq!(
         shown,
-        [(HostSide::Here, Way::Here, packets, CountUnit::Packets), (HostSide::There, Way::Less, packets, CountUnit::Packets)]
+        [(HostSide::Here, Way::ThisDevice, packets, CountUnit::Packets), (HostSide::There, Way::Less, packets, CountUnit::Packets)]
     );
-    let silent = Reading { there: None, ..both(packets, 0) };
-    assert_eq!(judge([&Reading { there: None, ..both(0, 0) }, &silent], &ends("rxe0", "rxe0"), sides, flows()).len(), 1);
+    let lossy = flows().map(|flow| Flow { may_be_lost: true, ..flow });
+    assert_eq!(judge(&both(0, 0), &both(packets, 0), lossy).len(), 1, "what arrives is not judged");
+    let silent = Reading { there: None, ..both(0, 0) };
+    assert_eq!(judge(&silent, &silent, flows()), [], "the other end may be of this adapter");
+    let mut same = both(0, 0);
+    same.there.as_mut().unwrap().devices[0].adapter = same.here.devices[0].adapter.clone();
+    assert_eq!(judge(&same, &same, flows()), [], "it is");
 }
 
 #[test]
 fn software_without_counters_is_judged_by_its_interface() {
-    let host = |sent: u64| Snapshot {
-        devices: vec![Ways { is_virtual: true, ..ways("siw0", "00") }],
+    let host = |adapter: &str, sent: u64| Snapshot {
+        devices: vec![Ways { is_virtual: true, ..ways("siw0", adapter) }],
         sets: vec![counted(CounterKeeper::Kernel, "eth-siw0", &[("tx_bytes", sent), ("rx_bytes", 0)])],
         left_out: 0,
     };
-    let readings =
-        [Reading { here: host(0), there: Some(Snapshot::default()) }, Reading { here: host(BYTES), there: Some(Snapshot::default()) }];
-    let all = judge([&readings[0], &readings[1]], &ends("siw0", "siw0"), [HostSide::Here, HostSide::There], flows());
-    assert_eq!(all.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Way::Here]);
+    let there = Snapshot { sets: Vec::new(), ..host("03", 0) };
+    let [before, after] = [0, BYTES].map(|sent| Reading { here: host("02", sent), there: Some(there.clone()) });
+    let all = judge([&before, &after], &ends("siw0", "siw0"), [HostSide::Here, HostSide::There], flows());
+    assert_eq!(all.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Way::ThisDevice]);
 }

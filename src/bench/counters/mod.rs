@@ -77,7 +77,9 @@ impl<'a> Watched<'a> {
     }
 
     fn here(&self) -> Snapshot {
-        Snapshot::read(self.root, self.tallies, &self.ways, &self.devices, true)
+        // Where data stays on the device nobody asks who else may have carried it.
+        let with_others = self.is_apart || self.ends[0].device != self.ends[1].device;
+        Snapshot::read(self.root, self.tallies, &self.ways, &self.devices, with_others)
     }
 
     /// What has grown since, and where the data went: `flows` from the first end to the second, and back. Counters that lack data are read again
