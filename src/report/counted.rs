@@ -59,8 +59,9 @@ fn whose(side: HostSide) -> &'static str {
     }
 }
 
-/// Where data did not go over the device that it should have: the first measurement of each device and direction, and how many more.
-pub(super) fn carried<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>, style: Style) -> String {
+/// Where data did not go over the device that it should have, and whether that deserves a warning: the first measurement of each device and
+/// direction, and how many more.
+pub(super) fn ways<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>) -> Vec<(String, bool)> {
     let mut all: Vec<(&str, &Carried, usize)> = Vec::new();
     let of_rows = rows.flat_map(|(name, carried)| carried.iter().map(move |carried| (name, carried)));
     for (name, carried) in of_rows.filter(|(_, carried)| carried.summary.is_some()) {
@@ -70,11 +71,45 @@ pub(super) fn carried<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>, 
             None => all.push((name, carried, 0)),
         }
     }
-    let mut out = String::new();
-    for (name, carried, more) in all {
+    let line = |(name, carried, more): (&str, &Carried, usize)| {
         let more = if more == 0 { String::new() } else { format!(" ({more} more such)") };
-        let text = format!("{}{name}: {}{more}", whose(carried.side), carried.summary.as_deref().unwrap_or_default());
-        out += &style.entry("way", &if carried.is_bad() { style.warn(text) } else { text });
+        let summary = carried.summary.as_deref().unwrap_or_default();
+        let whose = if carried.side == HostSide::There { ", as the other side counts" } else { "" };
+        (format!("{name}{whose}: {summary}{more}"), carried.is_bad())
+    };
+    all.into_iter().map(line).collect()
+}
+
+/// As [`ways`], for people.
+pub(super) fn carried<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>, style: Style) -> String {
+    let line = |(text, is_bad): (String, bool)| style.entry("way", &if is_bad { style.warn(text) } else { text });
+    ways(rows).into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{CountUnit, Direction, Way};
+
+    #[test]
+    fn each_device_and_direction_is_told_once() {
+        let carried = |side, way, summary: Option<&str>| Carried {
+            side,
+            device: "mlx5_0".to_owned(),
+            port: 1,
+            direction: Direction::Sent,
+            way,
+            unit: CountUnit::Bytes,
+            expected: 9,
+            counted: 0,
+            evidence: Vec::new(),
+            summary: summary.map(str::to_owned),
+        };
+        let here = [carried(HostSide::Here, Way::Less, Some("less")), carried(HostSide::There, Way::Unknown, Some("unknown"))];
+        let well = [carried(HostSide::Here, Way::ThisDevice, None)];
+        let rows: [(&str, &[Carried]); 3] = [("first", &here), ("second", &well), ("third", &here)];
+        let told = ways(rows.into_iter());
+        let expected = [("first: less (1 more such)", true), ("first, as the other side counts: unknown (1 more such)", false)];
+        assert_eq!(told, expected.map(|(text, is_bad)| (text.to_owned(), is_bad)));
     }
-    out
 }

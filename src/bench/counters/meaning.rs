@@ -52,6 +52,8 @@ fn of_device(name: &str) -> Option<&'static str> {
         | "np_ecn_marked_roce_packets"
         | "rx_cnp_pkts"
         | "tx_cnp_pkts"
+        | "np_cnp_pkts"
+        | "rx_ecn_marked_pkts"
         | "cc_rx_ce_pkts"
         | "cc_rx_cnp_pkts"
         | "cc_tx_cnp_pkts"
