@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{CounterKeeper, Snapshot, Ways};
+use super::snapshot::{Counted, CounterKeeper, Snapshot, Ways};
 use super::{HostSide, Reading};
 
 /// From how much payload on counters are looked at, in bytes or packets: less is lost among what else passes a port.
@@ -12,8 +12,10 @@ const LEAST_BYTES: u64 = 64 << 10;
 const LEAST_PACKETS: u64 = 64;
 /// Which part of the payload a device may have counted, for it to have carried all: counters are read while data is under way.
 const SHARE: f64 = 0.5;
-/// Between which parts of the payload another device's count counts as the same data: headers add to it, other users' data too.
-const SAME: std::ops::RangeInclusive<f64> = 0.9..=1.5;
+/// Between which parts of the payload another device's count counts as the same data: headers add to it, a quarter at the smallest path MTU.
+const SAME: std::ops::RangeInclusive<f64> = 0.95..=1.25;
+/// From how much payload on an interface without an RDMA device is suspected: less may be any other traffic of the host.
+const LEAST_ELSEWHERE_BYTES: u64 = 64 << 20;
 
 /// Where data went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -297,7 +299,8 @@ fn elsewhere(
         Some((its.device.clone(), tally, !ways.is_bonded && !its.is_one_with(ways)))
     });
     let of_devices: Vec<&String> = after.devices.iter().flat_map(|its| &its.netdevs).collect();
-    let netdevs = after.sets.iter().filter(|set| set.keeper == CounterKeeper::Kernel && !of_devices.contains(&&set.owner));
+    let is_other = |set: &&Counted| set.keeper == CounterKeeper::Kernel && !of_devices.contains(&&set.owner);
+    let netdevs = after.sets.iter().filter(|set| flow.bytes >= LEAST_ELSEWHERE_BYTES && is_other(set));
     let by_netdev = netdevs.filter_map(|set| {
         let tally = Tally::of_netdev(before, after, &set.owner, direction).filter(is_same)?;
         Some((set.owner.clone(), tally, !ways.is_bonded))

@@ -1,5 +1,4 @@
 use super::*;
-use crate::bench::counters::snapshot::Counted;
 use crate::host::rdma_counters::Counter;
 
 /// A device of an adapter of its own, on its own interface.
@@ -90,15 +89,19 @@ fn another_device_that_counted_as_much_is_named() {
 
 #[test]
 fn an_interface_that_no_device_has_is_named_and_the_own_one_is_right() {
-    let with = |netdev: &str, sent: u64| {
-        let mut snapshot = host([0; 2], [0, sent / 4], [0; 2]);
-        snapshot.sets.push(counted(CounterKeeper::Kernel, netdev, &[("tx_bytes", sent), ("rx_bytes", 0)]));
-        snapshot
+    let way = |netdev: &str, bytes: u64| {
+        let with = |sent: u64| {
+            let mut snapshot = host([0; 2], [0, sent / 4], [0; 2]);
+            snapshot.sets.push(counted(CounterKeeper::Kernel, netdev, &[("tx_bytes", sent), ("rx_bytes", 0)]));
+            reading(snapshot)
+        };
+        let flows = [Flow::of(bytes, 4096, 1024), Flow::default()];
+        let all = judge([&with(0), &with(bytes * 11 / 10)], &ends("a", "b"), [HostSide::Here; 2], flows);
+        (all[0].way, all[0].evidence.last().unwrap().owner.clone())
     };
-    let all = judged(with("eth9", 0), with("eth9", BYTES * 11 / 10));
-    assert_eq!((all[0].way, all[0].evidence[1].owner.as_str()), (Way::Elsewhere, "eth9"));
-    let all = judged(with("eth-a", 0), with("eth-a", BYTES));
-    assert_eq!(all[0].way, Way::ThisDevice, "some drivers count RDMA there");
+    assert_eq!(way("eth9", 128 << 20), (Way::Elsewhere, "eth9".to_owned()));
+    assert_eq!(way("eth9", BYTES).0, Way::Unknown, "so little may be anybody's");
+    assert_eq!(way("eth-a", BYTES).0, Way::ThisDevice, "some drivers count RDMA there");
 }
 
 #[test]
