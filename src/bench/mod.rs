@@ -12,6 +12,7 @@ mod pair;
 mod pairs;
 pub mod peer;
 mod ramp;
+mod runs;
 mod settings;
 mod side;
 mod staged;
