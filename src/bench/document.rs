@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::counters::{Carried, CounterKeeper, HostSide};
 use super::statistics::{Latencies, Spread};
 use crate::facts::Problem;
 use crate::gpu::WritesOrdering;
@@ -118,7 +119,13 @@ pub struct FailureReport {
 /// How much a counter grew during a measurement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CounterDelta {
-    /// RDMA device.
+    /// Whose counter.
+    #[serde(default)]
+    pub side: HostSide,
+    /// Who keeps it.
+    #[serde(default)]
+    pub keeper: CounterKeeper,
+    /// RDMA device or network interface.
     pub device: String,
     /// Its name.
     pub name: String,
@@ -177,6 +184,9 @@ pub struct BandwidthResult {
     pub verification: Option<Verification>,
     /// Counters that grew.
     pub counters: Vec<CounterDelta>,
+    /// What the devices have counted of the data, where that can be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<Carried>,
     /// Why it could not be measured.
     pub failure: Option<FailureReport>,
 }
@@ -297,6 +307,9 @@ pub struct LatencyResult {
     pub verification: Option<Verification>,
     /// Counters that grew.
     pub counters: Vec<CounterDelta>,
+    /// What the devices have counted of the data, where that can be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<Carried>,
     /// Why it could not be measured.
     pub failure: Option<FailureReport>,
 }

@@ -7,7 +7,7 @@ use super::measure::{Done, Measurement, measure};
 use super::pair::{EndChoice, Pair};
 use super::settings::Settings;
 use super::side::BenchError;
-use super::{Choice, Known, Watched, choose, common_pkey, explain};
+use super::{Choice, Known, PortOf, Watched, choose, common_pkey, explain};
 use crate::facts::{Device, Port};
 use crate::gpu::MemoryKind;
 use crate::host::Root;
@@ -91,7 +91,8 @@ impl<'a> Loopback<'a> {
         hooks: &mut LoopbackHooks<'_>,
         each: &mut dyn FnMut(&ConnectionReport, Done),
     ) -> Result<bool, String> {
-        let watched = Watched::new(hooks.root, &[self.device.name.as_str()]);
+        let port = PortOf { device: self.device.name.clone(), port: self.port.port };
+        let watched = Watched::new(hooks.root, None, [port.clone(), port], false);
         let address = format!("{} port {} uses GID {} ({})", self.device.name, self.port.port, self.gid.index, self.gid.reason);
         let known = Known { addresses: vec![address], ..Known::default() };
         let explained = |error: &BenchError| explain(error, &known);

@@ -2,25 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::counters::Watched;
+use super::counters::{Flow, Watched};
 use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
 use super::pair::Pair;
-use super::ramp::{RAMP, ramp};
+use super::ramp::ramp;
+use super::runs::{first_plan, link_plan, part, rate, run};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::staged::{self, Ceilings};
 use super::statistics::{Latencies, Spread};
 use super::verify::verify;
-use crate::transfer::{
-    Completing, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, StagedPlan, Touch, Transport,
-};
-use crate::verbs::Reliability;
+use crate::transfer::{Completing, LinkPlan, Operation, Progress, RunKind, RunPlan, StageFacts, StagedPlan, Touch, Transport};
 
 /// From how long a message takes on completions are waited for asleep: waking up takes microseconds, and one that asks all the time takes the
 /// processor from what moves the data, where that is software.
 const SLEEPS_FROM_NS: u64 = 10_000_000;
-/// Receives for each send that may be under way: a receiver that is scheduled late is not seen as not ready.
-const RECEIVES: u32 = 4;
 
 /// What is measured, and how to tell about it.
 pub struct Measurement<'a> {
@@ -160,6 +156,7 @@ impl Measurement<'_> {
             lost_percent: None,
             verification: None,
             counters: Vec::new(),
+            carried: Vec::new(),
             failure: None,
         }
     }
@@ -185,9 +182,10 @@ impl Measurement<'_> {
         let mut ceilings = Ceilings::default();
         // What the ramp has not warmed, a part of a run does.
         run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
-        let before = self.counters.read();
+        let before = self.counters.read(pair)?;
         let (mut rates, mut bytes, mut cpu_ns) = (Vec::new(), 0_u64, 0_u64);
         let (mut sent, mut arrived) = (0_u64, 0_u64);
+        let mut payload = [0_u64; 2];
         for repeat in 1..=settings.repeats.max(1) {
             let (say, left) = (&mut *self.say, &self.left);
             let mut told = |progress: Progress| {
@@ -218,8 +216,9 @@ impl Measurement<'_> {
                     _ => {}
                 }
             }
-            for result in &results {
+            for (result, payload) in results.iter().zip(&mut payload) {
                 bytes += result.sent.bytes;
+                *payload += result.sent.bytes;
                 sent += result.sent.messages;
                 arrived += result.received.messages;
             }
@@ -228,7 +227,13 @@ impl Measurement<'_> {
                 break;
             }
         }
-        row.counters = self.counters.since(&before);
+        // Data of a read goes the other way than its request.
+        if operation == Operation::Read {
+            payload.reverse();
+        }
+        let may_be_lost = settings.transport != Transport::Rc;
+        let flows = payload.map(|bytes| Flow { may_be_lost, ..Flow::of(bytes, size, settings.mtu_bytes) });
+        (row.counters, row.carried) = self.counters.since(&before, pair, flows, self.stop)?;
         row.messages = sent;
         row.staged = ceilings.report(plan.staged.chunk_bytes);
         row.bytes_per_second = Spread::of(&rates);
@@ -261,6 +266,7 @@ impl Measurement<'_> {
             p50_us: None,
             verification,
             counters: Vec::new(),
+            carried: Vec::new(),
             failure,
         };
         if row.failure.is_none()
@@ -278,7 +284,7 @@ impl Measurement<'_> {
         let first = first_plan(settings, RunKind::Latency);
         let plan = RunPlan { operation, size_bytes: size as u32, inline: row.inline, depth: link.send_depth, ..first };
         run(settings, pair, &RunPlan { limit: part(settings.limit), ..plan.clone() }, &mut |_| {})?;
-        let before = self.counters.read();
+        let before = self.counters.read(pair)?;
         let (mut medians, mut samples) = (Vec::new(), Vec::new());
         for repeat in 1..=settings.repeats.max(1) {
             let (say, left) = (&mut *self.say, &self.left);
@@ -295,43 +301,14 @@ impl Measurement<'_> {
                 break;
             }
         }
-        row.counters = self.counters.since(&before);
+        // A message there and one back, of those that came back; of a read only what it brings.
+        let bytes = samples.iter().map(|(_, count)| count).sum::<u64>().saturating_mul(size);
+        let there = Flow::of(if operation == Operation::Read { 0 } else { bytes }, size, settings.mtu_bytes);
+        let flows = [there, Flow::of(bytes, size, settings.mtu_bytes)];
+        (row.counters, row.carried) = self.counters.since(&before, pair, flows, self.stop)?;
         row.latencies = Latencies::of(&samples);
         row.p50_us = Spread::of(&medians);
         Ok(())
-    }
-}
-
-/// The link that an operation and size take.
-pub(super) fn link_plan(
-    settings: &Settings,
-    facts: &[StageFacts; 2],
-    kind: RunKind,
-    operation: Operation,
-    size: u64,
-    touch: Touch,
-) -> LinkPlan {
-    let arrives = operation == Operation::Send || (settings.immediate && operation == Operation::Write);
-    let most = facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
-    let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
-    let send_depth = settings.depth.unwrap_or(if kind == RunKind::Latency { 32 } else { deepest });
-    // One request is kept for telling the other side of receive requests.
-    let send_depth = send_depth.min(most.saturating_sub(1).max(1));
-    let reads = facts.iter().map(|facts| facts.max_reads).min().unwrap_or(1).max(1);
-    let inline = facts.iter().map(|facts| facts.max_inline_bytes).min().unwrap_or(0);
-    LinkPlan {
-        transport: settings.transport,
-        queue_pairs: if kind == RunKind::Latency { 1 } else { settings.queue_pairs },
-        send_depth,
-        inline_bytes: if size <= inline.into() && operation != Operation::Read { inline } else { 0 },
-        completing: settings.completing.unwrap_or(Completing::Poll),
-        gid_index: 0,
-        mtu_bytes: settings.mtu_bytes,
-        is_global: true,
-        // 67 ms for an acknowledgement, seven times: a lost peer is known within some seconds.
-        reliability: Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads },
-        receive: arrives.then(|| ReceivePlan { size_bytes: size as u32, shift_bytes: 0, touch, depth: (send_depth * RECEIVES).min(most) }),
-        tells_credit: arrives && settings.transport == Transport::Rc,
     }
 }
 
@@ -347,70 +324,4 @@ fn left(elapsed: Duration, done: usize, all: usize) -> String {
 
 fn is_interrupted(error: &BenchError) -> bool {
     matches!(error, BenchError::Worker(crate::worker::Failure::Interrupted))
-}
-
-/// A fifth of a run, for warming up.
-pub(super) fn part(limit: Limit) -> Limit {
-    match limit {
-        Limit::TimeMs(ms) => Limit::TimeMs((ms / 5).max(1)),
-        Limit::Iterations(count) => Limit::Iterations((count / 5).max(1)),
-        Limit::UntilTold => limit,
-    }
-}
-
-/// The plan of the end that begins, but for what the ramp finds.
-pub(super) fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
-    RunPlan {
-        kind,
-        operation: Operation::Write,
-        immediate: settings.immediate,
-        size_bytes: 1,
-        shift_bytes: 0,
-        touch: Touch::Hot,
-        depth: 1,
-        batch: 1,
-        inline: false,
-        sends: true,
-        receives: false,
-        limit: settings.limit,
-        linger_ms: 0,
-        patience_ms: settings.patience_ms,
-        staged: StagedPlan::default(),
-    }
-}
-
-/// Both ends' parts of a run, as the operation takes them.
-pub(super) fn run_plans(settings: &Settings, is_loopback: bool, plan: &RunPlan) -> [Option<RunPlan>; 2] {
-    let arrives = plan.arrives();
-    let is_bandwidth = plan.kind == RunKind::Bandwidth;
-    let is_both = settings.bidirectional && is_bandwidth;
-    let mut first = plan.clone();
-    first.receives = arrives && (is_both || !is_bandwidth);
-    first.linger_ms = if is_both && !is_loopback { 200 } else { 0 };
-    let mut second = RunPlan { receives: arrives, sends: is_both, ..first.clone() };
-    if !is_both {
-        second.limit = Limit::UntilTold;
-    }
-    let has_part = arrives || is_both || (!is_bandwidth && first.operation != Operation::Read);
-    [Some(first), has_part.then_some(second)]
-}
-
-/// Runs once.
-pub(super) fn run(
-    settings: &Settings,
-    pair: &mut Pair<'_>,
-    plan: &RunPlan,
-    each: &mut dyn FnMut(Progress),
-) -> Result<[RunResult; 2], BenchError> {
-    pair.run(run_plans(settings, pair.is_loopback(), plan), each)
-}
-
-/// Bytes a second of both directions. Of unreliable messages only those count that arrived.
-pub(super) fn rate(settings: &Settings, arrives: bool, results: &[RunResult; 2]) -> f64 {
-    let one = |from: &RunResult, to: &RunResult| {
-        let bytes = if arrives && settings.transport != Transport::Rc { to.received.bytes } else { from.sent.bytes };
-        if from.sent.elapsed_ns == 0 { 0.0 } else { bytes as f64 / (from.sent.elapsed_ns as f64 / 1e9) }
-    };
-    let [first, second] = results;
-    one(first, second) + one(second, first)
 }

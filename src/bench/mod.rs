@@ -12,6 +12,7 @@ mod pair;
 mod pairs;
 pub mod peer;
 mod ramp;
+mod runs;
 mod settings;
 mod side;
 mod staged;
@@ -21,7 +22,9 @@ mod verify;
 
 pub use address::{Choice, choose, common_pkey};
 pub use causes::{Bears, Known, bears, explain};
-pub use counters::Watched;
+pub use counters::{
+    Carried, CountUnit, Counted, CounterEvidence, CounterKeeper, Direction, Flow, HostSide, PortOf, Reading, Snapshot, Watched, Way, Ways,
+};
 pub use document::{
     AtOnce, BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
     OrderingResult, Share, StagedReport, TogetherResult, Verification,

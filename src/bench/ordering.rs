@@ -1,8 +1,9 @@
 //! The litmus of write order: data, then a flag, many times, for each size and each way of knowing that data is there.
 
 use super::document::{Notice, OrderingResult};
-use super::measure::{Measurement, link_plan};
+use super::measure::Measurement;
 use super::pair::Pair;
+use super::runs::link_plan;
 use crate::gpu::{MemoryKind, Path, WritesOrdering};
 use crate::transfer::{Operation, OrderPlan, ReceivePlan, RunKind, Signal, StageMemory, Touch, Transport};
 

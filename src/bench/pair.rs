@@ -1,5 +1,6 @@
 //! Both ends of a connection, wherever they are, and the order in which they are told what to do.
 
+use super::counters::Snapshot;
 use super::side::{BenchError, Side, Who};
 use crate::transfer::{
     Answer, Command, Connect, Filled, JoinPlan, LinkPlan, Mismatch, OrderFacts, OrderPlan, Progress, RemoteEnd, RunPlan, RunResult,
@@ -246,6 +247,14 @@ impl<'a> Pair<'a> {
             Answer::Ordered(facts) => Ok(facts),
             _ => Err(BenchError::Unexpected { step: command.step() }),
         }
+    }
+
+    /// The counters of the other host's device; absent where both ends are here, or it tells nothing.
+    ///
+    /// # Errors
+    /// It is lost.
+    pub fn counters(&mut self) -> Result<Option<Snapshot>, BenchError> {
+        self.there.as_mut().map_or(Ok(None), |there| there.counters())
     }
 
     /// Closes both ends. What cannot be told any more is closed by its process's end.

@@ -1,7 +1,7 @@
 //! Which depth and chain move most: tried one after another before anything is measured.
 
-use super::measure::{rate, run};
 use super::pair::Pair;
+use super::runs::{rate, run};
 use super::settings::Settings;
 use super::side::BenchError;
 use crate::transfer::{Limit, LinkPlan, Operation, RunPlan};

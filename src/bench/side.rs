@@ -1,5 +1,6 @@
 //! Who has an end of a connection: the own child process, or another host.
 
+use super::counters::Snapshot;
 use crate::transfer::{Answer, Command, Failure};
 use crate::worker::{self, Worker};
 
@@ -16,6 +17,14 @@ pub trait Side {
     /// # Errors
     /// It gave none in time.
     fn hear(&mut self) -> Result<Answer, BenchError>;
+
+    /// The counters of the device that it has opened; absent where it is this host's, whose counters are read without it, or tells nothing.
+    ///
+    /// # Errors
+    /// It gave no answer in time.
+    fn counters(&mut self) -> Result<Option<Snapshot>, BenchError> {
+        Ok(None)
+    }
 }
 
 /// Whose failure it is.

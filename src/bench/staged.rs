@@ -1,8 +1,8 @@
 //! Staged transfers beside their ceilings: the copies alone and the provider alone, with the same chunks in the same places, in one run.
 
 use super::document::StagedReport;
-use super::measure::{rate, run};
 use super::pair::Pair;
+use super::runs::{rate, run};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::statistics::Spread;

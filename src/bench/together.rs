@@ -1,8 +1,8 @@
 //! Several pairs at once: whether devices share something that one of them alone does not fill.
 
 use super::document::{BandwidthResult, Buffer, Share, TogetherResult};
-use super::measure::{link_plan, part, rate, run_plans};
 use super::pair::Pair;
+use super::runs::{link_plan, part, rate, run_plans};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::statistics::Spread;
@@ -38,7 +38,7 @@ pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Resul
             depth: alone.depth.max(1),
             batch: alone.batch.max(1),
             inline: alone.inline,
-            ..super::measure::first_plan(lane.settings, RunKind::Bandwidth)
+            ..super::runs::first_plan(lane.settings, RunKind::Bandwidth)
         });
     }
     let Some(first) = lanes.first() else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! 12: what moved when each device sent to itself. Only `preflight` measures.
 
 use super::{Action, Category, Check, Facts, Finding, Level};
-use crate::bench::{BandwidthResult, CounterDelta, FailureReport, LoopbackReport, Verification};
+use crate::bench::{BandwidthResult, CounterDelta, CounterKeeper, FailureReport, LoopbackReport, Verification};
 use crate::gpu::Path;
 use crate::transfer::Operation;
 
@@ -226,8 +226,11 @@ fn share_of_path(facts: &Facts) -> Vec<Finding> {
 fn counters(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
         let name = &measured.subject();
+        // A port with itself uses no wire: what its interface counts meanwhile is of others.
+        let is_own = |counter: &&CounterDelta| counter.keeper == CounterKeeper::Rdma;
         let mut grown: Vec<(String, String, u64, &str)> = Vec::new();
-        for (what, counter) in rows(measured).flat_map(|(what, _, _, counters)| counters.iter().map(move |counter| (what.clone(), counter)))
+        for (what, counter) in
+            rows(measured).flat_map(|(what, _, _, counters)| counters.iter().filter(is_own).map(move |counter| (what.clone(), counter)))
         {
             let Some(meaning) = counter.meaning.as_deref() else { continue };
             match grown.iter_mut().find(|(_, known, ..)| *known == counter.name) {

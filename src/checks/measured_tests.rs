@@ -4,8 +4,8 @@ use super::super::tests::healthy;
 use super::super::{Facts, Finding, Status, run};
 use super::CHECKS;
 use crate::bench::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LoopbackReport, PathLimit, Spread,
-    Verification,
+    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, CounterKeeper, EndReport, FailureReport, HostSide, LoopbackReport,
+    PathLimit, Spread, Verification,
 };
 use crate::facts::Problem;
 use crate::gpu::Path;
@@ -32,6 +32,7 @@ fn row(operation: Operation, rates: &[f64]) -> BandwidthResult {
         lost_percent: None,
         verification: Some(Verification { messages: 4, bytes: 1 << 20, mismatch: None }),
         counters: Vec::new(),
+        carried: Vec::new(),
         failure: None,
     }
 }
@@ -148,18 +149,19 @@ fn what_does_not_move_names_what_came_back() {
     assert_eq!(finding(&facts(closed), "RD-1201").evidence[0].value, "opening: EACCES");
 }
 
+fn counter(keeper: CounterKeeper, name: &str, delta: u64, meaning: Option<&str>) -> CounterDelta {
+    let meaning = meaning.map(str::to_owned);
+    CounterDelta { side: HostSide::Here, keeper, device: "mlx5_0".to_owned(), name: name.to_owned(), delta, meaning }
+}
+
 #[test]
 fn counters_of_trouble_are_summed_over_measurements() {
     let mut noisy = measured();
     for row in &mut noisy.bw.as_mut().unwrap().results {
         row.counters = vec![
-            CounterDelta { device: "mlx5_0".to_owned(), name: "port_xmit_data".to_owned(), delta: 9, meaning: None },
-            CounterDelta {
-                device: "mlx5_0".to_owned(),
-                name: "out_of_sequence".to_owned(),
-                delta: 2,
-                meaning: Some("lost packets".to_owned()),
-            },
+            counter(CounterKeeper::Rdma, "port_xmit_data", 9, None),
+            counter(CounterKeeper::Driver, "rx_prio3_pause", 5, Some("flow control of others")),
+            counter(CounterKeeper::Rdma, "out_of_sequence", 2, Some("lost packets")),
         ];
     }
     let warned = finding(&facts(noisy), "RD-1204");

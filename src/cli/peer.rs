@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::session::Session;
 use super::{exit, progress, token, values};
-use crate::bench::Listening;
 use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
+use crate::bench::{Listening, Snapshot, Ways};
 use crate::facts;
 use crate::host;
 use crate::worker::Worker;
@@ -42,8 +42,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Some(token) => token.clone(),
         None => random()?,
     };
+    let tallies = session.tallies()?;
     let options = session.worker_options()?;
-    let (root, quiet) = (session.root(), session.quiet());
+    let (root, counted, quiet) = (session.root(), session.root(), session.quiet());
     let of_worker = options.clone();
     let server = Server::bind(
         arguments.listen,
@@ -55,6 +56,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
                 let inventory = Worker::new(of_worker.clone()).inventory(None);
                 let devices = facts::collect(&host::rdma::read(&root), Some(&inventory)).devices;
                 (devices, host::net::read(&root).addresses)
+            }),
+            counters: Box::new(move |device| {
+                let devices = [device.to_owned()];
+                Snapshot::read(&counted, tallies.as_ref(), &Ways::of_host(&counted), &devices, false)
             }),
             say: Box::new(move |line| {
                 if !quiet {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ColorChoice;
 use serde::Serialize;
+use tempfile::TempPath;
 
 use super::{Global, Interrupted, UsageError};
 use crate::capture::{self, Capture};
@@ -21,6 +22,7 @@ use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::report::html::{HostPage, Page};
 use crate::report::{self, Captured, Format, Modelled, Origin, Style, Table};
+use crate::sim::{SimConfig, Tallies};
 use crate::worker::{Failure, Files, GpuMemory, Inventory, Provider, Worker, WorkerOptions};
 
 /// One run of the program.
@@ -29,6 +31,8 @@ pub struct Session {
     model: Option<HostModel>,
     capture: Option<Capture>,
     interrupted: Arc<AtomicBool>,
+    /// Where simulated devices count what they carry.
+    tallies: OnceLock<TempPath>,
 }
 
 impl Session {
@@ -59,7 +63,8 @@ impl Session {
         }
         let mut model = global.host_model.as_deref().map(HostModel::find).transpose()?;
         if let Some(model) = &mut model {
-            if let Some((fault, device)) = global.fault.iter().find_map(|fault| Some((fault, model.lacks(fault.device.as_ref()?)?))) {
+            let lacking = |fault: &crate::sim::Fault| fault.devices().find_map(|device| model.lacks(device)).map(str::to_owned);
+            if let Some((fault, device)) = global.fault.iter().find_map(|fault| Some((fault, lacking(fault)?))) {
                 let known = model.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
                 let known = if known.is_empty() { "it has no devices".to_owned() } else { format!("valid are {known}") };
                 return Err(UsageError(format!("--fault {fault}: {} has no device `{device}`; {known}", model.name)).into());
@@ -81,7 +86,7 @@ impl Session {
             Err(error) if stopped() => return Err(Interrupted(error.to_string()).into()),
             capture => capture.map_err(|error| UsageError(error.to_string()))?,
         };
-        Ok(Self { global, model, capture, interrupted })
+        Ok(Self { global, model, capture, interrupted, tallies: OnceLock::new() })
     }
 
     /// Whether the user has asked to stop.
@@ -204,12 +209,28 @@ impl Session {
         self.model.as_ref().map(HostModel::objects)
     }
 
+    /// What the modelled host's devices count of the data that they carry, by child processes that are started from now on; absent where this
+    /// host is looked at, whose devices count themselves.
+    pub fn tallies(&self) -> anyhow::Result<Option<Tallies>> {
+        let Some(model) = &self.model else { return Ok(None) };
+        if self.tallies.get().is_none() {
+            let file = tempfile::Builder::new().prefix("rdmadoctor-").tempfile().context("cannot make a file for simulated counters")?;
+            let _ = self.tallies.set(file.into_temp_path());
+        }
+        Ok(Tallies::of(&self.counting(model)))
+    }
+
+    /// A model's verbs, whose devices count what they carry if somebody wants to know.
+    fn counting(&self, model: &HostModel) -> SimConfig {
+        SimConfig { tallies: self.tallies.get().map(|path| path.to_path_buf()), ..model.simulation() }
+    }
+
     /// How child processes are started and waited for.
     pub fn worker_options(&self) -> anyhow::Result<WorkerOptions> {
         Ok(WorkerOptions {
             program: own_program().context("cannot find the own program, which is also the child process")?,
             provider: match &self.model {
-                Some(model) => Provider::Simulated(model.simulation()),
+                Some(model) => Provider::Simulated(self.counting(model)),
                 None => Provider::Library(self.global.libibverbs.clone()),
             },
             deadline: self.global.answer_within,

@@ -5,11 +5,13 @@
 
 mod entry;
 mod error;
+mod ethtool;
 pub mod family;
 pub mod limits;
 pub mod log;
 pub mod modules;
 pub mod net;
+pub mod net_counters;
 pub mod part;
 pub mod pci;
 pub mod pcie;

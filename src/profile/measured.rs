@@ -266,6 +266,7 @@ mod tests {
             lost_percent: None,
             verification: Some(Verification { messages: 1, bytes: 65536, mismatch: None }),
             counters: Vec::new(),
+            carried: Vec::new(),
             failure: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Format, Style, Table};
+use super::{Format, Style, Table, counted};
 use crate::bench::{
     BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Spread, StagedReport,
     Verification,
@@ -68,7 +68,8 @@ impl Table for Bench<BandwidthResult> {
             .iter()
             .map(|row| (format!("{} of {} ({})", row.operation, size(row.size_bytes), buffer(row.buffer)), row.counters.as_slice()))
             .collect();
-        out += &counters(&rows, style);
+        out += &counted::counters(&rows, style);
+        out += &counted::carried(self.results.iter().zip(&rows).map(|(row, (name, _))| (name.as_str(), row.carried.as_slice())), style);
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
     }
 
@@ -133,7 +134,8 @@ impl Table for Bench<LatencyResult> {
         out += &super::ordering::draw(&self.ordering, style);
         let rows: Vec<(String, &[CounterDelta])> =
             self.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.counters.as_slice())).collect();
-        out += &counters(&rows, style);
+        out += &counted::counters(&rows, style);
+        out += &counted::carried(self.results.iter().zip(&rows).map(|(row, (name, _))| (name.as_str(), row.carried.as_slice())), style);
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
     }
 
@@ -304,37 +306,6 @@ fn details(name: &str, failure: Option<&FailureReport>, verification: Option<&Ve
             ),
         );
         out += &style.entry("next", "trust no transfer on this path: update firmware and driver, test the memory, and try another port");
-    }
-    out
-}
-
-/// Counters that grew, a line for each meaning: of all measurements together, and with -v of each.
-fn counters(rows: &[(String, &[CounterDelta])], style: Style) -> String {
-    let mut meanings: Vec<(&str, Vec<(String, u64)>)> = Vec::new();
-    for counter in rows.iter().flat_map(|(_, counters)| counters.iter()) {
-        let Some(meaning) = counter.meaning.as_deref() else { continue };
-        let at = meanings.iter().position(|(known, _)| *known == meaning).unwrap_or_else(|| {
-            meanings.push((meaning, Vec::new()));
-            meanings.len() - 1
-        });
-        let name = format!("{} {}", counter.device, counter.name);
-        match meanings[at].1.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum += counter.delta,
-            None => meanings[at].1.push((name, counter.delta)),
-        }
-    }
-    let mut out = String::new();
-    for (meaning, sums) in meanings {
-        let sums: Vec<String> = sums.iter().map(|(name, sum)| format!("{name} by {sum}")).collect();
-        out += &style.entry("counters", &style.warn(format!("grew meanwhile: {}: {meaning}", sums.join(", "))));
-    }
-    if style.verbose {
-        for (name, counters) in rows {
-            let grown: Vec<String> = counters.iter().map(|counter| format!("{} {}", counter.name, counter.delta)).collect();
-            if !grown.is_empty() {
-                out += &style.entry("counters", &format!("{name}: {}", grown.join(", ")));
-            }
-        }
     }
     out
 }

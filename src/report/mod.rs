@@ -4,6 +4,7 @@ mod at_once;
 mod bench;
 mod caps;
 mod compat;
+mod counted;
 mod devices;
 mod explain;
 mod gpu;

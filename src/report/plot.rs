@@ -185,6 +185,7 @@ mod tests {
             p50_us: None,
             verification: None,
             counters: Vec::new(),
+            carried: Vec::new(),
             failure: None,
         };
         Bench {

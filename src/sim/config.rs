@@ -40,6 +40,10 @@ pub struct SimConfig {
     /// queue pairs reach only others of the same installation. Its path must leave room in a socket address (108 bytes).
     #[serde(default)]
     pub directory: Option<PathBuf>,
+    /// The file in which the devices count what they send and what arrives, for all processes of this host ([`super::Tallies`] reads it). Without
+    /// one nothing is counted.
+    #[serde(default)]
+    pub tallies: Option<PathBuf>,
 }
 
 /// A simulated device.

@@ -9,6 +9,7 @@
 //!           | "corrupt_payload" [":" N]    the byte at offset N (0 if absent) of a message arrives changed
 //!           | "late_writes" [":" N]         what a write of more than N bytes (8 if absent) carries reaches memory only before the next
 //!                                          such write or a read arrives, or when it is flushed: shorter writes overtake it
+//!           | "detour:" DEVICE             what crosses the wire is carried, and counted, by that device of the host instead
 //!           | "port_down" [":" PORT]       the port (1 if absent) goes down
 //!           | "device_removed"             the device goes away: calls fail with EIO, queue pairs flush
 //!           | "exhaust:" OBJECT "=" N      no more than N of qp, cq, srq, mr or pd exist at once
@@ -19,7 +20,7 @@
 //! ```
 //!
 //! What is counted: calls of CALL that meet the conditions; messages that carry a payload, for `corrupt_payload`; writes of more than N
-//! bytes, for `late_writes`; receives that
+//! bytes, for `late_writes`; messages and answers that cross the wire, for `detour`; receives that
 //! complete well, for `short_completion`; messages sent, for `port_down`; calls on the device other than `ibv_poll_cq`, for
 //! `device_removed`.
 
@@ -168,6 +169,11 @@ pub enum FaultKind {
         /// Those of more bytes than that.
         above: u32,
     },
+    /// What crosses the wire is carried by another device.
+    Detour {
+        /// Which.
+        to: String,
+    },
     /// A port goes down.
     PortDown {
         /// Which, from 1.
@@ -281,6 +287,14 @@ impl FaultKind {
     }
 }
 
+impl Fault {
+    /// The devices that it names.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        let to = if let FaultKind::Detour { to } = &self.kind { Some(to) } else { None };
+        self.device.iter().chain(to).map(String::as_str)
+    }
+}
+
 impl From<Fault> for String {
     fn from(fault: Fault) -> Self {
         fault.to_string()
@@ -308,6 +322,7 @@ impl fmt::Display for Fault {
             FaultKind::ShortCompletion { bytes } => write!(f, "short_completion:{bytes}")?,
             FaultKind::CorruptPayload { offset } => write!(f, "corrupt_payload:{offset}")?,
             FaultKind::LateWrites { above } => write!(f, "late_writes:{above}")?,
+            FaultKind::Detour { to } => write!(f, "detour:{to}")?,
             FaultKind::PortDown { port } => write!(f, "port_down:{port}")?,
             FaultKind::DeviceRemoved => write!(f, "device_removed")?,
             FaultKind::Exhaust { object, limit } => write!(f, "exhaust:{}={limit}", object.name())?,
@@ -391,6 +406,9 @@ fn parse_kind(text: &str) -> Result<FaultKind, String> {
         "late_writes" => {
             Ok(FaultKind::LateWrites { above: u32::try_from(optional(8)?).map_err(|_| "a message has fewer bytes than 4 GiB")? })
         }
+        "detour" => {
+            Ok(FaultKind::Detour { to: rest.filter(|to| !to.is_empty()).ok_or("write detour:DEVICE, such as detour:mlx5_3")?.to_owned() })
+        }
         "port_down" => Ok(FaultKind::PortDown { port: u8::try_from(optional(1)?).map_err(|_| "a port's number is 1 to 255")? }),
         "device_removed" if rest.is_none() => Ok(FaultKind::DeviceRemoved),
         "device_removed" => Err("`device_removed` takes no argument".to_owned()),
@@ -404,8 +422,8 @@ fn parse_kind(text: &str) -> Result<FaultKind, String> {
             Ok(FaultKind::Exhaust { object, limit })
         }
         _ => Err(format!(
-            "`{name}` is no kind; valid are errno, crash, hang, short_completion, corrupt_payload, late_writes, port_down, device_removed, \
-             exhaust"
+            "`{name}` is no kind; valid are errno, crash, hang, short_completion, corrupt_payload, late_writes, detour, port_down, \
+             device_removed, exhaust"
         )),
     }
 }

@@ -16,6 +16,7 @@ fn every_kind_reads_and_writes() {
         ("short_completion@4", "short_completion:1@4"),
         ("corrupt_payload:17@3", "corrupt_payload:17@3"),
         ("late_writes@2+", "late_writes:8@2+"),
+        ("detour:mlx5_1,device=mlx5_0", "detour:mlx5_1,device=mlx5_0"),
         ("port_down@5s", "port_down:1@5000ms"),
         ("port_down:2@7", "port_down:2@7"),
         ("device_removed@9+", "device_removed@9+"),

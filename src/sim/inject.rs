@@ -112,6 +112,13 @@ impl Faults {
             .fold(None, |late, (index, _)| Some(self.strikes(index) | late.unwrap_or(false)))
     }
 
+    /// Counts what crosses the wire; says which device carries it instead, if another one does.
+    pub fn detour(&self, device: &str) -> Option<&str> {
+        let to = |fault: &'_ Fault| matches!(fault.kind, FaultKind::Detour { .. });
+        let struck = self.on(device).filter(|(_, fault)| to(fault)).filter(|(index, _)| self.strikes(*index)).last()?;
+        if let FaultKind::Detour { to } = &self.list[struck.0].kind { Some(to) } else { None }
+    }
+
     /// How many of an object there can be.
     pub fn limit(&self, device: &str, of: ObjectKind) -> Option<u32> {
         let limit =

@@ -39,11 +39,13 @@ mod queues;
 mod requester;
 mod responder;
 mod table;
+mod tally;
 mod world;
 
 pub use config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
 pub use fault::{CALLS, Comparison, Condition, Fault, FaultError, FaultKind, ObjectKind, PARAMETERS, When};
 pub use requester::ANSWER_TIMEOUT;
+pub use tally::{Tallies, Tally};
 
 use crate::verbs::{ConnectionManager, Verbs};
 
@@ -56,6 +58,9 @@ pub enum InstallError {
     /// The directory where processes meet cannot be used.
     #[error("the simulation's directory cannot be used: {0}")]
     Directory(String),
+    /// The file of what devices count cannot be used.
+    #[error("the simulation's file of counters cannot be used: {0}")]
+    Tallies(String),
     /// A process has room for so many.
     #[error("{0} simulations are installed already, and none can be taken out")]
     TooMany(usize),

@@ -13,6 +13,7 @@ use rdma_sys::*;
 use super::config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
 use super::inject::Faults;
 use super::link::Network;
+use super::tally::Counting;
 use super::world::{DeviceState, Timer, World};
 use super::{Fault, InstallError, ObjectKind};
 use crate::catalog::DeviceModel;
@@ -31,6 +32,7 @@ pub struct Provider {
     warnings: Mutex<Vec<String>>,
     peers: Vec<Gid>,
     pub network: Option<Network>,
+    pub counting: Counting,
     world: Mutex<World>,
     /// Wakes the clock when an earlier timer is set.
     clock: Condvar,
@@ -96,6 +98,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         .flat_map(|device| device.model.faults.iter().map(|fault| Fault { device: Some(device.name.clone()), ..fault.clone() }));
     let faults = config.faults.into_iter().chain(of_models).collect();
     let faults = Faults::new(faults, config.directory.as_deref()).map_err(|error| InstallError::Directory(error.to_string()))?;
+    let counting = Counting::new(config.tallies.as_deref(), devices.len()).map_err(|error| InstallError::Tallies(error.to_string()))?;
     let states = devices.iter().map(|device| DeviceState { is_removed: false, ports_down: vec![false; device.ports.len() + 1] });
     let world = World {
         devices: states.collect(),
@@ -109,6 +112,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         memlock_bytes: config.memlock_bytes,
         takes_gpu_addresses: config.takes_gpu_addresses,
         faults,
+        counting,
         warnings: Mutex::new(config.warnings),
         peers: config.peers,
         network,

@@ -17,6 +17,13 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait for one of `retry_cnt` retries. `timeout` can ask for hours; nobody learns anything from waiting.
 const LONGEST_RETRY: Duration = Duration::from_millis(500);
 
+/// Which way something crosses the wire.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    Sent,
+    Received,
+}
+
 /// What became of the first request of a queue.
 enum Step {
     /// It is done, well or not; go on with the next.
@@ -26,6 +33,22 @@ enum Step {
 }
 
 impl Locked {
+    /// Counts what a device sends to a queue pair, or gets from it. What stays on the device does not cross the wire, and a port does not
+    /// count it.
+    pub fn count(&self, device: usize, other_qpn: u32, what: Counted, bytes: usize) {
+        if self.qps.get(&other_qpn).is_some_and(|other| other.device == device) {
+            return;
+        }
+        let devices = &self.provider.devices;
+        let instead = self.provider.faults.detour(&devices[device].name);
+        let by = instead.and_then(|to| devices.iter().position(|device| device.name == to)).unwrap_or(device);
+        let mtu_bytes = devices[by].ports.first().map_or(1024, |port| port.active_mtu_bytes);
+        match what {
+            Counted::Sent => self.provider.counting.sent(by, bytes, mtu_bytes),
+            Counted::Received => self.provider.counting.received(by, bytes, mtu_bytes),
+        }
+    }
+
     /// Runs the requests of a queue pair as far as they go now.
     pub fn advance(&mut self, qpn: u32) {
         loop {
@@ -59,6 +82,7 @@ impl Locked {
         if self.port_is_down(device, port) {
             return self.take_answer(qpn, Answer::Silence);
         }
+        self.count(device, message.dst_qpn, Counted::Sent, message.payload.len());
         let network = self.provider.network.as_ref();
         match network.filter(|network| !network.qpns().contains(&message.dst_qpn)) {
             None => {
@@ -187,6 +211,13 @@ impl Locked {
     fn take_answer(&mut self, qpn: u32, answer: Answer) -> Step {
         let Some(qp) = self.qps.get_mut(&qpn) else { return Step::Waits };
         let is_acknowledged = qp.qp_type == ibv_qp_type::IBV_QPT_RC;
+        if let Answer::Done(bytes) = &answer
+            && !bytes.is_empty()
+        {
+            let (device, from) = (qp.device, qp.attr.dest_qp_num);
+            self.count(device, from, Counted::Received, bytes.len());
+        }
+        let Some(qp) = self.qps.get_mut(&qpn) else { return Step::Waits };
         match answer {
             Answer::Done(bytes) => self.finish_well(qpn, &bytes),
             // Nobody tells the sender of a datagram what became of it.

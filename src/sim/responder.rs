@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::memory::{self, REMOTE_ATOMIC, REMOTE_READ, REMOTE_WRITE};
 use super::post::flushed;
 use super::provider::Locked;
+use super::requester::Counted;
 use super::world::{Completion, Frees, Operation, Receive};
 use crate::verbs::Gid;
 
@@ -93,10 +94,18 @@ impl Locked {
         if !is_here || !listens || !fits || self.port_is_down(qp.device, port) {
             return Answer::Silence;
         }
+        let (device, from) = (qp.device, message.src_qpn);
+        self.count(device, from, Counted::Received, message.payload.len());
         match message.operation {
             Operation::Send => self.receive(message),
             Operation::Write { addr, rkey } => self.write(message, addr, rkey),
-            operation => self.fetch(message.dst_qpn, operation),
+            operation => {
+                let answer = self.fetch(message.dst_qpn, operation);
+                if let Answer::Done(bytes) = &answer {
+                    self.count(device, from, Counted::Sent, bytes.len());
+                }
+                answer
+            }
         }
     }
 

@@ -129,6 +129,26 @@ fn only_the_server_is_left(there: &mut Guest) {
     assert_eq!(there.sh("pgrep -c rdmadoctor").out.trim(), "1", "the server itself");
 }
 
+/// The packets that one side's device sent, the other's received, and nobody says that data took another way.
+fn both_sides_counted(document: &Value) {
+    for result in document["results"].as_array().unwrap() {
+        let counters = result["counters"].as_array().unwrap();
+        let grew = |side: &str, name: &str| {
+            let found = counters.iter().find(|counter| counter["side"] == side && counter["device"] == "rxe0" && counter["name"] == name);
+            found.and_then(|counter| counter["delta"].as_u64()).unwrap_or_else(|| panic!("{name} of {side}: {result:#}"))
+        };
+        // A read's data goes the other way than its requests.
+        let (from, to) = if result["operation"] == "read" { ("there", "here") } else { ("here", "there") };
+        let packets = result["messages"].as_u64().unwrap() * result["size_bytes"].as_u64().unwrap().div_ceil(1024);
+        assert!(grew(from, "sent_pkts") >= packets && grew(to, "rcvd_pkts") >= packets, "{packets} packets: {result:#}");
+        let carried = result["carried"].as_array().unwrap();
+        assert!(carried.iter().all(|carried| carried["way"] == "this_device"), "{carried:#?}");
+        if packets >= 64 {
+            assert_eq!(carried.len(), 2, "{result:#}");
+        }
+    }
+}
+
 /// Two guests with Soft-RoCE: addresses are exchanged over the session, packets cross a real interface.
 fn two_guests_over_rxe(_: &mut Guest) {
     let (mut here, mut there, _wire) = pair_on("rxe");
@@ -139,6 +159,7 @@ fn two_guests_over_rxe(_: &mut Guest) {
     assert!(document["connection"]["local"]["reason"].as_str().unwrap().contains("10.79.0.1"), "{document:#}");
     all_verified(&document, 6);
     assert!(document["results"].as_array().unwrap().iter().all(|result| result["bytes_per_second"]["median"].as_f64().unwrap() > 0.0));
+    both_sides_counted(&document);
     let (document, code) = here.json(&format!("ping {peer} --sizes 64 {SHORT}"));
     assert_eq!(code, 0, "{document:#}");
     all_verified(&document, 3);

@@ -1,5 +1,6 @@
 //! A peer's server over the simulated provider: clients that know the token, and those that do not.
 
+mod counters;
 mod credit;
 mod stops;
 
@@ -56,8 +57,9 @@ impl Running {
             ServerOptions {
                 token: TOKEN.to_owned(),
                 limits,
-                worker: options(directory.path()),
+                worker: counters::options(directory.path(), "counted-there"),
                 describe: Box::new(|| (Vec::new(), Vec::new())),
+                counters: counters::read(directory.path().join("counted-there")),
                 say: Box::new(|_| {}),
                 once: false,
             },

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Lost};
 use super::frame::{HANDSHAKE_BYTES, REPLY_BYTES};
-use super::handshake::ClientHandshake;
+use super::handshake::{ClientHandshake, Other, TELLS_COUNTERS};
 use super::message::{Reply, Request};
+use crate::bench::counters::Snapshot;
 use crate::bench::{BenchError, Side};
 use crate::facts::Device;
 use crate::host::net::address::Address;
@@ -22,8 +23,8 @@ pub struct Client {
     connection: Connection,
     /// How it was called.
     name: String,
-    /// The server's release.
-    pub release: String,
+    /// Who the server is.
+    pub server: Other,
     /// What is under way, for messages.
     step: &'static str,
     deadline: Duration,
@@ -74,9 +75,9 @@ impl Client {
             Lost::Closed => refused(super::Refusal::Token),
             error => lost("waiting for its proof", error),
         })?;
-        let (keys, release) = handshake.finish(&proof).map_err(refused)?;
+        let (keys, server) = handshake.finish(&proof).map_err(refused)?;
         connection.seal(keys, REPLY_BYTES);
-        Ok(Self { connection, name, release, step: "beginning", deadline, interrupted })
+        Ok(Self { connection, name, server, step: "beginning", deadline, interrupted })
     }
 
     /// How it was called.
@@ -95,8 +96,14 @@ impl Client {
         match self.reply()? {
             Reply::Devices(devices, addresses) => Ok((devices, addresses)),
             Reply::Refused(why) => Err(BenchError::Peer(format!("{}: {why}", self.name))),
-            Reply::Answer(_) => Err(BenchError::Unexpected { step: self.step }),
+            Reply::Answer(_) | Reply::Counters(_) => Err(BenchError::Unexpected { step: self.step }),
         }
+    }
+
+    /// Whether the server tells the counters of its device.
+    #[must_use]
+    pub fn tells_counters(&self) -> bool {
+        self.server.version >= TELLS_COUNTERS
     }
 
     fn say(&mut self, request: &Request) -> Result<(), BenchError> {
@@ -124,7 +131,21 @@ impl Side for Client {
         match self.reply()? {
             Reply::Answer(answer) => Ok(*answer),
             Reply::Refused(why) => Err(BenchError::Peer(format!("{}, {}: {why}", self.name, self.step))),
-            Reply::Devices(..) => Err(BenchError::Unexpected { step: self.step }),
+            Reply::Devices(..) | Reply::Counters(_) => Err(BenchError::Unexpected { step: self.step }),
+        }
+    }
+
+    fn counters(&mut self) -> Result<Option<Snapshot>, BenchError> {
+        if !self.tells_counters() {
+            return Ok(None);
+        }
+        self.step = "asking for its counters";
+        self.say(&Request::Counters)?;
+        match self.reply()? {
+            Reply::Counters(snapshot) => Ok(Some(*snapshot)),
+            // It does not tell them; measuring goes on without.
+            Reply::Refused(_) => Ok(None),
+            Reply::Answer(_) | Reply::Devices(..) => Err(BenchError::Unexpected { step: self.step }),
         }
     }
 }

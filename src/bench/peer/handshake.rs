@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// Versions of the protocol that this program speaks.
-pub const VERSIONS: (u32, u32) = (1, 1);
+pub const VERSIONS: (u32, u32) = (1, 2);
+/// From which version on a server tells its device's counters.
+pub const TELLS_COUNTERS: u32 = 2;
 const NAME: &str = "rdmadoctor-peer";
 
 /// What a server says first.
@@ -122,20 +124,30 @@ fn note(transcript: &mut Vec<u8>, said: &[u8]) {
     transcript.extend_from_slice(said);
 }
 
+/// Who the other side is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Other {
+    /// Its release.
+    pub release: String,
+    /// The version of the protocol that both speak.
+    pub version: u32,
+}
+
 /// What comes next.
 pub enum Step {
     /// Wait for another frame.
     Wait,
-    /// The other side is who it should be: say this, then frames are sealed. The text is its release.
-    Done(Vec<u8>, Keys, String),
+    /// The other side is who it should be: say this, then frames are sealed. The rest is who it is.
+    Done(Vec<u8>, Keys, Other),
 }
 
 /// A server's part.
 pub struct ServerHandshake {
     token: String,
+    versions: (u32, u32),
     transcript: Vec<u8>,
-    /// Release of the client, once it has said hello.
-    client: Option<String>,
+    /// The client, once it has said hello.
+    client: Option<Other>,
 }
 
 impl ServerHandshake {
@@ -144,17 +156,25 @@ impl ServerHandshake {
     /// # Errors
     /// [`Refusal::Random`].
     pub fn begin(token: &str) -> Result<(Self, Vec<u8>), Refusal> {
+        Self::speaking(token, VERSIONS)
+    }
+
+    /// As [`Self::begin`], of one that speaks these versions, the oldest and the newest.
+    ///
+    /// # Errors
+    /// [`Refusal::Random`].
+    pub fn speaking(token: &str, versions: (u32, u32)) -> Result<(Self, Vec<u8>), Refusal> {
         let hello = ServerHello {
             protocol: NAME.to_owned(),
-            oldest: VERSIONS.0,
-            newest: VERSIONS.1,
+            oldest: versions.0,
+            newest: versions.1,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: nonce()?,
         };
         let said = serde_json::to_vec(&hello).unwrap_or_default();
         let mut transcript = Vec::new();
         note(&mut transcript, &said);
-        Ok((Self { token: token.to_owned(), transcript, client: None }, said))
+        Ok((Self { token: token.to_owned(), versions, transcript, client: None }, said))
     }
 
     /// Takes a frame of the client's.
@@ -167,34 +187,41 @@ impl ServerHandshake {
             if hello.protocol != NAME {
                 return Err(Refusal::Strange);
             }
-            if !(VERSIONS.0..=VERSIONS.1).contains(&hello.version) {
+            if !(self.versions.0..=self.versions.1).contains(&hello.version) {
                 return Err(Refusal::Version { tool: hello.tool, oldest: hello.version, newest: hello.version });
             }
             note(&mut self.transcript, frame);
-            self.client = Some(hello.tool);
+            self.client = Some(Other { release: hello.tool, version: hello.version });
             return Ok(Step::Wait);
         };
         proof(&self.token, "client", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
-        let tool = client.clone();
+        let client = client.clone();
         note(&mut self.transcript, frame);
         let own = proof(&self.token, "server", &self.transcript).finalize().into_bytes().to_vec();
-        Ok(Step::Done(own, keys(&self.token, &self.transcript, 1), tool))
+        Ok(Step::Done(own, keys(&self.token, &self.transcript, 1), client))
     }
 }
 
 /// A client's part.
 pub struct ClientHandshake {
     token: String,
+    versions: (u32, u32),
     transcript: Vec<u8>,
-    /// Release of the server, once it has said hello.
-    server: Option<String>,
+    /// The server, once it has said hello.
+    server: Option<Other>,
 }
 
 impl ClientHandshake {
     /// Waits for the server's hello.
     #[must_use]
     pub fn begin(token: &str) -> Self {
-        Self { token: token.to_owned(), transcript: Vec::new(), server: None }
+        Self::speaking(token, VERSIONS)
+    }
+
+    /// As [`Self::begin`], of one that speaks these versions, the oldest and the newest.
+    #[must_use]
+    pub fn speaking(token: &str, versions: (u32, u32)) -> Self {
+        Self { token: token.to_owned(), versions, transcript: Vec::new(), server: None }
     }
 
     /// Takes the server's hello, and gives the two frames to answer.
@@ -206,12 +233,12 @@ impl ClientHandshake {
         if hello.protocol != NAME {
             return Err(Refusal::Strange);
         }
-        if hello.newest < VERSIONS.0 || hello.oldest > VERSIONS.1 {
+        if hello.newest < self.versions.0 || hello.oldest > self.versions.1 {
             return Err(Refusal::Version { tool: hello.tool, oldest: hello.oldest, newest: hello.newest });
         }
         note(&mut self.transcript, frame);
-        let version = hello.newest.min(VERSIONS.1);
-        self.server = Some(hello.tool);
+        let version = hello.newest.min(self.versions.1);
+        self.server = Some(Other { release: hello.tool, version });
         let own = ClientHello { protocol: NAME.to_owned(), version, tool: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce()? };
         let said = serde_json::to_vec(&own).unwrap_or_default();
         note(&mut self.transcript, &said);
@@ -220,11 +247,11 @@ impl ClientHandshake {
         Ok([said, proven])
     }
 
-    /// Takes the server's proof, and gives the keys and the server's release.
+    /// Takes the server's proof, and gives the keys and who the server is.
     ///
     /// # Errors
     /// The server does not know the token either.
-    pub fn finish(self, frame: &[u8]) -> Result<(Keys, String), Refusal> {
+    pub fn finish(self, frame: &[u8]) -> Result<(Keys, Other), Refusal> {
         proof(&self.token, "server", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
         Ok((keys(&self.token, &self.transcript, 0), self.server.unwrap_or_default()))
     }
@@ -278,5 +305,19 @@ mod tests {
         let future = r#"{"protocol":"rdmadoctor-peer","oldest":7,"newest":9,"tool":"9.0","nonce":"00"}"#;
         let refusal = ClientHandshake::begin("token").answer(future.as_bytes()).unwrap_err();
         assert!(refusal.to_string().contains("9.0") && refusal.to_string().contains("7 to 9"), "{refusal}");
+    }
+
+    #[test]
+    fn both_speak_the_newest_version_that_both_know() {
+        for (theirs, ours, both) in
+            [((1, 1), VERSIONS, 1), (VERSIONS, (1, 1), 1), (VERSIONS, VERSIONS, VERSIONS.1), ((1, 9), VERSIONS, VERSIONS.1)]
+        {
+            let (mut server, hello) = ServerHandshake::speaking("token", theirs).unwrap();
+            let mut client = ClientHandshake::speaking("token", ours);
+            let [said, proven] = client.answer(&hello).unwrap();
+            server.step(&said).unwrap();
+            let Step::Done(proof, _, of_client) = server.step(&proven).unwrap() else { panic!("not done") };
+            assert_eq!((client.finish(&proof).unwrap().1.version, of_client.version), (both, both));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::counters::Snapshot;
 use crate::facts::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command};
@@ -12,6 +13,8 @@ use crate::transfer::{Answer, Command};
 pub enum Request {
     /// Which devices are there?
     Describe,
+    /// How far are the counters of the device that is open? From version 2 on.
+    Counters,
     /// Do this with the end of number 1.
     Tell(Box<Command>),
 }
@@ -22,6 +25,8 @@ pub enum Request {
 pub enum Reply {
     /// Its devices, and the addresses of its interfaces.
     Devices(Vec<Device>, Vec<Address>),
+    /// The counters of the device that is open, and of the interfaces below it.
+    Counters(Box<Snapshot>),
     /// What the end says.
     Answer(Box<Answer>),
     /// What it does not do, or cannot.

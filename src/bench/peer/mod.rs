@@ -15,7 +15,7 @@ mod session;
 pub use client::Client;
 pub use connection::Lost;
 pub use frame::{Decoder, FrameError};
-pub use handshake::{ClientHandshake, Keys, Refusal, ServerHandshake, Step};
+pub use handshake::{ClientHandshake, Keys, Other, Refusal, ServerHandshake, Step};
 pub use limits::Limits;
 pub use message::{Reply, Request};
 pub use server::{Server, ServerOptions, Talk};

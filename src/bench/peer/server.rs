@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Lost};
 use super::frame::{HANDSHAKE_BYTES, REQUEST_BYTES};
-use super::handshake::{ServerHandshake, Step};
+use super::handshake::{Other, ServerHandshake, Step};
 use super::limits::Limits;
 use super::message::Reply;
 use super::session::{Session, Turn};
+use crate::bench::counters::Snapshot;
 use crate::facts::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command, Failure, Trouble};
@@ -35,6 +36,9 @@ pub type Talk = dyn Fn(&str) + Send + Sync;
 /// Finds this host's devices and addresses anew.
 pub type Describe = dyn Fn() -> (Vec<Device>, Vec<Address>) + Send + Sync;
 
+/// Reads the counters of one of this host's devices, and of the interfaces below it.
+pub type ReadCounters = dyn Fn(&str) -> Snapshot + Send + Sync;
+
 /// How a server works.
 pub struct ServerOptions {
     /// What clients must know.
@@ -45,6 +49,8 @@ pub struct ServerOptions {
     pub worker: WorkerOptions,
     /// Finds this host's devices and addresses.
     pub describe: Box<Describe>,
+    /// Reads the counters of a device that a client has open.
+    pub counters: Box<ReadCounters>,
     /// Told of what happens.
     pub say: Box<Talk>,
     /// Ends after the first client.
@@ -140,13 +146,13 @@ impl Shared {
             .map_err(|error| Lost::Broken(error.to_string()))
             .and_then(|connection| self.shake(connection, &goes_on));
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        let (mut connection, release) = match shaken {
+        let (mut connection, client) = match shaken {
             Ok(shaken) => shaken,
             Err(lost) => return (self.options.say)(&format!("{from}: refused: {lost}")),
         };
         if self.clients.fetch_add(1, Ordering::Relaxed) < CLIENTS {
-            (self.options.say)(&format!("{from}: a client, rdmadoctor {release}"));
-            let ended = self.converse(&mut connection, &goes_on);
+            (self.options.say)(&format!("{from}: a client, rdmadoctor {}", client.release));
+            let ended = self.converse(&mut connection, client.version, &goes_on);
             (self.options.say)(&format!("{from}: ended: {ended}"));
             self.served.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -155,7 +161,7 @@ impl Shared {
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn shake(&self, mut connection: Connection, goes_on: &dyn Fn() -> bool) -> Result<(Connection, String), Lost> {
+    fn shake(&self, mut connection: Connection, goes_on: &dyn Fn() -> bool) -> Result<(Connection, Other), Lost> {
         let deadline = Instant::now() + HANDSHAKE;
         let broken = |refusal: super::Refusal| Lost::Broken(refusal.to_string());
         let (mut handshake, hello) = ServerHandshake::begin(&self.options.token).map_err(broken)?;
@@ -164,19 +170,19 @@ impl Shared {
             let frame = connection.receive(deadline, goes_on)?;
             match handshake.step(&frame).map_err(broken)? {
                 Step::Wait => {}
-                Step::Done(proof, keys, release) => {
+                Step::Done(proof, keys, client) => {
                     connection.send(&proof)?;
                     connection.seal(keys, REQUEST_BYTES);
-                    return Ok((connection, release));
+                    return Ok((connection, client));
                 }
             }
         }
     }
 
     /// Does what a client asks until it goes. Its child process, and with it all that it holds on a device, ends with this.
-    fn converse(&self, connection: &mut Connection, goes_on: &dyn Fn() -> bool) -> String {
+    fn converse(&self, connection: &mut Connection, version: u32, goes_on: &dyn Fn() -> bool) -> String {
         let mut worker = Worker::new(self.options.worker.clone());
-        let mut session = Session::new(self.options.limits);
+        let mut session = Session::new(self.options.limits, version);
         loop {
             let heard = connection.receive(Instant::now() + IDLE, goes_on).and_then(|payload| session.take(&payload));
             let done = heard.and_then(|turn| match turn {
@@ -184,6 +190,7 @@ impl Shared {
                     let (devices, addresses) = (self.options.describe)();
                     connection.say(&Reply::Devices(devices, addresses))
                 }
+                Turn::Counters(device) => connection.say(&Reply::Counters(Box::new((self.options.counters)(&device).bounded()))),
                 Turn::Tell(command) => self.command(&mut worker, connection, &mut session, &command),
                 Turn::Refuse(why) => connection.say(&Reply::Refused(why)),
                 Turn::Finish | Turn::Nothing => Ok(()),
@@ -205,6 +212,9 @@ impl Shared {
                 Err(failure) => failed(&failure),
             };
             let is_last = !matches!(&reply, Reply::Answer(answer) if matches!(**answer, Answer::Ready | Answer::Running(_)));
+            if matches!(&reply, Reply::Answer(answer) if matches!(**answer, Answer::Opened(_))) {
+                session.opened();
+            }
             if is_last {
                 session.answered();
             }

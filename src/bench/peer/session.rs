@@ -1,6 +1,7 @@
 //! What a client's frames mean at each moment of a session, without sockets and child processes.
 
 use super::connection::{Lost, parse};
+use super::handshake::TELLS_COUNTERS;
 use super::limits::Limits;
 use super::message::Request;
 use crate::transfer::Command;
@@ -10,6 +11,8 @@ use crate::transfer::Command;
 pub enum Turn {
     /// Answer with this host's devices.
     Describe,
+    /// Answer with this device's counters.
+    Counters(String),
     /// Have the end do this, and tell the session when it is done.
     Tell(Box<Command>),
     /// End the run that is under way.
@@ -24,14 +27,19 @@ pub enum Turn {
 #[derive(Debug, Clone)]
 pub struct Session {
     limits: Limits,
+    version: u32,
     is_busy: bool,
+    /// The device that is being opened.
+    opening: Option<String>,
+    /// The device that is open.
+    open: Option<String>,
 }
 
 impl Session {
-    /// Nothing is asked yet.
+    /// Nothing is asked yet. `version` is that of the protocol which both sides speak.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, is_busy: false }
+    pub fn new(limits: Limits, version: u32) -> Self {
+        Self { limits, version, is_busy: false, opening: None, open: None }
     }
 
     /// Takes a frame's payload.
@@ -44,26 +52,45 @@ impl Session {
             (Request::Tell(command), true) if *command == Command::Finish => Ok(Turn::Finish),
             (_, true) => Err(Lost::Broken("it asked for something else before the last answer".to_owned())),
             (Request::Describe, false) => Ok(Turn::Describe),
+            (Request::Counters, false) if self.version < TELLS_COUNTERS => {
+                Ok(Turn::Refuse(format!("counters are told from version {TELLS_COUNTERS} of the peer protocol on")))
+            }
+            (Request::Counters, false) => Ok(match &self.open {
+                Some(device) => Turn::Counters(device.clone()),
+                None => Turn::Refuse("no device is open, so there are no counters to tell".to_owned()),
+            }),
             (Request::Tell(command), false) if *command == Command::Finish => Ok(Turn::Nothing),
             (Request::Tell(command), false) => match self.limits.refusal(&command) {
                 Some(why) => Ok(Turn::Refuse(why)),
                 None => {
                     self.is_busy = true;
+                    match &*command {
+                        Command::Open(_, plan) => (self.opening, self.open) = (Some(plan.device.clone()), None),
+                        Command::Close => self.open = None,
+                        _ => {}
+                    }
                     Ok(Turn::Tell(command))
                 }
             },
         }
     }
 
+    /// The device that was to be opened is open.
+    pub fn opened(&mut self) {
+        self.open = self.opening.take();
+    }
+
     /// What was told has its last answer.
     pub fn answered(&mut self) {
         self.is_busy = false;
+        self.opening = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::StagePlan;
 
     fn said(request: &Request) -> Vec<u8> {
         serde_json::to_vec(request).unwrap()
@@ -71,7 +98,7 @@ mod tests {
 
     #[test]
     fn while_a_command_is_under_way_only_its_end_may_be_asked() {
-        let mut session = Session::new(Limits::default());
+        let mut session = Session::new(Limits::default(), 2);
         let (close, finish) = (Command::Close, said(&Request::Tell(Box::new(Command::Finish))));
         assert_eq!(session.take(&finish).unwrap(), Turn::Nothing);
         assert_eq!(session.take(&said(&Request::Describe)).unwrap(), Turn::Describe);
@@ -83,8 +110,38 @@ mod tests {
     }
 
     #[test]
+    fn counters_are_told_of_the_device_that_is_open_and_of_no_other() {
+        let stage = |device: &str| StagePlan {
+            device: device.to_owned(),
+            port: 1,
+            memory_bytes: 4096,
+            least_bytes: 4096,
+            manager: None,
+            memory: crate::gpu::MemoryKind::Host,
+            with_staged: false,
+        };
+        let open = |device| said(&Request::Tell(Box::new(Command::Open(1, stage(device)))));
+        let ask = said(&Request::Counters);
+        let mut session = Session::new(Limits::default(), 2);
+        assert!(matches!(session.take(&ask).unwrap(), Turn::Refuse(_)));
+        session.take(&open("rxe0")).unwrap();
+        assert!(session.clone().take(&ask).is_err(), "a command is under way");
+        session.opened();
+        session.answered();
+        assert_eq!(session.take(&ask).unwrap(), Turn::Counters("rxe0".to_owned()));
+        session.take(&open("nowhere")).unwrap();
+        session.answered();
+        assert!(matches!(session.take(&ask).unwrap(), Turn::Refuse(_)), "it could not be opened");
+        let mut older = Session::new(Limits::default(), 1);
+        older.take(&open("rxe0")).unwrap();
+        older.opened();
+        older.answered();
+        assert!(matches!(older.take(&ask).unwrap(), Turn::Refuse(why) if why.contains("version 2")));
+    }
+
+    #[test]
     fn what_is_refused_is_not_under_way() {
-        let mut session = Session::new(Limits::default());
+        let mut session = Session::new(Limits::default(), 2);
         assert!(matches!(session.take(&said(&Request::Tell(Box::new(Command::Unlink(0))))).unwrap(), Turn::Refuse(_)));
         assert_eq!(session.take(&said(&Request::Describe)).unwrap(), Turn::Describe);
         assert!(session.take(b"{\"tell\":").is_err());

@@ -152,7 +152,7 @@ impl HostModel {
         }
         let known = self.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
         for fault in &self.faults {
-            if let Some(device) = fault.device.as_deref().and_then(|device| self.lacks(device)) {
+            if let Some(device) = fault.devices().find_map(|device| self.lacks(device)) {
                 return Err(Fault::new(device, format!("the fault `{fault}` is of a device that is not there; there are {known}")));
             }
         }

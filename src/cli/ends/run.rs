@@ -6,7 +6,9 @@ use super::choose::choose;
 use super::end::Hosts;
 use super::{Arguments, Chosen, Obstacle, Own};
 use crate::bench::peer::Client;
-use crate::bench::{self, Bears, Bench, BenchError, Done, FailureReport, Known, Measurement, Notice, Pair, Settings, Side, Watched};
+use crate::bench::{
+    self, Bears, Bench, BenchError, Done, FailureReport, Known, Measurement, Notice, Pair, PortOf, Settings, Side, Watched,
+};
 use crate::cli::UsageError;
 use crate::cli::progress::Progress;
 use crate::cli::registration::{self, Opened};
@@ -57,6 +59,7 @@ fn measured<R>(
         stopped: None,
     };
     let root = session.root();
+    let tallies = session.tallies()?;
     // A context takes seconds where no other program has brought the GPUs up.
     let patient = arguments.memory.needs_cuda() || arguments.to_memory.as_ref().is_some_and(MemoryKind::needs_cuda);
     let mut worker = if patient { session.worker_within(session.answer_within().max(GPU_ANSWER))? } else { session.worker()? };
@@ -97,8 +100,15 @@ fn measured<R>(
     if let Some(client) = &client {
         chosen.connection.peer = Some(client.name().to_owned());
         let own = env!("CARGO_PKG_VERSION");
-        if client.release != own {
-            let summary = format!("the other side is rdmadoctor {}, this one {own}", client.release);
+        if client.server.release != own {
+            let summary = format!("the other side is rdmadoctor {}, this one {own}", client.server.release);
+            document.notices.push(Notice { summary, causes: Vec::new() });
+        }
+        if !client.tells_counters() {
+            let summary = format!(
+                "the other side speaks version {} of the peer protocol, in which it does not tell its counters",
+                client.server.version
+            );
             document.notices.push(Notice { summary, causes: Vec::new() });
         }
     }
@@ -115,8 +125,8 @@ fn measured<R>(
             }
         }
     }
-    let here_only = [connection.local.device.as_str(), if connection.peer.is_none() { connection.remote.device.as_str() } else { "" }];
-    let watched = Watched::new(&root, &here_only);
+    let ports = [&connection.local, &connection.remote].map(|end| PortOf { device: end.device.clone(), port: end.port.into() });
+    let watched = Watched::new(&root, tallies.as_ref(), ports, connection.peer.is_some());
     let explain = |error: &BenchError| -> FailureReport { bench::explain(error, &known(session, error, &hints)) };
     let mut progress = Progress::new(if own.kind == RunKind::Bandwidth { "bw" } else { "ping" }, session.quiet());
     let facts = match pair.open() {

@@ -3,8 +3,11 @@
 use maud::{Markup, html};
 
 use super::super::bench::{buffer, size, verified};
+use super::super::counted;
 use super::tables::problems;
-use crate::bench::{BandwidthResult, Bench, ConnectionReport, FailureReport, Latencies, LatencyResult, LoopbackReport, Notice, PathLimit};
+use crate::bench::{
+    BandwidthResult, Bench, Carried, ConnectionReport, FailureReport, Latencies, LatencyResult, LoopbackReport, Notice, PathLimit,
+};
 
 const LEFT: f64 = 90.0;
 const WIDTH: f64 = 250.0;
@@ -27,11 +30,15 @@ pub(super) fn bandwidth(documents: &[Bench<BandwidthResult>], measured: &[Loopba
         let is_of_gpu = local.memory.as_ref().is_some_and(|memory| memory.gpu.is_some());
         measured.iter().find(|measured| measured.device == local.device && !is_of_gpu)?.path.clone()
     };
+    let rates = |document: &Bench<BandwidthResult>| -> Vec<(String, Vec<Carried>)> {
+        let rows = document.results.iter();
+        rows.map(|row| (format!("{} of {} ({})", row.operation, size(row.size_bytes), buffer(row.buffer)), row.carried.clone())).collect()
+    };
     html! {
         @if !documents.is_empty() {
             h3 { "Bandwidth" }
             @if top > 0.0 { div.charts { @for document in documents { (Rates::of(document, top, path(document)).draw()) } } }
-            @for document in documents { (trouble(rows_of(document), &document.notices)) (problems(&document.problems)) }
+            @for document in documents { (trouble(rows_of(document), &document.notices)) (ways(rates(document))) (problems(&document.problems)) }
             details { summary { "Figures of bandwidth" } @for document in documents { (rates_table(document)) } }
         }
     }
@@ -46,6 +53,9 @@ pub(super) fn latency(documents: &[Bench<LatencyResult>]) -> Markup {
     let failures = |document: &Bench<LatencyResult>| -> Vec<(String, Option<FailureReport>)> {
         document.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.failure.clone())).collect()
     };
+    let latencies = |document: &Bench<LatencyResult>| -> Vec<(String, Vec<Carried>)> {
+        document.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.carried.clone())).collect()
+    };
     html! {
         @if !documents.is_empty() {
             h3 { "Latency" }
@@ -53,7 +63,7 @@ pub(super) fn latency(documents: &[Bench<LatencyResult>]) -> Markup {
                 div.charts { @for document in documents { (strips(document, low, high)) } }
                 p.muted { "A line goes from the fastest message to the slowest of a thousand (p99.9); the dot is the median, the stroke p99." }
             }
-            @for document in documents { (trouble(failures(document), &document.notices)) (problems(&document.problems)) }
+            @for document in documents { (trouble(failures(document), &document.notices)) (ways(latencies(document))) (problems(&document.problems)) }
             details { summary { "Figures of latency" } @for document in documents { (latencies_table(document)) } }
         }
     }
@@ -262,6 +272,13 @@ fn trouble(rows: Vec<(String, Option<FailureReport>)>, notices: &[Notice]) -> Ma
         @for notice in notices {
             div.note { p { (notice.summary) } @if !notice.causes.is_empty() { ul { @for cause in &notice.causes { li { (cause) } } } } }
         }
+    }
+}
+
+/// Where data did not go over the device that it should have.
+fn ways(rows: Vec<(String, Vec<Carried>)>) -> Markup {
+    html! {
+        @for (line, _) in counted::ways(rows.iter().map(|(name, carried)| (name.as_str(), carried.as_slice()))) { div.note { p { (line) } } }
     }
 }
 
