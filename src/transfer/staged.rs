@@ -20,7 +20,7 @@ use crate::verbs::{Completions, SendKind, SendRing, SendRingInit};
 /// A chunk is at most that long where nobody says how long: a copy of it takes several times as long as asking for it.
 const CHUNK: usize = 512 << 10;
 /// Slots at most.
-const SLOTS: usize = 16;
+const SLOTS: usize = 32;
 
 /// The GPU's side of an end.
 struct Copier<'a> {
@@ -319,13 +319,13 @@ mod tests {
 
     #[test]
     fn messages_are_cut_into_equal_chunks() {
-        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 16, group: 4, burst: 4 });
+        assert_eq!(cut(64 << 20, CHUNK, 100 << 20, 256), Cut { chunk: CHUNK, chunks: 128, slots: 32, group: 4, burst: 8 });
         assert_eq!(cut(64 << 20, 4 << 20, 32 << 20, 256), Cut { chunk: 4 << 20, chunks: 16, slots: 8, group: 2, burst: 2 });
-        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 16, group: 1, burst: 4 });
+        assert_eq!(cut(64, CHUNK, 1 << 20, 256), Cut { chunk: 64, chunks: 1, slots: 32, group: 1, burst: 8 });
         let odd = cut(CHUNK + 1, CHUNK, 4 << 20, 256);
         assert_eq!(odd.chunks * odd.chunk, CHUNK + 1);
         assert_eq!(cut(1 << 20, CHUNK, 1 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 2, group: 1, burst: 1 });
-        assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 16, group: 2, burst: 4 });
+        assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 256), Cut { chunk: CHUNK, chunks: 2, slots: 32, group: 2, burst: 8 });
         assert_eq!(cut(1 << 20, CHUNK, 64 << 20, 4).slots, 4);
         for size in 1..5000_usize {
             let cut = cut(size * 977, CHUNK, 1 << 30, 64);
