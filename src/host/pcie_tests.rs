@@ -255,3 +255,23 @@ proptest! {
         prop_assert!(serde_json::to_string(&facts).is_ok());
     }
 }
+
+#[test]
+fn details_are_read_of_what_data_goes_through() {
+    let is_read = |vendor, device, class| {
+        let (vendor_id, device_id, class) = (Some(vendor), Some(device), Some(class));
+        let function = PciFunction {
+            address: "0000:03:00.0".to_owned(),
+            vendor_id,
+            device_id,
+            class,
+            driver: None,
+            numa_node: None,
+            is_virtual_function: false,
+        };
+        is_of_interest(&function)
+    };
+    // A GPU, a NIC, a bridge, and EFA, which has no class of its own; a disk's controller is none of them.
+    assert!(is_read(0x10de, 0x2330, 0x03_02_00) && is_read(0x15b3, 0x1021, 0x02_07_00) && is_read(0x1000, 0xc030, 0x06_04_00));
+    assert!(is_read(0x1d0f, 0xefa1, 0xff_00_00) && !is_read(0x8086, 0x2922, 0x01_06_01));
+}

@@ -98,6 +98,19 @@ fn a_module_can_be_loaded_blocked_and_stale_at_once() {
     assert_eq!((block.kind, block.file.as_str(), block.line), (BlockKind::NotByModprobe, "/etc/modprobe.d/block.conf", 2));
 }
 
+#[test]
+fn a_brief_look_reads_no_file_with_which_nothing_is_compared() {
+    let mut nodes = distribution();
+    // Loaded, and the kernel tells no version of it.
+    nodes.insert("/sys/module/rdma_rxe/initstate".into(), Node::text("live\n"));
+    let told = |look| {
+        let facts = read_with(&Root::tree(nodes.clone()), &["rxe".to_owned(), "erdma".to_owned()], look);
+        ["rdma_rxe", "erdma", "rdma_ucm"].map(|name| (module(&facts, name).disk_version.is_some(), module(&facts, name).disk_path.is_some()))
+    };
+    assert_eq!(told(Look::Whole), [(true, true), (true, true), (true, true)]);
+    assert_eq!(told(Look::Brief), [(false, true), (true, true), (true, true)]);
+}
+
 /// A GPU host as it was seen, with all of RDMA built in: no /lib/modules, nothing of RDMA in /proc/modules, ib_uverbs only in kallsyms.
 fn gpu_host() -> Tree {
     let mut nodes = tree(&[
