@@ -105,7 +105,8 @@ fn a_brief_look_reads_no_file_with_which_nothing_is_compared() {
     nodes.insert("/sys/module/rdma_rxe/initstate".into(), Node::text("live\n"));
     let told = |look| {
         let facts = read_with(&Root::tree(nodes.clone()), &["rxe".to_owned(), "erdma".to_owned()], look);
-        ["rdma_rxe", "erdma", "rdma_ucm"].map(|name| (module(&facts, name).disk_version.is_some(), module(&facts, name).disk_path.is_some()))
+        ["rdma_rxe", "erdma", "rdma_ucm"]
+            .map(|name| (module(&facts, name).disk_version.is_some(), module(&facts, name).disk_path.is_some()))
     };
     assert_eq!(told(Look::Whole), [(true, true), (true, true), (true, true)]);
     assert_eq!(told(Look::Brief), [(false, true), (true, true), (true, true)]);
