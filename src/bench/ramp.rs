@@ -61,10 +61,16 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
     // Two are worth a look however long one takes: while one is acknowledged, the next is under way.
     let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(link.send_depth.min(2), link.send_depth);
     let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
-    let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| *depth <= deepest && *depth >= deepest.min(2)).collect();
-    let begin = if steps.len() > BEGIN + 1 { BEGIN } else { 0 };
+    let steps: Vec<(u32, u32)> =
+        RAMP.into_iter().filter(|(depth, _)| *depth <= link.send_depth && *depth >= link.send_depth.min(2)).collect();
+    let begin = if steps.iter().filter(|(depth, _)| *depth <= deepest).count() > BEGIN + 1 { BEGIN } else { 0 };
     let (mut best, mut most, mut worse) = ((single, 0.0), 0.0_f64, 0);
-    for (depth, chain) in &steps[begin..] {
+    for (index, (depth, chain)) in steps[begin..].iter().enumerate() {
+        // Of more than one message the rate says it: on a long way many are under way at once, and one takes as long by itself.
+        let under_way = f64::from(*depth) * f64::from(plan.size_bytes) * f64::from(settings.queue_pairs);
+        if index > 0 && under_way / most > run_ns / 1e9 * DRAIN_PART {
+            break;
+        }
         let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), ..single };
         let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
         most = most.max(rate);

@@ -33,7 +33,7 @@ def script(name, path):
 # How guests are spoken to; the same for one of them.
 lab = script("lab_run", os.path.join(LAB, "run"))
 
-TOKEN = "benchmark"
+TOKEN = "benchmark-of-two-guests"
 ADDRESS = "10.79.0.2"
 OPERATIONS = ["write_bw", "read_bw", "send_bw"]
 ROUNDS = 7
@@ -136,4 +136,5 @@ def main():
             there.off()
 
 
-main()
+if __name__ == "__main__":
+    main()
