@@ -58,31 +58,18 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
         Limit::Iterations(count) => count as f64 * single_ns as f64,
         Limit::UntilTold => 1e9,
     };
-    // Two are worth a look however long one takes: while one is acknowledged, the next is under way.
-    let deepest = ((run_ns * DRAIN_PART / single_ns.max(1) as f64) as u32).clamp(link.send_depth.min(2), link.send_depth);
     let step_ms = (single_ns * STEP_MESSAGES / 1_000_000).clamp(STEP_MS, ((run_ns / 1e6) as u64).max(STEP_MS));
-    let steps: Vec<(u32, u32)> =
-        RAMP.into_iter().filter(|(depth, _)| *depth <= link.send_depth && *depth >= link.send_depth.min(2)).collect();
-    let begin = if steps.iter().filter(|(depth, _)| *depth <= deepest).count() > BEGIN + 1 { BEGIN } else { 0 };
-    let (mut best, mut most, mut worse) = ((single, 0.0), 0.0_f64, 0);
-    for (index, (depth, chain)) in steps[begin..].iter().enumerate() {
-        // Of more than one message the rate says it: on a long way many are under way at once, and one takes as long by itself.
-        let under_way = f64::from(*depth) * f64::from(plan.size_bytes) * f64::from(settings.queue_pairs);
-        if index > 0 && under_way / most > run_ns / 1e9 * DRAIN_PART {
-            break;
-        }
-        let way = Way { depth: *depth, batch: settings.batch.unwrap_or(*chain).min(*depth), ..single };
-        let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
-        most = most.max(rate);
-        if rate >= most * EQUAL {
-            (best, worse) = ((way, rate), 0);
-        } else {
-            worse += 1;
-        }
-        if worse == WORSE {
-            break;
-        }
-    }
+    let path = Path {
+        send_depth: link.send_depth,
+        message_bytes: f64::from(plan.size_bytes) * f64::from(settings.queue_pairs),
+        single_ns,
+        drain_ns: run_ns * DRAIN_PART,
+    };
+    let (depth, chain, most) = path.deepen(&mut |depth, chain| {
+        let way = Way { depth, batch: settings.batch.unwrap_or(chain).min(depth), ..single };
+        try_one(way, Limit::TimeMs(step_ms)).map(|(rate, _)| rate)
+    })?;
+    let mut best = (Way { depth, batch: settings.batch.unwrap_or(chain).min(depth), ..single }, most);
     // Carrying payload in the request is not always faster.
     if can_inline {
         let way = Way { inline: false, ..best.0 };
@@ -92,4 +79,87 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
         }
     }
     Ok(best.0)
+}
+
+/// What is known of a connection before anything is tried.
+struct Path {
+    /// Requests that a queue pair takes.
+    send_depth: u32,
+    /// Bytes of a message on each queue pair.
+    message_bytes: f64,
+    /// How long one message takes by itself.
+    single_ns: u64,
+    /// How long data that is under way may take when the time is up.
+    drain_ns: f64,
+}
+
+impl Path {
+    /// Tries depths and chains one after another, by the rate in bytes a second, and gives the longest of those that are equal to the best,
+    /// with its rate.
+    fn deepen<E>(&self, try_one: &mut dyn FnMut(u32, u32) -> Result<f64, E>) -> Result<(u32, u32, f64), E> {
+        // Two are worth a look however long one takes: while one is acknowledged, the next is under way.
+        let least = self.send_depth.min(2);
+        let steps: Vec<(u32, u32)> = RAMP.into_iter().filter(|(depth, _)| (least..=self.send_depth).contains(depth)).collect();
+        // As long as no rate is known, one message after another is the slowest way.
+        let is_short = |depth: u32| f64::from(depth) * self.single_ns as f64 <= self.drain_ns;
+        let begin = if steps.iter().filter(|(depth, _)| is_short(*depth)).count() > BEGIN + 1 { BEGIN } else { 0 };
+        let (mut best, mut most, mut worse) = ((1, 1, 0.0), 0.0_f64, 0);
+        for (index, (depth, chain)) in steps[begin..].iter().enumerate() {
+            // On a long way many are under way at once, so the rate says how long they take, and not what one takes by itself.
+            let takes_ns = f64::from(*depth) * self.message_bytes / most * 1e9;
+            if index > 0 && takes_ns > self.drain_ns {
+                break;
+            }
+            let rate = try_one(*depth, *chain)?;
+            most = most.max(rate);
+            if rate >= most * EQUAL {
+                (best, worse) = ((*depth, *chain, rate), 0);
+            } else {
+                worse += 1;
+            }
+            if worse == WORSE {
+                break;
+            }
+        }
+        Ok(best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// What is chosen for messages of so many bytes in a run of half a second, where one takes `single_ns` by itself and no more than so many bytes
+    /// a second go through; and the depths that were tried.
+    fn chosen(message_bytes: u32, single_ns: u64, most: f64, send_depth: u32) -> ((u32, u32), Vec<u32>) {
+        let path = Path { send_depth, message_bytes: message_bytes.into(), single_ns, drain_ns: 500e6 * DRAIN_PART };
+        let mut tried = Vec::new();
+        let deepened = path.deepen(&mut |depth, _| {
+            tried.push(depth);
+            Ok::<_, Infallible>(most.min(f64::from(depth * message_bytes) * 1e9 / single_ns as f64))
+        });
+        let Ok((depth, chain, _)) = deepened;
+        ((depth, chain), tried)
+    }
+
+    #[test]
+    fn a_long_way_is_filled() {
+        // Two emulated guests: a message of 1 KiB takes 4 ms to and fro, and 6 MB/s go through.
+        assert_eq!(chosen(1024, 4_000_000, 6e6, 256).0, (256, 64));
+        // A fast NIC begins at a depth that fills it.
+        assert_eq!(chosen(65536, 5_000, 50e9, 256), ((256, 64), vec![16, 32, 64, 128, 256]));
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_comes_to_an_end_in_time() {
+        // Soft-RoCE: 8 MiB take a quarter of a second each, 1 MiB 34 ms.
+        assert_eq!(chosen(8 << 20, 270_000_000, 30e6, 256), ((2, 1), vec![2]));
+        assert_eq!(chosen(1 << 20, 34_000_000, 30e6, 256), ((2, 1), vec![2]));
+        assert_eq!(chosen(64 << 10, 2_160_000, 30e6, 256).0, (32, 8));
+        // A queue of one, and one through which nothing comes.
+        assert_eq!(chosen(64, 1000, 1e6, 1).0, (1, 1));
+        assert_eq!(chosen(64, 1000, 0.0, 256).1, [16]);
+    }
 }

@@ -29,7 +29,7 @@ fn changed(base: &str, lines: &str) -> HostModel {
 }
 
 fn state(model: &HostModel, module: &str) -> ModuleState {
-    let modules = host::modules::read_with(&model.root(), &[module.to_owned()], host::rdma::Look::Whole).modules;
+    let modules = host::modules::read_with(&model.root(), &[module.to_owned()], host::part::Look::Whole).modules;
     modules.iter().find(|found| found.name == module).unwrap().state
 }
 

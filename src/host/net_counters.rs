@@ -4,34 +4,12 @@
 use std::path::Path;
 
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 
 use super::rdma_counters::Counter;
 use super::reader::Reader;
 use super::{ReadError, ReadFailure, Root, ethtool};
 
 const CLASS: &str = "/sys/class/net";
-
-/// Who keeps counters of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NetCounterGroup {
-    /// The kernel, for every interface alike: the files in `statistics` (Documentation/ABI/testing/sysfs-class-net-statistics).
-    Statistics,
-    /// The driver, by names of its own: what `ethtool -S` shows.
-    Driver,
-}
-
-/// Counters of an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NetCounterSet {
-    /// The interface.
-    pub netdev: String,
-    /// Who keeps them.
-    pub group: NetCounterGroup,
-    /// The counters, by name.
-    pub counters: Vec<Counter>,
-}
 
 /// The names of all interfaces.
 #[must_use]
@@ -71,24 +49,26 @@ pub fn pci_address(root: &Root, netdev: &str) -> Option<String> {
     super::pci::function_in(&real).map(|(_, address)| address)
 }
 
-/// The kernel's counters of an interface.
-pub fn statistics(root: &Root, netdev: &str, is_wanted: &dyn Fn(&str) -> bool) -> NetCounterSet {
+/// The kernel's counters of an interface, for every one alike: the files in `statistics`
+/// (Documentation/ABI/testing/sysfs-class-net-statistics).
+#[must_use]
+pub fn statistics(root: &Root, netdev: &str, is_wanted: &dyn Fn(&str) -> bool) -> Vec<Counter> {
     let mut reader = Reader::new(root);
     let dir = Path::new(CLASS).join(netdev).join("statistics");
     let names = reader.names(&dir).into_iter().filter(|name| is_wanted(name));
-    let counters = names.filter_map(|name| {
-        let value = reader.attribute(dir.join(&name))?.parse().ok()?;
-        Some(Counter { name, value })
-    });
-    let counters = counters.collect();
-    NetCounterSet { netdev: netdev.to_owned(), group: NetCounterGroup::Statistics, counters }
+    names
+        .filter_map(|name| {
+            let value = reader.attribute(dir.join(&name))?.parse().ok()?;
+            Some(Counter { name, value })
+        })
+        .collect()
 }
 
-/// The driver's counters of an interface of this host. A driver without any is no error.
+/// The driver's counters of an interface of this host, by names of its own: what `ethtool -S` shows. A driver without any is no error.
 ///
 /// # Errors
 /// They are not known: the host is not this one, or its kernel does not tell.
-pub fn of_driver(root: &Root, netdev: &str, is_wanted: &dyn Fn(&str) -> bool) -> Result<NetCounterSet, ReadError> {
+pub fn of_driver(root: &Root, netdev: &str, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Counter>, ReadError> {
     let place = Path::new(CLASS).join(netdev);
     let not_read = |why: String| ReadError::new(&place, ReadFailure::NotRead { why });
     if !root.is_host() {
@@ -96,8 +76,8 @@ pub fn of_driver(root: &Root, netdev: &str, is_wanted: &dyn Fn(&str) -> bool) ->
     }
     let index = root.text(place.join("ifindex"))?.and_then(|index| index.parse().ok()).unwrap_or(0);
     match ethtool::counters(netdev, index, is_wanted) {
-        Ok(counters) => Ok(NetCounterSet { netdev: netdev.to_owned(), group: NetCounterGroup::Driver, counters }),
-        Err(Errno::EOPNOTSUPP) => Ok(NetCounterSet { netdev: netdev.to_owned(), group: NetCounterGroup::Driver, counters: Vec::new() }),
+        Ok(counters) => Ok(counters),
+        Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
         Err(errno) => Err(not_read(format!("ethtool's ioctl: {errno:?}"))),
     }
 }
@@ -118,8 +98,8 @@ mod tests {
             ("bond0.7/lower_bond0/ifindex", "4\n"),
         ];
         let root = Root::tree(nodes.into_iter().map(|(path, text)| (format!("{CLASS}/{path}").into(), Node::text(text))).collect());
-        let set = statistics(&root, "lo", &|name| name == "rx_dropped");
-        assert_eq!(set.counters, [Counter { name: "rx_dropped".to_owned(), value: 7 }]);
+        let counters = statistics(&root, "lo", &|name| name == "rx_dropped");
+        assert_eq!(counters, [Counter { name: "rx_dropped".to_owned(), value: 7 }]);
         assert!(of_driver(&root, "lo", &|_| true).unwrap_err().to_string().contains("only this host's kernel"));
         assert_eq!(with_lower(&root, "bond0.7"), ["bond0.7", "bond0", "eth0"]);
         assert!(is_bonded(&root, "bond0") && !is_bonded(&root, "lo"));
@@ -129,7 +109,7 @@ mod tests {
     #[test]
     fn this_host_answers() {
         let root = Root::default();
-        assert!(of_driver(&root, "lo", &|_| true).is_ok_and(|set| set.counters.is_empty()));
-        assert!(!statistics(&root, "lo", &|_| true).counters.is_empty());
+        assert!(of_driver(&root, "lo", &|_| true).is_ok_and(|counters| counters.is_empty()));
+        assert!(!statistics(&root, "lo", &|_| true).is_empty());
     }
 }

@@ -9,19 +9,29 @@ use super::log::LogFacts;
 use super::modules::ModulesFacts;
 use super::net::NetFacts;
 use super::pcie::PcieFacts;
-use super::rdma::{Look, RdmaFacts};
+use super::rdma::RdmaFacts;
 use super::rdma_counters::CounterFacts;
 use super::system::SystemFacts;
 use super::verbs_files::VerbsFilesFacts;
 use super::vpd::VpdFacts;
 use super::{ReadError, ReadFailure, Root};
 
+/// How much is read of what is long and says little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// All of it.
+    Whole,
+    /// A GID table, which has a file for each of up to 1024 entries, as far as it is filled; no file of a loaded module with which nothing is
+    /// compared.
+    Brief,
+}
+
 /// What is of interest on one host and not on another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// A process whose limits are read too.
     pub pid: Option<u32>,
-    /// Whether what is long and says little is left out: the empty rest of GID tables, files of loaded modules with which nothing is compared.
+    /// Whether what is long and says little is left out ([`Look::Brief`]).
     #[serde(default)]
     pub is_brief: bool,
     /// Whether vital product data is read, which takes time.

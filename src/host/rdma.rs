@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::family::{self, FamilyGuess, Signs};
+use super::part::Look;
 use super::pci::{self, PciFunction};
 use super::reader::{Reader, number};
 use super::{Kind, Metadata, ReadError, Root};
 
-pub use port::{Look, NamedCode, SysfsGid, SysfsPkey, SysfsPort};
+pub use port::{NamedCode, SysfsGid, SysfsPkey, SysfsPort};
 
 const CLASS: &str = "/sys/class/infiniband";
 const VERBS_CLASS: &str = "/sys/class/infiniband_verbs";

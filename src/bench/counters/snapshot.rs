@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::meaning::meaning;
 use crate::host::Root;
 use crate::host::net_counters;
-use crate::host::rdma::{self, Look, SysfsDevice};
+use crate::host::part::Look;
+use crate::host::rdma::{self, SysfsDevice};
 use crate::host::rdma_counters::{self, Counter};
 use crate::sim::Tallies;
 
@@ -124,12 +125,14 @@ impl Snapshot {
             let tells_data = |name: &str| matches!(name, "rx_bytes" | "tx_bytes");
             let is_own = own.contains(&netdev);
             let wanted = |name: &str| tells_data(name) || (is_own && meaning(CounterKeeper::Kernel, name).is_some());
-            let set = net_counters::statistics(root, netdev, &wanted);
-            sets.push(Counted { owner: set.netdev, port: None, keeper: CounterKeeper::Kernel, counters: set.counters });
-            if let (true, Ok(set)) = (is_own, net_counters::of_driver(root, netdev, &|name| meaning(CounterKeeper::Driver, name).is_some()))
-            {
-                sets.push(Counted { owner: set.netdev, port: None, keeper: CounterKeeper::Driver, counters: set.counters });
+            let mut keep = |keeper, counters| sets.push(Counted { owner: netdev.clone(), port: None, keeper, counters });
+            keep(CounterKeeper::Kernel, net_counters::statistics(root, netdev, &wanted));
+            if !is_own {
+                continue;
             }
+            // Of a modelled host, and where the driver does not answer, there are none.
+            let of_driver = net_counters::of_driver(root, netdev, &|name| meaning(CounterKeeper::Driver, name).is_some());
+            keep(CounterKeeper::Driver, of_driver.unwrap_or_default());
         }
         sets.retain(|set| !set.counters.is_empty());
         let devices = ways.iter().filter(|way| with_others || is_own(&way.device)).cloned().collect();

@@ -20,10 +20,10 @@ use self::kernel::{Kernel, Running};
 use self::known::Known;
 use self::modprobe::Configuration;
 use super::family::Numbers;
+use super::part::Look;
 use super::pci::Identity;
-use super::rdma::{self, Look};
 use super::reader::Reader;
-use super::{ReadError, Root, family, pci};
+use super::{ReadError, Root, family, pci, rdma};
 
 pub use disk::ModuleVersion;
 pub use kernel::SymbolPresence;

@@ -5,6 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::host::part::Look;
 use crate::host::reader::{Reader, number, shorten};
 use crate::host::{ReadError, ReadFailure};
 use crate::verbs::{ErrorNumber, Gid};
@@ -101,17 +102,8 @@ pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32, look: Look) -
     }
 }
 
-/// How much is read of what is long and says little, above all of GID tables: each of their entries is a file, and they have up to 1024.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// All of it.
-    Whole,
-    /// A GID table as far as it is filled, for the kernel fills the lowest free entry (drivers/infiniband/core/cache.c, `find_gid`). What was removed leaves
-    /// a gap, so reading goes on until 32 entries in a row hold nothing, and to the end where none that can be routed was found.
-    Brief,
-}
-
-/// Empty entries in a row after which a brief look stops.
+/// Empty entries in a row after which a brief look stops, if it has found one that can be routed. The kernel fills the lowest free entry
+/// (drivers/infiniband/core/cache.c, `find_gid`), and what was removed leaves a gap.
 const GAP: u32 = 32;
 
 /// The entries of a port's GID table that hold something, and the one from which on it was not read.
