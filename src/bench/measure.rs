@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::counters::{Flow, Watched};
 use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
 use super::pair::Pair;
-use super::ramp::ramp;
+use super::ramp::{Way, ramp};
 use super::runs::{first_plan, link_plan, part, rate, run};
 use super::settings::Settings;
 use super::side::BenchError;
@@ -164,18 +164,16 @@ impl Measurement<'_> {
     fn bandwidth(&mut self, pair: &mut Pair<'_>, link: &LinkPlan, touch: Touch, row: &mut BandwidthResult) -> Result<(), BenchError> {
         let (operation, size, settings) = (row.operation, row.size_bytes, self.settings);
         let arrives = self.arrives(operation);
-        pair.link(link, [arrives && settings.bidirectional, arrives])?;
+        let receives = [arrives && settings.bidirectional, arrives];
+        pair.link(link, receives)?;
         let plan = RunPlan { operation, size_bytes: size as u32, touch, ..first_plan(settings, RunKind::Bandwidth) };
         // A staged transfer has its own depth, which is that of its slots.
         let plan = if settings.staged {
             let chunk_bytes = staged::chunk(settings, pair, &plan)?;
             RunPlan { staged: StagedPlan { chunk_bytes, ..StagedPlan::default() }, ..plan }
         } else {
-            let way = ramp(settings, pair, link, &plan)?;
-            if settings.completing.is_none() && way.message_ns >= SLEEPS_FROM_NS {
-                row.completion = Completing::Event;
-                pair.link(&LinkPlan { completing: row.completion, ..link.clone() }, [arrives && settings.bidirectional, arrives])?;
-            }
+            let (way, completion) = self.way(pair, link, &plan, receives)?;
+            row.completion = completion;
             (row.depth, row.batch, row.inline) = (way.depth, way.batch, way.inline);
             RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, ..plan }
         };
@@ -243,6 +241,28 @@ impl Measurement<'_> {
             row.lost_percent = Some((1.0 - arrived as f64 / sent as f64).max(0.0) * 100.0);
         }
         Ok(())
+    }
+
+    /// The depth, the chain and the way of waiting that bring most. The queue pairs are those that it takes.
+    fn way(&self, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan, receives: [bool; 2]) -> Result<(Way, Completing), BenchError> {
+        let way = ramp(self.settings, pair, link, plan)?;
+        let has_one_processor = self.facts.iter().any(|facts| facts.processors == Some(1));
+        let is_slow = way.message_ns >= SLEEPS_FROM_NS;
+        if self.settings.completing.is_some() || !(is_slow || has_one_processor) {
+            return Ok((way, link.completing));
+        }
+        let asleep = LinkPlan { completing: Completing::Event, ..link.clone() };
+        pair.link(&asleep, receives)?;
+        if is_slow {
+            return Ok((way, asleep.completing));
+        }
+        // Who asks all the time takes the one processor from what moves the data; but waking up costs something too.
+        let other = ramp(self.settings, pair, &asleep, plan)?;
+        if other.rate > way.rate {
+            return Ok((other, asleep.completing));
+        }
+        pair.link(link, receives)?;
+        Ok((way, link.completing))
     }
 
     fn latency(

@@ -1,6 +1,8 @@
 //! An end of connections: what it keeps while it is open, and the queue pairs of a step.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use rdma_sys::ibv_qp_type;
 
@@ -252,6 +254,7 @@ fn facts(context: &Context, plan: &StagePlan) -> Result<StageFacts, Trouble> {
         memory_bytes: 0,
         manager_port: None,
         memory: StageMemory::default(),
+        processors: available_parallelism().ok().map(NonZero::get),
         port,
     })
 }

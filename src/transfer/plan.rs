@@ -134,6 +134,9 @@ pub struct StageFacts {
     /// What the memory is.
     #[serde(default)]
     pub memory: StageMemory,
+    /// Processors that its process may run on, if they can be counted.
+    #[serde(default)]
+    pub processors: Option<usize>,
 }
 
 /// Receive requests that are posted before the other side may send.

@@ -1,5 +1,7 @@
 //! Time of a run: its end, its progress, and when nothing moves any more.
 
+use std::sync::LazyLock;
+use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
 use super::{Limit, Progress, Trouble};
@@ -42,14 +44,16 @@ pub struct Watch<'a> {
 /// Waiting without an event: asks again and again, but leaves the processor to others once that has lasted.
 ///
 /// Who moves data may need the very processor that asks: Soft-RoCE and Soft-iWARP do all their work in threads of the kernel, and a host
-/// may have fewer processors than threads. Below a millisecond nothing is given up, so no message that is sooner pays a system call.
+/// may have fewer processors than threads. Below a millisecond nothing is given up, so no message that is sooner pays a system call; but with
+/// one processor it is left at once, for whoever else may move data can only do so on that one.
 #[derive(Default)]
 pub struct Idle {
     since: Option<Instant>,
 }
 
 /// How long is asked without leaving the processor.
-const IMPATIENT: Duration = Duration::from_millis(1);
+static PATIENCE: LazyLock<Duration> =
+    LazyLock::new(|| if available_parallelism().is_ok_and(|count| count.get() == 1) { Duration::ZERO } else { Duration::from_millis(1) });
 
 impl Idle {
     /// Something has come.
@@ -61,7 +65,7 @@ impl Idle {
     /// Nothing has come yet.
     pub fn rest(&mut self) {
         match self.since {
-            Some(since) if since.elapsed() >= IMPATIENT => std::thread::yield_now(),
+            Some(since) if since.elapsed() >= *PATIENCE => yield_now(),
             Some(_) => {}
             None => self.since = Some(Instant::now()),
         }

@@ -14,12 +14,18 @@ mod profile;
 mod qp_matrix;
 mod transfer;
 
+use std::any::Any;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use guest::Guest;
 use libtest_mimic::{Arguments, Trial};
 
-type Test = (&'static str, fn(&mut Guest));
+type Body = fn(&mut Guest);
+type Test = (&'static str, Body);
 
 /// A guest and the tests that share it; each test leaves it as it found it.
 struct Group {
@@ -77,34 +83,72 @@ fn main() -> std::process::ExitCode {
         let required = std::env::var("CI").is_ok_and(|value| value == "true");
         return std::process::ExitCode::from(u8::from(required) * 101);
     }
-    let mut trials = Vec::new();
-    for group in GROUPS {
-        if !group.tests.iter().any(|(name, _)| wanted(group, name)) {
-            continue;
-        }
-        // Booted by the first test that runs, and shared by all of the group.
-        let guest = std::sync::Arc::new(std::sync::Mutex::new(None::<Guest>));
-        let left =
-            std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(group.tests.iter().filter(|(name, _)| wanted(group, name)).count()));
-        for (name, test) in group.tests {
-            let (guest, left) = (guest.clone(), left.clone());
-            trials.push(Trial::test(format!("{}::{name}", group.name), move || {
-                // A test that failed may have left its guest in any state; the next one gets a new one.
-                let mut slot = guest.lock().unwrap_or_else(|poisoned| {
-                    let mut slot = poisoned.into_inner();
-                    *slot = None;
-                    slot
-                });
-                guest.clear_poison();
-                test(slot.get_or_insert_with(|| Guest::boot(group.options)));
-                if left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 1 {
-                    *slot = None;
-                }
-                Ok(())
+    let queued = GROUPS.iter().map(|group| {
+        let tests: Vec<Test> = group.tests.iter().filter(|(name, _)| wanted(group, name)).copied().collect();
+        Queued::new(group, &tests)
+    });
+    let (groups, trials): (Vec<_>, Vec<_>) = queued.unzip();
+    let at_once = if arguments.list { 0 } else { arguments.test_threads.unwrap_or(2) };
+    let running = run(groups, at_once);
+    // Trials only wait for what is run, and are told in the order of their groups.
+    let arguments = Arguments { test_threads: Some(1), ..arguments };
+    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
+    // The last guests go off.
+    running.into_iter().for_each(|thread| drop(thread.join()));
+    conclusion.exit_code()
+}
+
+/// What became of a test: nothing, or what it panicked with.
+type Ended = Result<(), Box<dyn Any + Send>>;
+
+/// A group's tests that are wanted, and where each tells how it ended.
+struct Queued {
+    options: &'static [&'static str],
+    tests: Vec<(Body, Sender<Ended>)>,
+}
+
+impl Queued {
+    /// The group to run, and the trials that wait for it.
+    fn new(group: &Group, wanted: &[Test]) -> (Self, Vec<Trial>) {
+        let (mut tests, mut trials) = (Vec::new(), Vec::new());
+        for (name, test) in wanted {
+            let (tell, told) = channel();
+            tests.push((*test, tell));
+            trials.push(Trial::test(format!("{}::{name}", group.name), move || match told.recv() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(_) => Err("its group was not run".into()),
             }));
         }
+        (Self { options: group.options, tests }, trials)
     }
-    // Each guest is an emulated machine; two at once fill two processors.
-    let arguments = Arguments { test_threads: arguments.test_threads.or(Some(2)), ..arguments };
-    libtest_mimic::run(&arguments, trials).exit_code()
+
+    fn run(self) {
+        let mut guest = None;
+        for (test, tell) in self.tests {
+            let ended = catch_unwind(AssertUnwindSafe(|| test(guest.get_or_insert_with(|| Guest::boot(self.options)))));
+            if ended.is_err() {
+                // It may have left its guest in any state; the next one gets a new one.
+                guest = None;
+            }
+            let _ = tell.send(ended);
+        }
+    }
+}
+
+/// Runs so many groups at once; each guest is an emulated machine with one processor. Those with most tests begin, so that no long one is left
+/// alone at the end.
+fn run(mut groups: Vec<Queued>, at_once: usize) -> Vec<JoinHandle<()>> {
+    groups.sort_by_key(|group| group.tests.len());
+    let groups = Arc::new(Mutex::new(groups));
+    let next = move || groups.lock().ok().and_then(|mut groups| groups.pop());
+    let work = || {
+        let next = next.clone();
+        std::thread::spawn(move || {
+            while let Some(group) = next() {
+                group.run();
+            }
+        })
+    };
+    (0..at_once).map(|_| work()).collect()
 }

@@ -4,7 +4,8 @@
     pair.py RDMADOCTOR [write_bw|read_bw|send_bw ...] [rounds=N] [SIZE ...]
 
 In real time, as the instruction counts of two guests have no moment in common: a guest that waits for the other one would let its clock run
-ahead. So figures differ from round to round, and ratios are medians of many. Run it on a machine that does nothing else.
+ahead. So figures differ from round to round, and ratios are medians of many. Run it on a machine that does nothing else: each guest has one
+processor, so that two of the machine's are enough.
 """
 
 import importlib.machinery
@@ -37,7 +38,8 @@ TOKEN = "benchmark-of-two-guests"
 ADDRESS = "10.79.0.2"
 OPERATIONS = ["write_bw", "read_bw", "send_bw"]
 ROUNDS = 7
-# A run moves about as much as one of ours in its half a second.
+# A run of ours lasts this long, and one of perftest's moves about as much.
+DURATION = "2s"
 BYTES, MOST, LEAST = 16 << 20, 8000, 5
 
 
@@ -48,7 +50,7 @@ class Guest:
         wires = [os.path.join(folder, f"wire-{end}") for end in (own, other)]
         options = ["--share", self.share, "--control", control, "--wire", *wires, "--address", f"{address}/24"]
         self.process = subprocess.Popen(
-            [os.path.join(LAB, "boot"), *options, "--devices", "rxe", "--memory", "1500"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [os.path.join(LAB, "boot"), *options, "--devices", "rxe", "--memory", "1500", "--cpus", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         until = time.monotonic() + lab.BOOT_DEADLINE
         self.lines = lab.Lines(lab.connect(control, self.process, until))
@@ -81,7 +83,7 @@ class Guest:
 
 def ours(here, program, operation, size):
     words = [program, "--format", "json", "-q", "--answer-within", "60s", "bw", "rxe0", "--peer", ADDRESS, "--to", "rxe0", "--token", TOKEN]
-    words += ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--repeats", "1"]
+    words += ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--repeats", "1", "--duration", DURATION]
     code, out = here.run(shlex.join(words) + " 2>&1")
     assert code == 0, out
     result = json.loads(out)["results"][0]

@@ -1,12 +1,15 @@
 """In a guest: `bw` and `ping` beside perftest, in turn, on the same device. Prints Markdown.
 
-    transfer.py RDMADOCTOR DEVICE GID_INDEX [write_bw|read_bw|send_bw|read_lat|send_lat ...] [rounds=N] [SIZE ...]
+    transfer.py RDMADOCTOR DEVICE GID_INDEX [to=DEVICE at=ADDRESS] [write_bw|read_bw|send_bw|read_lat|send_lat ...] [rounds=N] [SIZE ...]
+
+With `to` and `at` the other side is another device, and ours is a process of its own, `peer`, that listens at that address.
 
 perftest is given several sets of options, of which the best one counts; rdmadoctor is given none that tune it. Both sides of perftest
 share the guest's one processor, so its two-sided operations are run in event mode too.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +23,7 @@ PORT = 18600
 # Soft-RoCE numbers its objects on and on, and finds them in a tree that branches 64 ways: beyond 64 each look-up takes a step more, 0.5 % of
 # a rate. So that both programs have numbers of one length, as many are used up first.
 NUMBERS = 80
+TOKEN = "benchmark-on-a-wire"
 
 
 def use_up_numbers(device):
@@ -37,12 +41,12 @@ def use_up_numbers(device):
             QP(pd, QPInitAttr(qp_type=enums.IBV_QPT_RC, scq=cq, rcq=cq, cap=caps)).close()
 
 
-def perftest(tool, device, gid, arguments, figure):
+def perftest(tool, ends, gid, arguments, figure):
     """What `figure` makes of the last row of results, or None."""
     global PORT
     PORT += 1
-    command = [tool, "-d", device, "-x", gid, "-F", "-p", str(PORT), *arguments]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command, other = ([tool, "-d", end, "-x", gid, "-F", "-p", str(PORT), *arguments] for end in (ends.near, ends.far))
+    server = subprocess.Popen(other, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(50):
             time.sleep(0.1)
@@ -59,13 +63,32 @@ def perftest(tool, device, gid, arguments, figure):
         server.wait()
 
 
-def ours(program, command, device, arguments):
+class Ends:
+    """One device that talks to itself, or two, and the address at which the second one's process listens."""
+
+    def __init__(self, near, far, address):
+        self.near, self.far, self.address = near, far or near, address
+
+
+def ours(program, command, ends, arguments):
     # The guest's clock runs ahead while it waits for its disk.
-    line = [program, "--format", "json", "-q", "--answer-within", "60s", command, device, *arguments]
+    line = [program, "--format", "json", "-q", "--answer-within", "60s", command, ends.near, *arguments]
+    if ends.address:
+        line += ["--to", ends.far, "--peer", ends.address, "--token", TOKEN]
     ran = subprocess.run(line, capture_output=True, text=True)
     document = json.loads(ran.stdout)
     assert document["results"] and not document["results"][0]["failure"], ran.stdout
     return document["results"][0]
+
+
+def serve(program, address):
+    """Starts our other side, which ends with the guest."""
+    line = [program, "--answer-within", "60s", "peer", "--listen", address]
+    peer = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"RDMADOCTOR_TOKEN": TOKEN})
+    for told in peer.stdout:
+        if "listening" in told:
+            return
+    raise RuntimeError("the peer did not come up")
 
 
 def bytes_per_second(row):
@@ -75,7 +98,7 @@ def bytes_per_second(row):
     return average * (1 << 20) if average * 100 > messages * 1e6 else messages * 1e6 * size
 
 
-def bandwidth(program, device, gid, operation, size):
+def bandwidth(program, ends, gid, operation, size):
     count = max(LEAST, min(MOST, BYTES // size))
     # perftest wants more messages than its queue has places.
     count = max(count, 256) if size <= 65536 else count
@@ -87,28 +110,28 @@ def bandwidth(program, device, gid, operation, size):
         sets = {name + extra: options + more for name, options in sets.items() for extra, more in ((", ", []), (", -e", ["-e"]))}
     best = {}
     for name, options in sets.items():
-        rate = perftest(f"ib_{operation}_bw", device, gid, ["-s", str(size), "-n", str(count), *options], bytes_per_second)
+        rate = perftest(f"ib_{operation}_bw", ends, gid, ["-s", str(size), "-n", str(count), *options], bytes_per_second)
         if rate is not None:
             best[name] = rate
     name = max(best, key=best.get)
     own, theirs, figures = [], [best[name]], None
     for index in range(ROUNDS):
-        figures = ours(program, "bw", device, ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--repeats", "1"])
+        figures = ours(program, "bw", ends, ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--repeats", "1"])
         own.append(figures["bytes_per_second"]["median"])
         if index:
-            rate = perftest(f"ib_{operation}_bw", device, gid, ["-s", str(size), "-n", str(count), *sets[name]], bytes_per_second)
+            rate = perftest(f"ib_{operation}_bw", ends, gid, ["-s", str(size), "-n", str(count), *sets[name]], bytes_per_second)
             theirs += [rate] if rate else []
     return own, theirs, name.strip(", ") or "as it is", f"{figures['depth']} x {figures['batch']}{', inline' if figures['inline'] else ''}"
 
 
-def latency(program, device, gid, operation, size):
+def latency(program, ends, gid, operation, size):
     count = max(100, min(1000, BYTES // size // 4))
     event = ["-e"] if operation == "send" else []
     own, theirs = [], []
     for _ in range(ROUNDS):
         how = ["--completion", "event"] if event else []
-        own.append(ours(program, "ping", device, ["--op", operation, "--sizes", str(size), "--duration", "100ms", "--repeats", "1", *how])["p50_us"]["median"])
-        typical = perftest(f"ib_{operation}_lat", device, gid, ["-s", str(size), "-n", str(count), *event], lambda row: float(row[4]))
+        own.append(ours(program, "ping", ends, ["--op", operation, "--sizes", str(size), "--duration", "100ms", "--repeats", "1", *how])["p50_us"]["median"])
+        typical = perftest(f"ib_{operation}_lat", ends, gid, ["-s", str(size), "-n", str(count), *event], lambda row: float(row[4]))
         theirs += [typical] if typical else []
     return own, theirs, " ".join(event) or "as it is", "event mode" if event else "as it is"
 
@@ -128,22 +151,26 @@ def row(name, size, own, theirs, options, chosen, better_is_more, unit):
 def main():
     global ROUNDS
     program, device, gid = sys.argv[1:4]
-    sizes = [int(word) for word in sys.argv[4:] if word.isdigit()] or SIZES
-    rounds = [word for word in sys.argv[4:] if word.startswith("rounds=")]
-    if rounds:
-        ROUNDS = int(rounds[-1].removeprefix("rounds="))
-    only = [word for word in sys.argv[4:] if not word.isdigit() and word not in rounds]
-    use_up_numbers(device)
+    named = dict(word.split("=", 1) for word in sys.argv[4:] if "=" in word)
+    words = [word for word in sys.argv[4:] if "=" not in word]
+    sizes = [int(word) for word in words if word.isdigit()] or SIZES
+    ROUNDS = int(named.get("rounds", ROUNDS))
+    only = [word for word in words if not word.isdigit()]
+    ends = Ends(device, named.get("to"), named.get("at"))
+    for end in {ends.near, ends.far}:
+        use_up_numbers(end)
+    if ends.address:
+        serve(program, ends.address)
     wanted = lambda name: not only or name in only
     head = "| operation | bytes | rdmadoctor | perftest | ratio | spread | goal met | perftest's options | rdmadoctor chose |\n|---|---|---|---|---|---|---|---|---|"
     print("Bandwidth in MB/s (10^6), ratio at least 1:\n\n" + head, flush=True)
     for operation in filter(lambda operation: wanted(f"{operation}_bw"), ("write", "read", "send")):
         for size in sizes:
-            row(operation, size, *bandwidth(program, device, gid, operation, size), True, "MB/s")
+            row(operation, size, *bandwidth(program, ends, gid, operation, size), True, "MB/s")
     print("\nMedian latency in us, ratio at most 1:\n\n" + head, flush=True)
     for operation in filter(lambda operation: wanted(f"{operation}_lat"), ("read", "send")):
         for size in sizes:
-            row(operation, size, *latency(program, device, gid, operation, size), False, "us")
+            row(operation, size, *latency(program, ends, gid, operation, size), False, "us")
 
 
 if __name__ == "__main__":
