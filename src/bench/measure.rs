@@ -246,9 +246,9 @@ impl Measurement<'_> {
     /// The depth, the chain and the way of waiting that bring most. The queue pairs are those that it takes.
     fn way(&self, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan, receives: [bool; 2]) -> Result<(Way, Completing), BenchError> {
         let way = ramp(self.settings, pair, link, plan)?;
-        let has_one_processor = self.facts.iter().any(|facts| facts.processors == Some(1));
         let is_slow = way.message_ns >= SLEEPS_FROM_NS;
-        if self.settings.completing.is_some() || !(is_slow || has_one_processor) {
+        let shares_processor = way.rate > 0.0 && self.facts.iter().any(|facts| facts.processors == Some(1));
+        if self.settings.completing.is_some() || !(is_slow || shares_processor) {
             return Ok((way, link.completing));
         }
         let asleep = LinkPlan { completing: Completing::Event, ..link.clone() };

@@ -4,8 +4,8 @@
 
 With `to` and `at` the other side is another device, and ours is a process of its own, `peer`, that listens at that address.
 
-perftest is given several sets of options, of which the best one counts; rdmadoctor is given none that tune it. Both sides of perftest
-share the guest's one processor, so its two-sided operations are run in event mode too.
+perftest is given several sets of options, of which the best one counts; rdmadoctor is given none that tune it. Both sides share the guest's
+one processor, so each measurement of bandwidth is run in event mode too.
 """
 
 import json
@@ -106,8 +106,7 @@ def bandwidth(program, ends, gid, operation, size):
     sets = {"as it is": depth}
     if not depth:
         sets["-l 16 -Q 16"] = ["-l", "16", "-Q", "16"]
-    if operation == "send":
-        sets = {name + extra: options + more for name, options in sets.items() for extra, more in ((", ", []), (", -e", ["-e"]))}
+    sets = {name + extra: options + more for name, options in sets.items() for extra, more in (("", []), (", -e", ["-e"]))}
     best = {}
     for name, options in sets.items():
         rate = perftest(f"ib_{operation}_bw", ends, gid, ["-s", str(size), "-n", str(count), *options], bytes_per_second)
@@ -121,7 +120,7 @@ def bandwidth(program, ends, gid, operation, size):
         if index:
             rate = perftest(f"ib_{operation}_bw", ends, gid, ["-s", str(size), "-n", str(count), *sets[name]], bytes_per_second)
             theirs += [rate] if rate else []
-    return own, theirs, name.strip(", ") or "as it is", f"{figures['depth']} x {figures['batch']}{', inline' if figures['inline'] else ''}"
+    return own, theirs, name, f"{figures['depth']} x {figures['batch']}{', inline' if figures['inline'] else ''}{', events' if figures['completion'] == 'event' else ''}"
 
 
 def latency(program, ends, gid, operation, size):
