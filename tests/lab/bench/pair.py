@@ -119,6 +119,7 @@ def main():
             for operation in (word.removesuffix("_bw") for word in operations):
                 for size in sizes:
                     sets = [[], ["-l", "16", "-Q", "16"]] if size <= 65536 else [[]]
+                    sets += [[*options, "-e"] for options in sets]
                     tried = [(perftest(here, there, operation, size, options) or 0, options) for options in sets]
                     options = max(tried, key=lambda one: one[0])[1]
                     pairs = []

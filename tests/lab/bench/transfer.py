@@ -1,6 +1,6 @@
 """In a guest: `bw` and `ping` beside perftest, in turn, on the same device. Prints Markdown.
 
-    transfer.py RDMADOCTOR DEVICE GID_INDEX [to=DEVICE at=ADDRESS] [write_bw|read_bw|send_bw|read_lat|send_lat ...] [rounds=N] [SIZE ...]
+    transfer.py RDMADOCTOR DEVICE GID_INDEX [to=DEVICE at=ADDRESS] [write_bw|read_bw|send_bw|read_lat|send_lat|write_lat ...] [rounds=N] [SIZE ...]
 
 With `to` and `at` the other side is another device, and ours is a process of its own, `peer`, that listens at that address.
 
@@ -167,7 +167,9 @@ def main():
         for size in sizes:
             row(operation, size, *bandwidth(program, ends, gid, operation, size), True, "MB/s")
     print("\nMedian latency in us, ratio at most 1:\n\n" + head, flush=True)
-    for operation in filter(lambda operation: wanted(f"{operation}_lat"), ("read", "send")):
+    # Both sides of perftest's spin; on one processor that measures the scheduler, so it is measured where it is named only.
+    latencies = ("read", "send", "write") if "write_lat" in only else ("read", "send")
+    for operation in filter(lambda operation: wanted(f"{operation}_lat"), latencies):
         for size in sizes:
             row(operation, size, *latency(program, ends, gid, operation, size), False, "us")
 
