@@ -1,0 +1,49 @@
+//! `bw` on modelled hosts with one processor, where it also tries to wait asleep.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+const CHANNEL: &str = "ibv_create_comp_channel";
+
+/// The only result of a short run that may use one processor.
+fn with_one_processor(arguments: &[&str]) -> Value {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &first_processor(), env!("CARGO_BIN_EXE_rdmadoctor"), "-q", "--format", "json", "--answer-within", "60s"]);
+    command.args(["--host-model", "h100x8-cx7", "bw", "mlx5_0", "--op", "write", "--sizes", "64", "--buffer", "hot", "--iterations", "64"]);
+    let output = command.args(arguments).output().unwrap();
+    let document: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(document["results"].as_array().map(Vec::len), Some(1), "{document:#}");
+    document["results"][0].clone()
+}
+
+/// A processor that this process may run on, of which there may be few in a container.
+fn first_processor() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    list.split([',', '-']).next().unwrap().to_owned()
+}
+
+fn moved(result: &Value) -> bool {
+    result["failure"].is_null() && result["bytes_per_second"]["median"].as_f64().is_some_and(|rate| rate > 0.0)
+}
+
+#[test]
+fn waiting_asleep_is_tried_unless_it_was_said_how_to_wait() {
+    let crash = format!("crash:{CHANNEL}");
+    let tried = with_one_processor(&["--fault", &crash]);
+    assert!(tried["failure"].to_string().contains("SIGSEGV"), "{tried:#}");
+    let told = with_one_processor(&["--fault", &crash, "--completion", "poll"]);
+    assert!(moved(&told) && told["completion"] == "poll", "{told:#}");
+}
+
+#[test]
+fn where_there_are_no_events_completions_are_asked_for() {
+    let refused = format!("errno:{CHANNEL}:EMFILE");
+    let result = with_one_processor(&["--fault", &refused]);
+    assert!(moved(&result) && result["completion"] == "poll", "{result:#}");
+    // Whoever asked for events is told why there are none.
+    let asked = with_one_processor(&["--fault", &refused, "--completion", "event"]);
+    assert!(asked["failure"].to_string().contains("EMFILE"), "{asked:#}");
+}
