@@ -104,9 +104,10 @@ pub fn is_interruption(error: &CatalogError) -> bool {
 #[must_use]
 pub fn check(path: &Path, text: &str) -> Checked {
     let Some(tree) = Node::parse(text) else {
-        let error = serde_yaml::from_str::<serde_yaml::Value>(text).err();
-        let problem =
-            error.map_or_else(|| Problem::at(Place::START, "it is empty, or no plain YAML".to_owned()), |error| Problem::of(&error));
+        let problem = match serde_yaml::from_str::<serde_yaml::Value>(text) {
+            Err(error) => Problem::of(&error),
+            Ok(_) => located::refused(text).unwrap_or_else(|| Problem::at(Place::START, "it is empty, or no plain YAML".to_owned())),
+        };
         return Checked { declares: None, problems: vec![problem] };
     };
     let declares = tree.get("schema").and_then(|entry| match &entry.value.content {

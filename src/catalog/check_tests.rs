@@ -39,6 +39,15 @@ fn everything_is_told_in_one_run_with_its_place() {
 }
 
 #[test]
+fn what_strict_readers_refuse_is_told_with_its_place() {
+    assert_eq!(
+        lines("schema: rdmadoctor/engine/1\nname: \"tiny\"# a comment\n"),
+        ["2:13: strict readers of YAML refuse this: comments must be separated from other tokens by whitespace"]
+    );
+    assert_eq!(lines("# nothing\n"), ["1:1: it is empty, or no plain YAML"]);
+}
+
+#[test]
 fn what_only_reading_finds_is_told_with_its_place() {
     let (_, text) = ENGINES.iter().find(|(name, _)| name.ends_with("dlslime.yaml")).unwrap();
     let text = text.replacen("qp_type: RC", "qp_type: XX", 1).replacen("        cq_depth: 16384\n", "", 1);

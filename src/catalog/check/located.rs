@@ -7,6 +7,8 @@ use std::fmt;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_yaml::Value;
 
+use super::Problem;
+
 /// A place in a text, both numbers counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -110,6 +112,13 @@ impl Node {
         }
         places
     }
+}
+
+/// Why a strict reader takes a text for no YAML, of which serde_yaml may take more: a comment that no space parts from a value.
+pub(super) fn refused(text: &str) -> Option<Problem> {
+    let error = Parser::new_from_str(text).find_map(Result::err)?;
+    let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+    Some(Problem::at(place, format!("strict readers of YAML refuse this: {}", error.info())))
 }
 
 /// The path of a key below another path.
