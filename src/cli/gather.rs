@@ -1,5 +1,6 @@
 //! Finds out everything that checks judge: what `probe` and `capture` share.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use super::beside::{Beside, usable};
@@ -9,9 +10,10 @@ use super::{UsageError, qp_matrix};
 use crate::capture::Capture;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{Facts, Level, VerbsFacts, Wanted};
-use crate::facts::{self, HostLimits};
+use crate::facts::host::HostFacts;
+use crate::facts::{self, Devices, HostLimits};
 use crate::host::modules::ModulesFacts;
-use crate::host::part::Asked;
+use crate::host::part::{Asked, OfPart, Part};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
 use crate::worker::{Inventory, Worker};
 
@@ -20,6 +22,9 @@ const MOST_ATTEMPTS: u64 = 5000;
 
 /// Longest wait for one part of the files at level quick, which has 2 s for all.
 const QUICK_PART: Duration = Duration::from_millis(1500);
+
+/// The least of that where some of the time has gone already.
+const LEAST_PART: Duration = Duration::from_millis(500);
 
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -46,13 +51,12 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Looks.
+    /// Looks; a child process reads the files.
     pub fn gather(&self, catalog: &Catalog, engines: &[Chosen<'_>], wanted: Wanted, progress: &mut Progress) -> anyhow::Result<Facts> {
         let session = self.session;
         progress.at("reading files");
-        let is_brief = self.level == Level::Quick;
-        let asked = Asked { pid: self.pid, is_brief, vpd: !is_brief, modules: self.modules.to_vec() };
-        let mut reader = session.reader(asked, is_brief.then_some(QUICK_PART))?;
+        let left = QUICK_PART.saturating_sub(self.started.elapsed()).max(LEAST_PART);
+        let mut reader = session.reader(self.asked(), (self.level == Level::Quick).then_some(left))?;
         let host = facts::host::collect_by(&mut |part| reader.part(part))?;
         let modules = reader.get::<ModulesFacts>()?;
         drop(reader);
@@ -68,20 +72,8 @@ impl Look<'_> {
             Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
             Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
         });
-        let (modules, devices) = (modules.into(), devices.into());
-        let mut facts = Facts {
-            host,
-            modules,
-            devices,
-            verbs,
-            queue_pairs: None,
-            gpus: None,
-            memory: None,
-            objects: None,
-            measured: None,
-            wanted,
-            not_asked: None,
-        };
+        let mut facts = of_files(host, modules, devices, wanted);
+        facts.verbs = verbs;
         let deadline = self.deadline();
         if let Some(worker) = worker.as_mut() {
             self.beside.ask(session, worker, &mut facts, self.started, progress)?;
@@ -93,6 +85,23 @@ impl Look<'_> {
             self.beside.try_memory(session, worker, &mut facts, deadline, progress)?;
         }
         Ok(facts)
+    }
+
+    /// Looks at files alone, as level quick does, and reads them in this process.
+    pub fn gather_here(&self, wanted: Wanted) -> Facts {
+        let (root, asked) = (self.session.root(), self.asked());
+        let mut read = |part: Part| Ok::<_, Infallible>(part.read(&root, &asked));
+        let (host, modules) = match (facts::host::collect_by(&mut read), read(Part::Modules)) {
+            (Ok(host), Ok(modules)) => (host, ModulesFacts::of(modules).unwrap_or_default()),
+            (Err(never), _) | (_, Err(never)) => match never {},
+        };
+        let devices = facts::collect(&host.rdma, None);
+        of_files(host, modules, devices, wanted)
+    }
+
+    fn asked(&self) -> Asked {
+        let is_brief = self.level == Level::Quick;
+        Asked { pid: self.pid, is_brief, vpd: !is_brief, modules: self.modules.to_vec() }
     }
 
     /// When trying has to end.
@@ -143,6 +152,23 @@ impl Look<'_> {
             reports.push(report);
         }
         Ok(reports)
+    }
+}
+
+/// What files alone say.
+fn of_files(host: HostFacts, modules: ModulesFacts, devices: Devices, wanted: Wanted) -> Facts {
+    Facts {
+        host,
+        modules: modules.into(),
+        devices: devices.into(),
+        verbs: None,
+        queue_pairs: None,
+        gpus: None,
+        memory: None,
+        objects: None,
+        measured: None,
+        wanted,
+        not_asked: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::aside::Report;
 use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
@@ -48,69 +49,88 @@ pub struct Arguments {
     catalog: Option<PathBuf>,
 }
 
-/// Looks at everything and comes to a verdict.
-pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    let started = Instant::now();
+/// Looks at everything and comes to a verdict. `started` is when the command was given.
+pub fn run(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<u8> {
+    let (text, code) = examine(session, arguments, started, false)?;
+    session.print_text(&text)?;
+    Ok(code)
+}
+
+/// What level quick says of this very host, whose files are read in this process.
+///
+/// # Errors
+/// As [`run`], and where something else is asked for.
+pub fn brief(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<Report> {
+    anyhow::ensure!(arguments.level == Level::Quick && session.has_own_files(), "more than a brief look at this host");
+    examine(session, arguments, started, true)
+}
+
+fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_here: bool) -> anyhow::Result<Report> {
     let policy =
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
-    let mut checks = selected(arguments)?;
+    let checks = selected(arguments)?;
     let named: Vec<String> = arguments.engine.iter().chain(&policy.require.engines).cloned().collect();
     let mut catalog = engines::catalog(arguments.catalog.as_deref(), &named)?;
     let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;
     let wanted = wanted(&catalog, &engines, &policy);
 
-    let mut progress = Progress::new("probe", session.quiet());
+    let mut progress = Progress::new("probe", session.quiet() || reads_here);
+    let look = Look {
+        session,
+        level: arguments.level,
+        budget: arguments.level.budget(),
+        pid: arguments.pid,
+        modules: &policy.require.modules,
+        needs_attempts: checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard),
+        beside: Beside::of_checks(&checks),
+        started,
+    };
     let facts = match session.captured() {
         Some(capture) => captured(capture, wanted, !arguments.engine.is_empty() || !policy.require.engines.is_empty())?,
-        None => {
-            let needs_attempts = checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard);
-            let beside = Beside::of_checks(&checks);
-            let look = Look {
-                session,
-                level: arguments.level,
-                budget: arguments.level.budget(),
-                pid: arguments.pid,
-                modules: &policy.require.modules,
-                needs_attempts,
-                beside,
-                started,
-            };
-            look.gather(&catalog, &engines, wanted, &mut progress)?
-        }
+        None if reads_here => look.gather_here(wanted),
+        None => look.gather(&catalog, &engines, wanted, &mut progress)?,
     };
+    report(session, arguments, &policy, checks, &facts, started)
+}
 
+/// Judges facts: what is printed, and the exit code.
+fn report(
+    session: &Session,
+    arguments: &Arguments,
+    policy: &Policy,
+    mut checks: Vec<&'static Check>,
+    facts: &Facts,
+    started: Instant,
+) -> anyhow::Result<Report> {
     // A check that could not be judged is no pass: why is told even where only that check was asked for.
-    let ids = skipped(arguments)?;
-    if facts.unread().next().is_some() && !ids.contains(&checks::UNREAD.id) && checks.iter().all(|check| check.id != checks::UNREAD.id) {
+    let skipped = skipped(arguments)?;
+    if facts.unread().next().is_some() && !skipped.contains(&checks::UNREAD.id) && checks.iter().all(|check| check.id != checks::UNREAD.id)
+    {
         checks.push(&checks::UNREAD);
     }
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
-    let mut probe = checks::judge(&facts, arguments.level, &checks, &policy, today);
+    let mut probe = checks::judge(facts, arguments.level, &checks, policy, today);
     probe.elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     if session.interrupted() {
         probe.stopped = Some("interrupted: what was not tried is skipped".to_owned());
     } else if probe.elapsed_us > probe.budget_us {
         probe.stopped = Some("it took longer than it should: some part of this host answers slowly".to_owned());
     }
-    drop(progress);
-    if session.wants_page() {
-        let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
-        session.print_host(HostPage {
-            probe: Some(probe.clone()),
-            devices: Some((*facts.devices).clone()),
-            topo: Some(topo),
-            ..HostPage::default()
-        })?;
-    } else {
-        session.print(&probe)?;
-    }
-    Ok(match probe.verdict.as_str() {
+    let code = match probe.verdict.as_str() {
         _ if session.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
-    })
+    };
+    let text = if session.wants_page() {
+        let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
+        let devices = Some((*facts.devices).clone());
+        session.host_page(HostPage { probe: Some(probe), devices, topo: Some(topo), ..HostPage::default() })
+    } else {
+        session.rendered(&probe)?
+    };
+    Ok((text, code))
 }
 
 /// The checks that level, `--only` and `--skip` leave.

@@ -94,6 +94,11 @@ impl Session {
         self.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Whether the files are this machine's own, and not a model's or those of a host that is captured or mounted elsewhere.
+    pub fn has_own_files(&self) -> bool {
+        self.model.is_none() && self.is_this_host()
+    }
+
     /// What is known of a captured host; absent where the host is here, mounted or modelled.
     pub fn captured(&self) -> Option<&Capture> {
         self.capture.as_ref()
@@ -243,21 +248,25 @@ impl Session {
         self.global.format == Format::Html
     }
 
-    /// Prints what was found on the host that this run is about as a page.
-    pub fn print_host(&self, page: HostPage) -> anyhow::Result<()> {
+    /// What was found on the host that this run is about, as a page.
+    pub fn host_page(&self, page: HostPage) -> String {
         let origin = self.origin();
         let name = match &origin {
             Some(Origin::Model(model)) => model.name.clone(),
             Some(Origin::Capture(capture)) => capture.host_name.clone().unwrap_or_else(|| capture.file.clone()),
             None => nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned()),
         };
-        self.print_page(vec![HostPage { name, origin, ..page }])
+        rendered(vec![HostPage { name, origin, ..page }])
+    }
+
+    /// Prints what was found on the host that this run is about as a page.
+    pub fn print_host(&self, page: HostPage) -> anyhow::Result<()> {
+        self.print_text(&self.host_page(page))
     }
 
     /// Prints a page.
     pub fn print_page(&self, hosts: Vec<HostPage>) -> anyhow::Result<()> {
-        let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
-        report::print_page(&Page { created, hosts }).context("cannot write to standard output")
+        self.print_text(&rendered(hosts))
     }
 
     /// Prints text as it is: a file's content.
@@ -293,8 +302,8 @@ impl Session {
         report::json(document, self.origin().as_ref()).context("cannot make a document of it")
     }
 
-    /// Prints a document in the format that was asked for.
-    pub fn print<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<()> {
+    /// A document in the format that was asked for, as it is printed.
+    pub fn rendered<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<String> {
         let color = match self.global.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -302,8 +311,19 @@ impl Session {
             ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let style = Style { color, width: width(), verbose: self.global.verbose };
-        report::print(document, self.global.format, &style, self.origin().as_ref()).context("cannot write to standard output")
+        report::render(document, self.global.format, &style, self.origin().as_ref()).context("cannot make a report of it")
     }
+
+    /// Prints a document in the format that was asked for.
+    pub fn print<D: Table + Serialize>(&self, document: &D) -> anyhow::Result<()> {
+        self.print_text(&self.rendered(document)?)
+    }
+}
+
+/// Pages as HTML.
+fn rendered(hosts: Vec<HostPage>) -> String {
+    let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+    Page { created, hosts }.render()
 }
 
 /// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.

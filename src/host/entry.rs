@@ -64,8 +64,8 @@ impl Metadata {
 /// An open file: read it from the start, or seek in it.
 #[derive(Debug)]
 pub enum Source {
-    /// A file of the system.
-    File(File),
+    /// A file of the system, and how long it said it was: 0 where it does not say, as those of procfs.
+    File(File, u64),
     /// A file of a model.
     Memory(Cursor<Vec<u8>>),
 }
@@ -79,8 +79,10 @@ impl Source {
     /// # Errors
     /// It cannot be read.
     pub fn head(self, limit_bytes: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(FIRST_READ_BYTES);
-        self.take(limit_bytes).read_to_end(&mut bytes)?;
+        // One that says its length needs no read that only finds its end, which a file server would have to answer.
+        let length = if let Self::File(_, length @ 1..) = self { length.min(limit_bytes) } else { limit_bytes };
+        let mut bytes = Vec::with_capacity(usize::try_from(length).map_or(FIRST_READ_BYTES, |length| length.min(FIRST_READ_BYTES)));
+        self.take(length).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
@@ -88,7 +90,7 @@ impl Source {
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::File(file) => file.read(buffer),
+            Self::File(file, _) => file.read(buffer),
             Self::Memory(bytes) => bytes.read(buffer),
         }
     }
@@ -97,7 +99,7 @@ impl Read for Source {
 impl Seek for Source {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         match self {
-            Self::File(file) => file.seek(position),
+            Self::File(file, _) => file.seek(position),
             Self::Memory(bytes) => bytes.seek(position),
         }
     }

@@ -173,6 +173,17 @@ fn records_of_the_kernel_are_read() {
     let (sequence, line) = source::record("6,1234,5678901,-,caller=T1;mlx5_core 0000:03:00.0 a: Link up\n SUBSYSTEM=pci\n").unwrap();
     assert_eq!((sequence, line.time_us, line.message), (1234, Some(5_678_901), "mlx5_core 0000:03:00.0 a: Link up"));
     assert!(source::record("nonsense").is_none());
+    for (text, time_us, message) in [
+        ("<6>[    5.678901] mlx5_core 0000:03:00.0 a kernel: Link up", Some(5_678_901), "mlx5_core 0000:03:00.0 a kernel: Link up"),
+        ("<30>[    5.678901][    T1] systemd[1]: started", Some(5_678_901), "systemd[1]: started"),
+        ("<4>[    5.678901][   C12] [drm] up", Some(5_678_901), "[drm] up"),
+        ("<4>[    5.678901] [drm] up", Some(5_678_901), "[drm] up"),
+        ("<6>no time", None, "no time"),
+    ] {
+        let line = source::of_syslog(text).unwrap();
+        assert_eq!((line.time_us, line.message), (time_us, message), "{text}");
+    }
+    assert!(source::of_syslog("[    5.678901] without a priority").is_none());
     // Whatever this host allows.
     let _ = read(&Root::default());
 }
@@ -197,5 +208,6 @@ proptest! {
             prop_assert!(serde_json::to_string(&event).is_ok());
         }
         let _ = source::of_daemon(&text, true).map(|line| line.time_us);
+        let _ = source::of_syslog(&text).map(|line| line.time_us);
     }
 }

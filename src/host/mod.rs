@@ -10,6 +10,7 @@ pub mod family;
 pub mod limits;
 pub mod log;
 pub mod modules;
+mod near;
 pub mod net;
 pub mod net_counters;
 pub mod part;
@@ -28,5 +29,5 @@ pub mod vpd;
 
 pub use entry::{Kind, Metadata, Source};
 pub use error::{ReadError, ReadFailure};
-pub use root::{Root, TEXT_LIMIT_BYTES, being_read};
+pub use root::{Root, TEXT_LIMIT_BYTES, being_read, count_reading_by};
 pub use tree::Node;

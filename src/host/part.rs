@@ -22,7 +22,7 @@ pub enum Look {
     /// All of it.
     Whole,
     /// A GID table, which has a file for each of up to 1024 entries, as far as it is filled; no file of a loaded module with which nothing is
-    /// compared.
+    /// compared; no driver file of a family of which no device is here.
     Brief,
 }
 
@@ -133,7 +133,7 @@ parts! {
     Net(NetFacts) "net" "/sys/class/net" |root, _| super::net::read(root);
     Limits(LimitsFacts) "limits" "/proc/self" |root, asked| super::limits::read(root, asked.pid);
     System(SystemFacts) "system" "/proc" |root, _| super::system::read(root);
-    VerbsFiles(VerbsFilesFacts) "verbs_files" "/etc/libibverbs.d" |root, _| super::verbs_files::read(root);
+    VerbsFiles(VerbsFilesFacts) "verbs_files" "/etc/libibverbs.d" |root, asked| super::verbs_files::read_at(root, asked.look());
     Log(LogFacts) "log" "/dev/kmsg" |root, _| super::log::read(root);
     Vpd(VpdFacts) "vpd" "/sys/bus/pci/devices" |root, asked| if asked.vpd { super::vpd::read(root) } else { VpdFacts::default() };
     Modules(ModulesFacts) "modules" "/sys/module" |root, asked| super::modules::read_with(root, &asked.modules, asked.look());

@@ -56,7 +56,7 @@ pub(super) fn identities(reader: &mut Reader<'_>) -> Vec<Identity> {
 /// What the function at a directory of sysfs is. `uevent` tells all of it in one file, of which a server has hundreds; where that is not
 /// readable the four others do.
 fn identity(reader: &mut Reader<'_>, dir: &Path, address: &str) -> Identity {
-    let told = reader.root.text(dir.join("uevent")).ok().flatten();
+    let told = reader.read(dir.join("uevent")).ok().flatten();
     if let Some(identity) = told.and_then(|text| of_event(&text, address)) {
         return identity;
     }

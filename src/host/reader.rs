@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::near::Near;
 use super::{Metadata, ReadError, ReadFailure, Root};
 
 /// A root with the problems met so far.
 pub(super) struct Reader<'a> {
     pub(super) root: &'a Root,
+    near: Near,
     pub(super) problems: Vec<ReadError>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(root: &'a Root) -> Self {
-        Self { root, problems: Vec::new() }
+        Self { root, near: Near::default(), problems: Vec::new() }
     }
 
     /// The value, or nothing and one more problem.
@@ -23,6 +25,11 @@ impl<'a> Reader<'a> {
             self.problems.push(error);
             None
         })
+    }
+
+    /// The text of a file; what goes wrong is the caller's to judge.
+    pub(super) fn read(&mut self, path: impl AsRef<Path>) -> Result<Option<String>, ReadError> {
+        self.root.text_near(&mut self.near, path.as_ref())
     }
 
     /// The text of a file.
@@ -43,7 +50,7 @@ impl<'a> Reader<'a> {
     /// The text of an attribute of sysfs, without spaces around it. A driver that has nothing to say there answers EINVAL, ENODATA or
     /// EOPNOTSUPP: that is absence too.
     pub(super) fn attribute(&mut self, path: impl AsRef<Path>) -> Option<String> {
-        let read = match self.root.text(path) {
+        let read = match self.read(path) {
             Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::ENODATA | Errno::EOPNOTSUPP)) => Ok(None),
             read => read,
         };

@@ -4,17 +4,21 @@
 //! host mounted at `/host` means `/host/etc/x`, and `..` stops at the root. Links are therefore walked here and not by the kernel,
 //! except where the root is the real one and there is nothing to escape from.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Cursor, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::errno::Errno;
 
+use super::near::Near;
 use super::tree::{self, Node};
 use super::{Kind, Metadata, ReadError, ReadFailure, Source};
 
@@ -22,10 +26,15 @@ use super::{Kind, Metadata, ReadError, ReadFailure, Source};
 pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
 
 /// Where each file is an attribute; control groups and debugfs, which are below /sys too, have files that come in pieces.
-const ATTRIBUTES: [&str; 5] = ["/sys/class", "/sys/bus", "/sys/devices", "/sys/module", "/sys/kernel/mm"];
+const ATTRIBUTES: [&str; 5] = ["/sys/class/", "/sys/bus/", "/sys/devices/", "/sys/module/", "/sys/kernel/mm/"];
 
 /// The smallest page: an attribute that fills less is read whole.
 const ATTRIBUTE_BYTES: usize = 4096;
+
+thread_local! {
+    /// Where an attribute is read to: clearing a page for each of thousands takes longer than reading them.
+    static PAGE: RefCell<[u8; ATTRIBUTE_BYTES]> = const { RefCell::new([0; ATTRIBUTE_BYTES]) };
+}
 
 /// Links followed in one path before it counts as a loop; the kernel's own bound (path_resolution(7)).
 const LINK_LIMIT: usize = 40;
@@ -39,7 +48,18 @@ pub fn being_read() -> (u64, Option<PathBuf>) {
     BEING_READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Where each path that is begun to be read is counted too, for another process that watches this one.
+static COUNTED_BY: OnceLock<&'static AtomicU64> = OnceLock::new();
+
+/// Has each path that this process begins to read counted there, from now on.
+pub fn count_reading_by(counter: &'static AtomicU64) {
+    let _ = COUNTED_BY.set(counter);
+}
+
 fn begin(path: &Path) {
+    if let Some(counter) = COUNTED_BY.get() {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
     let mut reading = BEING_READ.lock().unwrap_or_else(PoisonError::into_inner);
     reading.0 += 1;
     reading.1 = Some(path.to_owned());
@@ -80,11 +100,7 @@ impl Root {
     /// # Errors
     /// The file is there and cannot be read, or is too long.
     pub fn text(&self, path: impl AsRef<Path>) -> Result<Option<String>, ReadError> {
-        Ok(self.bytes(path)?.map(|bytes| {
-            let mut text = text_of(bytes);
-            text.truncate(text.trim_end_matches(['\n', '\r']).len());
-            text
-        }))
+        Ok(self.bytes(path)?.map(trimmed))
     }
 
     /// The content of a file of at most [`TEXT_LIMIT_BYTES`].
@@ -100,8 +116,16 @@ impl Root {
     /// # Errors
     /// As [`Root::text`].
     pub fn bytes_to(&self, path: impl AsRef<Path>, limit_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        let path = path.as_ref();
-        if let Some(found) = self.attribute(path)? {
+        self.bytes_near(&mut Near::default(), path.as_ref(), limit_bytes)
+    }
+
+    /// As [`Root::text`], where several files of a directory are read.
+    pub(super) fn text_near(&self, near: &mut Near, path: &Path) -> Result<Option<String>, ReadError> {
+        Ok(self.bytes_near(near, path, TEXT_LIMIT_BYTES)?.map(trimmed))
+    }
+
+    fn bytes_near(&self, near: &mut Near, path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if let Some(found) = self.attribute(near, path)? {
             return Ok(found);
         }
         let Some(source) = self.open(path)? else { return Ok(None) };
@@ -115,15 +139,12 @@ impl Root {
     /// The content of an attribute of this host's sysfs, with one read: there are thousands of them, and the kernel gives all of one at
     /// once, at most a page (Documentation/filesystems/sysfs.rst). `None` where that does not tell: the path is none of them, is empty, or fills
     /// a page; within it `None` where there is no such file.
-    fn attribute(&self, path: &Path) -> Result<Option<Option<Vec<u8>>>, ReadError> {
-        if !self.is_host() || !ATTRIBUTES.iter().any(|above| path.starts_with(above)) {
+    fn attribute(&self, near: &mut Near, path: &Path) -> Result<Option<Option<Vec<u8>>>, ReadError> {
+        if !self.is_host() || !ATTRIBUTES.iter().any(|above| path.as_os_str().as_bytes().starts_with(above.as_bytes())) {
             return Ok(None);
         }
         begin(path);
-        let read = open(path).and_then(|mut file| {
-            let mut page = [0; ATTRIBUTE_BYTES];
-            file.read(&mut page).map(|length| page[..length].to_vec())
-        });
+        let read = near.open(path).and_then(|mut file| PAGE.with_borrow_mut(|page| file.read(page).map(|length| page[..length].to_vec())));
         match present(read).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))? {
             // Nothing is what a pipe says that nobody writes to, and a full page may be the beginning of more.
             Some(bytes) if bytes.is_empty() || bytes.len() == ATTRIBUTE_BYTES => Ok(None),
@@ -143,8 +164,12 @@ impl Root {
         match &self.0 {
             Backing::Dir(_) => {
                 let Some(file) = present(open(&found)).map_err(|error| fail(ReadFailure::from_io(&error)))? else { return Ok(None) };
+                // Of process and kernel, whose files nobody replaces, a directory tells itself when it is read.
+                if self.is_host() && path.starts_with("/proc") {
+                    return Ok(Some(Source::File(file, 0)));
+                }
                 let metadata = file.metadata().map_err(|error| fail(ReadFailure::from_io(&error)))?;
-                if metadata.is_file() { Ok(Some(Source::File(file))) } else { Err(fail(ReadFailure::NotAFile)) }
+                if metadata.is_file() { Ok(Some(Source::File(file, metadata.len()))) } else { Err(fail(ReadFailure::NotAFile)) }
             }
             Backing::Tree(nodes) => match nodes.get(&found).map(|node| (node, node.content())) {
                 None => Ok(None),
@@ -231,7 +256,7 @@ impl Root {
 
     /// Whether this is the real root, from which no link leads out.
     pub(super) fn is_host(&self) -> bool {
-        matches!(&self.0, Backing::Dir(dir) if dir == Path::new("/"))
+        matches!(&self.0, Backing::Dir(dir) if dir.as_os_str() == "/")
     }
 
     /// The path to hand to the backing; the last component's link is followed if `follow`.
@@ -323,6 +348,13 @@ impl Root {
 /// Bytes as text, where they stand; what is not UTF-8 is replaced.
 pub(super) fn text_of(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Bytes as text without the newline at its end.
+fn trimmed(bytes: Vec<u8>) -> String {
+    let mut text = text_of(bytes);
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    text
 }
 
 /// Puts the components of a path before those that are left to walk.

@@ -1,17 +1,27 @@
 //! The files of RDMA's user space: the verbs library, its providers, which of them it is told to load, and the nodes that it opens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::part::Look;
 use super::reader::Reader;
-use super::{Kind, Metadata, ReadError, Root};
+use super::{Kind, Metadata, ReadError, Root, rdma};
 
 /// Where rdma-core looks for what to load (`IBV_CONFIG_DIR`).
 const DRIVER_FILES: &str = "/etc/libibverbs.d";
 const NODES: &str = "/dev/infiniband";
+
+/// Debian's name of the directory of this program's kind of libraries (wiki.debian.org/Multiarch/Tuples), where it is known.
+const OWN_TRIPLET: Option<&str> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
+    Some("x86_64-linux-gnu")
+} else if cfg!(all(target_arch = "aarch64", target_endian = "little")) {
+    Some("aarch64-linux-gnu")
+} else {
+    None
+};
 
 /// The files of RDMA's user space.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,11 +51,7 @@ impl VerbsFilesFacts {
     /// Whether a file of /etc/libibverbs.d names a family.
     #[must_use]
     pub fn is_configured(&self, family: &str) -> bool {
-        self.driver_files
-            .iter()
-            .flatten()
-            .flat_map(|file| &file.drivers)
-            .any(|driver| driver.rsplit('/').next().is_some_and(|name| name.strip_prefix("lib").unwrap_or(name) == family))
+        self.driver_files.iter().flatten().any(|file| file.names(family))
     }
 }
 
@@ -56,6 +62,16 @@ pub struct DriverFile {
     pub path: String,
     /// What its `driver` lines name: a family, or a path before `-rdmavNN.so`.
     pub drivers: Vec<String>,
+    /// Whether a brief look left out to read it, since the devices that are here have files of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unread: bool,
+}
+
+impl DriverFile {
+    fn names(&self, family: &str) -> bool {
+        let drivers = self.drivers.iter().filter_map(|driver| driver.rsplit('/').next());
+        drivers.map(|name| name.strip_prefix("lib").unwrap_or(name)).any(|name| name == family)
+    }
 }
 
 /// A copy of a library.
@@ -102,11 +118,15 @@ impl NodeFile {
 /// Reads them. What fails is among the problems.
 #[must_use]
 pub fn read(root: &Root) -> VerbsFilesFacts {
+    read_at(root, Look::Whole)
+}
+
+/// As [`read`]; a brief look leaves out the drivers of families of which no device is here.
+#[must_use]
+pub fn read_at(root: &Root, look: Look) -> VerbsFilesFacts {
     let mut reader = Reader::new(root);
     let listed = root.names(DRIVER_FILES);
-    let driver_files = reader
-        .keep(listed)
-        .map(|names| names.iter().filter(|name| name.ends_with(".driver")).map(|name| driver_file(&mut reader, name)).collect());
+    let driver_files = reader.keep(listed).map(|names| driver_files(&mut reader, &names, look));
     let dirs = library_dirs(&mut reader);
     let libraries = libraries(&mut reader, &dirs, "libibverbs.so.1");
     let connection_libraries = self::libraries(&mut reader, &dirs, "librdmacm.so.1");
@@ -133,15 +153,35 @@ pub fn read(root: &Root) -> VerbsFilesFacts {
     }
 }
 
+/// The files with these names, as far as the look goes.
+fn driver_files(reader: &mut Reader<'_>, names: &[String], look: Look) -> Vec<DriverFile> {
+    let families = if look == Look::Brief { rdma::families(&mut Reader::new(reader.root)) } else { Vec::new() };
+    let is_wanted = |stem: &str| look == Look::Whole || families.iter().any(|family| family == stem);
+    let mut files = Vec::new();
+    for name in names {
+        let Some(stem) = name.strip_suffix(".driver") else { continue };
+        files.push(match is_wanted(stem) {
+            true => driver_file(reader, format!("{DRIVER_FILES}/{name}")),
+            false => DriverFile { path: format!("{DRIVER_FILES}/{name}"), drivers: Vec::new(), is_unread: true },
+        });
+    }
+    // What its own file does not name, any other may.
+    if !families.iter().all(|family| files.iter().any(|file| file.names(family))) {
+        for file in files.iter_mut().filter(|file| file.is_unread) {
+            *file = driver_file(reader, std::mem::take(&mut file.path));
+        }
+    }
+    files
+}
+
 /// Lines `driver NAME`; what is not one is left alone, as libibverbs does (libibverbs/dynamic_driver.c, `read_config_file`).
-fn driver_file(reader: &mut Reader<'_>, name: &str) -> DriverFile {
-    let path = format!("{DRIVER_FILES}/{name}");
+fn driver_file(reader: &mut Reader<'_>, path: String) -> DriverFile {
     let text = reader.text(&path).unwrap_or_default();
     let drivers = text.lines().filter_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();
         (words.next()? == "driver").then(|| words.next().map(str::to_owned)).flatten()
     });
-    DriverFile { drivers: drivers.collect(), path }
+    DriverFile { drivers: drivers.collect(), path, is_unread: false }
 }
 
 /// Directories of libraries, each once: the usual ones, those of architectures, and what ld.so.conf names.
@@ -151,13 +191,19 @@ fn library_dirs(reader: &mut Reader<'_>) -> Vec<PathBuf> {
             .map(str::to_owned)
             .to_vec();
     // What cannot be followed is no place of libraries; /lib and /usr/lib are one on most hosts.
-    let real = |reader: &Reader<'_>, dir: &str| reader.root.canonical(dir).ok().flatten();
+    let mut followed: BTreeMap<String, Option<PathBuf>> = BTreeMap::new();
+    let mut real = |reader: &Reader<'_>, dir: &str| {
+        followed.entry(dir.to_owned()).or_insert_with(|| reader.root.canonical(dir).ok().flatten()).clone()
+    };
     let mut seen = BTreeSet::new();
     for above in ["/usr/local/lib", "/lib", "/usr/lib"] {
         let Some(above) = real(reader, above).filter(|real| seen.insert(real.clone())) else { continue };
-        // Debian's: x86_64-linux-gnu and the like.
-        let names = reader.names(&above).into_iter().filter(|name| name.contains("-linux-gnu"));
-        dirs.extend(names.map(|name| above.join(name).to_string_lossy().into_owned()));
+        // Debian's: x86_64-linux-gnu and the like. Of this host's own only one is of use, and need not be looked for among all that is there.
+        let names = match OWN_TRIPLET {
+            Some(own) if reader.root.is_host() => vec![own.to_owned()],
+            _ => reader.names(&above).into_iter().filter(|name| name.contains("-linux-gnu")).collect(),
+        };
+        dirs.extend(names.into_iter().map(|name| above.join(name).to_string_lossy().into_owned()));
     }
     let mut files = vec!["/etc/ld.so.conf".to_owned()];
     files.extend(
@@ -280,6 +326,26 @@ mod tests {
         let nodes: Vec<_> = facts.nodes.iter().flatten().map(|node| (node.path.as_str(), node.is_open_to_all())).collect();
         assert_eq!(nodes, [("/dev/infiniband/issm0", false), ("/dev/infiniband/uverbs0", true)]);
         assert_eq!(facts.devices_shared_between_namespaces, Some(false));
+    }
+
+    #[test]
+    fn a_brief_look_reads_what_the_devices_need() {
+        let mut nodes = host();
+        let unread = |nodes: &BTreeMap<PathBuf, Node>| -> Vec<bool> {
+            let facts = read_at(&Root::tree(nodes.clone()), Look::Brief);
+            facts.driver_files.unwrap().iter().map(|file| file.is_unread).collect()
+        };
+        assert_eq!(unread(&nodes), [true, true]);
+        for (path, text) in [("parent", "eth0\n"), ("node_type", "1: CA\n")] {
+            nodes.insert(format!("/sys/devices/virtual/infiniband/rxe0/{path}").into(), Node::text(text));
+        }
+        nodes.insert("/sys/class/infiniband/rxe0".into(), Node::Link("../../devices/virtual/infiniband/rxe0".into()));
+        // Without a file of its own the family may be named by any.
+        assert_eq!(unread(&nodes), [false, false]);
+        nodes.insert("/etc/libibverbs.d/rxe.driver".into(), Node::text("driver rxe\n"));
+        assert_eq!(unread(&nodes), [true, true, false]);
+        nodes.insert("/etc/libibverbs.d/rxe.driver".into(), Node::text("# driver rxe\n"));
+        assert_eq!(unread(&nodes), [false, false, false]);
     }
 
     #[test]

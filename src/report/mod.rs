@@ -215,12 +215,12 @@ fn short_name(path: &str) -> String {
     if place == "shared_receive_queues" { format!("srq {name}") } else { name.to_owned() }
 }
 
-/// Writes a document to standard output. `origin` is what it is about, if not this machine: then the document says so. A reader that has gone away is no error.
+/// A document as it is printed. `origin` is what it is about, if not this machine: then the document says so.
 ///
 /// # Errors
-/// Standard output cannot be written.
-pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, origin: Option<&Origin>) -> io::Result<()> {
-    let text = match format {
+/// It is not to be had in that format.
+pub fn render<D: Table + Serialize>(document: &D, format: Format, style: &Style, origin: Option<&Origin>) -> io::Result<String> {
+    Ok(match format {
         Format::Table => {
             let (before, after) = origin.map(|origin| origin.marks(style, document.shown_figures())).unwrap_or_default();
             before + &document.table(style) + &after
@@ -238,8 +238,7 @@ pub fn print<D: Table + Serialize>(document: &D, format: Format, style: &Style, 
                 (Some(mark), _) => format!("{mark}\n\n{text}"),
             }
         }
-    };
-    print_text(&text)
+    })
 }
 
 /// A document as JSON has it.
@@ -250,14 +249,6 @@ pub fn json<D: Serialize>(document: &D, origin: Option<&Origin>) -> io::Result<S
     // By way of a value, which has its keys in order.
     let value = serde_json::to_value(Document::new(document, origin)).map_err(io::Error::other)?;
     Ok(serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n")
-}
-
-/// Writes a page to standard output.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub fn print_page(page: &html::Page) -> io::Result<()> {
-    print_text(&page.render())
 }
 
 /// Writes text as it is to standard output. A reader that has gone away is no error.

@@ -262,6 +262,7 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
     let heavy = flows.iter().any(|flow| flow.size * flow.senders.first().map_or(1, |sender| sender.ring.batch() as u64) >= 1 << 15);
     let turns = if heavy { 1 } else { TURNS };
     let sends = flows.iter().any(|flow| !flow.senders.is_empty());
+    let sleeps = flows.iter().all(|flow| flow.link.channel.is_some());
     let mut is_up = false;
     let (mut sent_at, mut idle) = (None, Idle::default());
     loop {
@@ -271,7 +272,12 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
             let counts = (flow.done(), flow.received);
             let mut has_moved = false;
             for _ in 0..turns {
-                has_moved |= flow.turn()?;
+                match flow.turn()? {
+                    true => has_moved = true,
+                    // Who sleeps next asks once, not again and again.
+                    false if sleeps => break,
+                    false => {}
+                }
             }
             if has_moved {
                 flow.note(Instant::now(), counts);

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::packed::Searcher;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -171,7 +171,7 @@ pub struct QueueLimit {
     pub limit: u64,
 }
 
-/// What each line of interest has at least one of, beside the name of a driver.
+/// What each line of interest has at least one of, unless it begins with the name of a driver.
 const SIGNS: &[&str] = &[
     "NVRM: ",
     "SXid (",
@@ -182,7 +182,9 @@ const SIGNS: &[&str] = &[
     "module loading is restricted",
     "PCIe Bus Error",
     "available PCIe bandwidth",
-    "BAR ",
+    "failed to assign",
+    "no space for",
+    "can't assign; no space",
     "fault addr",
     "[IO_PAGE_FAULT",
     "arm-smmu-v3",
@@ -193,16 +195,19 @@ const SIGNS: &[&str] = &[
 ];
 
 /// Finds any sign in one pass: a log has thousands of lines, and few are of interest.
-static WORTH_READING: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    // The kind that is soonest made: a full table costs more than the reading of a log.
-    let kind = Some(AhoCorasickKind::ContiguousNFA);
-    AhoCorasick::builder().kind(kind).build(SIGNS.iter().chain(NIC_DRIVERS).chain(RDMA_DRIVERS)).ok()
-});
+static WORTH_READING: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(SIGNS));
+
+/// The driver that a line begins with.
+fn driver_of(message: &str) -> Option<&str> {
+    let end = message.bytes().position(|byte| matches!(byte, b' ' | b':'))?;
+    let word = &message[..end];
+    [NIC_DRIVERS, RDMA_DRIVERS].iter().any(|drivers| drivers.contains(&word)).then_some(word)
+}
 
 /// What a line says, its time taken off. `None` for a line of no interest.
 #[must_use]
 pub fn classify(message: &str) -> Option<Event> {
-    if WORTH_READING.as_ref().is_some_and(|signs| !signs.is_match(message)) {
+    if driver_of(message).is_none() && WORTH_READING.as_ref().is_some_and(|signs| signs.find(message).is_none()) {
         return None;
     }
     nvidia(message).or_else(|| module(message)).or_else(|| pcie(message)).or_else(|| driver(message)).or_else(|| process(message))
@@ -365,7 +370,7 @@ fn specific(message: &str) -> Option<Event> {
 /// `mlx5_core 0000:03:00.0 ens3np0: Link down` (mlx5 en_main.c), `… NIC Link is Down` (bnxt.c, ice_main.c), `mlx4_en: eth0: Link Up`
 /// (mlx4 en_netdev.c), `… link down` (hns3_enet.c), `… Link is down` (qede_main.c).
 fn link(message: &str) -> Option<Event> {
-    let driver = message.split([' ', ':']).next().filter(|driver| NIC_DRIVERS.contains(driver))?;
+    let driver = driver_of(message).filter(|driver| NIC_DRIVERS.contains(driver))?;
     let (before, said) = message.rsplit_once(": ")?;
     let said = said.trim().to_ascii_lowercase();
     let said = said.strip_prefix("nic ").unwrap_or(&said);
@@ -389,7 +394,7 @@ fn link(message: &str) -> Option<Event> {
 
 /// Any line of an RDMA driver that speaks of failure.
 fn generic(message: &str) -> Option<Event> {
-    let driver = message.split([' ', ':']).next().filter(|driver| RDMA_DRIVERS.contains(driver))?;
+    let driver = driver_of(message).filter(|driver| RDMA_DRIVERS.contains(driver))?;
     // kernel/module/main.c, `load_module`, says this of every module from elsewhere, and loads it all the same.
     if message.contains("module verification failed") {
         return None;

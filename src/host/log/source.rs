@@ -20,6 +20,9 @@ const TAIL_BYTES: u64 = 8 << 20;
 /// Records of /dev/kmsg that are read at most: a full buffer of 16 MiB has some 200 000.
 const MOST_RECORDS: usize = 400_000;
 
+/// Bytes that are taken of it at once at most.
+const MOST_BYTES: usize = 64 << 20;
+
 /// A line of the log.
 pub(super) struct Line<'a> {
     pub(super) time_us: Option<u64>,
@@ -72,8 +75,14 @@ fn kmsg(facts: &mut LogFacts) -> bool {
                 let bytes = &buffer[..length];
                 let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
                 if let Some((sequence, line)) = record(&text) {
-                    // The buffer holds the newest records only.
-                    facts.is_partial |= std::mem::take(&mut first) && sequence > 0;
+                    if std::mem::take(&mut first) {
+                        // The buffer holds the newest records only.
+                        facts.is_partial |= sequence > 0;
+                        if let Some(text) = at_once() {
+                            text.lines().filter_map(of_syslog).for_each(|line| facts.add(&line));
+                            break;
+                        }
+                    }
                     facts.add(&line);
                 }
             }
@@ -92,6 +101,36 @@ fn kmsg(facts: &mut LogFacts) -> bool {
         facts.source = Some(KMSG.to_owned());
     }
     facts.lines > 0
+}
+
+/// All records as text by one call of syslog(2), where it may be used (many containers forbid it): the device takes one for each record.
+fn at_once() -> Option<String> {
+    // SYSLOG_ACTION_SIZE_BUFFER; as text, records are longer than they are there.
+    #[expect(unsafe_code, reason = "syslog(2) has no safe form")]
+    // SAFETY: this action takes no buffer.
+    let size = unsafe { libc::klogctl(10, std::ptr::null_mut(), 0) };
+    let mut bytes: Vec<u8> = Vec::with_capacity(usize::try_from(size).ok()?.checked_mul(2)?.min(MOST_BYTES));
+    let room = libc::c_int::try_from(bytes.capacity()).ok()?;
+    // SYSLOG_ACTION_READ_ALL
+    #[expect(unsafe_code, reason = "syslog(2) has no safe form")]
+    // SAFETY: the buffer has that much room, and as much of it is filled as is returned.
+    unsafe {
+        let length = usize::try_from(libc::klogctl(3, bytes.as_mut_ptr().cast(), room)).ok()?;
+        bytes.set_len(length.min(bytes.capacity()));
+    }
+    // A full buffer may lack the first ones.
+    (!bytes.is_empty() && bytes.len() < bytes.capacity()).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// `<6>[  123.456789] message`, and between them `[  T12]` or `[  C0]` where the kernel names who wrote it (CONFIG_PRINTK_CALLER).
+pub(super) fn of_syslog(line: &str) -> Option<Line<'_>> {
+    let (_, text) = line.strip_prefix('<')?.split_once('>')?;
+    let line = timed(text);
+    let caller = line.message.strip_prefix('[').and_then(|rest| rest.split_once(']')).filter(|(caller, _)| {
+        let number = caller.trim_start().strip_prefix(['T', 'C']);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    Some(Line { message: caller.map_or(line.message, |(_, rest)| rest.trim_start()), ..line })
 }
 
 /// `priority,sequence,microseconds,flags;message`, then lines of properties.
@@ -125,14 +164,19 @@ pub(super) fn of_daemon(line: &str, is_mixed: bool) -> Option<Line<'_>> {
         None if is_mixed => return None,
         None => line,
     };
+    Some(timed(message))
+}
+
+/// `[  123.456789] message`, or a message without a time.
+fn timed(message: &str) -> Line<'_> {
     let message = message.trim_start();
     let Some((time, rest)) = message.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
-        return Some(Line { time_us: None, message });
+        return Line { time_us: None, message };
     };
     match seconds(time.trim()) {
-        Some(time_us) => Some(Line { time_us: Some(time_us), message: rest.strip_prefix(" kernel:").unwrap_or(rest).trim_start() }),
+        Some(time_us) => Line { time_us: Some(time_us), message: rest.strip_prefix(" kernel:").unwrap_or(rest).trim_start() },
         // A bracket that is part of the message.
-        None => Some(Line { time_us: None, message }),
+        None => Line { time_us: None, message },
     }
 }
 

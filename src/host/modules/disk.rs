@@ -1,9 +1,9 @@
 //! Modules on disk: what depmod indexed, and what a module file says of itself.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read, Seek};
 
+use memchr::{memchr, memchr_iter, memrchr};
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef};
@@ -60,25 +60,26 @@ impl Disk {
         let Some(directory) = directory.into_iter().find(|directory| reader.root.exists(directory)) else { return Self::default() };
         let index = |reader: &mut Reader<'_>, name: &str| {
             let read = reader.root.bytes_to(format!("{directory}/{name}"), INDEX_LIMIT_BYTES);
-            reader.keep(read).map(text_of)
+            reader.keep(read)
         };
-        let of_wanted = |path: &str| Some(module_of(path)).filter(|module| wanted.contains(module.as_ref())).map(Cow::into_owned);
-        let files = index(reader, "modules.dep").map(|text| {
-            let paths = text.lines().filter_map(|line| line.split_once(':')).map(|(path, _)| path);
+        let wanted = Wanted::new(wanted);
+        let files = index(reader, "modules.dep").map(|bytes| {
+            let paths = lines(&bytes).filter_map(|line| Some(&line[..memchr(b':', line)?]));
             // depmod writes paths from the directory, or absolute ones where it was told of another.
             paths
-                .filter_map(|path| Some((of_wanted(path)?, path)))
-                .map(|(module, path)| (module, if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") }))
+                .filter_map(|path| wanted.module_of(path))
+                .map(|(module, path)| (module, if path.starts_with('/') { path } else { format!("{directory}/{path}") }))
                 .collect()
         });
-        let built_in = index(reader, "modules.builtin").map(|text| text.lines().filter_map(of_wanted).collect());
+        let built_in = index(reader, "modules.builtin")
+            .map(|bytes| lines(&bytes).filter_map(|path| wanted.module_of(path)).map(|(module, _)| module).collect());
         let mut built_in_info: BTreeMap<String, ModuleInfo> = BTreeMap::new();
         // `module.key=value`, each ended by a null byte; long, and of use only where a module that matters is built in.
         let has_built_in = built_in.as_ref().is_some_and(|built_in: &BTreeSet<String>| !built_in.is_empty());
-        let text = if has_built_in { index(reader, "modules.builtin.modinfo").unwrap_or_default() } else { String::new() };
+        let text = if has_built_in { index(reader, "modules.builtin.modinfo").map(text_of).unwrap_or_default() } else { String::new() };
         for entry in text.split('\0') {
             let Some((module, field)) = entry.split_once('.') else { continue };
-            if let Some(module) = Some(normal(module)).filter(|module| wanted.contains(module.as_ref())) {
+            if let Some(module) = Some(normal(module)).filter(|module| wanted.names.contains(module.as_ref())) {
                 built_in_info.entry(module.into_owned()).or_default().take(field);
             }
         }
@@ -118,11 +119,49 @@ impl ModuleInfo {
     }
 }
 
-/// The module that a path of modules.dep or modules.builtin is of: its file's name as far as the first dot (kmod, shared/util.c,
-/// `modname_normalize`).
-fn module_of(path: &str) -> Cow<'_, str> {
-    let file = path.trim().rsplit('/').next().unwrap_or_default();
-    normal(file.split('.').next().unwrap_or(file))
+/// Modules that are looked for among thousands.
+struct Wanted<'a> {
+    names: &'a BTreeSet<&'a str>,
+    /// By the letter that a name begins with, a bit for each length that wanted ones have: most others have another.
+    lengths: [u64; 256],
+}
+
+impl<'a> Wanted<'a> {
+    fn new(names: &'a BTreeSet<&'a str>) -> Self {
+        let mut lengths = [0; 256];
+        for name in names {
+            if let Some(initial) = name.bytes().next() {
+                lengths[usize::from(initial)] |= 1 << (name.len() % 64);
+            }
+        }
+        Self { names, lengths }
+    }
+
+    /// The module that a path of modules.dep or modules.builtin is of, and the path, if it is wanted: its file's name as far as the first dot (kmod,
+    /// shared/util.c, `modname_normalize`).
+    fn module_of(&self, path: &[u8]) -> Option<(String, String)> {
+        let path = path.trim_ascii();
+        let file = &path[memrchr(b'/', path).map_or(0, |slash| slash + 1)..];
+        let lengths = self.lengths[usize::from(*file.first()?)];
+        if lengths == 0 {
+            return None;
+        }
+        let stem = &file[..memchr(b'.', file).unwrap_or(file.len())];
+        if lengths & (1 << (stem.len() % 64)) == 0 {
+            return None;
+        }
+        let module = normal(std::str::from_utf8(stem).ok()?);
+        self.names.contains(module.as_ref()).then(|| (module.into_owned(), String::from_utf8_lossy(path).into_owned()))
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut begin = 0;
+    memchr_iter(b'\n', bytes).chain([bytes.len()]).map(move |end| {
+        let line = &bytes[begin..end];
+        begin = end + 1;
+        line
+    })
 }
 
 /// What a module's file says of itself, or why that is not known. The compression is told by the content, as the kernel does it.

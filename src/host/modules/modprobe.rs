@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::normal;
 use crate::host::reader::{Reader, shorten};
-use crate::host::{Kind, ReadError};
+use crate::host::{Kind, ReadError, ReadFailure};
 
 /// Directories of modprobe.d(5), first wins for files of the same name.
 const DIRECTORIES: [&str; 5] =
@@ -66,7 +66,9 @@ impl Configuration {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut all = Self::default();
         let mut files = BTreeMap::new();
-        for directory in DIRECTORIES {
+        // Both are one where /lib is a link.
+        let is_merged = reader.link_name("/lib").is_some();
+        for directory in DIRECTORIES.into_iter().filter(|directory| !is_merged || !directory.starts_with("/lib/")) {
             for name in reader.names(directory) {
                 if name.ends_with(".conf") {
                     files.entry(name).or_insert(directory);
@@ -75,13 +77,13 @@ impl Configuration {
         }
         for (name, directory) in files {
             let path = format!("{directory}/{name}");
-            // A link to /dev/null hides a file of the same name in a later directory.
-            if reader.metadata(&path).is_none_or(|found| matches!(found.kind, Kind::CharDevice { .. })) {
-                continue;
-            }
-            if let Some(text) = reader.text(&path) {
-                let problems = all.take_file(&path, &text);
-                reader.problems.extend(problems);
+            match reader.read(&path) {
+                Ok(Some(text)) => reader.problems.extend(all.take_file(&path, &text)),
+                Ok(None) => {}
+                // A link to /dev/null hides a file of the same name in a later directory.
+                Err(ReadError { failure: ReadFailure::NotAFile, .. })
+                    if reader.metadata(&path).is_some_and(|found| matches!(found.kind, Kind::CharDevice { .. })) => {}
+                Err(error) => reader.problems.push(error),
             }
         }
         if let Some(text) = reader.text(COMMAND_LINE) {

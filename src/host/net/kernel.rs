@@ -48,12 +48,13 @@ pub(super) fn ask(names: &HashMap<u32, String>) -> io::Result<Answer> {
     socket.connect(&SocketAddr::new(0, 0))?;
     setsockopt(&socket.as_fd(), ReceiveTimeout, &TimeVal::seconds(PATIENCE_S))?;
     let mut answer = Answer { addresses: Vec::new(), routes: Vec::new(), neighbours: Vec::new() };
+    let mut buffer = vec![0; BUFFER];
     for request in [
         RouteNetlinkMessage::GetAddress(AddressMessage::default()),
         RouteNetlinkMessage::GetRoute(RouteMessage::default()),
         RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()),
     ] {
-        dump(&socket, request, &mut |message| match message {
+        dump(&socket, &mut buffer, request, &mut |message| match message {
             RouteNetlinkMessage::NewAddress(message) => keep(&mut answer.addresses, address(&message, names)),
             RouteNetlinkMessage::NewRoute(message) => {
                 for found in routes(&message, names) {
@@ -77,7 +78,7 @@ fn keep<T>(all: &mut Vec<T>, found: Option<T>) {
 }
 
 /// Sends a request for everything of a kind, and hands each answer to `each`.
-fn dump(socket: &Socket, request: RouteNetlinkMessage, each: &mut dyn FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+fn dump(socket: &Socket, buffer: &mut [u8], request: RouteNetlinkMessage, each: &mut dyn FnMut(RouteNetlinkMessage)) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
@@ -85,9 +86,8 @@ fn dump(socket: &Socket, request: RouteNetlinkMessage, each: &mut dyn FnMut(Rout
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
-    let mut buffer = vec![0; BUFFER];
     loop {
-        let size = socket.recv(&mut &mut buffer[..], 0)?;
+        let size = socket.recv(&mut &mut *buffer, 0)?;
         let mut rest = buffer.get(..size).unwrap_or_default();
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
