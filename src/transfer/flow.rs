@@ -274,8 +274,9 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
             for _ in 0..turns {
                 match flow.turn()? {
                     true => has_moved = true,
-                    // Who sleeps next asks once, not again and again.
-                    false if sleeps => break,
+                    // Who only receives, and sleeps next, asks once and not again and again. Who sends gets more done for each time that it wakes by
+                    // asking for a while.
+                    false if sleeps && flow.senders.is_empty() => break,
                     false => {}
                 }
             }
