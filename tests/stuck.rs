@@ -1,8 +1,11 @@
 //! Hosts whose files are no files, or do not answer: rdmadoctor says so and ends.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 fn rdmadoctor(arguments: &[&str]) -> Output {
     let started = Instant::now();
@@ -111,4 +114,36 @@ fn a_part_that_hangs_is_no_pass_of_a_check_that_needs_it() {
     // Unless that is what was asked for.
     let output = rdmadoctor(&[&arguments[..], &["--only", "0804", "--skip", "1117"]].concat());
     assert_eq!(output.status.code(), Some(0));
+}
+
+/// A child of a process, as soon as there is one.
+fn child_of(parent: u32) -> Option<Pid> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        // Not there any more, or not there on this kernel.
+        let children = std::fs::read_to_string(&path).ok()?;
+        if let Some(child) = children.split_whitespace().next() {
+            return Some(Pid::from_raw(child.parse().ok()?));
+        }
+    }
+    None
+}
+
+/// At level quick a copy of the process reads the files. It may have ended before it is met; then the report is its own.
+#[test]
+fn without_a_copy_that_hangs_or_dies_the_look_is_taken_all_the_same() {
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        for _ in 0..3 {
+            let arguments = ["probe", "--level", "quick"];
+            let started = Command::new(env!("CARGO_BIN_EXE_rdmadoctor")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+            let copy = child_of(started.id());
+            copy.map(|copy| kill(copy, signal));
+            let output = started.wait_with_output().unwrap();
+            let shown = String::from_utf8_lossy(&output.stdout);
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{signal} to {copy:?}: {shown}");
+            assert_eq!(shown.lines().filter(|line| line.starts_with("verdict ")).count(), 1, "{signal} to {copy:?}: {shown}");
+            assert!(copy.is_none_or(|copy| kill(copy, None).is_err()), "the copy is still there");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid, pipe2, setpgid};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -29,6 +29,10 @@ use crate::host::count_reading_by;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a wait looks whether the copy goes on and the user has not interrupted it, in milliseconds.
 const SLICE_MS: u8 = 100;
+
+/// How often, and with which pause, it is looked whether a copy that was killed is gone.
+const REAPS: u32 = 20;
+const REAP_PAUSE: Duration = Duration::from_millis(5);
 
 /// The words to print, and the exit code.
 pub type Report = (String, u8);
@@ -49,8 +53,7 @@ pub fn take(interrupted: &Arc<AtomicBool>, look: impl FnOnce() -> anyhow::Result
             }
             let report = hear(&mut File::from(hears), counter, interrupted);
             if report.is_none() {
-                // One that the kernel holds does not go away, and is left to init.
-                let _ = kill(child, Signal::SIGKILL);
+                end(child);
                 return None;
             }
             matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))).then_some(report).flatten()
@@ -65,6 +68,17 @@ pub fn take(interrupted: &Arc<AtomicBool>, look: impl FnOnce() -> anyhow::Result
                 libc::_exit(i32::from(!is_told))
             }
         }
+    }
+}
+
+/// Kills a copy and waits until it is gone; one that the kernel holds does not go, and is left to init.
+fn end(child: Pid) {
+    let _ = kill(child, Signal::SIGKILL);
+    for _ in 0..REAPS {
+        if waitpid(child, Some(WaitPidFlag::WNOHANG)) != Ok(WaitStatus::StillAlive) {
+            return;
+        }
+        std::thread::sleep(REAP_PAUSE);
     }
 }
 
