@@ -20,7 +20,6 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid, pipe2, setpgid};
-
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::host::count_reading_by;
@@ -29,7 +28,6 @@ use crate::host::count_reading_by;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a wait looks whether the copy goes on and the user has not interrupted it, in milliseconds.
 const SLICE_MS: u8 = 100;
-
 /// How often, and with which pause, it is looked whether a copy that was killed is gone.
 const REAPS: u32 = 20;
 const REAP_PAUSE: Duration = Duration::from_millis(5);

@@ -256,7 +256,8 @@ impl Root {
 
     /// Whether this is the real root, from which no link leads out.
     pub(super) fn is_host(&self) -> bool {
-        matches!(&self.0, Backing::Dir(dir) if dir.as_os_str() == "/")
+        // Comparing paths takes longer, and is for those that are written otherwise (`//`).
+        matches!(&self.0, Backing::Dir(dir) if dir.as_os_str() == "/" || dir == Path::new("/"))
     }
 
     /// The path to hand to the backing; the last component's link is followed if `follow`.
