@@ -21,18 +21,12 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         printed: vec!["libibverbs: Warning: nothing".to_owned()],
         ..Inventory::default()
     };
+    let devices = crate::facts::collect(&host.rdma, Some(&Ok(inventory.clone())));
     let facts = Facts {
-        devices: crate::facts::collect(&host.rdma, Some(&Ok(inventory.clone()))).into(),
-        modules: crate::host::modules::read(&root).into(),
-        host,
         verbs: Some(VerbsFacts { inventory: Some(inventory), failure: None }),
-        queue_pairs: None,
         gpus: model.gpus(),
-        memory: None,
         objects: Some(model.objects()),
-        wanted: Wanted::default(),
-        measured: None,
-        not_asked: None,
+        ..Facts::of_files(host, crate::host::modules::read(&root), devices, Wanted::default())
     };
     Capture {
         schema: CAPTURE_SCHEMA.to_owned(),

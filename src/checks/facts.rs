@@ -94,6 +94,24 @@ pub struct WantedEngine {
 }
 
 impl Facts {
+    /// What files alone say.
+    #[must_use]
+    pub fn of_files(host: HostFacts, modules: ModulesFacts, devices: Devices, wanted: Wanted) -> Self {
+        Self {
+            host,
+            modules: modules.into(),
+            devices: devices.into(),
+            verbs: None,
+            queue_pairs: None,
+            gpus: None,
+            memory: None,
+            objects: None,
+            measured: None,
+            wanted,
+            not_asked: None,
+        }
+    }
+
     /// Parts of the host's files that were not read to their end, with why.
     pub fn unread(&self) -> impl Iterator<Item = (Part, &ReadError)> {
         self.host.unread().chain(unread_of(&self.modules.problems).map(|problem| (Part::Modules, problem)))

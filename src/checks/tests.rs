@@ -36,19 +36,7 @@ fn modelled(name: &str) -> Facts {
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read(&root);
     let devices = facts::collect(&host.rdma, None);
-    Facts {
-        host,
-        modules: modules.into(),
-        devices: devices.into(),
-        verbs: None,
-        queue_pairs: None,
-        gpus: model.gpus(),
-        memory: None,
-        objects: None,
-        wanted: Wanted::default(),
-        measured: None,
-        not_asked: None,
-    }
+    Facts { gpus: model.gpus(), ..Facts::of_files(host, modules, devices, Wanted::default()) }
 }
 
 /// The healthy host, with a log that says nothing.

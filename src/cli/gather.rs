@@ -10,8 +10,7 @@ use super::{UsageError, qp_matrix};
 use crate::capture::Capture;
 use crate::catalog::{Catalog, CatalogError};
 use crate::checks::{Facts, Level, VerbsFacts, Wanted};
-use crate::facts::host::HostFacts;
-use crate::facts::{self, Devices, HostLimits};
+use crate::facts::{self, HostLimits};
 use crate::host::modules::ModulesFacts;
 use crate::host::part::{Asked, OfPart, Part};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
@@ -72,7 +71,7 @@ impl Look<'_> {
             Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
             Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
         });
-        let mut facts = of_files(host, modules, devices, wanted);
+        let mut facts = Facts::of_files(host, modules, devices, wanted);
         facts.verbs = verbs;
         let deadline = self.deadline();
         if let Some(worker) = worker.as_mut() {
@@ -96,7 +95,7 @@ impl Look<'_> {
             (Err(never), _) | (_, Err(never)) => match never {},
         };
         let devices = facts::collect(&host.rdma, None);
-        of_files(host, modules, devices, wanted)
+        Facts::of_files(host, modules, devices, wanted)
     }
 
     fn asked(&self) -> Asked {
@@ -152,23 +151,6 @@ impl Look<'_> {
             reports.push(report);
         }
         Ok(reports)
-    }
-}
-
-/// What files alone say.
-fn of_files(host: HostFacts, modules: ModulesFacts, devices: Devices, wanted: Wanted) -> Facts {
-    Facts {
-        host,
-        modules: modules.into(),
-        devices: devices.into(),
-        verbs: None,
-        queue_pairs: None,
-        gpus: None,
-        memory: None,
-        objects: None,
-        measured: None,
-        wanted,
-        not_asked: None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
-mod aside;
 mod at_once;
 mod beside;
 mod bw;
@@ -13,6 +12,7 @@ mod devices;
 mod ends;
 mod engines;
 mod explain;
+mod forked;
 mod gather;
 mod gpu;
 mod modules;
@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::report::Format;
@@ -198,8 +199,8 @@ pub fn run() -> ExitCode {
     if complete::answer() {
         return ExitCode::from(exit::OK);
     }
-    if let Some(code) = brief() {
-        return ExitCode::from(code);
+    if let Some(result) = brief() {
+        return ended(result);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -243,6 +244,11 @@ pub fn run() -> ExitCode {
         // Whatever was printed then is what was known by then.
         Ok(if session.interrupted() { exit::INTERRUPTED } else { code })
     });
+    ended(result)
+}
+
+/// The exit code of a command; why there is none of its own is told.
+fn ended(result: anyhow::Result<u8>) -> ExitCode {
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));
         match () {
@@ -255,7 +261,7 @@ pub fn run() -> ExitCode {
 
 /// `probe --level quick` of this very host, whose time is mostly the program's own: by a copy, before anything is made that both would hold.
 /// `None` where it is not that, or came to nothing.
-fn brief() -> Option<u8> {
+fn brief() -> Option<anyhow::Result<u8>> {
     // What is read from a pipe cannot be read again, and a model or a capture is no work for a copy.
     const FILES: [&str; 6] = ["--from", "--host-model", "--root", "--policy", "--catalog", "--engine"];
     let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -265,23 +271,16 @@ fn brief() -> Option<u8> {
     }
     let started = *STARTED;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let taken = aside::take(&interrupted, || {
+    let taken = forked::run(&interrupted, || {
         let cli = Cli::try_parse()?;
         let formats = cli.command.formats();
         let Command::Probe(arguments) = cli.command else { anyhow::bail!("no probe") };
         probe::brief(&Session::new(cli.global, formats)?, &arguments, started)
     });
     match taken {
-        Some((text, code)) => Some(match crate::report::print_text(&text) {
-            Ok(()) => code,
-            Err(error) => {
-                progress::say(&format!("rdmadoctor: cannot write to standard output: {error}"));
-                exit::BROKEN
-            }
-        }),
+        Some((text, code)) => Some(crate::report::print_text(&text).context("cannot write to standard output").map(|()| code)),
         None if interrupted.load(Ordering::Relaxed) => {
-            progress::say("rdmadoctor: interrupted while the host's files were read");
-            Some(exit::INTERRUPTED)
+            Some(Err(Interrupted("interrupted while the host's files were read".to_owned()).into()))
         }
         None => None,
     }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::aside::Report;
 use super::beside::Beside;
+use super::forked::Report;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;

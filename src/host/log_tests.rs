@@ -108,6 +108,11 @@ fn drivers_say_what_they_refuse() {
         said(command),
         Event::Mlx5CommandFailed { pci: some("0000:03:00.0"), command: "CREATE_MKEY".to_owned(), status: "no resources".to_owned() }
     );
+    // Of a scalable function.
+    assert_eq!(
+        said(&command.replace("mlx5_core 0000:03:00.0", "mlx5_core.sf mlx5_core.sf.4")),
+        Event::Mlx5CommandFailed { pci: None, command: "CREATE_MKEY".to_owned(), status: "no resources".to_owned() }
+    );
     assert_eq!(
         said("mlx5_core 0000:03:00.0: print_health_info:62:(pid 0): Health issue observed, firmware internal error"),
         Event::Mlx5Health { pci: some("0000:03:00.0") }

@@ -3,6 +3,7 @@
 //! Readers only read: they run no program and change nothing. What is absent is `None`; what is there and cannot be read or understood
 //! is a [`ReadError`] among the facts' problems, beside everything else that was read.
 
+mod directories;
 mod entry;
 mod error;
 mod ethtool;
@@ -10,7 +11,6 @@ pub mod family;
 pub mod limits;
 pub mod log;
 pub mod modules;
-mod near;
 pub mod net;
 pub mod net_counters;
 pub mod part;

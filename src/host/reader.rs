@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::near::Near;
+use super::directories::Directories;
 use super::{Metadata, ReadError, ReadFailure, Root};
 
 /// A root with the problems met so far.
 pub(super) struct Reader<'a> {
     pub(super) root: &'a Root,
-    near: Near,
+    directories: Directories,
     pub(super) problems: Vec<ReadError>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(root: &'a Root) -> Self {
-        Self { root, near: Near::default(), problems: Vec::new() }
+        Self { root, directories: Directories::default(), problems: Vec::new() }
     }
 
     /// The value, or nothing and one more problem.
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
 
     /// The text of a file; what goes wrong is the caller's to judge.
     pub(super) fn read(&mut self, path: impl AsRef<Path>) -> Result<Option<String>, ReadError> {
-        self.root.text_near(&mut self.near, path.as_ref())
+        self.root.text_in(&mut self.directories, path.as_ref())
     }
 
     /// The text of a file.

@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::errno::Errno;
 
-use super::near::Near;
+use super::directories::Directories;
 use super::tree::{self, Node};
 use super::{Kind, Metadata, ReadError, ReadFailure, Source};
 
@@ -116,16 +116,16 @@ impl Root {
     /// # Errors
     /// As [`Root::text`].
     pub fn bytes_to(&self, path: impl AsRef<Path>, limit_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bytes_near(&mut Near::default(), path.as_ref(), limit_bytes)
+        self.bytes_in(&mut Directories::default(), path.as_ref(), limit_bytes)
     }
 
     /// As [`Root::text`], where several files of a directory are read.
-    pub(super) fn text_near(&self, near: &mut Near, path: &Path) -> Result<Option<String>, ReadError> {
-        Ok(self.bytes_near(near, path, TEXT_LIMIT_BYTES)?.map(trimmed))
+    pub(super) fn text_in(&self, directories: &mut Directories, path: &Path) -> Result<Option<String>, ReadError> {
+        Ok(self.bytes_in(directories, path, TEXT_LIMIT_BYTES)?.map(trimmed))
     }
 
-    fn bytes_near(&self, near: &mut Near, path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        if let Some(found) = self.attribute(near, path)? {
+    fn bytes_in(&self, directories: &mut Directories, path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if let Some(found) = self.attribute(directories, path)? {
             return Ok(found);
         }
         let Some(source) = self.open(path)? else { return Ok(None) };
@@ -139,12 +139,13 @@ impl Root {
     /// The content of an attribute of this host's sysfs, with one read: there are thousands of them, and the kernel gives all of one at
     /// once, at most a page (Documentation/filesystems/sysfs.rst). `None` where that does not tell: the path is none of them, is empty, or fills
     /// a page; within it `None` where there is no such file.
-    fn attribute(&self, near: &mut Near, path: &Path) -> Result<Option<Option<Vec<u8>>>, ReadError> {
+    fn attribute(&self, directories: &mut Directories, path: &Path) -> Result<Option<Option<Vec<u8>>>, ReadError> {
         if !self.is_host() || !ATTRIBUTES.iter().any(|above| path.as_os_str().as_bytes().starts_with(above.as_bytes())) {
             return Ok(None);
         }
         begin(path);
-        let read = near.open(path).and_then(|mut file| PAGE.with_borrow_mut(|page| file.read(page).map(|length| page[..length].to_vec())));
+        let read =
+            directories.open(path).and_then(|mut file| PAGE.with_borrow_mut(|page| file.read(page).map(|length| page[..length].to_vec())));
         match present(read).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)))? {
             // Nothing is what a pipe says that nobody writes to, and a full page may be the beginning of more.
             Some(bytes) if bytes.is_empty() || bytes.len() == ATTRIBUTE_BYTES => Ok(None),

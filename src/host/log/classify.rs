@@ -207,7 +207,9 @@ fn driver_of(message: &str) -> Option<&str> {
 /// What a line says, its time taken off. `None` for a line of no interest.
 #[must_use]
 pub fn classify(message: &str) -> Option<Event> {
-    if driver_of(message).is_none() && WORTH_READING.as_ref().is_some_and(|signs| signs.find(message).is_none()) {
+    // `mlx5_core.sf mlx5_core.sf.4: …` is of a scalable function, whose driver has a name of its own.
+    let begins_with_driver = driver_of(message).is_some() || message.starts_with("mlx5_core");
+    if !begins_with_driver && WORTH_READING.as_ref().is_some_and(|signs| signs.find(message).is_none()) {
         return None;
     }
     nvidia(message).or_else(|| module(message)).or_else(|| pcie(message)).or_else(|| driver(message)).or_else(|| process(message))

@@ -105,17 +105,19 @@ fn kmsg(facts: &mut LogFacts) -> bool {
 
 /// All records as text by one call of syslog(2), where it may be used (many containers forbid it): the device takes one for each record.
 fn at_once() -> Option<String> {
-    // SYSLOG_ACTION_SIZE_BUFFER; as text, records are longer than they are there.
+    /// Actions of syslog(2).
+    const READ_ALL: libc::c_int = 3;
+    const SIZE_BUFFER: libc::c_int = 10;
     #[expect(unsafe_code, reason = "syslog(2) has no safe form")]
     // SAFETY: this action takes no buffer.
-    let size = unsafe { libc::klogctl(10, std::ptr::null_mut(), 0) };
+    let size = unsafe { libc::klogctl(SIZE_BUFFER, std::ptr::null_mut(), 0) };
+    // As text, records are longer than they are there.
     let mut bytes: Vec<u8> = Vec::with_capacity(usize::try_from(size).ok()?.checked_mul(2)?.min(MOST_BYTES));
     let room = libc::c_int::try_from(bytes.capacity()).ok()?;
-    // SYSLOG_ACTION_READ_ALL
     #[expect(unsafe_code, reason = "syslog(2) has no safe form")]
     // SAFETY: the buffer has that much room, and as much of it is filled as is returned.
     unsafe {
-        let length = usize::try_from(libc::klogctl(3, bytes.as_mut_ptr().cast(), room)).ok()?;
+        let length = usize::try_from(libc::klogctl(READ_ALL, bytes.as_mut_ptr().cast(), room)).ok()?;
         bytes.set_len(length.min(bytes.capacity()));
     }
     // A full buffer may lack the first ones.

@@ -1,6 +1,7 @@
 //! modprobe's configuration, as modprobe.d(5) says it is read, and what the kernel's command line adds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,8 +67,9 @@ impl Configuration {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut all = Self::default();
         let mut files = BTreeMap::new();
-        // Both are one where /lib is a link.
-        let is_merged = reader.link_name("/lib").is_some();
+        // Both are one where /lib is a link to /usr/lib.
+        let lib = reader.root.link("/lib");
+        let is_merged = reader.keep(lib).is_some_and(|target| Path::new("/").join(target) == Path::new("/usr/lib"));
         for directory in DIRECTORIES.into_iter().filter(|directory| !is_merged || !directory.starts_with("/lib/")) {
             for name in reader.names(directory) {
                 if name.ends_with(".conf") {

@@ -20,7 +20,7 @@ const HELD_FROM: u32 = 3;
 
 /// The directories that were read from last, the last one at the end. They are given up with this: what is removed and comes again has another.
 #[derive(Default)]
-pub(super) struct Near(Vec<Directory>);
+pub(super) struct Directories(Vec<Directory>);
 
 struct Directory {
     path: Vec<u8>,
@@ -28,7 +28,7 @@ struct Directory {
     held: Option<OwnedFd>,
 }
 
-impl Near {
+impl Directories {
     /// Opens a file of this host for reading, and never waits for a writer where a pipe stands at the path.
     pub(super) fn open(&mut self, path: &Path) -> io::Result<File> {
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn files_are_found_by_whichever_way() {
         let above = tempfile::tempdir().unwrap();
-        let mut near = Near::default();
+        let mut directories = Directories::default();
         for round in 0..3 {
             for folder in 0..6 {
                 let folder = above.path().join(folder.to_string());
@@ -80,12 +80,12 @@ mod tests {
                     let path = folder.join(file.to_string());
                     fs::write(&path, format!("{round} {file}")).unwrap();
                     let mut text = String::new();
-                    near.open(&path).unwrap().read_to_string(&mut text).unwrap();
+                    directories.open(&path).unwrap().read_to_string(&mut text).unwrap();
                     assert_eq!(text, format!("{round} {file}"));
                 }
-                assert_eq!(near.open(&folder.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+                assert_eq!(directories.open(&folder.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
             }
         }
-        assert_eq!((near.0.len(), near.0.iter().filter(|directory| directory.held.is_some()).count()), (KEPT, KEPT));
+        assert_eq!((directories.0.len(), directories.0.iter().filter(|directory| directory.held.is_some()).count()), (KEPT, KEPT));
     }
 }

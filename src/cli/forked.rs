@@ -1,4 +1,4 @@
-//! A look that a copy of this process takes, which may hang or die in its stead.
+//! A look that a forked copy of this process takes, which may hang or die in its stead.
 //!
 //! The usual child ([`crate::worker`]) is a program that is started and answers in messages. Starting it, writing down what it has read and reading
 //! that again take longer than a brief look at files itself. A copy made by fork(2) has everything already, and hands back the words to print
@@ -37,7 +37,7 @@ pub type Report = (String, u8);
 
 /// Has `look` taken by a copy of this process, to be called before there are other threads; the sooner, the less both have to hold. `None` where
 /// nothing came of it: it hung, died, failed, or the user interrupted. Then nothing was printed, and it can be taken in another way.
-pub fn take(interrupted: &Arc<AtomicBool>, look: impl FnOnce() -> anyhow::Result<Report>) -> Option<Report> {
+pub fn run(interrupted: &Arc<AtomicBool>, look: impl FnOnce() -> anyhow::Result<Report>) -> Option<Report> {
     let counter = shared_counter()?;
     let (hears, tells) = pipe2(OFlag::O_CLOEXEC).ok()?;
     let parent = Pid::this();
