@@ -167,9 +167,10 @@ fn a_copy_and_a_child_find_the_same() {
     let findings = |arguments: &[&str]| {
         let output = rdmadoctor(&[&["--format", "json"], arguments].concat());
         let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
-        let all = probe["findings"].as_array().unwrap().iter();
-        all.map(|finding| ["id", "status", "subject", "summary"].map(|key| text(finding, key))).collect::<Vec<_>>()
+        let mut findings = probe["findings"].as_array().unwrap().clone();
+        // Evidence may have figures of the moment.
+        findings.iter_mut().for_each(|finding| drop(finding.as_object_mut().unwrap().remove("evidence").unwrap()));
+        findings
     };
     let by_copy = findings(&QUICK);
     assert!(!by_copy.is_empty());
