@@ -31,6 +31,9 @@ struct Pong<'a> {
     send_cq: &'a CompletionQueue,
     recv_cq: &'a CompletionQueue,
     channel: Option<CompletionChannel>,
+    /// Whether an event was asked for and has not been taken; and whether it is there.
+    armed: bool,
+    has_event: bool,
     receives: Option<&'a mut Receives>,
     region: &'a Region,
     ring: SendRing,
@@ -64,11 +67,18 @@ impl<'a> Pong<'a> {
             // What an earlier run has left may look like a message.
             region.store(start(region.length(), true) + place + size.max(1) - 1, 0);
         }
+        let channel = (link.plan.completing == Completing::Event).then(|| link.channel.clone()).flatten();
+        if let Some(channel) = &channel {
+            // What an earlier run has left.
+            channel.drain();
+        }
         Ok(Self {
             by_completion: plan.operation == Operation::Send || plan.immediate,
             last_byte: last_byte.into_iter().map(|place| place + size.max(1) - 1).collect(),
             places: u64::from(link.plan.send_depth).saturating_sub(signal.into()).max(1),
-            channel: (link.plan.completing == Completing::Event).then(|| link.channel.clone()).flatten(),
+            channel,
+            armed: false,
+            has_event: false,
             queue_pair: only(&link.queue_pairs)?,
             send_cq: &link.send_cq,
             recv_cq: &link.recv_cq,
@@ -168,15 +178,22 @@ impl<'a> Pong<'a> {
         self.done >= self.posted - self.posted % self.signal
     }
 
+    /// Sleeps until an event, or for so long that an error of the other queue is looked for. Only the queue is armed that tells of a message. The event
+    /// is taken before the next sleep: here a message would wait for that, and is answered first.
     fn sleep(&mut self) -> Result<bool, Trouble> {
         let Some(channel) = self.channel.clone() else { return Ok(false) };
-        channel.drain();
-        self.send_cq.arm()?;
-        self.recv_cq.arm()?;
-        if self.has_arrived()? {
-            return Ok(true);
+        if self.has_event {
+            (self.has_event, self.armed) = (false, !channel.take());
         }
-        let _ = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::from(SLEEP_MS));
+        if !self.armed {
+            let queue = if self.is_read { self.send_cq } else { self.recv_cq };
+            queue.arm()?;
+            self.armed = true;
+            if self.has_arrived()? {
+                return Ok(true);
+            }
+        }
+        self.has_event = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::from(SLEEP_MS)) == Ok(1);
         self.has_arrived()
     }
 }

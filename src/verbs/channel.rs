@@ -127,13 +127,20 @@ impl AsFd for CompletionChannel {
 impl CompletionChannel {
     /// Takes and acknowledges the events that are there.
     pub fn drain(&self) {
+        while self.take() {}
+    }
+
+    /// Takes and acknowledges one event, if one is there.
+    pub fn take(&self) -> bool {
         let (mut cq, mut of) = (ptr::null_mut(), ptr::null_mut());
         let verbs = &self.0.context.0.verbs;
         // SAFETY: the channel lives; a queue whose event is given lives, since queues hold the channel and acknowledge before they go.
         unsafe {
-            while (verbs.ibv_get_cq_event)(self.0.raw, &raw mut cq, &raw mut of) == 0 {
+            let is_there = (verbs.ibv_get_cq_event)(self.0.raw, &raw mut cq, &raw mut of) == 0;
+            if is_there {
                 (verbs.ibv_ack_cq_events)(cq, 1);
             }
+            is_there
         }
     }
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Two guests on one wire: `bw --peer` beside perftest, in turn, on the same devices. Prints Markdown.
+"""Two guests on one wire: `bw --peer` and `ping --peer` beside perftest, in turn, on the same devices. Prints Markdown.
 
-    pair.py RDMADOCTOR [write_bw|read_bw|send_bw ...] [rounds=N] [SIZE ...]
+    pair.py RDMADOCTOR [write_bw|read_bw|send_bw|read_lat|send_lat ...] [rounds=N] [SIZE ...]
 
-In real time, as the instruction counts of two guests have no moment in common: a guest that waits for the other one would let its clock run
-ahead. So figures differ from round to round, and ratios are medians of many. Run it on a machine that does nothing else: each guest has one
-processor, so that two of the machine's are enough.
+Each guest is one processor of so many instructions a second, in step with real time (`boot --paced`). What is slower than that is a processor of
+the host that had something else to do: so run it on a machine with two processors that does nothing else. Figures repeat to some percent
+then, without the pace only to a factor of two; ratios are medians.
+
+Latencies are those of event mode: a guest that polls runs ahead of the other one by up to 3 ms, one that sleeps does not.
 """
 
 import importlib.machinery
@@ -36,11 +38,11 @@ lab = script("lab_run", os.path.join(LAB, "run"))
 
 TOKEN = "benchmark-of-two-guests"
 ADDRESS = "10.79.0.2"
-OPERATIONS = ["write_bw", "read_bw", "send_bw"]
-ROUNDS = 7
+TESTS = ["write_bw", "read_bw", "send_bw", "read_lat", "send_lat"]
+ROUNDS = 5
 # A run of ours lasts this long, and one of perftest's moves about as much.
 DURATION = "2s"
-BYTES, MOST, LEAST = 16 << 20, 8000, 5
+BYTES, MOST, LEAST, SAMPLES = 16 << 20, 8000, 5, 1000
 
 
 class Guest:
@@ -50,14 +52,16 @@ class Guest:
         wires = [os.path.join(folder, f"wire-{end}") for end in (own, other)]
         options = ["--share", self.share, "--control", control, "--wire", *wires, "--address", f"{address}/24"]
         self.process = subprocess.Popen(
-            [os.path.join(LAB, "boot"), *options, "--devices", "rxe", "--memory", "1500", "--cpus", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [os.path.join(LAB, "boot"), *options, "--devices", "rxe", "--memory", "1500", "--paced"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
+        self.control, self.lines, self.count = control, None, 0
+
+    def ready(self):
         until = time.monotonic() + lab.BOOT_DEADLINE
-        self.lines = lab.Lines(lab.connect(control, self.process, until))
+        self.lines = lab.Lines(lab.connect(self.control, self.process, until))
         while self.lines.next(1.0) != "READY":
             if time.monotonic() > until:
                 raise lab.NoGuest("not ready")
-        self.count = 0
 
     def start(self, command, seconds):
         self.count += 1
@@ -77,64 +81,104 @@ class Guest:
         raise lab.NoGuest("the guest no longer answers")
 
     def off(self):
-        self.lines.control.sendall(b"OFF\n")
+        if self.lines:
+            self.lines.control.sendall(b"OFF\n")
         lab.end(self.process, 5.0)
 
 
-def ours(here, program, operation, size):
-    words = [program, "--format", "json", "-q", "--answer-within", "60s", "bw", "rxe0", "--peer", ADDRESS, "--to", "rxe0", "--token", TOKEN]
-    words += ["--op", operation, "--sizes", str(size), "--buffer", "hot", "--repeats", "1", "--duration", DURATION]
+def ours(here, program, command, operation, size, more):
+    words = [program, "--format", "json", "-q", "--answer-within", "60s", command, "rxe0", "--peer", ADDRESS, "--to", "rxe0", "--token", TOKEN]
+    words += ["--op", operation, "--sizes", str(size), "--repeats", "1", "--duration", DURATION, *more]
     code, out = here.run(shlex.join(words) + " 2>&1")
     assert code == 0, out
     result = json.loads(out)["results"][0]
     assert not result["failure"], out
-    return result["bytes_per_second"]["median"]
+    return result
 
 
-def perftest(here, there, operation, size, options):
-    count = max(LEAST, min(MOST, BYTES // size))
-    count = max(count, 256) if size <= 65536 else count
-    depth = [] if count >= 128 else ["-t", str(count)]
-    command = shlex.join([f"ib_{operation}_bw", "-d", "rxe0", "-x", "1", "-F", "-s", str(size), "-n", str(count), *depth, *options])
+def perftest(here, there, tool, size, options, figure):
+    command = shlex.join([tool, "-d", "rxe0", "-x", "1", "-F", "-s", str(size), *options])
     there.run(f"(setsid {command} > /dev/null 2>&1 &)", 10)
     code, out = here.run(f"for i in $(seq 30); do {command} {ADDRESS} && exit 0; sleep 0.2; done; exit 1")
-    there.run("pkill -x 'ib_.*_bw'; true", 10)
+    there.run("pkill -x 'ib_.*_(bw|lat)'; true", 10)
     rows = [line.split() for line in out.splitlines()]
     rows = [row for row in rows if len(row) > 4 and row[0].isdigit() and row[1].isdigit()]
-    return transfer.bytes_per_second(rows[-1]) if code == 0 and rows else None
+    return figure(rows[-1]) if code == 0 and rows else None
+
+
+class Bandwidth:
+    """In MB/s."""
+
+    def __init__(self, here, there, program, operation, size):
+        count = max(LEAST, min(MOST, BYTES // size))
+        count = max(count, 256) if size <= 65536 else count
+        depth = [] if count >= 128 else ["-t", str(count)]
+        self.own = lambda: ours(here, program, "bw", operation, size, ["--buffer", "hot"])
+        self.given = lambda options: perftest(
+            here, there, f"ib_{operation}_bw", size, ["-n", str(count), *depth, *options], lambda row: transfer.bytes_per_second(row) / 1e6
+        )
+        sets = [[], ["-l", "16", "-Q", "16"]] if size <= 65536 else [[]]
+        # Of writes perftest has no events.
+        sets += [[*options, "-e"] for options in sets if operation != "write"]
+        self.options = max(sets, key=lambda options: self.given(options) or 0)
+
+    def ours(self):
+        result = self.own()
+        return result["bytes_per_second"]["median"] / 1e6, transfer.chosen(result)
+
+    def theirs(self):
+        return self.given(self.options)
+
+
+class Latency:
+    """Median in microseconds."""
+
+    def __init__(self, here, there, program, operation, size):
+        self.options = ["-e"]
+        count = max(LEAST, min(SAMPLES, BYTES // size))
+        self.own = lambda: ours(here, program, "ping", operation, size, ["--completion", "event"])
+        self.theirs = lambda: perftest(here, there, f"ib_{operation}_lat", size, ["-n", str(count), "-e"], lambda row: float(row[4]))
+
+    def ours(self):
+        return self.own()["p50_us"]["median"], "events"
+
+
+def compare(name, size, rounds, test):
+    pairs, ways = [], []
+    for index in range(rounds):
+        # The first of a pair is now the one, now the other.
+        own = test.ours() if index % 2 else None
+        theirs = test.theirs()
+        own, way = own or test.ours()
+        print(f"{name} {size}: {own:.3f} beside {theirs or 0:.3f}, {way}", file=sys.stderr, flush=True)
+        if theirs:
+            pairs.append((own, theirs))
+            ways.append(way)
+    ratios = sorted(own / theirs for own, theirs in pairs)
+    own, theirs = (statistics.median(column) for column in zip(*pairs))
+    told = f"{statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}, {len(pairs)} rounds"
+    print(f"| {name} | {size} | {own:.3f} | {theirs:.3f} | {told} | {shlex.join(test.options) or 'default'} | {statistics.mode(ways)} |", flush=True)
 
 
 def main():
     program, words = os.path.realpath(sys.argv[1]), sys.argv[2:]
     rounds = int(next((word.removeprefix("rounds=") for word in words if word.startswith("rounds=")), ROUNDS))
     sizes = [int(word) for word in words if word.isdigit()] or transfer.SIZES
-    operations = [word for word in words if word in OPERATIONS] or OPERATIONS
+    tests = [word for word in words if word in TESTS] or TESTS
     with tempfile.TemporaryDirectory(prefix="rd-pair-", dir="/tmp") as folder:
         here, there = Guest(folder, "a", "b", "10.79.0.1"), Guest(folder, "b", "a", ADDRESS)
         try:
+            here.ready()
+            there.ready()
             peer = f"RDMADOCTOR_TOKEN={TOKEN} setsid {program} --answer-within 60s peer --listen {ADDRESS} > /tmp/peer 2>&1 &"
             code, out = there.run(f"{peer}\nfor i in $(seq 600); do grep -q listening /tmp/peer && exit 0; sleep 0.1; done; cat /tmp/peer; exit 1", 90)
             assert code == 0, out
-            print("| operation | bytes | rdmadoctor | perftest | ratio | of rounds | perftest's options |\n|---|---|---|---|---|---|---|", flush=True)
-            for operation in (word.removesuffix("_bw") for word in operations):
+            print("Bandwidth in MB/s (10^6), ratio at least 1; median latency in us, ratio at most 1:\n")
+            print("| test | bytes | rdmadoctor | perftest | ratio | of rounds | perftest's options | rdmadoctor chose |\n|---|---|---|---|---|---|---|---|", flush=True)
+            for name in tests:
+                operation, what = name.split("_")
                 for size in sizes:
-                    sets = [[], ["-l", "16", "-Q", "16"]] if size <= 65536 else [[]]
-                    # Of writes perftest has no events.
-                    sets += [[*options, "-e"] for options in sets if operation != "write"]
-                    tried = [(perftest(here, there, operation, size, options) or 0, options) for options in sets]
-                    options = max(tried, key=lambda one: one[0])[1]
-                    pairs = []
-                    for index in range(rounds):
-                        # The first of a pair is now the one, now the other.
-                        own = ours(here, program, operation, size) if index % 2 else None
-                        theirs = perftest(here, there, operation, size, options)
-                        own = own or ours(here, program, operation, size)
-                        if theirs:
-                            pairs.append((own, theirs))
-                    ratios = sorted(own / theirs for own, theirs in pairs)
-                    own, theirs = (statistics.median(column) / 1e6 for column in zip(*pairs))
-                    told = f"{statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}, {len(pairs)} rounds"
-                    print(f"| {operation} | {size} | {own:.3f} | {theirs:.3f} | {told} | {shlex.join(options) or 'default'} |", flush=True)
+                    compare(name, size, rounds, (Bandwidth if what == "bw" else Latency)(here, there, program, operation, size))
         finally:
             here.off()
             there.off()

@@ -121,7 +121,12 @@ def bandwidth(program, ends, gid, operation, size):
         if index:
             rate = perftest(f"ib_{operation}_bw", ends, gid, ["-s", str(size), "-n", str(count), *sets[name]], bytes_per_second)
             theirs += [rate] if rate else []
-    return own, theirs, name, f"{figures['depth']} x {figures['batch']}{', inline' if figures['inline'] else ''}{', events' if figures['completion'] == 'event' else ''}"
+    return own, theirs, name, chosen(figures)
+
+
+def chosen(figures):
+    """What a run of ours took without being told."""
+    return f"{figures['depth']} x {figures['batch']}{', inline' if figures['inline'] else ''}{', events' if figures['completion'] == 'event' else ''}"
 
 
 def latency(program, ends, gid, operation, size):
@@ -136,14 +141,14 @@ def latency(program, ends, gid, operation, size):
     return own, theirs, " ".join(event) or "as it is", "event mode" if event else "as it is"
 
 
-def row(name, size, own, theirs, options, chosen, better_is_more, unit):
+def row(name, size, own, theirs, options, way, better_is_more, unit):
     ratios = [left / right for left in own for right in theirs]
     ratio = statistics.median(own) / statistics.median(theirs)
     good = ratio >= 0.995 if better_is_more else ratio <= 1.005
     scale = 1e6 if unit == "MB/s" else 1
     print(
         f"| {name} | {size} | {statistics.median(own) / scale:.3f} | {statistics.median(theirs) / scale:.3f} | {ratio:.3f} "
-        f"| {min(ratios):.3f} to {max(ratios):.3f} | {'yes' if good else 'no'} | {options} | {chosen} |",
+        f"| {min(ratios):.3f} to {max(ratios):.3f} | {'yes' if good else 'no'} | {options} | {way} |",
         flush=True,
     )
 
