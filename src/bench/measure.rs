@@ -277,7 +277,7 @@ impl Measurement<'_> {
             memory: self.memory(),
             size_bytes: size,
             inline,
-            completion: self.settings.completing.unwrap_or(Completing::Poll),
+            completion: link.completing,
             is_half_round_trip: operation != Operation::Read,
             latencies: None,
             p50_us: None,

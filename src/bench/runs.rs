@@ -27,7 +27,11 @@ pub fn link_plan(settings: &Settings, facts: &[StageFacts; 2], kind: RunKind, op
         queue_pairs: if kind == RunKind::Latency { 1 } else { settings.queue_pairs },
         send_depth,
         inline_bytes: if size <= inline.into() && operation != Operation::Read { inline } else { 0 },
-        completing: settings.completing.unwrap_or(Completing::Poll),
+        // A write without immediate data makes no completion where it arrives: memory is looked at until its last byte is there.
+        completing: match settings.completing {
+            Some(completing) if kind == RunKind::Bandwidth || operation == Operation::Read || arrives => completing,
+            _ => Completing::Poll,
+        },
         gid_index: 0,
         mtu_bytes: settings.mtu_bytes,
         is_global: true,

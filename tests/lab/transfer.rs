@@ -57,6 +57,8 @@ fn rxe_latency(guest: &mut Guest) {
             let figure = |name: &str| result["latencies"][name].as_f64().unwrap();
             assert_eq!(figure("samples"), 128.0);
             assert!(figure("min_us") > 0.0 && figure("min_us") <= figure("p50_us") && figure("p50_us") <= figure("max_us"), "{result:#}");
+            // No event tells of a write.
+            assert_eq!(result["completion"], if result["operation"] == "write" { "poll" } else { how }, "{result:#}");
         }
     }
 }
