@@ -16,7 +16,8 @@ const STEP_MESSAGES: u64 = 32;
 /// What part of the best rate counts as equal to it, unless looks at one depth differ by more. Of equal ones the longest chain is taken: it
 /// rings the fewest doorbells.
 const EQUAL: f64 = 0.997;
-/// The best of several means of two looks is above the truth, and others are below theirs: so many times what a look is usually off its mean.
+/// How many times the usual distance of a look from its mean is still chance: the best of several means is above its truth, while others are
+/// below theirs.
 const LUCK: f64 = 2.0;
 /// Steps that bring this part of the best rate are looked at once more, since one look may be luck: between two emulated hosts looks at one
 /// depth differ by half. And how many steps in a row may bring less than that for the ramp to go on.

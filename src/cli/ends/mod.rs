@@ -53,7 +53,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeats: u32,
     /// Wait for completions by asking again and again, or by sleeping until an event; `bw` sleeps where a message takes 10 ms, and with one
-    /// processor where that moves more, and both ask otherwise.
+    /// processor where that moves more, and both ask otherwise. No event tells of the writes of `ping` without `--immediate`: it asks.
     #[arg(long, value_enum, value_name = "HOW")]
     completion: Option<Completing>,
     /// Connect by exchanged addresses or by rdma_cm; chosen from the device otherwise.

@@ -154,6 +154,9 @@ def compare(name, size, rounds, test):
         if theirs:
             pairs.append((own, theirs))
             ways.append(way)
+    if not pairs:
+        print(f"| {name} | {size} | | | perftest gave no figure in {rounds} rounds | | | |", flush=True)
+        return
     ratios = sorted(own / theirs for own, theirs in pairs)
     own, theirs = (statistics.median(column) for column in zip(*pairs))
     told = f"{statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}, {len(pairs)} rounds"
