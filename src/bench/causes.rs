@@ -136,6 +136,18 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             report.next_step =
                 Some("`ping` the other side's address from the interface of this GID; choose another with --gid-index".to_owned());
         }
+        // An iWARP queue pair begins with a TCP connection, which rdma_cm makes: siw_qp_nextstate_from_idle (siw_qp.c) has EINVAL without one.
+        Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTS") => {
+            report.causes.push(
+                "a device that is connected by rdma_cm alone, as iWARP is; or the device does not take the numbers of retries and reads"
+                    .to_owned(),
+            );
+            report.next_step = Some("`--connect cm`".to_owned());
+        }
+        Trouble::Call { error } if error.call == "mmap" => {
+            report.causes.push("the host has no memory for both ends' buffers".to_owned());
+            report.next_step = Some("smaller --sizes; `free -m` shows what is free".to_owned());
+        }
         Trouble::Call { error } if error.call == "ibv_create_qp" || error.call == "rdma_create_qp" => {
             report.causes.push("the device refuses such a queue pair".to_owned());
             report.next_step = Some("`rdmadoctor qp-matrix` shows what it takes".to_owned());
@@ -207,6 +219,7 @@ fn of_status(status: u32) -> (&'static [&'static str], &'static str) {
 mod tests {
     use super::*;
     use crate::bench::Who;
+    use crate::verbs::{CallError, ErrorNumber};
 
     fn report(status: u32, known: &Known) -> FailureReport {
         let trouble =
@@ -226,6 +239,22 @@ mod tests {
         for status in [5, 13] {
             let report = report(status, &known);
             assert!(report.evidence.is_empty() && !report.causes.is_empty() && report.next_step.is_some(), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn calls_that_fail_before_data_moves_bring_a_next_step() {
+        for (call, object, next) in [
+            ("ibv_modify_qp", "siw0 to RTS", "--connect cm"),
+            ("ibv_modify_qp", "rxe0 to RTR", "--gid-index"),
+            ("mmap", "rxe0, 2147508224 bytes", "--sizes"),
+            ("mmap", "rxe0, 4194304 bytes in huge pages", "nr_hugepages"),
+        ] {
+            let error = CallError { call: call.to_owned(), object: object.to_owned(), errno: ErrorNumber(22) };
+            let failure = Failure { trouble: Trouble::Call { error }, evidence: Vec::new() };
+            let error = BenchError::End { who: Who::Here, step: "connecting queue pairs", failure: Box::new(failure) };
+            let report = explain(&error, &Known::default());
+            assert!(!report.causes.is_empty() && report.next_step.as_ref().is_some_and(|step| step.contains(next)), "{report:?}");
         }
     }
 

@@ -133,8 +133,8 @@ fn judge(together: &[TogetherResult]) -> Option<Notice> {
     let count = worst.devices.len();
     let mut causes = Vec::new();
     if processors < count {
-        causes
-            .push(format!("{count} processes poll, and this process may use {processors} processors: give it more, or --completion event"));
+        let unit = if processors == 1 { "processor" } else { "processors" };
+        causes.push(format!("{count} processes poll, and this one may use {processors} {unit}: give it more, or --completion event"));
     }
     causes.push("they share a PCIe switch, an uplink or memory of one NUMA node: `rdmadoctor topo` shows what hangs where".to_owned());
     causes.push("they are ports of one adapter, which has one bus and one engine for both".to_owned());
