@@ -136,15 +136,13 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             report.next_step =
                 Some("`ping` the other side's address from the interface of this GID; choose another with --gid-index".to_owned());
         }
-        // An iWARP queue pair begins with a TCP connection, which rdma_cm makes: siw_qp_nextstate_from_idle (siw_qp.c) has EINVAL without one.
-        Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTS") => {
-            report.causes.push(
-                "a device that is connected by rdma_cm alone, as iWARP is; or the device does not take the numbers of retries and reads"
-                    .to_owned(),
-            );
-            report.next_step = Some("`--connect cm`".to_owned());
+        // An iWARP queue pair begins with a TCP connection, which rdma_cm makes: EINVAL without one (siw_qp.c, erdma_qp.c).
+        Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTS") && error.errno.0 == libc::EINVAL => {
+            report.causes.push("the device is connected by rdma_cm alone, as iWARP is, and eRDMA without its compat mode".to_owned());
+            report.causes.push("the device does not take the numbers of retries and reads that were asked for".to_owned());
+            report.next_step = Some("let rdma_cm connect: `--connect cm`".to_owned());
         }
-        Trouble::Call { error } if error.call == "mmap" => {
+        Trouble::Call { error } if error.call == "mmap" && error.errno.0 == libc::ENOMEM => {
             report.causes.push("the host has no memory for both ends' buffers".to_owned());
             report.next_step = Some("smaller --sizes; `free -m` shows what is free".to_owned());
         }
@@ -244,13 +242,13 @@ mod tests {
 
     #[test]
     fn calls_that_fail_before_data_moves_bring_a_next_step() {
-        for (call, object, next) in [
-            ("ibv_modify_qp", "siw0 to RTS", "--connect cm"),
-            ("ibv_modify_qp", "rxe0 to RTR", "--gid-index"),
-            ("mmap", "rxe0, 2147508224 bytes", "--sizes"),
-            ("mmap", "rxe0, 4194304 bytes in huge pages", "nr_hugepages"),
+        for (call, object, errno, next) in [
+            ("ibv_modify_qp", "siw0 to RTS", libc::EINVAL, "--connect cm"),
+            ("ibv_modify_qp", "rxe0 to RTR", libc::EHOSTUNREACH, "--gid-index"),
+            ("mmap", "rxe0, 2147508224 bytes", libc::ENOMEM, "--sizes"),
+            ("mmap", "rxe0, 4194304 bytes in huge pages", libc::ENOMEM, "nr_hugepages"),
         ] {
-            let error = CallError { call: call.to_owned(), object: object.to_owned(), errno: ErrorNumber(22) };
+            let error = CallError { call: call.to_owned(), object: object.to_owned(), errno: ErrorNumber(errno) };
             let failure = Failure { trouble: Trouble::Call { error }, evidence: Vec::new() };
             let error = BenchError::End { who: Who::Here, step: "connecting queue pairs", failure: Box::new(failure) };
             let report = explain(&error, &Known::default());

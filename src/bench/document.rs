@@ -278,6 +278,8 @@ pub struct TogetherResult {
 pub struct Share {
     /// RDMA device.
     pub device: String,
+    /// How completions were waited for, both times.
+    pub completion: Completing,
     /// Alone.
     pub alone_bytes_per_second: f64,
     /// With the others at work.

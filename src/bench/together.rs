@@ -6,7 +6,7 @@ use super::runs::{link_plan, part, rate, run_plans};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::statistics::Spread;
-use crate::transfer::{RunKind, RunPlan, RunResult, StageFacts, Touch};
+use crate::transfer::{LinkPlan, RunKind, RunPlan, RunResult, StageFacts, Touch};
 
 /// A device that takes part.
 pub struct Lane<'a, 'b> {
@@ -20,7 +20,8 @@ pub struct Lane<'a, 'b> {
     pub facts: [StageFacts; 2],
 }
 
-/// Runs one operation and size on all lanes at once, each with what it did best with `alone`: depth, chain and payload in the request.
+/// Runs one operation and size on all lanes at once, each with what it did best with `alone`: depth, chain, payload in the request and
+/// way of waiting.
 ///
 /// # Errors
 /// Data does not move; the number is that of the lane.
@@ -29,6 +30,7 @@ pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Resul
     for (index, (lane, alone)) in lanes.iter_mut().zip(alone).enumerate() {
         let touch = if alone.buffer == Buffer::Hot { Touch::Hot } else { Touch::Spread };
         let link = link_plan(lane.settings, &lane.facts, RunKind::Bandwidth, alone.operation, alone.size_bytes, touch);
+        let link = LinkPlan { completing: alone.completion, ..link };
         let arrives = link.receive.is_some();
         lane.pair.link(&link, [arrives && lane.settings.bidirectional, arrives]).map_err(|error| Box::new((index, error)))?;
         plans.push(RunPlan {
@@ -75,6 +77,7 @@ pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Resul
         .zip(&each)
         .map(|((lane, alone), rates)| Share {
             device: lane.device.clone(),
+            completion: alone.completion,
             alone_bytes_per_second: median(alone.bytes_per_second),
             together_bytes_per_second: median(Spread::of(rates)),
         })

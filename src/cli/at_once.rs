@@ -10,6 +10,7 @@ use crate::facts::{self, Problem};
 use crate::host::net::NetFacts;
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
+use crate::transfer::Completing;
 use crate::worker::Worker;
 
 /// Measures, prints, and gives the exit code.
@@ -134,7 +135,9 @@ fn judge(together: &[TogetherResult]) -> Option<Notice> {
     let mut causes = Vec::new();
     if processors < count {
         let unit = if processors == 1 { "processor" } else { "processors" };
-        causes.push(format!("{count} processes poll, and this one may use {processors} {unit}: give it more, or --completion event"));
+        let polls = worst.devices.iter().filter(|share| share.completion == Completing::Poll).count();
+        let asleep = if polls > 0 { format!(", or --completion event: {polls} of them poll") } else { String::new() };
+        causes.push(format!("{count} processes move data, and may use {processors} {unit}: give them more{asleep}"));
     }
     causes.push("they share a PCIe switch, an uplink or memory of one NUMA node: `rdmadoctor topo` shows what hangs where".to_owned());
     causes.push("they are ports of one adapter, which has one bus and one engine for both".to_owned());

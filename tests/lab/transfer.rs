@@ -11,6 +11,7 @@ pub const TRANSFERS: &[Test] = &[
     ("siw_connects_by_rdma_cm", siw),
     ("rxe_connects_by_rdma_cm_when_asked", rxe_by_manager),
     ("datagrams_and_unreliable_connections", unreliable),
+    ("two_devices_at_once_wait_as_each_did_alone", at_once),
     ("an_interrupted_run_shows_what_it_has", interrupted),
     ("nothing_is_left_behind", nothing_left),
 ];
@@ -45,6 +46,21 @@ fn rxe_bandwidth(guest: &mut Guest) {
     all_verified(&document, 3);
     for result in document["results"].as_array().unwrap() {
         assert_eq!(result["messages"], 2 * 2 * 3 * 64, "both ways, two repeats, three queue pairs: {result:#}");
+    }
+}
+
+/// With its one processor a device may have slept alone; polling beside another would say that both share something.
+fn at_once(guest: &mut Guest) {
+    for how in ["", "--completion poll", "--completion event"] {
+        let (document, code) = guest.json(&format!("bw --devices rxe0,siw0 --op write --sizes 64k --buffer hot {how} {SHORT}"));
+        assert_eq!(code, 0, "{document:#}");
+        let [alone, shares] = [&document["alone"], &document["together"][0]["devices"]].map(|part| part.as_array().unwrap());
+        assert_eq!((alone.len(), shares.len()), (2, 2), "{document:#}");
+        for (alone, share) in alone.iter().zip(shares) {
+            assert_eq!(alone["results"][0]["completion"], share["completion"], "{document:#}");
+            assert!(share["together_bytes_per_second"].as_f64().unwrap() > 0.0, "{document:#}");
+            assert!(how.is_empty() || how.ends_with(share["completion"].as_str().unwrap()), "{document:#}");
+        }
     }
 }
 
