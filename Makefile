@@ -40,7 +40,7 @@ bench: build
 schemas:
 	RDMADOCTOR_WRITE_SCHEMAS=1 cargo test --quiet --test schemas
 
-# Writes docs/checks.md anew from the registry of checks; a test fails when it differs.
+# Writes docs/checks/README.md anew from the registry of checks; a test fails when it differs.
 docs:
 	RDMADOCTOR_WRITE_DOCS=1 cargo test --quiet --test docs
 

@@ -12,6 +12,7 @@ fn main() {
     }
     check_set_up();
     embed_profiles();
+    embed_pages();
 }
 
 /// Lists the files of `profiles/` in constants of (name, text), so that a new file needs no line of code.
@@ -37,6 +38,74 @@ fn embed_profiles() {
     }
     let out = std::env::var("OUT_DIR").expect("cargo sets it");
     std::fs::write(Path::new(&out).join("embedded.rs"), constants).expect("OUT_DIR is writable");
+}
+
+/// Writes the pages of `docs/checks` as a constant, so that nothing is parsed when the program runs.
+fn embed_pages() {
+    const DIRECTORY: &str = "docs/checks";
+    println!("cargo::rerun-if-changed={DIRECTORY}");
+    let mut pages: Vec<(String, String)> = std::fs::read_dir(DIRECTORY)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let id = path.file_name()?.to_str()?.strip_suffix(".md")?.to_owned();
+            Some((id, std::fs::read_to_string(&path).ok()?)).filter(|(id, _)| id.starts_with("RD-"))
+        })
+        .collect();
+    pages.sort();
+    let mut constant = "/// Every page, by id.\npub(super) const PAGES: &[Page] = &[\n".to_owned();
+    for (id, text) in pages {
+        match page(&id, &text) {
+            Ok(page) => constant += &page,
+            Err(problem) => println!("cargo::error={DIRECTORY}/{id}.md: {problem}"),
+        }
+    }
+    constant += "];\n";
+    let out = std::env::var("OUT_DIR").expect("cargo sets it");
+    std::fs::write(Path::new(&out).join("check_pages.rs"), constant).expect("OUT_DIR is writable");
+}
+
+/// One page as Rust. The front matter is a small part of YAML, and a test reads the pages with a parser of all of it.
+fn page(id: &str, text: &str) -> Result<String, String> {
+    let parts = text.strip_prefix("---\n").and_then(|text| text.split_once("\n---\n"));
+    let (front, body) = parts.ok_or("it does not begin with front matter between lines of `---`")?;
+    let (mut title, mut level, mut sources) = (None, None, Vec::new());
+    for line in front.lines() {
+        match (line.strip_prefix("  - "), line.split_once(": ")) {
+            (Some(source), _) => sources.push(scalar(source)),
+            (None, Some(("title", text))) => title = Some(scalar(text)),
+            (None, Some(("level", "quick"))) => level = Some("Quick"),
+            (None, Some(("level", "standard"))) => level = Some("Standard"),
+            (None, Some(("level", "deep"))) => level = Some("Deep"),
+            (None, _) if line == "sources:" => {}
+            _ => return Err(format!("`{line}` is none of title, level (quick, standard, deep) and sources")),
+        }
+    }
+    let title = title.ok_or("it has no title")?;
+    let level = level.ok_or("it has no level")?;
+    let number: usize =
+        id.get(3..5).and_then(|digits| digits.parse().ok()).filter(|number| *number > 0).ok_or("its name is not RD-XXXX.md")?;
+    let sections: Vec<(&str, &str)> = body.split("\n## ").skip(1).filter_map(|section| section.split_once('\n')).collect();
+    let [("Why", why), ("Confirm", confirm), ("Remedy", remedy)] = sections[..] else {
+        return Err("its sections are not Why, Confirm and Remedy".to_owned());
+    };
+    let prose = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = confirm.trim().strip_prefix("```sh\n").and_then(|text| text.strip_suffix("\n```"));
+    let confirm = command.ok_or("what confirms it is not one block between ```sh and ```")?;
+    let (category, why, remedy) = (number - 1, prose(why), prose(remedy));
+    Ok(format!(
+        "    Page {{ id: {id:?}, title: {title:?}, category: Category::ALL[{category}], level: Level::{level}, \
+         why: {why:?}, confirm: {confirm:?}, remedy: {remedy:?}, sources: &{sources:?} }},\n"
+    ))
+}
+
+/// A text of YAML, plain or in double quotes.
+fn scalar(text: &str) -> String {
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\\\"", "\"").replace("\\\\", "\\"),
+        None => text.to_owned(),
+    }
 }
 
 fn check_set_up() {

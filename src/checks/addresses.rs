@@ -4,156 +4,24 @@ use std::net::IpAddr;
 
 use super::devices::port_name;
 use super::facts::{is_active, is_infiniband, is_roce};
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::net::configured::ConfiguredAddress;
 use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};
 use crate::verbs::Gid;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-0401",
-        title: "active ports have a GID",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "A RoCE queue pair needs a GID of its port to be connected; an empty table means that the interface has no address at all, or is in another network namespace.",
-        confirm: "rdma link show; ls /sys/class/infiniband/DEV/ports/1/gids; show_gids",
-        mend: "Give the interface an address.",
-        sources: &["Linux, drivers/infiniband/core/roce_gid_mgmt.c"],
-        depends_on: &["RD-0307", "RD-0308", "RD-0905"],
-        run: gids_are_there,
-    },
-    Check {
-        id: "RD-0402",
-        title: "RoCE ports have a RoCE v2 GID",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Engines choose RoCE v2, which is routed; a port with RoCE v1 only is not taken, or fails at the peer.",
-        confirm: "grep . /sys/class/infiniband/*/ports/*/gid_attrs/types/* 2>/dev/null",
-        mend: "Use a device, driver and mode of it that offer RoCE v2.",
-        sources: &["Linux, Documentation/ABI/testing/configfs-rdma_cm", "NVIDIA/nccl issue 769"],
-        depends_on: &["RD-0401"],
-        run: version_two,
-    },
-    Check {
-        id: "RD-0403",
-        title: "RoCE ports have a routable RoCE v2 GID",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "A link-local GID reaches its own segment only: elsewhere connecting ends with `Connection timed out` or `Network is unreachable` at the step to RTR.",
-        confirm: "show_gids; ip -br address",
-        mend: "Give the interface an IPv4 or a global IPv6 address.",
-        sources: &["sgl-project/sglang issue 6548", "NVIDIA/nccl issues 426, 1131", "uccl-project/uccl pull request 803"],
-        depends_on: &["RD-0401", "RD-0402", "RD-0307"],
-        run: routable,
-    },
-    Check {
-        id: "RD-0404",
-        title: "RoCE ports have an IPv4 RoCE v2 GID",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Several engines look for IPv4-mapped GIDs only and find none on a port with IPv6 addresses alone.",
-        confirm: "show_gids | grep -i v2",
-        mend: "Give the interface an IPv4 address, or use an engine that takes IPv6 GIDs and set its GID index by hand.",
-        sources: &["uccl-project/uccl pull request 803"],
-        depends_on: &["RD-0403", "RD-0402", "RD-0401"],
-        run: ipv4,
-    },
-    Check {
-        id: "RD-0405",
-        title: "the best GID has one index on all ports",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Settings such as NCCL_IB_GID_INDEX and MC_GID_INDEX are one number for all devices. Where the best GID has another index on some, those use a wrong one.",
-        confirm: "show_gids",
-        mend: "Leave the index to the engine, or order the addresses alike on all interfaces.",
-        sources: &["NVIDIA/nccl issues 718, 890, 1573", "kvcache-ai/Mooncake issues 1026, 2259"],
-        depends_on: &["RD-0403"],
-        run: one_index,
-    },
-    Check {
-        id: "RD-0406",
-        title: "no address is there twice",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Two ports with one address answer for each other: packets arrive at the wrong NIC, and some connections time out.",
-        confirm: "ip -br address; ip address show | grep dadfailed; arping -D -I DEV ADDRESS",
-        mend: "Give each interface an address of its own.",
-        sources: &["Linux, include/uapi/linux/if_addr.h, IFA_F_DADFAILED"],
-        depends_on: &[],
-        run: no_duplicates,
-    },
-    Check {
-        id: "RD-0407",
-        title: "the path MTU is what the interface's MTU allows",
-        category: Category::Addresses,
-        level: Level::Standard,
-        why: "RoCE's path MTU is the largest of 256 to 4096 that fits into the interface's MTU. A smaller one in force costs speed, and the peer's may differ.",
-        confirm: "ibv_devinfo | grep mtu; ip link show DEV",
-        mend: "Set the interface down and up again after its MTU was changed, or set the same MTU on both ends and on the switch.",
-        sources: &["Linux, include/rdma/ib_addr.h, iboe_get_mtu", "NVIDIA/nccl pull request 2135", "kvcache-ai/Mooncake pull request 3878"],
-        depends_on: &["RD-0307"],
-        run: path_mtu,
-    },
-    Check {
-        id: "RD-0408",
-        title: "RDMA interfaces have one MTU",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Engines pair any NIC with any NIC; with different MTUs some pairs fail at the step to RTR or drop large packets.",
-        confirm: "ip -br link; cat /sys/class/net/*/mtu",
-        mend: "Set one MTU on all RDMA interfaces and their switch ports.",
-        sources: &["kvcache-ai/Mooncake issue 3868"],
-        depends_on: &[],
-        run: one_mtu,
-    },
-    Check {
-        id: "RD-0409",
-        title: "InfiniBand ports are full members of a partition",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Two limited members (highest bit of the P_Key clear) cannot talk to each other, and a port without P_Key can talk to nobody.",
-        confirm: "grep . /sys/class/infiniband/*/ports/*/pkeys/* | grep -v 0x0000",
-        mend: "Ask for full membership at the subnet manager.",
-        sources: &["InfiniBand Architecture Specification, volume 1, section 10.9", "Linux, drivers/infiniband/core/cache.c"],
-        depends_on: &["RD-0307"],
-        run: partitions,
-    },
-    Check {
-        id: "RD-0410",
-        title: "InfiniBand ports have a subnet manager",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "Without one, a port with a signal stays in INIT and has no local identifier.",
-        confirm: "sminfo; cat /sys/class/infiniband/*/ports/*/sm_lid",
-        mend: "Start a subnet manager (opensm), or ask who runs the fabric.",
-        sources: &["InfiniBand Architecture Specification, volume 1, chapter 14"],
-        depends_on: &[],
-        run: subnet_manager,
-    },
-    Check {
-        id: "RD-0411",
-        title: "there is a route out of each RDMA interface",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "The kernel resolves the peer's GID through the routing table; without a route the step to RTR ends with `Network is unreachable`.",
-        confirm: "ip route show dev DEV; ip route get PEER oif DEV",
-        mend: "Add a route to the peers' networks by this interface.",
-        sources: &["NVIDIA/nccl-tests issue 185", "Linux, drivers/infiniband/core/addr.c"],
-        depends_on: &["RD-0308", "RD-0403"],
-        run: routes,
-    },
-    Check {
-        id: "RD-0412",
-        title: "IPv4 GIDs are addresses of this host",
-        category: Category::Addresses,
-        level: Level::Quick,
-        why: "A GID of an address that the interface no longer has, or that is in another network namespace, cannot be answered for.",
-        confirm: "show_gids; ip -br address",
-        mend: "Set the address again, or the interface down and up.",
-        sources: &["Linux, drivers/infiniband/core/roce_gid_mgmt.c"],
-        depends_on: &["RD-0905"],
-        run: gids_are_own,
-    },
+    Check { page: page("RD-0401"), depends_on: &["RD-0307", "RD-0308", "RD-0905"], run: gids_are_there },
+    Check { page: page("RD-0402"), depends_on: &["RD-0401"], run: version_two },
+    Check { page: page("RD-0403"), depends_on: &["RD-0401", "RD-0402", "RD-0307"], run: routable },
+    Check { page: page("RD-0404"), depends_on: &["RD-0403", "RD-0402", "RD-0401"], run: ipv4 },
+    Check { page: page("RD-0405"), depends_on: &["RD-0403"], run: one_index },
+    Check { page: page("RD-0406"), depends_on: &[], run: no_duplicates },
+    Check { page: page("RD-0407"), depends_on: &["RD-0307"], run: path_mtu },
+    Check { page: page("RD-0408"), depends_on: &[], run: one_mtu },
+    Check { page: page("RD-0409"), depends_on: &["RD-0307"], run: partitions },
+    Check { page: page("RD-0410"), depends_on: &[], run: subnet_manager },
+    Check { page: page("RD-0411"), depends_on: &["RD-0308", "RD-0403"], run: routes },
+    Check { page: page("RD-0412"), depends_on: &["RD-0905"], run: gids_are_own },
 ];
 
 /// A GID of the table.
@@ -220,7 +88,7 @@ fn version_two(facts: &Facts) -> Vec<Finding> {
         }
         Finding::graded(!some_work, name, "none of its GIDs is of RoCE v2")
             .saw_not(table(device, port), shown(port), "a GID of type RoCE v2")
-            .mend(Action::Replace, "use a device, driver and mode of it that offer RoCE v2", &[])
+            .remedy(Action::Replace, "use a device, driver and mode of it that offer RoCE v2", &[])
     };
     roce_ports(facts).map(judge).collect()
 }
@@ -258,10 +126,10 @@ fn give_address(facts: &Facts, device: &SysfsDevice, port: &SysfsPort, mut findi
     }
     if commands.is_empty() {
         let advice = format!("give its interface an address of its peers' network: ip address add ADDRESS/PREFIX dev {netdev}");
-        return finding.mend(Action::Tune, advice, &[]);
+        return finding.remedy(Action::Tune, advice, &[]);
     }
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-    finding.mend(Action::Tune, "give its interface the address that is configured for it", &commands)
+    finding.remedy(Action::Tune, "give its interface the address that is configured for it", &commands)
 }
 
 fn ipv4(facts: &Facts) -> Vec<Finding> {
@@ -294,7 +162,7 @@ fn one_index(facts: &Facts) -> Vec<Finding> {
     vec![
         Finding::warn("host", "the GID to use has different indices on the RoCE ports, so one setting for all is wrong")
             .saw_not("GID tables", all, "one index")
-            .mend(Action::Tune, "leave the index to the engine, or set it for each device", &[]),
+            .remedy(Action::Tune, "leave the index to the engine, or set it for each device", &[]),
     ]
 }
 
@@ -308,7 +176,7 @@ fn no_duplicates(facts: &Facts) -> Vec<Finding> {
             findings.push(
                 Finding::fail(&netdev, format!("another host has the address {} too, so it is not used", address.address))
                     .saw_not(&address.source, "duplicate", "unique")
-                    .mend(Action::Tune, "give one of the two another address", &[]),
+                    .remedy(Action::Tune, "give one of the two another address", &[]),
             );
         }
     }
@@ -324,7 +192,7 @@ fn no_duplicates(facts: &Facts) -> Vec<Finding> {
                     Finding::fail(port_name(device, port), format!("it has the same GID as {}", port_name(other, their_port)))
                         .about(port_name(other, their_port))
                         .saw_not(table(device, port), &gid.gid, "an address of its own")
-                        .mend(Action::Tune, "give each interface an address of its own", &[]),
+                        .remedy(Action::Tune, "give each interface an address of its own", &[]),
                 );
             }
         }
@@ -357,7 +225,7 @@ fn path_mtu(facts: &Facts) -> Vec<Finding> {
         Finding::warn(name, format!("the path MTU is {}, and {fitting} would fit", seen.active_mtu_bytes))
             .saw_not("ibv_query_port, active_mtu", seen.active_mtu_bytes.to_string(), fitting.to_string())
             .saw(format!("/sys/class/net/{}/mtu", interface.name), mtu.to_string())
-            .mend(
+            .remedy(
                 Action::Tune,
                 "set the interface down and up again",
                 &[&format!("ip link set {0} down; ip link set {0} up", interface.name)],
@@ -381,7 +249,7 @@ fn one_mtu(facts: &Facts) -> Vec<Finding> {
     let largest = mtus.iter().map(|(_, mtu)| *mtu).max().unwrap_or(*first);
     let lesser = mtus.iter().filter(|(_, mtu)| *mtu < largest);
     let commands: Vec<String> = lesser.map(|(name, _)| format!("ip link set {name} mtu {largest}")).collect();
-    vec![Finding::warn("host", "RDMA interfaces have different MTUs").saw_not("/sys/class/net/*/mtu", all, "one MTU").mend(
+    vec![Finding::warn("host", "RDMA interfaces have different MTUs").saw_not("/sys/class/net/*/mtu", all, "one MTU").remedy(
         Action::Tune,
         "set one MTU on all of them; their switch ports must carry it",
         &commands.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -395,7 +263,7 @@ fn partitions(facts: &Facts) -> Vec<Finding> {
         let keys = port.pkeys.iter().map(|key| format!("{:#06x}", key.pkey)).collect::<Vec<_>>().join(", ");
         let is_full = |pkey: u16| pkey & 0x8000 != 0;
         if port.pkeys.is_empty() {
-            return Finding::graded(is_active(port), name, "it is in no partition").saw_not(path, "empty", "a P_Key").mend(
+            return Finding::graded(is_active(port), name, "it is in no partition").saw_not(path, "empty", "a P_Key").remedy(
                 Action::AskFabric,
                 "ask the subnet manager's administrator for membership",
                 &[],
@@ -406,7 +274,7 @@ fn partitions(facts: &Facts) -> Vec<Finding> {
         }
         Finding::warn(name, "it is a limited member only: it cannot talk to other limited members")
             .saw_not(path, keys, "a P_Key with its highest bit set, such as 0xffff")
-            .mend(Action::AskFabric, "ask the subnet manager's administrator for full membership", &[])
+            .remedy(Action::AskFabric, "ask the subnet manager's administrator for full membership", &[])
     };
     facts.ports().filter(|(_, port)| is_infiniband(port)).map(judge).collect()
 }
@@ -421,7 +289,7 @@ fn subnet_manager(facts: &Facts) -> Vec<Finding> {
         if has_signal && waits {
             return Finding::graded(!some_work, name, "it has a signal, and no subnet manager has brought it up")
                 .saw_not(format!("/sys/class/infiniband/{}/ports/{}/state", device.name, port.port), "INIT", "ACTIVE")
-                .mend(Action::AskFabric, "start a subnet manager, or ask who runs the fabric", &["systemctl start opensm"]);
+                .remedy(Action::AskFabric, "start a subnet manager, or ask who runs the fabric", &["systemctl start opensm"]);
         }
         match port.sm_lid {
             Some(lid) if lid != 0 => Finding::pass(name, format!("its subnet manager is at {lid}")),
@@ -447,7 +315,7 @@ fn routes(facts: &Facts) -> Vec<Finding> {
         } else {
             Finding::warn(name, format!("no route leads out of {netdev}"))
                 .saw_not("ip route show table all", format!("none by {netdev}, which has {address}"), format!("a route by {netdev}"))
-                .mend(Action::Tune, "add one to the peers' network", &[&format!("ip route add NETWORK dev {netdev}")])
+                .remedy(Action::Tune, "add one to the peers' network", &[&format!("ip route add NETWORK dev {netdev}")])
         })
     };
     roce_ports(facts).filter_map(judge).collect()
@@ -471,7 +339,7 @@ fn gids_are_own(facts: &Facts) -> Vec<Finding> {
             } else {
                 Finding::warn(&name, format!("GID {} is {address}, which no interface here has", gid.index))
                     .saw_not(table(device, port), address.to_string(), format!("an address of {netdev}"))
-                    .mend(Action::Tune, "set the address again, or the interface down and up", &[&format!("ip address show {netdev}")])
+                    .remedy(Action::Tune, "set the address again, or the interface down and up", &[&format!("ip address show {netdev}")])
             });
         }
     }

@@ -1,72 +1,17 @@
 //! 09: containers.
 
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::Capabilities;
 
 /// What Docker gives /dev/shm where nothing is said.
 const DOCKERS_SHM_BYTES: u64 = 64 << 20;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-0901",
-        title: "the container has device nodes",
-        category: Category::Container,
-        level: Level::Quick,
-        why: "sysfs shows a container all RDMA devices of the host; to open one, its node must be passed in.",
-        confirm: "ls -l /dev/infiniband",
-        mend: "docker run --device=/dev/infiniband; in Kubernetes a resource of an RDMA device plugin, such as `resources: {limits: {rdma/hca: 1}}`.",
-        sources: &["Mellanox/k8s-rdma-shared-dev-plugin issues 93, 98, 169", "linux-rdma/rdma-core pull request 1060"],
-        depends_on: &["RD-0202"],
-        run: nodes,
-    },
-    Check {
-        id: "RD-0902",
-        title: "the container may lock memory",
-        category: Category::Container,
-        level: Level::Quick,
-        why: "Docker gives containers 8 MiB of locked memory and no CAP_IPC_LOCK.",
-        confirm: "ulimit -l; grep CapBnd /proc/self/status",
-        mend: "docker run --ulimit memlock=-1 --cap-add=IPC_LOCK; in Kubernetes `securityContext: {capabilities: {add: [IPC_LOCK]}}`.",
-        sources: &["Mellanox/k8s-rdma-sriov-dev-plugin issue 29", "ROCm/cvs pull request 452"],
-        depends_on: &[],
-        run: capability,
-    },
-    Check {
-        id: "RD-0903",
-        title: "the container sees the host's RDMA devices in sysfs",
-        category: Category::Container,
-        level: Level::Quick,
-        why: "libibverbs finds devices through /sys/class/infiniband; with nodes passed in and no sysfs entry it lists none.",
-        confirm: "ls /sys/class/infiniband /dev/infiniband",
-        mend: "Let the container see the host's sysfs, and share devices between network namespaces (rdma system).",
-        sources: &["Mellanox/k8s-rdma-shared-dev-plugin issues 84, 87"],
-        depends_on: &["RD-0213"],
-        run: sysfs,
-    },
-    Check {
-        id: "RD-0904",
-        title: "the container's shared memory is not Docker's default",
-        category: Category::Container,
-        level: Level::Quick,
-        why: "NCCL and inference engines keep buffers in /dev/shm and fail with `No space left on device` or a bus error beyond 64 MiB.",
-        confirm: "df -h /dev/shm",
-        mend: "docker run --shm-size=16g or --ipc=host; in Kubernetes an emptyDir with medium Memory on /dev/shm.",
-        sources: &["NVIDIA NCCL user guide, troubleshooting, shared memory"],
-        depends_on: &[],
-        run: shared_memory,
-    },
-    Check {
-        id: "RD-0905",
-        title: "the devices' interfaces are in the container's network namespace",
-        category: Category::Container,
-        level: Level::Quick,
-        why: "A RoCE device whose interface is in another network namespace shows no usable GID: reading it gives EINVAL, and connecting fails.",
-        confirm: "ip -br link; cat /sys/class/infiniband/*/ports/1/gid_attrs/ndevs/0",
-        mend: "docker run --network=host; in Kubernetes hostNetwork: true, or a CNI plugin that moves the interface into the pod.",
-        sources: &["uccl-project/uccl issue 301", "NVIDIA/nccl issue 1538"],
-        depends_on: &[],
-        run: interfaces,
-    },
+    Check { page: page("RD-0901"), depends_on: &["RD-0202"], run: nodes },
+    Check { page: page("RD-0902"), depends_on: &[], run: capability },
+    Check { page: page("RD-0903"), depends_on: &["RD-0213"], run: sysfs },
+    Check { page: page("RD-0904"), depends_on: &[], run: shared_memory },
+    Check { page: page("RD-0905"), depends_on: &[], run: interfaces },
 ];
 
 fn not_a_container() -> Vec<Finding> {
@@ -95,7 +40,7 @@ fn nodes(facts: &Facts) -> Vec<Finding> {
     } else {
         Finding::fail("host", format!("this is {}, and no RDMA device was passed in", kind(facts)))
             .saw_not("/dev/infiniband", "no uverbs node", "uverbs0")
-            .mend(
+            .remedy(
                 Action::Tune,
                 "pass the devices in",
                 &commands(facts, "docker run --device=/dev/infiniband …", "resources: {limits: {rdma/hca: 1}}  # of an RDMA device plugin"),
@@ -125,7 +70,7 @@ fn capability(facts: &Facts) -> Vec<Finding> {
         Finding::fail("host", format!("this is {} without CAP_IPC_LOCK and with a limit on locked memory", kind(facts)))
             .saw_not(format!("{}/status, CapBnd", own.source), format!("{:016x}", sets.bounding), "bit 14 (CAP_IPC_LOCK)")
             .saw_not(format!("{}/limits", own.source), limit.soft.value().map_or_else(String::new, super::limits::shown), "unlimited")
-            .mend(
+            .remedy(
                 Action::Tune,
                 "lift the limit, or give the capability",
                 &commands(
@@ -151,7 +96,7 @@ fn sysfs(facts: &Facts) -> Vec<Finding> {
     vec![
         Finding::fail("host", "the container has nodes of RDMA devices, and sysfs shows none")
             .saw_not("/sys/class/infiniband", "empty or absent", "a device")
-            .mend(
+            .remedy(
                 Action::Tune,
                 "share RDMA devices between network namespaces on the host, or use the host's network",
                 &["rdma system set netns shared", "docker run --network=host …"],
@@ -171,7 +116,7 @@ fn shared_memory(facts: &Facts) -> Vec<Finding> {
                 format!("/dev/shm has {} only, which is what Docker gives where nothing is said", super::limits::shown(bytes)),
             )
             .saw_not("/proc/self/mountinfo", super::limits::shown(bytes), "more: what the engine asks for")
-            .mend(
+            .remedy(
                 Action::Tune,
                 "give the container more",
                 &commands(
@@ -210,7 +155,7 @@ fn interfaces(facts: &Facts) -> Vec<Finding> {
                 "none of its interfaces",
                 if device.netdevs.is_empty() { "one".to_owned() } else { device.netdevs.join(", ") },
             )
-            .mend(
+            .remedy(
                 Action::Tune,
                 "use the host's network, or move the interface into the container",
                 &commands(facts, "docker run --network=host …", "hostNetwork: true  # or a CNI plugin that moves the interface"),

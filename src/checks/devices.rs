@@ -1,194 +1,41 @@
 //! 03: devices and ports.
 
 use super::facts::{family_of, is_active, is_infiniband, is_iwarp};
-use super::{Action, Category, Check, Facts, Finding, Level, modules};
+use super::{Action, Check, Facts, Finding, modules, page};
 use crate::host::modules::ModuleState;
 use crate::host::net::NetInterface;
 use crate::host::rdma::{DeviceNode, SysfsDevice, SysfsPort};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "RD-0301",
-        title: "there is an RDMA device",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "Without a device in /sys/class/infiniband nothing can use RDMA; engines fall back to TCP, often without saying so.",
-        confirm: "ls /sys/class/infiniband; rdma link",
-        mend: "Follow the finding that this one follows from. Without hardware, `rdma link add rxe0 type rxe netdev eth0` makes a software device.",
-        sources: &["Linux, drivers/infiniband/core/device.c", "llm-d issue 2370"],
+        page: page("RD-0301"),
         depends_on: &["RD-0201", "RD-0204", "RD-0205", "RD-0209", "RD-0211", "RD-0213", "RD-0903"],
         run: there_is_a_device,
     },
     Check {
-        id: "RD-0302",
-        title: "each RDMA-capable PCI function is an RDMA device",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "A NIC whose driver found its function and made no RDMA device carries TCP only.",
-        confirm: "lspci -nnk -d 15b3:; ls -d /sys/bus/pci/devices/*/infiniband",
-        mend: "Load the RDMA part of its driver; the kernel's log says why a driver gave up on a function.",
-        sources: &["Linux, drivers/infiniband/hw"],
+        page: page("RD-0302"),
         depends_on: &["RD-0204", "RD-0201", "RD-0211", "RD-0213", "RD-0809", "RD-1110"],
         run: functions_are_devices,
     },
+    Check { page: page("RD-0303"), depends_on: &["RD-0202"], run: uverbs_entries },
+    Check { page: page("RD-0304"), depends_on: &["RD-0901", "RD-0303"], run: nodes_are_there },
+    Check { page: page("RD-0305"), depends_on: &["RD-0304"], run: nodes_are_permitted },
     Check {
-        id: "RD-0303",
-        title: "each device has a uverbs entry",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "ib_uverbs gives each device an entry in /sys/class/infiniband_verbs; libibverbs lists nothing else.",
-        confirm: "ls /sys/class/infiniband_verbs",
-        mend: "modprobe ib_uverbs",
-        sources: &["Linux, drivers/infiniband/core/uverbs_main.c", "rdma-core, libibverbs/ibdev_nl.c"],
-        depends_on: &["RD-0202"],
-        run: uverbs_entries,
-    },
-    Check {
-        id: "RD-0304",
-        title: "each device's node is in /dev/infiniband",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "libibverbs leaves a device out whose node is missing or belongs to another device. In containers sysfs shows all devices of the host, and /dev only those passed in.",
-        confirm: "cat /sys/class/infiniband_verbs/uverbs0/dev; ls -l /dev/infiniband",
-        mend: "On the host make it with mknod and the numbers that sysfs gives; the kernel's devtmpfs, not udev, makes nodes, once. To a container pass --device=/dev/infiniband/uverbsN.",
-        sources: &["linux-rdma/rdma-core pull request 1060", "Mellanox/k8s-rdma-shared-dev-plugin issues 93, 169"],
-        depends_on: &["RD-0901", "RD-0303"],
-        run: nodes_are_there,
-    },
-    Check {
-        id: "RD-0305",
-        title: "this user may open each device's node",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "Engines mostly run without privileges; the kernel makes these nodes for everybody (0666) unless a rule of udev says otherwise.",
-        confirm: "ls -l /dev/infiniband; id",
-        mend: "chmod 0666 the node now, and look for the udev rule that narrows it.",
-        sources: &["Linux, drivers/infiniband/core/uverbs_main.c, uverbs_devnode (0666)"],
-        depends_on: &["RD-0304"],
-        run: nodes_are_permitted,
-    },
-    Check {
-        id: "RD-0306",
-        title: "libibverbs lists and opens each device",
-        category: Category::Devices,
-        level: Level::Standard,
-        why: "What the kernel shows and what programs can open are two things; engines see only the second.",
-        confirm: "IBV_SHOW_WARNINGS=1 ibv_devinfo",
-        mend: "The finding says which part is missing: library, provider, node or permission.",
-        sources: &["rdma-core, libibverbs/init.c", "sgl-project/sglang pull request 33374"],
+        page: page("RD-0306"),
         depends_on: &[
             "RD-0101", "RD-0103", "RD-0104", "RD-0105", "RD-0106", "RD-0108", "RD-0109", "RD-0303", "RD-0304", "RD-0305", "RD-0213",
         ],
         run: verbs_sees_them,
     },
-    Check {
-        id: "RD-0307",
-        title: "ports are active",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "Queue pairs of a port that is not active cannot send. Engines that take NICs in turn meet the dead one on some ranks only.",
-        confirm: "rdma link; cat /sys/class/infiniband/*/ports/*/state",
-        mend: "Bring the interface up; check cable, module and switch port; on InfiniBand a subnet manager must run.",
-        sources: &["Linux, include/rdma/ib_verbs.h, ib_port_state", "sgl-project/sglang pull request 29127"],
-        depends_on: &["RD-0308", "RD-0309", "RD-0410", "RD-0302"],
-        run: ports_are_active,
-    },
-    Check {
-        id: "RD-0308",
-        title: "the ports' interfaces are up",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "A RoCE port is active only while its network interface was set up by the administrator.",
-        confirm: "ip -br link",
-        mend: "ip link set DEV up, and configure it so that it is up after the next start.",
-        sources: &["Linux, drivers/infiniband/core/roce_gid_mgmt.c"],
-        depends_on: &[],
-        run: interfaces_are_up,
-    },
-    Check {
-        id: "RD-0309",
-        title: "the ports' interfaces have a signal",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "No carrier means no cable, a dead module, or a switch port that is off.",
-        confirm: "cat /sys/class/net/DEV/carrier; ethtool DEV; ethtool -m DEV",
-        mend: "Check cable, module and switch port.",
-        sources: &["Linux, Documentation/ABI/testing/sysfs-class-net, carrier"],
-        depends_on: &["RD-0308", "RD-1113"],
-        run: interfaces_have_carrier,
-    },
-    Check {
-        id: "RD-0310",
-        title: "rdma_cm can be used where devices need it",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "iWARP queue pairs are connected through /dev/infiniband/rdma_cm only.",
-        confirm: "ls -l /dev/infiniband/rdma_cm; rping -s -C1 & rping -c -a ADDRESS -C1",
-        mend: "modprobe rdma_ucm; pass --device=/dev/infiniband/rdma_cm to a container.",
-        sources: &["Linux, drivers/infiniband/core/ucma.c"],
-        depends_on: &["RD-0203", "RD-0901"],
-        run: connection_manager_node,
-    },
-    Check {
-        id: "RD-0311",
-        title: "bonds are of a kind that RoCE follows",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "mlx5 joins two ports into one RDMA device under a bond only in modes 1, 2 and 4 (active-backup, balance-xor, 802.3ad). In other modes RDMA ignores the bond.",
-        confirm: "cat /proc/net/bonding/*; rdma link",
-        mend: "Use mode 802.3ad or active-backup, or keep RDMA ports out of bonds.",
-        sources: &["Linux, drivers/net/ethernet/mellanox/mlx5/core/lag/lag.c (tx_type of the bond)"],
-        depends_on: &[],
-        run: bonds_are_followed,
-    },
-    Check {
-        id: "RD-0312",
-        title: "virtual functions are told apart",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "Limits of a virtual function are set by its host: the figures of the physical function do not hold for it.",
-        confirm: "ls -l /sys/class/infiniband/*/device/physfn",
-        mend: "Nothing to mend; find the real limits with `rdmadoctor qp-matrix`.",
-        sources: &["Linux, Documentation/PCI/pci-iov-howto.rst"],
-        depends_on: &[],
-        run: virtual_functions,
-    },
-    Check {
-        id: "RD-0313",
-        title: "the devices and families that the policy requires are there",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "The policy says that this host needs them.",
-        confirm: "rdmadoctor devices",
-        mend: "Follow the finding that this one follows from.",
-        sources: &["the policy file"],
-        depends_on: &["RD-0301", "RD-0302", "RD-0307", "RD-0204"],
-        run: required_devices,
-    },
-    Check {
-        id: "RD-0314",
-        title: "ports run at the rate of their kind on this host",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "A port that came up slower than its siblings is mostly a cable, a module or a switch port; the slowest rail sets the pace of all.",
-        confirm: "cat /sys/class/infiniband/*/ports/*/rate; ethtool DEV | grep Speed",
-        mend: "Check cable, module, switch port and forward error correction of the slow port.",
-        sources: &["scitix/sichek pull request 122: compare with this host, not with a product table"],
-        depends_on: &["RD-1101", "RD-1113"],
-        run: rates_agree,
-    },
-    Check {
-        id: "RD-0315",
-        title: "devices of one board have one firmware",
-        category: Category::Devices,
-        level: Level::Quick,
-        why: "Devices of one kind with different firmware differ in limits and faults, which shows as trouble on some ranks only.",
-        confirm: "cat /sys/class/infiniband/*/fw_ver /sys/class/infiniband/*/board_id",
-        mend: "Bring all to one version with the vendor's tool, and reset or start anew.",
-        sources: &["ROCm/mori, tools/env_check.sh"],
-        depends_on: &[],
-        run: firmware_agrees,
-    },
+    Check { page: page("RD-0307"), depends_on: &["RD-0308", "RD-0309", "RD-0410", "RD-0302"], run: ports_are_active },
+    Check { page: page("RD-0308"), depends_on: &[], run: interfaces_are_up },
+    Check { page: page("RD-0309"), depends_on: &["RD-0308", "RD-1113"], run: interfaces_have_carrier },
+    Check { page: page("RD-0310"), depends_on: &["RD-0203", "RD-0901"], run: connection_manager_node },
+    Check { page: page("RD-0311"), depends_on: &[], run: bonds_are_followed },
+    Check { page: page("RD-0312"), depends_on: &[], run: virtual_functions },
+    Check { page: page("RD-0313"), depends_on: &["RD-0301", "RD-0302", "RD-0307", "RD-0204"], run: required_devices },
+    Check { page: page("RD-0314"), depends_on: &["RD-1101", "RD-1113"], run: rates_agree },
+    Check { page: page("RD-0315"), depends_on: &[], run: firmware_agrees },
 ];
 
 pub(super) fn port_name(device: &SysfsDevice, port: &SysfsPort) -> String {
@@ -206,13 +53,13 @@ fn there_is_a_device(facts: &Facts) -> Vec<Finding> {
         let state = if facts.host.rdma.devices.is_none() { "absent" } else { "empty" };
         let mut finding = Finding::fail("host", "there is no RDMA device").saw_not("/sys/class/infiniband", state, "a device");
         if facts.is_container() {
-            return vec![finding.mend(Action::Tune, "pass the host's devices in", &["docker run --device=/dev/infiniband …"])];
+            return vec![finding.remedy(Action::Tune, "pass the host's devices in", &["docker run --device=/dev/infiniband …"])];
         }
         if modules::functions(facts).next().is_none() && facts.host.pcie.functions.is_some() {
             finding = finding.saw("/sys/bus/pci/devices", "no function of a known RDMA family");
         }
         let command = software_device(facts);
-        return vec![finding.mend(
+        return vec![finding.remedy(
             Action::Replace,
             "put in an RDMA device; to try software without one, make a software device, which is slow",
             &command.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -250,7 +97,7 @@ fn functions_are_devices(facts: &Facts) -> Vec<Finding> {
                 .saw("driver", function.function.driver.clone().unwrap_or_else(|| "none is bound".to_owned()))
                 .saw_not(format!("/sys/bus/pci/devices/{address}/infiniband"), "absent", "a device")
                 .about(family)
-                .mend(
+                .remedy(
                     Action::Reload,
                     "load the RDMA part of its driver; the kernel's log says why a driver gave up",
                     &["rdmadoctor modules", &format!("dmesg | grep {address}")],
@@ -266,7 +113,7 @@ fn uverbs_entries(facts: &Facts) -> Vec<Finding> {
         None if facts.verbs_device(&device.name).is_some() => Finding::pass(&device.name, "libibverbs lists it"),
         None => Finding::fail(&device.name, "it has no entry in /sys/class/infiniband_verbs")
             .saw_not("/sys/class/infiniband_verbs", "no entry for it", "uverbsN")
-            .mend(Action::Reload, "load ib_uverbs", &["modprobe ib_uverbs"]),
+            .remedy(Action::Reload, "load ib_uverbs", &["modprobe ib_uverbs"]),
     };
     facts.rdma_devices().iter().map(judge).collect()
 }
@@ -295,9 +142,9 @@ fn nodes_are_there(facts: &Facts) -> Vec<Finding> {
                 let finding =
                     Finding::fail(&device.name, format!("{} {state}", node.path)).saw_not(&node.path, state, format!("device {expected}"));
                 if facts.is_container() {
-                    finding.mend(Action::Tune, "pass the node to the container", &["docker run --device=/dev/infiniband …"])
+                    finding.remedy(Action::Tune, "pass the node to the container", &["docker run --device=/dev/infiniband …"])
                 } else {
-                    finding.mend(
+                    finding.remedy(
                         Action::Tune,
                         "make it: the kernel does so only when the device appears",
                         &remake(node).iter().map(String::as_str).collect::<Vec<_>>(),
@@ -340,7 +187,7 @@ fn nodes_are_permitted(facts: &Facts) -> Vec<Finding> {
                 Finding::pass(&device.name, "this user's group may open its node").saw(&node.path, mode)
             }
             None => Finding::skip(&device.name, "which user this is cannot be seen"),
-            Some(_) => Finding::fail(&device.name, "this user may not open its node").saw_not(&node.path, mode, "mode 0666").mend(
+            Some(_) => Finding::fail(&device.name, "this user may not open its node").saw_not(&node.path, mode, "mode 0666").remedy(
                 Action::Tune,
                 "give everybody access, as the kernel does by default",
                 &[&format!("chmod 0666 {}", node.path)],
@@ -358,7 +205,7 @@ fn verbs_sees_them(facts: &Facts) -> Vec<Finding> {
     let judge = |device: &crate::facts::Device| match (&device.problem, device.seen_by.verbs) {
         (None, Some(true)) => Finding::pass(&device.name, "libibverbs opens it"),
         (Some(_), Some(false)) if is_partial => Finding::skip(&device.name, "it was not given to this container"),
-        (Some(problem), _) => Finding::fail(&device.name, "programs cannot use it").saw("libibverbs", &problem.summary).mend(
+        (Some(problem), _) => Finding::fail(&device.name, "programs cannot use it").saw("libibverbs", &problem.summary).remedy(
             Action::Tune,
             problem.next_step.clone().unwrap_or_default(),
             &[],
@@ -370,27 +217,26 @@ fn verbs_sees_them(facts: &Facts) -> Vec<Finding> {
 
 fn ports_are_active(facts: &Facts) -> Vec<Finding> {
     let some_work = some_port_is_active(facts);
-    let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
-        let name = port_name(device, port);
-        let Some(state) = &port.state else {
-            return Finding::skip(name, "its state cannot be read");
+    let judge =
+        |(device, port): (&SysfsDevice, &SysfsPort)| {
+            let name = port_name(device, port);
+            let Some(state) = &port.state else {
+                return Finding::skip(name, "its state cannot be read");
+            };
+            let path = format!("/sys/class/infiniband/{}/ports/{}/state", device.name, port.port);
+            if is_active(port) {
+                return Finding::pass(name, "it is active");
+            }
+            let physical = port.phys_state.as_ref().map_or_else(|| "unknown".to_owned(), |state| state.name.clone());
+            let advice = if is_infiniband(port) && state.code == 2 {
+                "a subnet manager must bring it up"
+            } else {
+                "bring its interface up; check cable, module and switch port"
+            };
+            Finding::graded(!some_work, name, format!("it is {} (link {physical})", state.name))
+                .saw_not(path, &state.name, "ACTIVE")
+                .remedy(Action::AskFabric, advice, &["rdma link", "ip -br link"])
         };
-        let path = format!("/sys/class/infiniband/{}/ports/{}/state", device.name, port.port);
-        if is_active(port) {
-            return Finding::pass(name, "it is active");
-        }
-        let physical = port.phys_state.as_ref().map_or_else(|| "unknown".to_owned(), |state| state.name.clone());
-        let advice = if is_infiniband(port) && state.code == 2 {
-            "a subnet manager must bring it up"
-        } else {
-            "bring its interface up; check cable, module and switch port"
-        };
-        Finding::graded(!some_work, name, format!("it is {} (link {physical})", state.name)).saw_not(path, &state.name, "ACTIVE").mend(
-            Action::AskFabric,
-            advice,
-            &["rdma link", "ip -br link"],
-        )
-    };
     facts.ports().map(judge).collect()
 }
 
@@ -406,7 +252,7 @@ fn interfaces_are_up(facts: &Facts) -> Vec<Finding> {
                 Some(true) => Finding::pass(port_name(device, port), format!("{name} is up")),
                 Some(false) => Finding::graded(!some_work, port_name(device, port), format!("{name} is down"))
                     .saw_not(format!("/sys/class/net/{name}/flags"), "not up", "up")
-                    .mend(Action::Tune, "set it up", &[&format!("ip link set {name} up")]),
+                    .remedy(Action::Tune, "set it up", &[&format!("ip link set {name} up")]),
             });
         }
     }
@@ -448,7 +294,7 @@ fn without_signal(facts: &Facts, interface: &NetInterface, finding: Finding) -> 
         others.filter(gives_signal).filter(|other| other.is_up == Some(false)).map(|other| other.name.clone()).collect();
     let name = &interface.name;
     if down.is_empty() {
-        return finding.mend(
+        return finding.remedy(
             Action::AskFabric,
             "check cable, module and switch port",
             &[&format!("ethtool {name}"), &format!("ethtool -m {name}")],
@@ -457,7 +303,7 @@ fn without_signal(facts: &Facts, interface: &NetInterface, finding: Finding) -> 
     let finding = down.iter().fold(finding, |finding, other| finding.saw_not(format!("/sys/class/net/{other}/flags"), "not up", "up"));
     let commands: Vec<String> = down.iter().map(|other| format!("ip link set {other} up")).collect();
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-    finding.mend(Action::Tune, format!("set up {}, which {name} gets its signal from", down.join(", ")), &commands)
+    finding.remedy(Action::Tune, format!("set up {}, which {name} gets its signal from", down.join(", ")), &commands)
 }
 
 fn connection_manager_node(facts: &Facts) -> Vec<Finding> {
@@ -472,7 +318,7 @@ fn connection_manager_node(facts: &Facts) -> Vec<Finding> {
     let judge = |device: &SysfsDevice| {
         Finding::fail(&device.name, "it is an iWARP device, and /dev/infiniband/rdma_cm, which connects such, is not there")
             .saw_not(&node.path, "missing", "a character device")
-            .mend(
+            .remedy(
                 Action::Reload,
                 "load rdma_ucm; pass the node to a container",
                 &["modprobe rdma_ucm", "docker run --device=/dev/infiniband/rdma_cm …"],
@@ -493,7 +339,7 @@ fn bonds_are_followed(facts: &Facts) -> Vec<Finding> {
                 (Some("mlx5"), "1" | "2" | "4") => Finding::pass(&device.name, format!("RoCE follows the bond {}", interface.name)),
                 (Some("mlx5"), _) => Finding::warn(&device.name, format!("RoCE does not follow the bond {} in this mode", interface.name))
                     .saw_not(format!("/sys/class/net/{}/bonding/mode", interface.name), mode, "active-backup 1, balance-xor 2 or 802.3ad 4")
-                    .mend(Action::Tune, "use one of these modes, or keep RDMA ports out of the bond", &[]),
+                    .remedy(Action::Tune, "use one of these modes, or keep RDMA ports out of the bond", &[]),
                 _ => Finding::skip(&device.name, format!("how its family treats the bond {} is not known here", interface.name)),
             });
         }
@@ -562,7 +408,7 @@ fn rates_agree(facts: &Facts) -> Vec<Finding> {
         }
         Finding::warn(name, format!("it runs at {}, others of its kind here at {}", gigabits(*rate), gigabits(best)))
             .saw_not(format!("/sys/class/infiniband/{}/ports/{}/rate", device.name, port.port), gigabits(*rate), gigabits(best))
-            .mend(Action::AskFabric, "check cable, module, switch port and forward error correction", &[])
+            .remedy(Action::AskFabric, "check cable, module, switch port and forward error correction", &[])
     };
     rates.iter().map(judge).collect()
 }
@@ -589,7 +435,7 @@ fn firmware_agrees(facts: &Facts) -> Vec<Finding> {
             let all = versions.iter().map(|version| version.as_str()).collect::<Vec<_>>().join(", ");
             Finding::warn(&device.name, "devices of its board have different firmware")
                 .saw_not(format!("/sys/class/infiniband/{}/fw_ver", device.name), firmware, format!("one of {all} for all"))
-                .mend(Action::Replace, "bring all to one version with the vendor's tool", &["mlxfwmanager --online -u"])
+                .remedy(Action::Replace, "bring all to one version with the vendor's tool", &["mlxfwmanager --online -u"])
         })
     };
     facts.rdma_devices().iter().filter_map(judge).collect()

@@ -23,7 +23,8 @@ pub struct Explanation {
     /// How to confirm it by hand.
     pub confirm: String,
     /// How to mend it.
-    pub mend: String,
+    #[serde(rename = "mend")]
+    pub remedy: String,
     /// Checks whose findings can be the cause.
     pub depends_on: Vec<String>,
     /// Where this is known from.
@@ -44,15 +45,15 @@ impl From<&Check> for Explanation {
         let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         Self {
             schema: "rdmadoctor/explanation/1".to_owned(),
-            id: check.id.to_owned(),
-            title: check.title.to_owned(),
-            category: check.category.title().to_owned(),
-            level: check.level.name().to_owned(),
-            why: check.why.to_owned(),
-            confirm: check.confirm.to_owned(),
-            mend: check.mend.to_owned(),
+            id: check.page.id.to_owned(),
+            title: check.page.title.to_owned(),
+            category: check.page.category.title().to_owned(),
+            level: check.page.level.name().to_owned(),
+            why: check.page.why.to_owned(),
+            confirm: check.page.confirm.to_owned(),
+            remedy: check.page.remedy.to_owned(),
             depends_on: all(check.depends_on),
-            sources: all(check.sources),
+            sources: all(check.page.sources),
         }
     }
 }

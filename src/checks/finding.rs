@@ -167,7 +167,7 @@ impl Finding {
 
     /// With what mends it.
     #[must_use]
-    pub fn mend(mut self, action: Action, summary: impl Into<String>, commands: &[&str]) -> Self {
+    pub fn remedy(mut self, action: Action, summary: impl Into<String>, commands: &[&str]) -> Self {
         self.remedy = Remedy { action, summary: summary.into(), commands: commands.iter().map(|command| (*command).to_owned()).collect() };
         self
     }

@@ -2,56 +2,16 @@
 
 use super::gpus::answers;
 use super::health::{SLOW_READ_MS, within};
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::gpu::{GpuError, GpuErrorKind, GpuFacts};
 use crate::host::rdma_objects::{Holder, ObjectsFacts};
 
-pub(super) const GPUS_ANSWER: Check = Check {
-    id: "RD-1116",
-    title: "GPUs answer",
-    category: Category::Health,
-    level: Level::Standard,
-    why: "A GPU that NVML cannot query, or that answers late, is what a crash leaves behind.",
-    confirm: "time nvidia-smi",
-    mend: "Reset the GPU, or start the host anew.",
-    sources: &["the incident: nvidia-smi hung after the crash", "NVML API reference, nvmlDeviceGetHandleByPciBusId"],
-    depends_on: &["RD-0701", "RD-0715", "RD-1105", "RD-1106"],
-    run: gpus_answer,
-};
-
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-1118",
-        title: "no GPU waits for a reset",
-        category: Category::Health,
-        level: Level::Standard,
-        why: "After some errors the driver wants a GPU reset or the host started anew before it is used again. Memory rows that failed are retired only then, \
-              and a row without a spare one means that the card has to go.",
-        confirm: "nvidia-smi -q | grep -A4 -E 'Recovery Action|Remapped Rows'",
-        mend: "Drain the GPU and reset it; have it exchanged where remapping failed.",
-        sources: &["NVML API reference, nvmlDeviceGpuRecoveryAction_t and nvmlDeviceGetRemappedRows", "NVIDIA GPU memory error management"],
-        depends_on: &["RD-1105", "RD-1106", "RD-1116"],
-        run: no_reset_is_due,
-    },
-    Check {
-        id: "RD-1119",
-        title: "no queue pair or memory region is held by a process that has crashed",
-        category: Category::Health,
-        level: Level::Standard,
-        why: "Objects go with the last process that has the device open. One that hangs in the kernel, that was killed and is not waited for, or whose parent died \
-              keeps them: memory stays pinned, and devices run out of queue pairs and keys.",
-        confirm: "rdma resource show; rdma resource show qp; rdma resource show mr; fuser -v /dev/infiniband/uverbs*",
-        mend: "End the processes that the finding names; one that waits in the kernel mostly needs the host started anew.",
-        sources: &[
-            "Linux, include/uapi/rdma/rdma_netlink.h and drivers/infiniband/core/nldev.c, fill_res_name_pid",
-            "Mooncake documentation, troubleshooting, item 5 (CREATE_MKEY)",
-        ],
-        depends_on: &["RD-1107"],
-        run: nothing_is_left,
-    },
+    Check { page: page("RD-1118"), depends_on: &["RD-1105", "RD-1106", "RD-1116"], run: no_reset_is_due },
+    Check { page: page("RD-1119"), depends_on: &["RD-1107"], run: nothing_is_left },
 ];
 
-fn gpus_answer(facts: &Facts) -> Vec<Finding> {
+pub(super) fn gpus_answer(facts: &Facts) -> Vec<Finding> {
     let gpus = match answers(facts) {
         Ok(gpus) => gpus,
         Err(skipped) => return skipped,
@@ -66,15 +26,15 @@ fn gpus_answer(facts: &Facts) -> Vec<Finding> {
         }
         (Some(error), _) => Finding::fail(&gpu.pci, "the GPU driver gives no answer about it")
             .saw_not("NVML", error.to_string(), "an answer")
-            .mend(Action::Reset, "reset it when nothing uses it, or start the host anew", &[&reset(&gpu.pci), "dmesg | grep -i nvrm"]),
+            .remedy(Action::Reset, "reset it when nothing uses it, or start the host anew", &[&reset(&gpu.pci), "dmesg | grep -i nvrm"]),
         (None, Some(elapsed)) if elapsed > most_us && gpu.is_persistent == Some(false) => Finding::skip(
             &gpu.pci,
             format!("it took {} ms to answer: persistence mode is off, so the driver brings it up for each question", elapsed / 1000),
         )
-        .mend(Action::Tune, "keep it ready", &["systemctl start nvidia-persistenced", "nvidia-smi -pm 1"]),
+        .remedy(Action::Tune, "keep it ready", &["systemctl start nvidia-persistenced", "nvidia-smi -pm 1"]),
         (None, Some(elapsed)) if elapsed > most_us => Finding::warn(&gpu.pci, format!("it took {} ms to answer", elapsed / 1000))
             .saw_not("NVML", format!("{} ms", elapsed / 1000), within(facts, most_ms))
-            .mend(Action::Reset, "look at the kernel's log for Xid lines", &["dmesg | grep NVRM"]),
+            .remedy(Action::Reset, "look at the kernel's log for Xid lines", &["dmesg | grep NVRM"]),
         (None, elapsed) => Finding::pass(&gpu.pci, format!("it answers in {} ms", elapsed.unwrap_or(0) / 1000)),
     };
     gpus.gpus.iter().map(judge).collect()
@@ -96,7 +56,7 @@ fn reset_of(gpu: &GpuFacts) -> Finding {
     if gpu.has_remapping_failed == Some(true) {
         return Finding::fail(&gpu.pci, "a row of its memory failed, and there was no spare one for it")
             .saw_not("nvmlDeviceGetRemappedRows", "a failure occurred", "none")
-            .mend(Action::Replace, "have it exchanged", &["nvidia-smi -q -d ROW_REMAPPER"]);
+            .remedy(Action::Replace, "have it exchanged", &["nvidia-smi -q -d ROW_REMAPPER"]);
     }
     if let Some(action) = gpu.recovery_action.as_deref().filter(|action| *action != "none") {
         let finding = Finding::fail(&gpu.pci, format!("the driver wants it recovered: {}", action.replace('_', " "))).saw_not(
@@ -105,21 +65,21 @@ fn reset_of(gpu: &GpuFacts) -> Finding {
             "none",
         );
         return if action == "node_reboot" {
-            finding.mend(Action::Reboot, "start the host anew", &["systemctl reboot"])
+            finding.remedy(Action::Reboot, "start the host anew", &["systemctl reboot"])
         } else {
-            finding.mend(Action::Reset, "drain it and reset it", &[&reset])
+            finding.remedy(Action::Reset, "drain it and reset it", &[&reset])
         };
     }
     if gpu.is_retirement_pending == Some(true) {
         return Finding::warn(&gpu.pci, "memory of it is to be retired, which its next reset does")
             .saw_not("nvmlDeviceGetRemappedRows", "pending", "none pending")
-            .mend(Action::Reset, "reset it when nothing uses it", &[&reset]);
+            .remedy(Action::Reset, "reset it when nothing uses it", &[&reset]);
     }
     match gpu.uncorrected_errors {
         Some(0) => Finding::pass(&gpu.pci, "the driver wants nothing done, and its memory had no uncorrected error"),
         Some(errors) => Finding::warn(&gpu.pci, format!("its memory had {errors} uncorrected errors since the driver was loaded"))
             .saw_not("nvmlDeviceGetTotalEccErrors, volatile, uncorrected", errors.to_string(), "0")
-            .mend(Action::Reset, "reset it when nothing uses it, and look for Xid lines", &[&reset, "dmesg | grep Xid"]),
+            .remedy(Action::Reset, "reset it when nothing uses it, and look for Xid lines", &[&reset, "dmesg | grep Xid"]),
         None => Finding::pass(&gpu.pci, "the driver wants nothing done"),
     }
 }
@@ -158,13 +118,13 @@ fn left_by(facts: &Facts, objects: &ObjectsFacts, holder: &Holder) -> Finding {
             "a process, or nothing held",
         );
         return if open.is_empty() {
-            finding.mend(
+            finding.remedy(
                 Action::Reboot,
                 "nothing that this user can see has the device open: look as root, or start the host anew",
                 &["fuser -v /dev/infiniband/uverbs*"],
             )
         } else {
-            finding.saw("processes that have the device open", open.join(", ")).mend(
+            finding.saw("processes that have the device open", open.join(", ")).remedy(
                 Action::Tune,
                 "end the process that still has the device open",
                 &["fuser -v /dev/infiniband/uverbs*"],
@@ -177,21 +137,21 @@ fn left_by(facts: &Facts, objects: &ObjectsFacts, holder: &Holder) -> Finding {
     match state.and_then(|state| state.chars().next()) {
         Some('Z' | 'X') => Finding::fail(&holder.device, format!("{who} has ended, is not waited for, and holds {held}"))
             .saw_not(format!("/proc/{pid}/status"), state.unwrap_or_default(), "gone")
-            .mend(Action::Tune, "end its parent, which should have waited for it", &[&format!("ps -o ppid= -p {pid}")]),
+            .remedy(Action::Tune, "end its parent, which should have waited for it", &[&format!("ps -o ppid= -p {pid}")]),
         Some('D') => Finding::warn(&holder.device, format!("{who} waits in the kernel, and holds {held}"))
             .saw_not(format!("/proc/{pid}/status"), state.unwrap_or_default(), "running or sleeping")
-            .mend(
+            .remedy(
                 Action::Reboot,
                 "see what it waits for; if that lasts, only a new start of the host frees them",
                 &[&format!("cat /proc/{pid}/wchan /proc/{pid}/stack")],
             ),
         Some('T' | 't') => Finding::warn(&holder.device, format!("{who} is stopped, and holds {held}"))
             .saw_not(format!("/proc/{pid}/status"), state.unwrap_or_default(), "running or sleeping")
-            .mend(Action::Tune, "let it go on or end it", &[&format!("kill -CONT {pid}"), &format!("kill {pid}")]),
+            .remedy(Action::Tune, "let it go on or end it", &[&format!("kill -CONT {pid}"), &format!("kill {pid}")]),
         _ if holder.queue_pairs > 0 && holder.broken_queue_pairs == holder.queue_pairs => {
             Finding::warn(&holder.device, format!("{who} holds {held}, and all its queue pairs are in the error state"))
                 .saw_not(source, "ERR or SQE", "RTS")
-                .mend(
+                .remedy(
                     Action::Reload,
                     "its peers are gone or its transfers failed: see its log, and start it anew",
                     &[&format!("rdma resource show qp dev {}", holder.device)],

@@ -1,7 +1,7 @@
 //! 01: libraries and providers.
 
 use super::facts::{family_of, is_iwarp, packages};
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::rdma::SysfsDevice;
 use crate::verbs::LoadError;
 
@@ -15,120 +15,15 @@ fn install(facts: &Facts) -> Vec<&'static str> {
 }
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-0101",
-        title: "libibverbs is installed",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "Every engine reaches RDMA devices through libibverbs. Without it, engines fall back to TCP, often without saying so.",
-        confirm: "ldconfig -p | grep libibverbs",
-        mend: "Install rdma-core's libibverbs, or the vendor's package. In a container it belongs into the image.",
-        sources: &["rdma-core, libibverbs/dynamic_driver.c", "byteps issue 313"],
-        depends_on: &[],
-        run: library_is_installed,
-    },
-    Check {
-        id: "RD-0102",
-        title: "librdmacm is installed where devices need it",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "Queue pairs of iWARP devices can only be connected by rdma_cm, whose library is librdmacm.",
-        confirm: "ldconfig -p | grep librdmacm",
-        mend: "Install librdmacm (Debian: librdmacm1).",
-        sources: &["rdma-core, librdmacm/cma.c", "Linux, drivers/infiniband/core/iwcm.c"],
-        depends_on: &[],
-        run: connection_library_is_installed,
-    },
-    Check {
-        id: "RD-0103",
-        title: "each device has a provider library",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "libibverbs loads a provider for each family (libmlx5-rdmavNN.so). Without it the device is in sysfs and no program sees it; \
-              libibverbs says so only with IBV_SHOW_WARNINGS set.",
-        confirm: "ls /usr/lib/*/libibverbs /usr/lib64/libibverbs; IBV_SHOW_WARNINGS=1 ibv_devices",
-        mend: "Install ibverbs-providers of the same rdma-core as libibverbs, or the vendor's user-space package.",
-        sources: &["rdma-core, libibverbs/dynamic_driver.c", "NVIDIA/nccl issue 1044", "k8snetworkplumbingwg/sriov-cni issue 348"],
-        depends_on: &["RD-0101"],
-        run: provider_is_there,
-    },
-    Check {
-        id: "RD-0104",
-        title: "each device's provider is named in /etc/libibverbs.d",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "libibverbs learns from /etc/libibverbs.d which providers to load. Wheels and images that bring a library of their own often \
-              lack these files.",
-        confirm: "cat /etc/libibverbs.d/*.driver",
-        mend: "Add a file with the line `driver NAME`. dpkg does not bring back a configuration file that was removed, unless it is told --force-confmiss.",
-        sources: &["rdma-core, libibverbs/dynamic_driver.c, read_config_file"],
-        depends_on: &["RD-0103"],
-        run: provider_is_configured,
-    },
-    Check {
-        id: "RD-0105",
-        title: "providers are of the library's generation",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "A provider's file name carries the generation of libibverbs that it was built with; libibverbs loads only its own.",
-        confirm: "ls /usr/lib/*/libibverbs; IBV_SHOW_WARNINGS=1 ibv_devices 2>&1 | grep \"couldn't load\"",
-        mend: "Install library and providers from one source: both the distribution's, or both the vendor's.",
-        sources: &["rdma-core, CMakeLists.txt, IBVERBS_PABI_VERSION", "rdma-core, libibverbs/dynamic_driver.c"],
-        depends_on: &["RD-0103", "RD-0107"],
-        run: generations_agree,
-    },
-    Check {
-        id: "RD-0106",
-        title: "providers fit the kernel drivers' ABI",
-        category: Category::Library,
-        level: Level::Standard,
-        why: "Each kernel driver numbers its interface to its provider. A vendor's kernel module beside a distribution's provider, or a \
-              container's rdma-core older than the host's kernel module, do not fit, and the device is left out.",
-        confirm: "IBV_SHOW_WARNINGS=1 ibv_devices; cat /sys/class/infiniband_verbs/uverbs*/abi_version",
-        mend: "Install the provider that belongs to the kernel driver.",
-        sources: &["rdma-core, libibverbs/init.c", "k8snetworkplumbingwg/sriov-cni issue 348 (bnxt_re 6 against 1)"],
-        depends_on: &["RD-0101"],
-        run: abi_fits,
-    },
-    Check {
-        id: "RD-0107",
-        title: "there is one copy of libibverbs",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "With two copies of different releases, which one a program gets depends on its search path, and each sees only its own providers.",
-        confirm: "ldconfig -p | grep libibverbs.so.1; ls -l /usr/lib*/libibverbs.so.1 /usr/lib/*/libibverbs.so.1",
-        mend: "Remove the copy that is not the one of the installed kernel driver.",
-        sources: &["rdma-core, libibverbs/dynamic_driver.c", "a public eRDMA guide: the NIXL wheel's own libibverbs finds no provider"],
-        depends_on: &[],
-        run: one_copy,
-    },
-    Check {
-        id: "RD-0108",
-        title: "the verbs library answers",
-        category: Category::Library,
-        level: Level::Standard,
-        why: "A provider that crashes or hangs when devices are listed takes every engine with it; rdmadoctor asks in a child process.",
-        confirm: "timeout 10 ibv_devinfo; echo $?",
-        mend: "After a crash reinstall the provider's package; after a hang look at the kernel's log for the device that does not answer.",
-        sources: &["rdma-core, libibverbs/init.c"],
-        depends_on: &["RD-0101", "RD-1110"],
-        run: library_answers,
-    },
-    Check {
-        id: "RD-0109",
-        title: "the kernel's verbs ABI is one that libibverbs speaks",
-        category: Category::Library,
-        level: Level::Quick,
-        why: "libibverbs refuses a kernel whose interface has another number with ENOSYS.",
-        confirm: "cat /sys/class/infiniband_verbs/abi_version",
-        mend: "Upgrade rdma-core, or use the kernel's own ib_uverbs.",
-        sources: &[
-            "rdma-core, kernel-headers/rdma/ib_user_verbs.h, IB_USER_VERBS_ABI_VERSION (6)",
-            "rdma-core, libibverbs/init.c, check_abi_version (3 to 6)",
-        ],
-        depends_on: &["RD-0202"],
-        run: kernel_abi,
-    },
+    Check { page: page("RD-0101"), depends_on: &[], run: library_is_installed },
+    Check { page: page("RD-0102"), depends_on: &[], run: connection_library_is_installed },
+    Check { page: page("RD-0103"), depends_on: &["RD-0101"], run: provider_is_there },
+    Check { page: page("RD-0104"), depends_on: &["RD-0103"], run: provider_is_configured },
+    Check { page: page("RD-0105"), depends_on: &["RD-0103", "RD-0107"], run: generations_agree },
+    Check { page: page("RD-0106"), depends_on: &["RD-0101"], run: abi_fits },
+    Check { page: page("RD-0107"), depends_on: &[], run: one_copy },
+    Check { page: page("RD-0108"), depends_on: &["RD-0101", "RD-1110"], run: library_answers },
+    Check { page: page("RD-0109"), depends_on: &["RD-0202"], run: kernel_abi },
 ];
 
 fn library_is_installed(facts: &Facts) -> Vec<Finding> {
@@ -138,8 +33,8 @@ fn library_is_installed(facts: &Facts) -> Vec<Finding> {
             None => Finding::pass("host", "libibverbs is loaded"),
             Some(error @ LoadError::LibraryMissing { .. }) => Finding::fail("host", "libibverbs is not installed")
                 .saw("dlopen", error.to_string())
-                .mend(Action::Replace, "install it", &install(facts)),
-            Some(error) => Finding::fail("host", "libibverbs cannot be loaded").saw("dlopen", error.to_string()).mend(
+                .remedy(Action::Replace, "install it", &install(facts)),
+            Some(error) => Finding::fail("host", "libibverbs cannot be loaded").saw("dlopen", error.to_string()).remedy(
                 Action::Replace,
                 error.next_step(),
                 &[],
@@ -153,7 +48,7 @@ fn library_is_installed(facts: &Facts) -> Vec<Finding> {
         None => vec![
             Finding::fail("host", "libibverbs is in no directory that the dynamic linker searches")
                 .saw_not("/etc/ld.so.conf and the usual directories", "no libibverbs.so.1", "libibverbs.so.1")
-                .mend(Action::Replace, "install it", &install(facts)),
+                .remedy(Action::Replace, "install it", &install(facts)),
         ],
     }
 }
@@ -173,7 +68,7 @@ fn connection_library_is_installed(facts: &Facts) -> Vec<Finding> {
         .map(|device| {
             Finding::graded(wants, &device.name, "librdmacm is not installed, and iWARP queue pairs are connected by it")
                 .saw_not("directories of the dynamic linker", "no librdmacm.so.1", "librdmacm.so.1")
-                .mend(
+                .remedy(
                     Action::Replace,
                     "install it",
                     &packages(facts, "apt-get install -y --reinstall librdmacm1", "dnf install -y librdmacm"),
@@ -200,7 +95,7 @@ fn provider_is_there(facts: &Facts) -> Vec<Finding> {
             Some(provider) => Finding::pass(&device.name, "its provider is installed").saw(&provider.path, family),
             None => Finding::fail(&device.name, format!("there is no provider for {family}"))
                 .saw_not("directories of libibverbs", "none for this family", format!("lib{family}-rdmavNN.so"))
-                .mend(Action::Replace, "install the provider, from the same source as libibverbs", &install(facts)),
+                .remedy(Action::Replace, "install the provider, from the same source as libibverbs", &install(facts)),
         }
     };
     facts.rdma_devices().iter().map(judge).collect()
@@ -224,7 +119,7 @@ fn provider_is_configured(facts: &Facts) -> Vec<Finding> {
         // libibverbs may have been built with another directory; where it was asked and does not list the device, it was not.
         Finding::graded(facts.inventory().is_some(), &device.name, format!("no file of /etc/libibverbs.d names {family}"))
             .saw_not("/etc/libibverbs.d", "no such line", format!("driver {family}"))
-            .mend(
+            .remedy(
                 Action::Tune,
                 "name the provider; the package's own file does not come back when it is installed anew",
                 &[&format!("mkdir -p /etc/libibverbs.d && echo 'driver {family}' > /etc/libibverbs.d/{family}.driver")],
@@ -248,7 +143,7 @@ fn generations_agree(facts: &Facts) -> Vec<Finding> {
         };
         let remedy = "install libibverbs and its providers from one source";
         if let Some(line) = printed.iter().find(|line| line.contains("couldn't load driver") && line.contains(family)) {
-            return Finding::fail(&device.name, "libibverbs cannot load its provider").saw("IBV_SHOW_WARNINGS=1 ibv_devices", line).mend(
+            return Finding::fail(&device.name, "libibverbs cannot load its provider").saw("IBV_SHOW_WARNINGS=1 ibv_devices", line).remedy(
                 Action::Replace,
                 remedy,
                 &install(facts),
@@ -266,7 +161,7 @@ fn generations_agree(facts: &Facts) -> Vec<Finding> {
         expected.dedup();
         Finding::warn(&device.name, "its provider is of another generation than all others")
             .saw_not(path, own.iter().map(|generation| format!("rdmav{generation}")).collect::<Vec<_>>().join(", "), expected.join(", "))
-            .mend(Action::Replace, remedy, &install(facts))
+            .remedy(Action::Replace, remedy, &install(facts))
     };
     facts.rdma_devices().iter().map(judge).collect()
 }
@@ -285,7 +180,7 @@ fn abi_fits(facts: &Facts) -> Vec<Finding> {
         match said {
             Some(line) => Finding::fail(&device.name, "its provider does not speak the kernel driver's ABI")
                 .saw("IBV_SHOW_WARNINGS=1 ibv_devices", line)
-                .mend(
+                .remedy(
                     Action::Replace,
                     "install the provider that belongs to the kernel driver: both from the vendor, or both from the distribution",
                     &[],
@@ -309,7 +204,7 @@ fn one_copy(facts: &Facts) -> Vec<Finding> {
             for library in libraries {
                 finding = finding.saw(&library.path, library.version.clone().unwrap_or_else(|| "of unknown version".to_owned()));
             }
-            vec![finding.mend(Action::Replace, "keep the one that belongs to the kernel driver", &["ldconfig -p | grep libibverbs"])]
+            vec![finding.remedy(Action::Replace, "keep the one that belongs to the kernel driver", &["ldconfig -p | grep libibverbs"])]
         }
     }
 }
@@ -320,7 +215,7 @@ fn library_answers(facts: &Facts) -> Vec<Finding> {
     };
     if let Some(failure) = &verbs.failure {
         return vec![
-            Finding::fail("host", format!("the verbs library does not answer: {failure}")).saw("ibv_get_device_list", failure).mend(
+            Finding::fail("host", format!("the verbs library does not answer: {failure}")).saw("ibv_get_device_list", failure).remedy(
                 Action::Replace,
                 "reinstall the provider's package; look at `dmesg` for a device that does not answer",
                 &["dmesg | tail -50"],
@@ -328,7 +223,7 @@ fn library_answers(facts: &Facts) -> Vec<Finding> {
         ];
     }
     match verbs.inventory.as_ref().and_then(|inventory| inventory.list_error.as_ref()) {
-        Some(error) => vec![Finding::fail("host", "libibverbs cannot list devices").saw(&error.call, error.errno.to_string()).mend(
+        Some(error) => vec![Finding::fail("host", "libibverbs cannot list devices").saw(&error.call, error.errno.to_string()).remedy(
             Action::Reload,
             "load ib_uverbs",
             &["modprobe ib_uverbs"],
@@ -349,7 +244,7 @@ fn kernel_abi(facts: &Facts) -> Vec<Finding> {
         Some(version) => vec![
             Finding::fail("host", "libibverbs does not speak the kernel's verbs ABI")
                 .saw_not("/sys/class/infiniband_verbs/abi_version", version.to_string(), "3 to 6")
-                .mend(Action::Replace, "upgrade rdma-core, or use the kernel's own ib_uverbs", &[]),
+                .remedy(Action::Replace, "upgrade rdma-core, or use the kernel's own ib_uverbs", &[]),
         ],
     }
 }

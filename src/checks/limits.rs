@@ -1,6 +1,6 @@
 //! 05: limits and permissions.
 
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::process::ProcessFacts;
 use crate::host::limits::{Capabilities, LimitValue};
 
@@ -8,103 +8,14 @@ use crate::host::limits::{Capabilities, LimitValue};
 const KERNELS_OWN_BYTES: u64 = 8 << 20;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-0501",
-        title: "this process may lock enough memory",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "Queues and registered memory are locked, and count against RLIMIT_MEMLOCK unless CAP_IPC_LOCK is in force. Beyond it ibv_reg_mr, \
-              ibv_create_cq and ibv_create_qp fail with ENOMEM.",
-        confirm: "ulimit -l; grep -E 'CapEff' /proc/self/status",
-        mend: "ulimit -l unlimited; LimitMEMLOCK=infinity for a service; --ulimit memlock=-1 for a container; limits.conf for logins.",
-        sources: &["Linux, drivers/infiniband/core/umem.c, __ib_umem_get", "NVIDIA/nccl-tests issue 206", "openucx/ucx issue 8229"],
-        depends_on: &["RD-0505", "RD-0902"],
-        run: own_memlock,
-    },
-    Check {
-        id: "RD-0502",
-        title: "the process asked about may lock enough memory",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "A service's limits are not those of the shell in which they are looked at: the engine's own process counts.",
-        confirm: "grep 'locked memory' /proc/PID/limits; grep CapEff /proc/PID/status",
-        mend: "LimitMEMLOCK=infinity in the service's unit, or prlimit --pid PID --memlock=unlimited for the running process.",
-        sources: &["Linux, drivers/infiniband/core/umem.c, __ib_umem_get", "NVIDIA/nvidia-container-toolkit issue 2037"],
-        depends_on: &["RD-0503"],
-        run: asked_memlock,
-    },
-    Check {
-        id: "RD-0503",
-        title: "services that start engines do not limit locked memory",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "Containers and jobs inherit the limit of containerd, dockerd, kubelet or slurmd.",
-        confirm: "systemctl show -p LimitMEMLOCK containerd docker kubelet slurmd",
-        mend: "A drop-in with LimitMEMLOCK=infinity, then restart the service.",
-        sources: &["systemd.exec(5)", "ROCm/cvs pull request 452"],
-        depends_on: &[],
-        run: service_memlock,
-    },
-    Check {
-        id: "RD-0504",
-        title: "logins may lock enough memory",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "limits.conf decides for logins, and for jobs that a scheduler starts through one.",
-        confirm: "grep -r memlock /etc/security/limits.conf /etc/security/limits.d",
-        mend: "Lines `* soft memlock unlimited` and `* hard memlock unlimited` in /etc/security/limits.d, then log in anew.",
-        sources: &["limits.conf(5)", "open-mpi/ompi issue 6468"],
-        depends_on: &[],
-        run: login_memlock,
-    },
-    Check {
-        id: "RD-0505",
-        title: "CAP_IPC_LOCK is in force where it was given",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "A capability that is only in the bounding set, or that is held in a user namespace of its own, lifts no limit: the kernel asks for it in the first user namespace.",
-        confirm: "capsh --decode=$(awk '/CapEff/{print $2}' /proc/self/status); readlink /proc/self/ns/user",
-        mend: "Run as root in the container, or give the program the file capability, or raise the limit itself (--ulimit memlock=-1).",
-        sources: &["Linux, kernel/capability.c, capable", "NVIDIA/nvidia-container-toolkit issue 2037"],
-        depends_on: &[],
-        run: inert_capability,
-    },
-    Check {
-        id: "RD-0506",
-        title: "control groups leave room for RDMA objects",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "The rdma controller bounds contexts and objects of a group; beyond it every create call fails with EAGAIN.",
-        confirm: "cat /sys/fs/cgroup/$(cut -d: -f3 /proc/self/cgroup)/rdma.max",
-        mend: "Raise the limit: echo 'DEV hca_handle=max hca_object=max' > rdma.max",
-        sources: &["Linux, Documentation/admin-guide/cgroup-v2.rst, RDMA", "Linux, kernel/cgroup/rdma.c"],
-        depends_on: &[],
-        run: group_limits,
-    },
-    Check {
-        id: "RD-0507",
-        title: "memory may be taken from the NICs' NUMA nodes",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "A process that is bound away from a NIC's node sends all its traffic across the sockets.",
-        confirm: "grep Mems_allowed_list /proc/self/status; cat /sys/class/infiniband/*/device/numa_node",
-        mend: "Bind the engine to the node of its NIC (numactl --membind), or widen the cpuset.",
-        sources: &["Linux, Documentation/admin-guide/cgroup-v2.rst, cpuset"],
-        depends_on: &[],
-        run: allowed_nodes,
-    },
-    Check {
-        id: "RD-0508",
-        title: "the process asked about is not at its limit of locked memory",
-        category: Category::Limits,
-        level: Level::Quick,
-        why: "An engine that has locked nearly all that it may fails at its next registration.",
-        confirm: "grep -E 'VmLck|VmPin' /proc/PID/status; grep 'locked memory' /proc/PID/limits",
-        mend: "Raise the limit (prlimit), or lower what the engine registers.",
-        sources: &["Linux, drivers/infiniband/core/umem.c, __ib_umem_get"],
-        depends_on: &["RD-0502"],
-        run: near_the_limit,
-    },
+    Check { page: page("RD-0501"), depends_on: &["RD-0505", "RD-0902"], run: own_memlock },
+    Check { page: page("RD-0502"), depends_on: &["RD-0503"], run: asked_memlock },
+    Check { page: page("RD-0503"), depends_on: &[], run: service_memlock },
+    Check { page: page("RD-0504"), depends_on: &[], run: login_memlock },
+    Check { page: page("RD-0505"), depends_on: &[], run: inert_capability },
+    Check { page: page("RD-0506"), depends_on: &[], run: group_limits },
+    Check { page: page("RD-0507"), depends_on: &[], run: allowed_nodes },
+    Check { page: page("RD-0508"), depends_on: &["RD-0502"], run: near_the_limit },
 ];
 
 pub(super) fn shown(bytes: u64) -> String {
@@ -164,9 +75,9 @@ fn own_memlock(facts: &Facts) -> Vec<Finding> {
     }
     let can_raise = process.memlock().is_some_and(|limit| limit.hard > limit.soft);
     vec![if can_raise {
-        finding.mend(Action::Tune, "raise it in the shell that starts the engine", &["ulimit -l unlimited"])
+        finding.remedy(Action::Tune, "raise it in the shell that starts the engine", &["ulimit -l unlimited"])
     } else {
-        finding.mend(
+        finding.remedy(
             Action::Tune,
             if facts.is_container() {
                 "start the container without the limit"
@@ -202,12 +113,12 @@ fn asked_memlock(facts: &Facts) -> Vec<Finding> {
     }
     let now = format!("prlimit --pid {pid} --memlock=unlimited");
     vec![match unit {
-        Some(unit) => finding.mend(
+        Some(unit) => finding.remedy(
             Action::Reload,
             "raise it for the running process, and in its unit for the next start",
             &[&now, &format!("systemctl edit {unit}  # [Service] LimitMEMLOCK=infinity"), &format!("systemctl restart {unit}")],
         ),
-        None => finding.mend(Action::Tune, "raise it for the running process", &[&now]),
+        None => finding.remedy(Action::Tune, "raise it for the running process", &[&now]),
     }]
 }
 
@@ -227,7 +138,7 @@ fn service_memlock(facts: &Facts) -> Vec<Finding> {
             }
             Some(bytes) => Finding::warn(name, format!("{name} limits locked memory to {}", shown(bytes)))
                 .saw_not(place, shown(bytes), "infinity")
-                .mend(
+                .remedy(
                     Action::Reload,
                     "lift the limit and restart the service",
                     &[&format!("systemctl edit {name}  # [Service] LimitMEMLOCK=infinity"), &format!("systemctl restart {name}")],
@@ -255,7 +166,7 @@ fn login_memlock(facts: &Facts) -> Vec<Finding> {
             }
             Some(bytes) => Finding::warn(subject, format!("logins may lock {} only", shown(bytes)))
                 .saw_not(&place, shown(bytes), "unlimited")
-                .mend(Action::Tune, format!("write `unlimited` in {place}, and log in anew"), &[]),
+                .remedy(Action::Tune, format!("write `unlimited` in {place}, and log in anew"), &[]),
         });
     }
     findings
@@ -278,7 +189,7 @@ fn inert_capability(facts: &Facts) -> Vec<Finding> {
         return vec![
             Finding::fail("host", "CAP_IPC_LOCK is held in a user namespace of its own, where it lifts no limit")
                 .saw_not(format!("{}/ns/user", own.source), "not the first user namespace", "the first user namespace")
-                .mend(Action::Tune, remedy, commands),
+                .remedy(Action::Tune, remedy, commands),
         ];
     }
     // Every shell has all capabilities in its bounding set; only a container was given them one by one.
@@ -286,7 +197,7 @@ fn inert_capability(facts: &Facts) -> Vec<Finding> {
         return vec![
             Finding::fail("host", "the container was given CAP_IPC_LOCK, and it is not in force for this user")
                 .saw_not(&source, format!("CapBnd {:016x}, CapEff {:016x}", sets.bounding, sets.effective), "CapEff with bit 14")
-                .mend(Action::Tune, remedy, commands),
+                .remedy(Action::Tune, remedy, commands),
         ];
     }
     vec![Finding::skip("host", "CAP_IPC_LOCK was not given here")]
@@ -310,7 +221,7 @@ fn group_limits(facts: &Facts) -> Vec<Finding> {
                 let finding = if is_full {
                     Finding::fail(&limit.device, format!("its control group has no {name} left"))
                         .saw_not(&limit.file, format!("{name}={most}, {used} in use"), "more than are in use")
-                        .mend(
+                        .remedy(
                             Action::Tune,
                             "raise the limit",
                             &[&format!("echo '{} hca_handle=max hca_object=max' > {}", limit.device, limit.file)],
@@ -347,7 +258,7 @@ fn allowed_nodes(facts: &Facts) -> Vec<Finding> {
         } else {
             Finding::warn(&device.name, format!("memory of its node {node} may not be used"))
                 .saw_not(format!("{}/status, Mems_allowed_list", process.source), allowed, format!("a list with {node}"))
-                .mend(Action::Tune, "widen the cpuset, or choose a NIC of an allowed node", &[])
+                .remedy(Action::Tune, "widen the cpuset, or choose a NIC of an allowed node", &[])
         })
     };
     facts.rdma_devices().iter().filter_map(judge).collect()
@@ -366,7 +277,7 @@ fn near_the_limit(facts: &Facts) -> Vec<Finding> {
     vec![if used >= most / 10 * 9 && used > 0 {
         Finding::fail(&process.source, format!("it has locked {} of {}", shown(used), shown(most)))
             .saw_not(source, shown(used), format!("well below {}", shown(most)))
-            .mend(
+            .remedy(
                 Action::Tune,
                 "raise its limit",
                 &[&format!("prlimit --pid {} --memlock=unlimited", process.source.rsplit('/').next().unwrap_or_default())],

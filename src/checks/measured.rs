@@ -1,80 +1,18 @@
 //! 12: what moved when each device sent to itself. Only `preflight` measures.
 
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::bench::{BandwidthResult, CounterDelta, CounterKeeper, FailureReport, LoopbackReport, Verification};
 use crate::gpu::Path;
 use crate::transfer::Operation;
 
 pub(super) const CHECKS: &[Check] = &[
+    Check { page: page("RD-1201"), depends_on: &["RD-0306", "RD-0401", "RD-0403", "RD-0501", "RD-0601", "RD-0604"], run: moves },
+    Check { page: page("RD-1202"), depends_on: &[], run: is_unharmed },
+    Check { page: page("RD-1203"), depends_on: &["RD-0801", "RD-0803", "RD-0805", "RD-0807", "RD-1201"], run: share_of_path },
+    Check { page: page("RD-1204"), depends_on: &["RD-1201"], run: counters },
+    Check { page: page("RD-1205"), depends_on: &["RD-0801", "RD-1201"], run: share_of_earlier },
     Check {
-        id: "RD-1201",
-        title: "data moves through each device that is up",
-        category: Category::Measured,
-        level: Level::Standard,
-        why: "A queue pair that is granted and connected may still move nothing: a firewall, a wrong GID, memory that the device does not reach.",
-        confirm: "rdmadoctor ping DEV; rdmadoctor bw DEV",
-        mend: "Follow the cause that the finding names; `rdmadoctor bw DEV -v` shows all that came back.",
-        sources: &["rdma-core, libibverbs/man/ibv_poll_cq.3"],
-        depends_on: &["RD-0306", "RD-0401", "RD-0403", "RD-0501", "RD-0601", "RD-0604"],
-        run: moves,
-    },
-    Check {
-        id: "RD-1202",
-        title: "what arrives is what was sent",
-        category: Category::Measured,
-        level: Level::Standard,
-        why: "Wrong bytes in a KV cache are wrong answers of the model, with no error anywhere.",
-        confirm: "rdmadoctor bw DEV",
-        mend: "Trust no transfer on this path: update firmware and driver, test the memory, try another port.",
-        sources: &["the comparison that `bw` and `ping` make before they measure"],
-        depends_on: &[],
-        run: is_unharmed,
-    },
-    Check {
-        id: "RD-1203",
-        title: "bandwidth is the share of this host's path that the policy wants",
-        category: Category::Measured,
-        level: Level::Standard,
-        why: "A path that carries half of what its port and its PCI Express link could is found before an engine is slow on it.",
-        confirm: "rdmadoctor bw DEV; rdmadoctor topo",
-        mend: "Look at what bounds it: the PCI Express link, MaxReadReq, the IOMMU, the processor's power saving, another user of the device.",
-        sources: &["the policy: thresholds.bandwidth_percent_of_path"],
-        depends_on: &["RD-0801", "RD-0803", "RD-0805", "RD-0807", "RD-1201"],
-        run: share_of_path,
-    },
-    Check {
-        id: "RD-1204",
-        title: "no counter of trouble grows while data moves",
-        category: Category::Measured,
-        level: Level::Standard,
-        why: "Retransmissions and refused packets cost bandwidth long before anything fails.",
-        confirm: "rdmadoctor bw DEV -v; rdma statistic show link DEV",
-        mend: "Follow what the counter means: a lossy link, a receiver that is too slow, a wrong MTU.",
-        sources: &["the counters of /sys/class/infiniband/DEV/ports/PORT, read before and after each measurement"],
-        depends_on: &["RD-1201"],
-        run: counters,
-    },
-    Check {
-        id: "RD-1205",
-        title: "bandwidth is what it was in the last good run",
-        category: Category::Measured,
-        level: Level::Standard,
-        why: "What became slower since yesterday points at what changed since yesterday.",
-        confirm: "rdmadoctor bw DEV",
-        mend: "Look at what changed: the comparison of `preflight` names versions, parameters and links beside the figures.",
-        sources: &["the policy: thresholds.bandwidth_percent_of_baseline"],
-        depends_on: &["RD-0801", "RD-1201"],
-        run: share_of_earlier,
-    },
-    Check {
-        id: "RD-1206",
-        title: "GPU memory gets to its nearest NIC without a copy through host memory",
-        category: Category::Measured,
-        level: Level::Standard,
-        why: "Copies take bandwidth of the memory, of PCI Express and of a processor, and an engine that counts on GPUDirect RDMA fails or crawls without it.",
-        confirm: "rdmadoctor gpu; rdmadoctor bw DEV --memory cuda:GPU",
-        mend: "Make one of the ways work that the evidence names: dma-buf takes open GPU kernel modules, peer memory takes nvidia_peermem.",
-        sources: &["the registrations that `bw --memory cuda:GPU` tries, the best way first"],
+        page: page("RD-1206"),
         depends_on: &["RD-0703", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708", "RD-0710", "RD-0716"],
         run: is_direct,
     },
@@ -120,7 +58,7 @@ fn moves(facts: &Facts) -> Vec<Finding> {
         let problems = measured.ping.iter().flat_map(|ping| &ping.problems).chain(measured.bw.iter().flat_map(|bw| &bw.problems));
         if let Some(problem) = problems.into_iter().next() {
             let finding = Finding::fail(name, "nothing can be measured on it").saw("rdmadoctor bw", &problem.summary);
-            return finding.mend(Action::Tune, problem.next_step.clone().unwrap_or_default(), &[&format!("{} -v", measured.command())]);
+            return finding.remedy(Action::Tune, problem.next_step.clone().unwrap_or_default(), &[&format!("{} -v", measured.command())]);
         }
         if let Some((what, failure)) = rows(measured).find_map(|(what, failure, ..)| Some((what, failure?))) {
             let mut finding = Finding::fail(name, format!("{what}: failed while {}", failure.step)).saw("came back", &failure.summary);
@@ -130,7 +68,7 @@ fn moves(facts: &Facts) -> Vec<Finding> {
             for line in &failure.evidence {
                 finding = finding.saw("evidence", line);
             }
-            return finding.mend(Action::Tune, failure.next_step.clone().unwrap_or_default(), &[&format!("{} -v", measured.command())]);
+            return finding.remedy(Action::Tune, failure.next_step.clone().unwrap_or_default(), &[&format!("{} -v", measured.command())]);
         }
         let figures: Vec<String> = [Operation::Write, Operation::Read, Operation::Send]
             .into_iter()
@@ -170,7 +108,7 @@ fn is_unharmed(facts: &Facts) -> Vec<Finding> {
                     format!("{:#04x}, {} wrong in all", mismatch.found, mismatch.wrong_bytes),
                     format!("{:#04x}", mismatch.expected),
                 )
-                .mend(
+                .remedy(
                     Action::Replace,
                     "trust no transfer on this path: update firmware and driver, test the memory, and try another port",
                     &[&format!("{} -v", measured.command())],
@@ -210,7 +148,7 @@ fn share_of_path(facts: &Facts) -> Vec<Finding> {
                 Finding::fail(name, format!("{} is {percent:.0} % of its path, the policy wants {wanted} %", figure(least)))
                     .saw_not("rdmadoctor bw", format!("{percent:.1} % in the best repeat"), format!("at least {wanted} %"))
                     .saw("the path carries", carries)
-                    .mend(
+                    .remedy(
                         Action::Tune,
                         "look at what bounds it, and at what else uses the device meanwhile",
                         &[&measured.command(), "rdmadoctor topo"],
@@ -245,7 +183,7 @@ fn counters(facts: &Facts) -> Vec<Finding> {
         for (what, counter, delta, _) in &grown {
             finding = finding.saw_not(counter, format!("grew by {delta}, first in {what}"), "stays");
         }
-        finding.mend(Action::None, "measure again by itself, and follow what the counter means", &[&format!("{} -v", measured.command())])
+        finding.remedy(Action::None, "measure again by itself, and follow what the counter means", &[&format!("{} -v", measured.command())])
     })
 }
 
@@ -268,7 +206,7 @@ fn share_of_earlier(facts: &Facts) -> Vec<Finding> {
             Some((percent, row, was)) if percent < f64::from(wanted) => {
                 Finding::fail(name, format!("{} is {percent:.0} % of what it was, the policy wants {wanted} %", figure(row)))
                     .saw_not("rdmadoctor bw", format!("{percent:.1} % in the best repeat"), format!("{:.2} Gbit/s", was * 8.0 / 1e9))
-                    .mend(Action::Tune, "look at what changed since then", &[&measured.command(), "rdmadoctor topo"])
+                    .remedy(Action::Tune, "look at what changed since then", &[&measured.command(), "rdmadoctor topo"])
             }
             Some((percent, row, _)) => Finding::pass(name, format!("{} is {percent:.0} % of what it was", figure(row))),
         }
@@ -297,7 +235,7 @@ fn is_direct(facts: &Facts) -> Vec<Finding> {
             .fold(Finding::warn(name, "its memory gets there by copies through host memory alone"), |finding, (path, refusal)| {
                 finding.saw(path.to_string(), refusal.to_string())
             })
-            .mend(
+            .remedy(
                 Action::Reload,
                 "make one of the refused ways work; what refuses each, and what would mend it, is told by the commands below",
                 &["rdmadoctor gpu", &format!("{} -v", measured.command())],

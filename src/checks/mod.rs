@@ -13,6 +13,7 @@ mod library;
 mod limits;
 mod measured;
 mod modules;
+mod page;
 mod pcie;
 mod policy;
 mod probe;
@@ -26,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::watched;
+use page::page;
 
 pub use explain::{Explanation, Explanations};
 pub use facts::{Facts, VerbsFacts, Wanted, WantedEngine};
@@ -35,6 +37,7 @@ pub use gpus::{
     WayReport, causes, engine_paths_known, is_engine_path_known, survey,
 };
 pub use health::UNREAD;
+pub use page::Page;
 pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
 pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
 
@@ -149,22 +152,8 @@ impl Level {
 /// One check.
 #[derive(Debug)]
 pub struct Check {
-    /// `RD-` and four digits, never used again for anything else.
-    pub id: &'static str,
-    /// What holds where all is well.
-    pub title: &'static str,
-    /// What it is about.
-    pub category: Category,
-    /// How much effort it takes.
-    pub level: Level,
-    /// Why it matters.
-    pub why: &'static str,
-    /// How to confirm it by hand.
-    pub confirm: &'static str,
-    /// How to mend it.
-    pub mend: &'static str,
-    /// Where this is known from.
-    pub sources: &'static [&'static str],
+    /// What `docs/checks` says of it: id, texts, level.
+    pub page: &'static Page,
     /// Checks whose findings can be the cause of this one's.
     pub depends_on: &'static [&'static str],
     /// The check itself.
@@ -214,13 +203,13 @@ fn alike(near: &[String]) -> String {
 pub fn find(wanted: &str) -> Result<&'static Check, UnknownCheck> {
     let upper = wanted.trim().to_ascii_uppercase();
     let id = if upper.starts_with("RD-") { upper } else { format!("RD-{upper}") };
-    registry().find(|check| check.id == id).ok_or_else(|| {
+    registry().find(|check| check.page.id == id).ok_or_else(|| {
         // The same category, then the most digits alike.
-        let alike = |check: &&Check| check.id.chars().zip(id.chars()).filter(|(one, other)| one == other).count();
-        let same_category = |check: &&Check| check.id.get(..5) == id.get(..5);
+        let alike = |check: &&Check| check.page.id.chars().zip(id.chars()).filter(|(one, other)| one == other).count();
+        let same_category = |check: &&Check| check.page.id.get(..5) == id.get(..5);
         let mut candidates: Vec<&Check> = registry().filter(|check| same_category(check) || alike(check) >= 6).collect();
         candidates.sort_by_key(|check| (!same_category(check), std::cmp::Reverse(alike(check))));
-        let near = candidates.iter().take(5).map(|check| format!("{} ({})", check.id, check.title)).collect();
+        let near = candidates.iter().take(5).map(|check| format!("{} ({})", check.page.id, check.page.title)).collect();
         UnknownCheck { wanted: wanted.to_owned(), near }
     })
 }
@@ -244,15 +233,15 @@ pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Ve
 const NEEDS_NO_PART: &[&str] = &["RD-1108", "RD-1115", "RD-1117"];
 
 fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
-    if let Some(why) = facts.not_asked.as_ref().filter(|_| check.level > Level::Quick) {
-        return vec![Finding { id: check.id.to_owned(), ..Finding::skip("host", why) }];
+    if let Some(why) = facts.not_asked.as_ref().filter(|_| check.page.level > Level::Quick) {
+        return vec![Finding { id: check.page.id.to_owned(), ..Finding::skip("host", why) }];
     }
     // No check may take the others with it.
     let (result, looked_at) = watched(|| catch_unwind(AssertUnwindSafe(|| (check.run)(facts))));
     let mut findings = result.unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]);
     // Whatever it made of a part that is not there, it means nothing.
     if let Some((part, problem)) = facts.unread().find(|(part, _)| looked_at(*part))
-        && !NEEDS_NO_PART.contains(&check.id)
+        && !NEEDS_NO_PART.contains(&check.page.id)
     {
         findings = vec![Finding::skip("host", format!("{} was not read to its end, at {}", part.name(), problem.path))];
     }
@@ -260,7 +249,7 @@ fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
         findings.push(Finding::skip("host", "nothing here that this is about"));
     }
     for finding in &mut findings {
-        check.id.clone_into(&mut finding.id);
+        check.page.id.clone_into(&mut finding.id);
     }
     findings
 }

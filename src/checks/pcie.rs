@@ -1,123 +1,20 @@
 //! 08: PCI Express, NUMA and IOMMU.
 
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::pcie::{Express, Link, PcieFunction, Segment};
 use crate::host::system::iommu::IommuMode;
 use crate::host::topo::{Affinity, TopologyNic, TopologyPair};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-0801",
-        title: "links of NICs run at what both ends can",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "A link that came up with fewer lanes or at a lower speed halves a NIC's bandwidth while every state says `active`.",
-        confirm: "lspci -vv -s NIC | grep -E 'LnkCap|LnkSta'; the same for every bridge above it",
-        mend: "Seat the card anew; check riser and slot; look for a speed that the firmware's set-up fixes.",
-        sources: &["scitix/sichek pull request 122", "Linux, Documentation/ABI/testing/sysfs-bus-pci"],
-        depends_on: &[],
-        run: nic_links,
-    },
-    Check {
-        id: "RD-0802",
-        title: "links of GPUs have all their lanes",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "Idle GPUs lower the speed of their link on purpose, but never its width: missing lanes are a fault of seating, riser or slot.",
-        confirm: "nvidia-smi --query-gpu=pcie.link.width.current,pcie.link.width.max --format=csv",
-        mend: "Seat the card anew; check riser and slot.",
-        sources: &["scitix/sichek issue 101"],
-        depends_on: &[],
-        run: gpu_links,
-    },
-    Check {
-        id: "RD-0803",
-        title: "the way to each NIC carries its ports' rate",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "A slot or switch that is slower than the port bounds it, however healthy each link is. The finding names the link that carries least.",
-        confirm: "lspci -tv; lspci -vv -s BRIDGE | grep LnkSta",
-        mend: "Move the card to a wider slot; with several NICs behind one link, count on their sum.",
-        sources: &["scitix/sichek pull request 122"],
-        depends_on: &["RD-0801"],
-        run: bottlenecks,
-    },
-    Check {
-        id: "RD-0804",
-        title: "nothing redirects packets between a GPU and its NIC",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "With ACS redirect on a bridge between the two, packets between them go up to the processor and back: half the bandwidth or, with the IOMMU on, hangs and errors.",
-        confirm: "lspci -vvv | grep ACSCtl (as root)",
-        mend: "Turn ACS off in the firmware's set-up, or clear the bits on the bridges that the finding names; not on hosts that give devices to virtual machines.",
-        sources: &["NVIDIA/nccl issues 214, 489, 1737", "openucx/ucx pull request 11412", "rdma-core, kernel-boot/rdma_topo"],
-        depends_on: &[],
-        run: redirects,
-    },
-    Check {
-        id: "RD-0805",
-        title: "the IOMMU passes devices through",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "A translating IOMMU costs bandwidth, and can stop a NIC from reaching a GPU's memory.",
-        confirm: "cat /sys/kernel/iommu_groups/*/type | sort | uniq -c; cat /proc/cmdline",
-        mend: "iommu=pt on the kernel's command line, then start anew.",
-        sources: &[
-            "NVIDIA/nccl issue 1737",
-            "linux-rdma/perftest issue 241",
-            "Linux, Documentation/admin-guide/kernel-parameters.txt, iommu=",
-        ],
-        depends_on: &[],
-        run: iommu,
-    },
-    Check {
-        id: "RD-0806",
-        title: "each GPU has a NIC on its own socket",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "Across sockets GPUDirect is slow or fails, and engines that take NICs in turn (rank modulo number of NICs) choose such pairs blindly.",
-        confirm: "nvidia-smi topo -m",
-        mend: "Give each process the NIC of its GPU's socket (SLIME_VISIBLE_DEVICES, MC_CUSTOM_TOPO_JSON, NCCL_IB_HCA); put cards into slots of both sockets.",
-        sources: &["sgl-project/sglang pull request 39584"],
-        depends_on: &["RD-0302"],
-        run: sockets,
-    },
-    Check {
-        id: "RD-0807",
-        title: "NICs of one kind have one setting of PCI Express",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "A NIC with a smaller MaxReadRequest or MaxPayload, or with relaxed ordering off, than its siblings is slower than they.",
-        confirm: "lspci -vv -s NIC | grep -A4 DevCtl",
-        mend: "Set it like its siblings (setpci -s NIC CAP_EXP+8.w=…), or in the firmware's set-up.",
-        sources: &["openucx/ucx pull requests 8062, 10955", "PCI Express Base Specification, Device Control"],
-        depends_on: &[],
-        run: one_setting,
-    },
-    Check {
-        id: "RD-0808",
-        title: "NICs and GPUs are there for their NUMA nodes",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "Where the firmware names no node on a host with several, neither the kernel nor engines can keep buffers near the NIC.",
-        confirm: "cat /sys/bus/pci/devices/*/numa_node",
-        mend: "Update the firmware, or bind by hand; in a virtual machine ask for a topology that has the nodes.",
-        sources: &["Linux, Documentation/ABI/testing/sysfs-bus-pci, numa_node"],
-        depends_on: &[],
-        run: numa_nodes,
-    },
-    Check {
-        id: "RD-0809",
-        title: "NICs and GPUs answer on the PCI bus",
-        category: Category::Pcie,
-        level: Level::Quick,
-        why: "A function whose configuration space reads as ones has fallen off the bus: its driver waits for it, and so does nvidia-smi.",
-        confirm: "lspci -s ADDRESS (rev ff)",
-        mend: "Start the host anew with its power off; a device that does so again has to be replaced.",
-        sources: &["Linux, drivers/pci/probe.c, pci_bus_generic_read_dev_vendor_id"],
-        depends_on: &[],
-        run: functions_answer,
-    },
+    Check { page: page("RD-0801"), depends_on: &[], run: nic_links },
+    Check { page: page("RD-0802"), depends_on: &[], run: gpu_links },
+    Check { page: page("RD-0803"), depends_on: &["RD-0801"], run: bottlenecks },
+    Check { page: page("RD-0804"), depends_on: &[], run: redirects },
+    Check { page: page("RD-0805"), depends_on: &[], run: iommu },
+    Check { page: page("RD-0806"), depends_on: &["RD-0302"], run: sockets },
+    Check { page: page("RD-0807"), depends_on: &[], run: one_setting },
+    Check { page: page("RD-0808"), depends_on: &[], run: numa_nodes },
+    Check { page: page("RD-0809"), depends_on: &[], run: functions_answer },
 ];
 
 fn is_of_interest(facts: &Facts, function: &PcieFunction) -> bool {
@@ -147,7 +44,7 @@ fn speed(link: &Link, is_max: bool) -> String {
 fn degraded(name: &str, segment: &Segment) -> Finding {
     Finding::warn(name, format!("the link between {} and {} is below what both ends can", segment.upper, segment.lower))
         .saw_not(format!("/sys/bus/pci/devices/{}", segment.lower), speed(&segment.link, false), speed(&segment.link, true))
-        .mend(
+        .remedy(
             Action::Replace,
             "seat the card anew; check riser, slot and the firmware's set-up",
             &[&format!("lspci -vv -s {} | grep -E 'LnkCap|LnkSta'", segment.lower)],
@@ -194,7 +91,7 @@ fn bottlenecks(facts: &Facts) -> Vec<Finding> {
         } else {
             Finding::warn(&nic.name, format!("the way to it carries {} only, its port {}", gigabits(carried), gigabits(rate)))
                 .saw_not(format!("{} to {}", narrowest.upper, narrowest.lower), speed(&narrowest.link, false), gigabits(rate))
-                .mend(Action::Replace, "move the card to a wider or faster slot", &[])
+                .remedy(Action::Replace, "move the card to a wider or faster slot", &[])
         })
     };
     facts.host.topology.nics.iter().filter_map(judge).collect()
@@ -224,7 +121,7 @@ fn redirects(facts: &Facts) -> Vec<Finding> {
             let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
             Finding::warn(subject, format!("packets between GPU {} and {} are sent up to the processor", pair.gpu, pair.nic))
                 .saw_not("ACS control of bridges between them", format!("redirect at {}", pair.redirecting.join(", ")), "no redirect")
-                .mend(
+                .remedy(
                     Action::Tune,
                     "turn ACS off in the firmware's set-up, or on these bridges until the next start; not where devices are given to virtual machines",
                     &commands,
@@ -263,7 +160,7 @@ fn iommu(facts: &Facts) -> Vec<Finding> {
             vec![
                 Finding::warn("host", "the IOMMU translates addresses of NICs or GPUs")
                     .saw_not("/sys/kernel/iommu_groups/*/type", shown.join(", "), "identity")
-                    .mend(
+                    .remedy(
                         Action::Reboot,
                         "add iommu=pt to the kernel's command line and start anew",
                         &["sed -i 's/GRUB_CMDLINE_LINUX=\"/&iommu=pt /' /etc/default/grub && update-grub"],
@@ -288,7 +185,7 @@ fn sockets(facts: &Facts) -> Vec<Finding> {
                     gpu.numa_node.map_or_else(|| "not known".to_owned(), |node| node.to_string()),
                     "the node of a NIC",
                 )
-                .mend(Action::Replace, "put a NIC into a slot of its socket, or leave this GPU out of transfers", &["rdmadoctor topo"]),
+                .remedy(Action::Replace, "put a NIC into a slot of its socket, or leave this GPU out of transfers", &["rdmadoctor topo"]),
             Affinity::Unknown => Finding::skip(&gpu.address, "the firmware names no NUMA node, so which NIC is near is not known"),
             _ => Finding::pass(&gpu.address, format!("{} is near", best.nic)),
         })
@@ -328,9 +225,11 @@ fn one_setting(facts: &Facts) -> Vec<Finding> {
             }
         }
         findings.push(match finding {
-            Some(finding) => {
-                finding.mend(Action::Tune, "set it like its siblings", &[&format!("lspci -vv -s {} | grep -A4 DevCtl", function.address())])
-            }
+            Some(finding) => finding.remedy(
+                Action::Tune,
+                "set it like its siblings",
+                &[&format!("lspci -vv -s {} | grep -A4 DevCtl", function.address())],
+            ),
             None => Finding::pass(name, "its PCI Express settings are those of its siblings"),
         });
     }
@@ -347,7 +246,7 @@ fn numa_nodes(facts: &Facts) -> Vec<Finding> {
         Some(node) => Finding::pass(function.address(), format!("it is at node {node}")),
         None => Finding::warn(function.address(), "the firmware does not say at which NUMA node it is")
             .saw_not(format!("/sys/bus/pci/devices/{}/numa_node", function.address()), "-1", format!("0 to {}", nodes - 1))
-            .mend(Action::Replace, "update the firmware, or bind processes by hand", &[]),
+            .remedy(Action::Replace, "update the firmware, or bind processes by hand", &[]),
     };
     functions.map(judge).collect()
 }
@@ -362,7 +261,7 @@ fn functions_answer(facts: &Facts) -> Vec<Finding> {
         } else {
             Finding::fail(function.address(), "it does not answer: it has fallen off the bus")
                 .saw_not(format!("/sys/bus/pci/devices/{}/config", function.address()), "all ones", "its vendor's number")
-                .mend(Action::Reboot, "start the host anew with its power off; replace a device that does so again", &[])
+                .remedy(Action::Reboot, "start the host anew with its power off; replace a device that does so again", &[])
         })
     };
     functions.filter_map(judge).collect()

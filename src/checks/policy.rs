@@ -196,5 +196,5 @@ impl Suppression {
 }
 
 fn is_check(wanted: &str, id: &str) -> bool {
-    find(wanted).is_ok_and(|check| check.id == id)
+    find(wanted).is_ok_and(|check| check.page.id == id)
 }

@@ -1,44 +1,11 @@
 //! 10: quality of service, where drivers show it as files.
 
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-1001",
-        title: "RDMA interfaces have one quality of service",
-        category: Category::Qos,
-        level: Level::Quick,
-        why: "Lossless Ethernet needs the same priorities, marking and congestion control on every NIC; the one that differs loses packets under load.",
-        confirm: "mlnx_qos -i DEV; grep -r . /sys/class/net/DEV/qos /sys/class/net/DEV/ecn",
-        mend: "Set the interface like the others, with the tool that set those.",
-        sources: &["ROCm/mori, tools/env_check.sh", "linux-rdma/perftest issue 284"],
-        depends_on: &[],
-        run: settings_agree,
-    },
-    Check {
-        id: "RD-1002",
-        title: "congestion control is on at both of its points",
-        category: Category::Qos,
-        level: Level::Quick,
-        why: "The notification point answers marked packets, the reaction point slows the sender down. With one of them off for a priority, the other is of no use.",
-        confirm: "grep . /sys/class/net/DEV/ecn/roce_np/enable/* /sys/class/net/DEV/ecn/roce_rp/enable/*",
-        mend: "Turn both on for the priority that RDMA uses: echo 1 > …/ecn/roce_rp/enable/PRIORITY.",
-        sources: &["MLNX_OFED user manual, RoCE congestion control", "openucx/ucx issue 6000"],
-        depends_on: &[],
-        run: both_points,
-    },
-    Check {
-        id: "RD-1003",
-        title: "marked packets are answered",
-        category: Category::Qos,
-        level: Level::Quick,
-        why: "A port that received packets with a congestion mark and sent no notification does not take part in congestion control: senders go on until packets are lost.",
-        confirm: "grep . /sys/class/infiniband/DEV/ports/1/hw_counters/np_*",
-        mend: "Turn on the notification point of the interface, for the priority that the peers use.",
-        sources: &["NVIDIA, Understanding mlx5 counters: np_ecn_marked_roce_packets, np_cnp_sent"],
-        depends_on: &["RD-1002"],
-        run: marks_are_answered,
-    },
+    Check { page: page("RD-1001"), depends_on: &[], run: settings_agree },
+    Check { page: page("RD-1002"), depends_on: &[], run: both_points },
+    Check { page: page("RD-1003"), depends_on: &["RD-1002"], run: marks_are_answered },
 ];
 
 /// Settings of the interfaces of RDMA devices: interface, name of the setting, value.
@@ -73,7 +40,7 @@ fn settings_agree(facts: &Facts) -> Vec<Finding> {
             Some(expected) if expected != *own => findings.push(
                 Finding::warn(*netdev, format!("{name} is another than that of {first}"))
                     .saw_not(format!("/sys/class/net/{netdev}/{name}"), *own, expected)
-                    .mend(Action::Tune, "set all RDMA interfaces alike", &[&format!("mlnx_qos -i {netdev}")]),
+                    .remedy(Action::Tune, "set all RDMA interfaces alike", &[&format!("mlnx_qos -i {netdev}")]),
             ),
             _ => {}
         }
@@ -103,7 +70,7 @@ fn both_points(facts: &Facts) -> Vec<Finding> {
             Finding::warn(subject, format!("only one point of congestion control is on for priority {priority}"))
                 .saw(format!("/sys/class/net/{netdev}/ecn/roce_np/enable/{priority}"), *value)
                 .saw_not(format!("/sys/class/net/{netdev}/ecn/roce_rp/enable/{priority}"), *reaction, *value)
-                .mend(
+                .remedy(
                     Action::Tune,
                     "turn both on",
                     &[
@@ -128,7 +95,7 @@ fn marks_are_answered(facts: &Facts) -> Vec<Finding> {
             Finding::warn(subject, "it received marked packets and sent no notification")
                 .saw("np_ecn_marked_roce_packets", marked.to_string())
                 .saw_not("np_cnp_sent", "0", "more than 0")
-                .mend(Action::Tune, "turn on the notification point of its interface", &[])
+                .remedy(Action::Tune, "turn on the notification point of its interface", &[])
         } else {
             Finding::pass(subject, format!("{marked} marked packets, {sent} notifications"))
         })

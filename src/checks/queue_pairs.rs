@@ -1,83 +1,16 @@
 //! 06: queue pairs, tried on the devices themselves.
 
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::log::Event;
 use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, newer_than_known, remedies_of};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "RD-0601",
-        title: "each device grants a modest queue pair",
-        category: Category::QueuePairs,
-        level: Level::Standard,
-        why: "A device that refuses the smallest request is of no use to any engine: its driver, firmware or this process's limits are at fault, not the engine.",
-        confirm: "rdmadoctor qp-matrix DEV; ibv_rc_pingpong -d DEV",
-        mend: "Follow the cause that the finding names: locked memory, a driver in trouble, a device without RC.",
-        sources: &["Linux, drivers/infiniband/core/verbs.c, create_qp"],
-        depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-0604", "RD-1110", "RD-1111"],
-        run: modest_request,
-    },
-    Check {
-        id: "RD-0602",
-        title: "each device grants the queue pairs of the engines asked about",
-        category: Category::QueuePairs,
-        level: Level::Standard,
-        why: "Devices publish one max_sge and no max_inline_data: only trying tells what a device refuses. Many engines use the null \
-              pointer that ibv_create_qp then returns and die of SIGSEGV.",
-        confirm: "rdmadoctor qp-matrix --engine NAME@VERSION",
-        mend: "Use the setting or the release that the finding names; both were granted on this very device where it says so.",
-        sources: &["InternLM/lmdeploy issue 3579", "linux-rdma/perftest issue 139", "ofiwg/libfabric issue 8256"],
-        depends_on: &["RD-0601", "RD-0501", "RD-0506", "RD-0604"],
-        run: engines_are_granted,
-    },
-    Check {
-        id: "RD-0603",
-        title: "a queue pair can be connected without rdma_cm",
-        category: Category::QueuePairs,
-        level: Level::Standard,
-        why: "Most engines exchange addresses by themselves and walk the states with ibv_modify_qp. A queue pair that does not reach RTS when it is connected with itself reaches no peer either.",
-        confirm: "rdmadoctor qp-matrix DEV; ibv_rc_pingpong -d DEV -g INDEX",
-        mend: "Follow the cause: a port that is down, no usable GID, or a device that only rdma_cm connects.",
-        sources: &["rdma-core, libibverbs/man/ibv_modify_qp.3", "kvcache-ai/Mooncake issue 53"],
-        depends_on: &["RD-0210", "RD-0307", "RD-0401", "RD-0403", "RD-0601"],
-        run: connects_to_itself,
-    },
-    Check {
-        id: "RD-0604",
-        title: "no attempt crashed or hung",
-        category: Category::QueuePairs,
-        level: Level::Standard,
-        why: "A provider that dies or hangs on a request takes the engine with it instead of reporting an error.",
-        confirm: "rdmadoctor qp-matrix DEV -v",
-        mend: "Upgrade the provider (rdma-core, or the vendor's package) and the firmware; report it with the attempt that the finding names.",
-        sources: &["the attempts of this run"],
-        depends_on: &["RD-1110"],
-        run: nothing_crashed,
-    },
-    Check {
-        id: "RD-0605",
-        title: "no registration was larger than an eRDMA device takes",
-        category: Category::QueuePairs,
-        level: Level::Quick,
-        why: "eRDMA bounds the size of one memory region. An engine that registers its whole cache at once gets `Input/output error`, and only the kernel's log says why.",
-        confirm: "dmesg | grep 'Out of mr size'; ibv_devinfo -v | grep max_mr_size",
-        mend: "Make the engine's segments smaller than the limit.",
-        sources: &["kvcache-ai/Mooncake issue 304, pull requests 364 and 1765"],
-        depends_on: &[],
-        run: region_sizes,
-    },
-    Check {
-        id: "RD-0606",
-        title: "no program asked a bnxt_re device for more than it has",
-        category: Category::QueuePairs,
-        level: Level::Quick,
-        why: "bnxt_re writes the figures of a refused queue pair to the kernel's log, which the program that asked never shows.",
-        confirm: "dmesg | grep 'Create QP failed - max exceeded'",
-        mend: "Lower the engine's setting for the figure that is over its limit.",
-        sources: &["Linux, drivers/infiniband/hw/bnxt_re/ib_verbs.c, bnxt_re_test_qp_limits"],
-        depends_on: &[],
-        run: logged_refusals,
-    },
+    Check { page: page("RD-0601"), depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-0604", "RD-1110", "RD-1111"], run: modest_request },
+    Check { page: page("RD-0602"), depends_on: &["RD-0601", "RD-0501", "RD-0506", "RD-0604"], run: engines_are_granted },
+    Check { page: page("RD-0603"), depends_on: &["RD-0210", "RD-0307", "RD-0401", "RD-0403", "RD-0601"], run: connects_to_itself },
+    Check { page: page("RD-0604"), depends_on: &["RD-1110"], run: nothing_crashed },
+    Check { page: page("RD-0605"), depends_on: &[], run: region_sizes },
+    Check { page: page("RD-0606"), depends_on: &[], run: logged_refusals },
 ];
 
 /// The reports of devices, or why there are none.
@@ -104,7 +37,7 @@ fn modest_request(facts: &Facts) -> Vec<Finding> {
                 outcome => Finding::fail(name, "not even a modest queue pair is granted")
                     .saw_not("ibv_create_qp", outcome_shown(outcome), "granted")
                     .saw("request", asked(&base.request))
-                    .mend(
+                    .remedy(
                         Action::Tune,
                         "find out with the whole matrix",
                         &[&format!("rdmadoctor qp-matrix {name} -v"), "dmesg | tail -50"],
@@ -188,7 +121,7 @@ fn judge_engine(report: &DeviceReport, asks: &[AskReport]) -> Finding {
     }
     let (action, summary, commands) = remedy(&refused, &engine);
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-    finding.mend(action, summary, &commands)
+    finding.remedy(action, summary, &commands)
 }
 
 /// Says so where an older release stands for one that the catalog does not know.
@@ -296,7 +229,7 @@ fn connects_to_itself(facts: &Facts) -> Vec<Finding> {
             format!("a queue pair cannot be connected with itself: {why}"),
         )
         .saw_not("ibv_modify_qp", refused, "RTS")
-        .mend(
+        .remedy(
             if is_network { Action::Tune } else { Action::Replace },
             cause.and_then(|cause| cause.next_step.clone()).unwrap_or_else(|| "look at the port and its GIDs".to_owned()),
             &[&format!("rdmadoctor devices {}", report.device)],
@@ -317,7 +250,7 @@ fn nothing_crashed(facts: &Facts) -> Vec<Finding> {
             None => Finding::pass(&report.device, format!("every attempt came back ({} in all)", report.attempts_total)),
             Some(attempt) => Finding::fail(&report.device, "an attempt crashed or hung")
                 .saw_not(asked(&attempt.request), outcome_shown(&attempt.outcome), "granted or refused")
-                .mend(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),
+                .remedy(Action::Replace, "upgrade the provider and the firmware, and report it", &["dmesg | tail -50"]),
         }
     };
     reports.iter().map(judge).collect()
@@ -335,7 +268,7 @@ fn region_sizes(facts: &Facts) -> Vec<Finding> {
             Event::ErdmaMemoryRegionTooLarge { asked_bytes, limit_bytes } => Some(
                 Finding::warn("host", "a program registered a larger region than an eRDMA device takes")
                     .saw_not(source, format!("{asked_bytes} bytes asked"), format!("at most {limit_bytes} bytes"))
-                    .mend(Action::Tune, format!("make the engine's segments smaller than {limit_bytes} bytes"), &[]),
+                    .remedy(Action::Tune, format!("make the engine's segments smaller than {limit_bytes} bytes"), &[]),
             ),
             _ => None,
         })
@@ -360,7 +293,7 @@ fn logged_refusals(facts: &Facts) -> Vec<Finding> {
                 format!("a program's queue pair was refused: {}", what.join(", ")),
             )
             .saw(source, &logged.line)
-            .mend(Action::Tune, "lower the engine's setting for it", &["rdmadoctor qp-matrix --engine all"]),
+            .remedy(Action::Tune, "lower the engine's setting for it", &["rdmadoctor qp-matrix --engine all"]),
         );
     }
     if findings.is_empty() { vec![Finding::pass("host", "the log tells of no refused queue pair")] } else { findings }

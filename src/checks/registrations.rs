@@ -3,26 +3,11 @@
 use nix::errno::Errno;
 
 use super::limits::{bound, shown};
-use super::{Action, Category, Check, Facts, Finding, Level};
+use super::{Action, Check, Facts, Finding, page};
 use crate::facts::HostMemory;
 
-pub(super) const CHECKS: &[Check] = &[Check {
-    id: "RD-0509",
-    title: "each device registers host memory in large pieces",
-    category: Category::Limits,
-    level: Level::Standard,
-    why: "An engine registers its whole cache at once, mostly some GiB. Whether that goes depends on limits of the process, of the control group and of the device, \
-          which only a registration brings together: it fails with ENOMEM, EPERM, EINVAL or EIO.",
-    confirm: "ib_write_bw -d DEV -s 1073741824 -n 5",
-    mend: "Lift the limit on locked memory; where the device bounds one region, make the engine's pieces smaller.",
-    sources: &[
-        "Linux, drivers/infiniband/core/umem.c, __ib_umem_get",
-        "rdma-core, libibverbs/man/ibv_reg_mr.3",
-        "kvcache-ai/Mooncake pull request 1765",
-    ],
-    depends_on: &["RD-0501", "RD-0505", "RD-0506", "RD-0306", "RD-1110", "RD-1111"],
-    run: host_memory,
-}];
+pub(super) const CHECKS: &[Check] =
+    &[Check { page: page("RD-0509"), depends_on: &["RD-0501", "RD-0505", "RD-0506", "RD-0306", "RD-1110", "RD-1111"], run: host_memory }];
 
 fn host_memory(facts: &Facts) -> Vec<Finding> {
     match &facts.memory {
@@ -48,30 +33,30 @@ fn judge(facts: &Facts, tried: &HostMemory) -> Finding {
         let published = facts.verbs_device(device).and_then(|verbs| Some(verbs.attributes.as_ref()?.max_mr_size_bytes));
         return match (Errno::from_raw(refused.error.errno.0), bound(&facts.host.limits.own)) {
             (Errno::ENOMEM | Errno::EPERM, Some(limit)) if refused.bytes > limit / 2 => {
-                finding.saw("/proc/self/limits, Max locked memory", shown(limit)).mend(
+                finding.saw("/proc/self/limits, Max locked memory", shown(limit)).remedy(
                     Action::Tune,
                     "lift the limit on locked memory of what starts the engine",
                     &["ulimit -l unlimited", "docker run --ulimit memlock=-1 …"],
                 )
             }
             (Errno::EPERM, _) => {
-                finding.mend(Action::Tune, "give the process CAP_IPC_LOCK or a limit on locked memory above 0", &["ulimit -l unlimited"])
+                finding.remedy(Action::Tune, "give the process CAP_IPC_LOCK or a limit on locked memory above 0", &["ulimit -l unlimited"])
             }
             _ if published.is_some_and(|most| refused.bytes > most) => finding
                 .saw("ibv_query_device, max_mr_size", shown(published.unwrap_or(0)))
-                .mend(Action::Tune, "make the engine register smaller pieces", &[]),
-            (Errno::ENOMEM, _) => finding.mend(
+                .remedy(Action::Tune, "make the engine register smaller pieces", &[]),
+            (Errno::ENOMEM, _) => finding.remedy(
                 Action::Tune,
                 "free memory, or what other processes hold of the device",
                 &["rdma resource show", "free -m", "dmesg | tail"],
             ),
-            _ => finding.mend(Action::None, "the driver's own words in the kernel's log say more", &["dmesg | tail"]),
+            _ => finding.remedy(Action::None, "the driver's own words in the kernel's log say more", &["dmesg | tail"]),
         };
     }
     if let Some(failure) = &tried.failure {
         return Finding::fail(device, "the verbs library did not come back from a registration")
             .saw_not("ibv_reg_mr", failure, "granted or refused")
-            .mend(Action::Replace, "upgrade the provider and the firmware; the kernel's log may say more", &["dmesg | tail"]);
+            .remedy(Action::Replace, "upgrade the provider and the firmware; the kernel's log may say more", &["dmesg | tail"]);
     }
     match (&tried.stopped, tried.largest_bytes) {
         (Some(why), None) => Finding::skip(device, format!("no registration was seen through: {why}")),

@@ -386,27 +386,27 @@ const WITHOUT_WOUND: &[&str] = &["RD-0312", "RD-1115", "RD-0601", "RD-0602", "RD
 
 #[test]
 fn the_registry_is_sound() {
-    let ids: Vec<&str> = registry().map(|check| check.id).collect();
+    let ids: Vec<&str> = registry().map(|check| check.page.id).collect();
     assert!(ids.len() >= 60, "{}", ids.len());
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     assert!(ids.is_sorted());
     for check in registry() {
-        let digits = check.id.strip_prefix("RD-").unwrap();
-        assert_eq!((digits.len(), digits[..2].parse()), (4, Ok(check.category.number())), "{}", check.id);
-        for text in [check.title, check.why, check.confirm, check.mend] {
-            assert!(text.len() > 5 && !text.contains("  ") && !text.ends_with(' '), "{}: {text}", check.id);
+        let digits = check.page.id.strip_prefix("RD-").unwrap();
+        assert_eq!((digits.len(), digits[..2].parse()), (4, Ok(check.page.category.number())), "{}", check.page.id);
+        for text in [check.page.title, check.page.why, check.page.confirm, check.page.remedy] {
+            assert!(text.len() > 5 && !text.contains("  ") && !text.ends_with(' '), "{}: {text}", check.page.id);
         }
-        assert!(!check.sources.is_empty() && check.sources.iter().all(|source| !source.is_empty()), "{}", check.id);
-        assert!(check.depends_on.iter().all(|id| ids.contains(id)), "{}", check.id);
+        assert!(!check.page.sources.is_empty() && check.page.sources.iter().all(|source| !source.is_empty()), "{}", check.page.id);
+        assert!(check.depends_on.iter().all(|id| ids.contains(id)), "{}", check.page.id);
         // A check that opens no device cannot wait for one that does.
-        assert!(check.depends_on.iter().all(|id| find(id).unwrap().level <= check.level), "{}", check.id);
+        assert!(check.depends_on.iter().all(|id| find(id).unwrap().page.level <= check.page.level), "{}", check.page.id);
     }
     // Taking away what depends on nothing that is left must take away everything.
     let mut left: Vec<&Check> = registry().collect();
     while !left.is_empty() {
         let (waiting, free): (Vec<&Check>, Vec<&Check>) =
-            left.iter().partition(|check| check.depends_on.iter().any(|id| left.iter().any(|other| other.id == *id)));
-        assert!(!free.is_empty(), "a circle among {:?}", waiting.iter().map(|check| check.id).collect::<Vec<_>>());
+            left.iter().partition(|check| check.depends_on.iter().any(|id| left.iter().any(|other| other.page.id == *id)));
+        assert!(!free.is_empty(), "a circle among {:?}", waiting.iter().map(|check| check.page.id).collect::<Vec<_>>());
         left = waiting;
     }
 }
@@ -453,8 +453,8 @@ fn every_wound_is_found() {
     }
     let covered: BTreeSet<&str> = WOUNDS.iter().map(|(id, _, _)| *id).chain(WITHOUT_WOUND.iter().copied()).collect();
     // Measurements have tests of their own: measured_tests.rs.
-    let judged = registry().filter(|check| check.category != Category::Measured);
-    assert_eq!(covered, judged.map(|check| check.id).collect());
+    let judged = registry().filter(|check| check.page.category != Category::Measured);
+    assert_eq!(covered, judged.map(|check| check.page.id).collect());
 }
 
 #[test]
@@ -522,7 +522,7 @@ fn a_damaged_policy_is_refused() {
 #[test]
 fn ids_are_found_and_near_ones_told() {
     for id in ["RD-0501", "rd-0501", "0501"] {
-        assert_eq!(find(id).unwrap().id, "RD-0501");
+        assert_eq!(find(id).unwrap().page.id, "RD-0501");
     }
     assert!(find("RD-0599").unwrap_err().to_string().contains("RD-0501"));
     assert!(find("nonsense").unwrap_err().to_string().contains("explain"));

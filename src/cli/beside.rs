@@ -30,7 +30,7 @@ pub(super) struct Beside {
 impl Beside {
     /// What these checks judge.
     pub(super) fn of_checks(checks: &[&Check]) -> Self {
-        let has = |category, level| checks.iter().any(|check| check.category == category && check.level == level);
+        let has = |category, level| checks.iter().any(|check| check.page.category == category && check.page.level == level);
         let gpu_memory = has(Category::Gpus, Level::Deep);
         Self {
             gpus: gpu_memory || has(Category::Gpus, Level::Standard) || has(Category::Health, Level::Standard),

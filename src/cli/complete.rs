@@ -140,7 +140,9 @@ pub fn models_or_files() -> ArgValueCompleter {
 
 /// Checks.
 pub fn checks() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| checks::registry().map(|check| CompletionCandidate::new(check.id).help(Some(check.title.into()))).collect())
+    ArgValueCandidates::new(|| {
+        checks::registry().map(|check| CompletionCandidate::new(check.page.id).help(Some(check.page.title.into()))).collect()
+    })
 }
 
 /// Checks and their categories.
@@ -149,7 +151,9 @@ pub fn checks_and_categories() -> ArgValueCandidates {
         let categories = Category::ALL
             .into_iter()
             .map(|category| CompletionCandidate::new(format!("{:02}xx", category.number())).help(Some(category.title().into())));
-        categories.chain(checks::registry().map(|check| CompletionCandidate::new(check.id).help(Some(check.title.into())))).collect()
+        categories
+            .chain(checks::registry().map(|check| CompletionCandidate::new(check.page.id).help(Some(check.page.title.into()))))
+            .collect()
     })
 }
 

@@ -82,7 +82,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
         budget: arguments.level.budget(),
         pid: arguments.pid,
         modules: &policy.require.modules,
-        needs_attempts: checks.iter().any(|check| check.category == Category::QueuePairs && check.level == Level::Standard),
+        needs_attempts: checks.iter().any(|check| check.page.category == Category::QueuePairs && check.page.level == Level::Standard),
         beside: Beside::of_checks(&checks),
         started,
     };
@@ -105,7 +105,9 @@ fn report(
 ) -> anyhow::Result<Report> {
     // A check that could not be judged is no pass: why is told even where only that check was asked for.
     let skipped = skipped(arguments)?;
-    if facts.unread().next().is_some() && !skipped.contains(&checks::UNREAD.id) && checks.iter().all(|check| check.id != checks::UNREAD.id)
+    if facts.unread().next().is_some()
+        && !skipped.contains(&checks::UNREAD.page.id)
+        && checks.iter().all(|check| check.page.id != checks::UNREAD.page.id)
     {
         checks.push(&checks::UNREAD);
     }
@@ -138,10 +140,10 @@ fn selected(arguments: &Arguments) -> Result<Vec<&'static Check>, UsageError> {
     let only = arguments.only.iter().map(|wanted| matching(wanted)).collect::<Result<Vec<_>, _>>()?.concat();
     let skip = skipped(arguments)?;
     let checks: Vec<&Check> = checks::registry()
-        .filter(|check| check.level <= arguments.level && check.category != Category::Measured)
-        .filter(|check| (arguments.only.is_empty() || only.contains(&check.id)) && !skip.contains(&check.id))
+        .filter(|check| check.page.level <= arguments.level && check.page.category != Category::Measured)
+        .filter(|check| (arguments.only.is_empty() || only.contains(&check.page.id)) && !skip.contains(&check.page.id))
         .collect();
-    let is_measured = |id: &&str| checks::find(id).is_ok_and(|check| check.category == Category::Measured);
+    let is_measured = |id: &&str| checks::find(id).is_ok_and(|check| check.page.category == Category::Measured);
     if checks.is_empty() && !only.is_empty() && only.iter().all(is_measured) {
         return Err(UsageError("`probe` measures nothing; `rdmadoctor preflight` does".to_owned()));
     }
@@ -162,7 +164,8 @@ fn matching(wanted: &str) -> Result<Vec<&'static str>, UsageError> {
     let plain = plain.strip_prefix("rd-").unwrap_or(&plain);
     if let Some(category) = plain.strip_suffix("xx") {
         let prefix = format!("RD-{category}");
-        let ids: Vec<&str> = checks::registry().map(|check| check.id).filter(|id| category.len() == 2 && id.starts_with(&prefix)).collect();
+        let ids: Vec<&str> =
+            checks::registry().map(|check| check.page.id).filter(|id| category.len() == 2 && id.starts_with(&prefix)).collect();
         if !ids.is_empty() {
             return Ok(ids);
         }
@@ -170,7 +173,7 @@ fn matching(wanted: &str) -> Result<Vec<&'static str>, UsageError> {
             Category::ALL.iter().map(|category| format!("{:02}xx ({})", category.number(), category.title())).collect();
         return Err(UsageError(format!("unknown category `{wanted}`; known are {}", known.join(", "))));
     }
-    checks::find(wanted).map(|check| vec![check.id]).map_err(|error| UsageError(error.to_string()))
+    checks::find(wanted).map(|check| vec![check.page.id]).map_err(|error| UsageError(error.to_string()))
 }
 
 pub(super) fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy) -> Wanted {

@@ -8,7 +8,7 @@ use crate::qp::{DeviceReport, QpMatrix};
 
 /// The categories that have steps of their own.
 fn is_elsewhere(finding: &Finding) -> bool {
-    find(&finding.id).is_ok_and(|check| matches!(check.category, Category::QueuePairs | Category::Measured))
+    find(&finding.id).is_ok_and(|check| matches!(check.page.category, Category::QueuePairs | Category::Measured))
 }
 
 /// `1 failure`, `2 failures`.

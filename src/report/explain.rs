@@ -8,7 +8,7 @@ impl Table for Explanation {
         let mut out = format!("{} {}\n", style.bold(&self.id), self.title);
         out += &style.entry("why", &self.why);
         out += &style.entry("by hand", &self.confirm);
-        out += &style.entry("to mend", &self.mend);
+        out += &style.entry("to mend", &self.remedy);
         out += &style.entry("level", &self.level);
         if !self.depends_on.is_empty() {
             out += &style.entry("follows", &format!("it can follow from {}", self.depends_on.join(", ")));

@@ -28,7 +28,6 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Doubts;
 
 pub use plot::{bandwidth_svg, latency_svg};
-pub use probe::checks_markdown;
 pub use text::Style;
 
 /// A document that people can read in a terminal.

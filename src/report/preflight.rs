@@ -80,7 +80,7 @@ pub(super) fn summary(document: &Preflight, probe: Option<&Probe>) -> String {
 /// What stands by itself, the likeliest cause of an engine's failure first: what a queue pair was refused for says most.
 pub(super) fn causes(probe: &Probe) -> Vec<&Finding> {
     let mut causes: Vec<&Finding> = probe.findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()).collect();
-    let is_about = |finding: &Finding, category| find(&finding.id).is_ok_and(|check| check.category == category);
+    let is_about = |finding: &Finding, category| find(&finding.id).is_ok_and(|check| check.page.category == category);
     causes.sort_by_key(|finding| {
         let rank = match () {
             () if is_about(finding, Category::QueuePairs) => 0,

@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::text::wrap;
 use super::{Format, Style, Table};
-use crate::checks::{Category, Finding, Probe, Status, SuppressionState, registry};
+use crate::checks::{Category, Finding, Probe, Status, SuppressionState};
 
 impl Table for Probe {
     fn table(&self, style: &Style) -> String {
@@ -358,28 +358,6 @@ pub(super) fn markdown_findings(probe: &Probe, findings: &[&Finding]) -> String 
     out
 }
 
-/// Every check with its texts, as `docs/checks.md` has it.
-#[must_use]
-pub fn checks_markdown() -> String {
-    let mut out =
-        "# Checks\n\nGenerated from the registry of checks by `make docs`; `rdmadoctor explain ID` shows the same text.\n".to_owned();
-    for category in Category::ALL {
-        let _ = writeln!(out, "\n## RD-{:02}xx: {}", category.number(), category.title());
-        for check in registry().filter(|check| check.category == category) {
-            let _ = writeln!(out, "\n### {}: {}\n", check.id, check.title);
-            let _ = writeln!(out, "{}\n", check.why);
-            let _ = writeln!(out, "* Level: {}", check.level.name());
-            let _ = writeln!(out, "* By hand: `{}`", check.confirm);
-            let _ = writeln!(out, "* To mend it: {}", check.mend);
-            if !check.depends_on.is_empty() {
-                let _ = writeln!(out, "* Can follow from: {}", check.depends_on.join(", "));
-            }
-            let _ = writeln!(out, "* Sources: {}", check.sources.join("; "));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,7 +367,7 @@ mod tests {
         let finding = |id: &str, finding: Finding| Finding { id: id.to_owned(), ..finding };
         let root = finding("RD-0204", Finding::fail("mlx5_ib", "mlx5_ib is \"not\" loaded, 100% <sure>"))
             .saw_not("/proc/modules", "absent | gone", "loaded")
-            .mend(Action::Reload, "load it", &["modprobe mlx5_ib"]);
+            .remedy(Action::Reload, "load it", &["modprobe mlx5_ib"]);
         let mut consequence = finding("RD-0301", Finding::fail("host", "there is no RDMA device"));
         consequence.because = Some(root.key());
         let warning = finding("RD-0408", Finding::warn("host", "RDMA interfaces have different MTUs"));

@@ -1,97 +1,12 @@
 //! NVIDIA's driver: bound to the GPUs, its modules and nodes, its libraries.
 
 use super::{answers, no_gpu};
-use crate::checks::{Action, Category, Check, Facts, Finding, Level, Status};
+use crate::checks::{Action, Facts, Finding, Status};
 use crate::gpu::{GpuError, GpuErrorKind};
 use crate::host::log::Event;
 use crate::host::modules::NvidiaNode;
 
-pub(super) const BOUND: Check = Check {
-    id: "RD-0701",
-    title: "GPUs are bound to their driver",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "A GPU without its driver, or with nouveau, cannot be used by CUDA.",
-    confirm: "lspci -nnk -d 10de:",
-    mend: "Install the GPU driver; keep nouveau out (blacklist nouveau); the kernel's log says why a driver gave up on a GPU.",
-    sources: &["NVIDIA driver installation guide"],
-    depends_on: &["RD-0209", "RD-0211", "RD-1106"],
-    run: gpus_are_bound,
-};
-
-pub(super) const UNIFIED_MEMORY: Check = Check {
-    id: "RD-0702",
-    title: "nvidia_uvm is loaded",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "CUDA does not start without nvidia_uvm and its nodes.",
-    confirm: "lsmod | grep nvidia_uvm; ls -l /dev/nvidia-uvm",
-    mend: "modprobe nvidia_uvm, or start nvidia-persistenced, or run nvidia-modprobe -u.",
-    sources: &["NVIDIA/open-gpu-kernel-modules, kernel-open/nvidia-uvm"],
-    depends_on: &["RD-0209", "RD-0211"],
-    run: unified_memory,
-};
-
-pub(super) const ONE_VERSION: Check = Check {
-    id: "RD-0712",
-    title: "the GPU driver's library and module are of one version",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "After an upgrade without a new start, the old module runs beside the new library: CUDA and nvidia-smi refuse to work.",
-    confirm: "nvidia-smi; cat /proc/driver/nvidia/version",
-    mend: "Load the module anew, or start the host anew.",
-    sources: &[
-        "NVIDIA/open-gpu-kernel-modules: NVRM: API mismatch",
-        "nvml.h, NVML_ERROR_LIB_RM_VERSION_MISMATCH",
-        "cuda.h, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
-    ],
-    depends_on: &["RD-0206"],
-    run: one_version,
-};
-
-pub(super) const NODES: Check = Check {
-    id: "RD-0713",
-    title: "the GPU driver's nodes are there and permitted",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "NVML opens /dev/nvidiactl, CUDA /dev/nvidia-uvm besides. Without them both say that there is no driver or no device, or `unknown error`. \
-          The number of nvidia-uvm is given out anew at each load, so a node that was made by hand may be of another driver.",
-    confirm: "ls -l /dev/nvidia*; grep nvidia /proc/devices",
-    mend: "nvidia-modprobe -u -c=0 makes them; in a container they come with `--gpus all` or the device plugin.",
-    sources: &["NVIDIA driver README, chapter on device nodes and nvidia-modprobe", "NVIDIA/nvidia-modprobe"],
-    depends_on: &["RD-0702"],
-    run: nodes,
-};
-
-pub(super) const CUDA: Check = Check {
-    id: "RD-0714",
-    title: "CUDA can be used",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "Engines begin with cuInit, which opens every GPU: one that is sick, a fabric manager that does not run or a library of another version \
-          fails or hangs there, before any RDMA.",
-    confirm: "python3 -c 'import ctypes; print(ctypes.CDLL(\"libcuda.so.1\").cuInit(0))'",
-    mend: "Install the driver's libraries (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility), start nvidia-fabricmanager where there is NVSwitch, \
-           reset a GPU that is sick.",
-    sources: &["CUDA driver API, cuInit and CUresult", "NVIDIA Fabric Manager user guide", "NVIDIA Container Toolkit documentation"],
-    depends_on: &["RD-0701", "RD-0702", "RD-0712", "RD-0713", "RD-1105", "RD-1106"],
-    run: cuda,
-};
-
-pub(super) const NVML: Check = Check {
-    id: "RD-0715",
-    title: "NVML can be used",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "NVML is what nvidia-smi, agents and engines ask for a GPU's state. Where it fails or hangs, so do they.",
-    confirm: "nvidia-smi",
-    mend: "Install the driver's libraries (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility); see its error for the rest.",
-    sources: &["NVML API reference, nvmlReturn_t", "the incident: nvidia-smi hung after the crash"],
-    depends_on: &["RD-0701", "RD-0712", "RD-0713", "RD-1105", "RD-1106"],
-    run: nvml,
-};
-
-fn gpus_are_bound(facts: &Facts) -> Vec<Finding> {
+pub(super) fn gpus_are_bound(facts: &Facts) -> Vec<Finding> {
     let judge = |function: &crate::host::pcie::PcieFunction| {
         let address = function.address();
         match function.function.driver.as_deref() {
@@ -100,13 +15,17 @@ fn gpus_are_bound(facts: &Facts) -> Vec<Finding> {
             Some(driver @ ("vfio-pci" | "pci-stub")) => Finding::skip(address, format!("{driver} has it, for a virtual machine")),
             other => Finding::fail(address, format!("no driver of CUDA or ROCm drives this GPU, but {}", other.unwrap_or("none")))
                 .saw_not(format!("/sys/bus/pci/devices/{address}/driver"), other.unwrap_or("none"), "nvidia or amdgpu")
-                .mend(Action::Replace, "install or load the GPU's driver; keep nouveau out", &["modprobe nvidia", "dmesg | grep -i nvrm"]),
+                .remedy(
+                    Action::Replace,
+                    "install or load the GPU's driver; keep nouveau out",
+                    &["modprobe nvidia", "dmesg | grep -i nvrm"],
+                ),
         }
     };
     facts.pci_gpus().map(judge).collect()
 }
 
-fn unified_memory(facts: &Facts) -> Vec<Finding> {
+pub(super) fn unified_memory(facts: &Facts) -> Vec<Finding> {
     if facts.nvidia_gpus().next().is_none() {
         return no_gpu();
     }
@@ -118,7 +37,7 @@ fn unified_memory(facts: &Facts) -> Vec<Finding> {
         None => Finding::skip("host", "whether nvidia_uvm is loaded cannot be seen"),
         Some(false) => Finding::warn("host", "nvidia_uvm is not loaded; CUDA loads it only where nvidia-modprobe may")
             .saw_not("/proc/modules", "no nvidia_uvm", "nvidia_uvm")
-            .mend(Action::Reload, "load it with its nodes", &["nvidia-modprobe -u -c=0"]),
+            .remedy(Action::Reload, "load it with its nodes", &["nvidia-modprobe -u -c=0"]),
     }]
 }
 
@@ -128,26 +47,26 @@ fn mismatch(facts: &Facts) -> Option<&GpuError> {
     [&gpus.nvml.error, &gpus.cuda.error].into_iter().flatten().find(|error| error.kind() == GpuErrorKind::VersionMismatch)
 }
 
-fn one_version(facts: &Facts) -> Vec<Finding> {
+pub(super) fn one_version(facts: &Facts) -> Vec<Finding> {
     let log = &facts.host.log;
     if facts.nvidia_gpus().next().is_none() {
         return no_gpu();
     }
     let differs = || Finding::warn("host", "the GPU driver's library is of another version than its module");
     let in_kernel = facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.version.clone());
-    let mend = |finding: Finding| {
+    let with_remedy = |finding: Finding| {
         let finding = match &in_kernel {
             Some(version) => finding.saw("/proc/driver/nvidia/version", version),
             None => finding,
         };
-        finding.mend(
+        finding.remedy(
             Action::Reboot,
             "load the module anew, or start the host anew; in a container, use the libraries of the host's driver",
             &["rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && modprobe nvidia"],
         )
     };
     if let Some(error) = mismatch(facts) {
-        return vec![mend(Finding { status: Status::Fail, ..differs() }.saw_not("the library", error.to_string(), "one version"))];
+        return vec![with_remedy(Finding { status: Status::Fail, ..differs() }.saw_not("the library", error.to_string(), "one version"))];
     }
     // The libraries know better than the log, which may be of an earlier day.
     if facts.gpus.as_ref().is_some_and(|gpus| gpus.nvml.error.is_none() && gpus.nvml.driver_version.is_some()) {
@@ -158,11 +77,11 @@ fn one_version(facts: &Facts) -> Vec<Finding> {
     };
     vec![match log.events.iter().find(|logged| logged.event == Event::NvidiaVersionMismatch) {
         None => Finding::pass("host", "the log tells of no difference"),
-        Some(logged) => mend(differs().saw(source, &logged.line)),
+        Some(logged) => with_remedy(differs().saw(source, &logged.line)),
     }]
 }
 
-fn nodes(facts: &Facts) -> Vec<Finding> {
+pub(super) fn nodes(facts: &Facts) -> Vec<Finding> {
     let Some(nvidia) = &facts.modules.nvidia else {
         return if facts.nvidia_gpus().next().is_none() { no_gpu() } else { vec![Finding::skip("host", "NVIDIA's driver is not loaded")] };
     };
@@ -180,7 +99,7 @@ fn nodes(facts: &Facts) -> Vec<Finding> {
                 () if !is_needed => Finding::skip(subject, "nvidia_uvm is not loaded, so its node is made when it is"),
                 () => Finding::warn(subject, format!("{} is missing; programs make it only where they may run nvidia-modprobe", node.path))
                     .saw_not(&node.path, "not there", "a node of the GPU driver")
-                    .mend(Action::Tune, "make it; in a container, start it with the GPUs", make),
+                    .remedy(Action::Tune, "make it; in a container, start it with the GPUs", make),
             };
         };
         let mode = format!("mode {:04o}, owner {}, group {}", found.mode, found.uid, found.gid);
@@ -191,7 +110,7 @@ fn nodes(facts: &Facts) -> Vec<Finding> {
                     format!("{:?}", found.kind),
                     format!("a character device with major number {}", node.expected_major.unwrap_or(195)),
                 )
-                .mend(Action::Tune, "remove it and have it made anew", &[&format!("rm {}", node.path), "nvidia-modprobe -u -c=0"]);
+                .remedy(Action::Tune, "remove it and have it made anew", &[&format!("rm {}", node.path), "nvidia-modprobe -u -c=0"]);
         }
         match uid {
             _ if found.mode & 0o006 == 0o006 => Finding::pass(subject, format!("everybody may open {}", node.path)).saw(&node.path, mode),
@@ -199,7 +118,7 @@ fn nodes(facts: &Facts) -> Vec<Finding> {
             Some(uid) if uid == found.uid && found.mode & 0o600 == 0o600 => Finding::pass(subject, format!("{} is this user's", node.path)),
             Some(_) if found.mode & 0o060 != 0o060 => Finding::fail(subject, format!("this user may not open {}", node.path))
                 .saw_not(&node.path, mode, "mode 0666, as the driver makes it")
-                .mend(
+                .remedy(
                     Action::Tune,
                     "give everybody access; NVreg_DeviceFileMode decides what the driver gives",
                     &[&format!("chmod 0666 {}", node.path)],
@@ -211,39 +130,39 @@ fn nodes(facts: &Facts) -> Vec<Finding> {
 }
 
 /// What mends an error of one of the libraries.
-fn mend(finding: Finding, error: &GpuError, facts: &Facts) -> Finding {
+fn with_remedy(finding: Finding, error: &GpuError, facts: &Facts) -> Finding {
     match error.kind() {
-        GpuErrorKind::Library if facts.is_container() => finding.mend(
+        GpuErrorKind::Library if facts.is_container() => finding.remedy(
             Action::Replace,
             "start the container with the driver's libraries",
             &["docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …"],
         ),
-        GpuErrorKind::Library => finding.mend(
+        GpuErrorKind::Library => finding.remedy(
             Action::Replace,
             "install the driver's libraries, of the module's version",
             &["cat /proc/driver/nvidia/version", "ldconfig -p | grep -E 'libcuda|libnvidia-ml'"],
         ),
         GpuErrorKind::VersionMismatch => {
-            finding.mend(Action::Reboot, "load the module anew, or start the host anew", &["cat /proc/driver/nvidia/version"])
+            finding.remedy(Action::Reboot, "load the module anew, or start the host anew", &["cat /proc/driver/nvidia/version"])
         }
-        GpuErrorKind::NotInitialised => finding.mend(
+        GpuErrorKind::NotInitialised => finding.remedy(
             Action::Reload,
             "start the fabric manager, where the GPUs are joined by NVSwitch",
             &["systemctl restart nvidia-fabricmanager", "nvidia-smi -q | grep -A3 Fabric"],
         ),
         GpuErrorKind::NoPermission | GpuErrorKind::NoDriver => {
-            finding.mend(Action::Tune, "give this process the driver's nodes", &["ls -l /dev/nvidia*", "nvidia-modprobe -u -c=0"])
+            finding.remedy(Action::Tune, "give this process the driver's nodes", &["ls -l /dev/nvidia*", "nvidia-modprobe -u -c=0"])
         }
-        GpuErrorKind::NoAnswer => finding.mend(
+        GpuErrorKind::NoAnswer => finding.remedy(
             Action::Reboot,
             "look for Xid lines in the kernel's log; reset the GPUs, or start the host anew",
             &["dmesg | grep -i nvrm", "ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'"],
         ),
-        _ => finding.mend(Action::Reset, "look at the kernel's log for the driver's own words", &["dmesg | grep -i nvrm", "nvidia-smi"]),
+        _ => finding.remedy(Action::Reset, "look at the kernel's log for the driver's own words", &["dmesg | grep -i nvrm", "nvidia-smi"]),
     }
 }
 
-fn cuda(facts: &Facts) -> Vec<Finding> {
+pub(super) fn cuda(facts: &Facts) -> Vec<Finding> {
     let gpus = match answers(facts) {
         Ok(gpus) => gpus,
         Err(skipped) => return skipped,
@@ -258,7 +177,7 @@ fn cuda(facts: &Facts) -> Vec<Finding> {
         }
         (Some(error), _) => {
             let finding = Finding::fail("host", "CUDA cannot be used").saw_not("libcuda.so.1", error.to_string(), "CUDA_SUCCESS");
-            return vec![mend(finding, error, facts)];
+            return vec![with_remedy(finding, error, facts)];
         }
     }
     let version = cuda.driver_version.as_deref().unwrap_or("of an unknown version");
@@ -271,13 +190,13 @@ fn cuda(facts: &Facts) -> Vec<Finding> {
         findings.push(
             Finding::warn(&gpu.pci, "NVML knows it, and CUDA does not show it")
                 .saw_not("cuDeviceGetCount", cuda.gpus.len().to_string(), gpus.gpus.len().to_string())
-                .mend(Action::Reset, "look at the kernel's log for what CUDA met there", &["dmesg | grep -i nvrm"]),
+                .remedy(Action::Reset, "look at the kernel's log for what CUDA met there", &["dmesg | grep -i nvrm"]),
         );
     }
     findings
 }
 
-fn nvml(facts: &Facts) -> Vec<Finding> {
+pub(super) fn nvml(facts: &Facts) -> Vec<Finding> {
     let gpus = match answers(facts) {
         Ok(gpus) => gpus,
         Err(skipped) => return skipped,
@@ -296,7 +215,7 @@ fn nvml(facts: &Facts) -> Vec<Finding> {
             let is_grave = error.kind() != GpuErrorKind::Library;
             let finding =
                 Finding::graded(is_grave, "host", "NVML cannot be used").saw_not("libnvidia-ml.so.1", error.to_string(), "NVML_SUCCESS");
-            mend(finding, error, facts)
+            with_remedy(finding, error, facts)
         }
     }]
 }

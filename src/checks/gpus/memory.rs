@@ -3,115 +3,34 @@
 use super::answers;
 use super::ways::{Way, dma_buf_matters, peer_memory_way};
 use crate::checks::limits::shown;
-use crate::checks::{Action, Category, Check, Facts, Finding, Level};
+use crate::checks::{Action, Facts, Finding};
 use crate::gpu::{CudaAttributes, GpuFacts, WritesOrdering};
 use crate::host::pcie::PcieFunction;
 
-pub(super) const WINDOWS: Check = Check {
-    id: "RD-0709",
-    title: "the window onto each GPU's memory is there and as large as the memory",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "NICs reach GPU memory through the GPU's BAR1. More than its size cannot be registered at once, and one without an address cannot be reached at all.",
-    confirm: "nvidia-smi -q -d MEMORY | grep -A3 BAR1; lspci -vv -s GPU | grep prefetchable",
-    mend: "Turn on `Above 4G decoding` and resizable BAR in the firmware's set-up; on a virtual machine ask for a larger window.",
-    sources: &["Mellanox/nv_peer_memory issues 27, 101", "NVIDIA/gdrcopy issue 301"],
-    depends_on: &[],
-    run: windows,
-};
-
-pub(super) const ATTRIBUTES: Check = Check {
-    id: "RD-0710",
-    title: "the GPU driver says that GPUDirect works",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "CUDA tells for each GPU whether its memory can be registered, and whether as a dma-buf.",
-    confirm: "cuDeviceGetAttribute: CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED, CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED",
-    mend: "Install the open kernel modules; on consumer products and integrated GPUs it may not be offered at all.",
-    sources: &["CUDA driver API, CUdevice_attribute", "ofiwg/libfabric pull request 12409: the attribute alone must not be trusted"],
-    depends_on: &["RD-0704", "RD-0705"],
-    run: attributes,
-};
-
-pub(super) const NOT_DIVIDED: Check = Check {
-    id: "RD-0711",
-    title: "GPUs are not divided",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "An instance of a divided GPU (MIG) has its own part of the memory; GPUDirect between instances is restricted.",
-    confirm: "nvidia-smi -L",
-    mend: "nvidia-smi -mig 0, where the whole GPU is meant.",
-    sources: &["NVIDIA MIG user guide"],
-    depends_on: &[],
-    run: not_divided,
-};
-
-pub(super) const DMA_BUF: Check = Check {
-    id: "RD-0716",
-    title: "dma-buf: CUDA makes dma-bufs of each GPU's memory",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "cuMemGetHandleForAddressRange gives a descriptor only where CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED is 1: the open kernel modules, a driver of CUDA 11.7 or \
-          later, and a kernel with dma-buf.",
-    confirm: "cuDeviceGetAttribute(CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED)",
-    mend: "Install the open kernel modules of a current driver, or make peer memory work.",
-    sources: &["CUDA driver API, cuMemGetHandleForAddressRange", "NVIDIA GPUDirect RDMA documentation, Supporting CUDA memory allocations"],
-    depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714"],
-    run: dma_buf,
-};
-
-pub(super) const ORDERING: Check = Check {
-    id: "RD-0717",
-    title: "a GPU can see in order what NICs write into its memory",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "Where writes of other devices are not ordered, a program on the GPU can see a flag before the data that it announces: the engine has to flush, and needs a way \
-          to do so.",
-    confirm: "cuDeviceGetAttribute: CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS",
-    mend: "Use an engine that flushes by a read of its own over the NIC (NCCL: NCCL_NET_FORCE_FLUSH=1).",
-    sources: &["CUDA driver API, CUGPUDirectRDMAWritesOrdering and CUflushGPUDirectRDMAWritesOptions", "NVIDIA/nccl issues 683, 2092"],
-    depends_on: &["RD-0714"],
-    run: ordering,
-};
-
-pub(super) const ROOM: Check = Check {
-    id: "RD-0718",
-    title: "there is room left in the window onto each GPU's memory",
-    category: Category::Gpus,
-    level: Level::Standard,
-    why: "What is registered with a NIC is mapped in BAR1. When it is full the next registration fails with ENOMEM, whatever memory is free.",
-    confirm: "nvidia-smi -q -d MEMORY | grep -A3 BAR1",
-    mend: "End what holds registrations; register less at once.",
-    sources: &["NVIDIA GPUDirect RDMA documentation, How GPU memory is exposed", "Mellanox/nv_peer_memory issue 27"],
-    depends_on: &["RD-0709"],
-    run: room,
-};
-
-fn windows(facts: &Facts) -> Vec<Finding> {
-    let judge =
-        |function: &PcieFunction| {
-            let address = function.address();
-            let source = format!("/sys/bus/pci/devices/{address}/resource");
-            let firmware = "turn on `Above 4G decoding` and resizable BAR in the firmware's set-up";
-            let Some(window) = function.window() else {
-                return Finding::skip(address, "the window onto its memory cannot be seen");
-            };
-            if !window.is_assigned {
-                return Finding::fail(address, "the window onto its memory has no address")
-                    .saw_not(source, "not assigned", "an address")
-                    .mend(Action::Reboot, firmware, &[]);
-            }
-            let size = shown(window.size_bytes);
-            match facts.gpus.as_ref().and_then(|gpus| gpus.gpu(address)?.memory_bytes) {
-                None => Finding::pass(address, format!("a window of {size} onto its memory")).saw(source, size),
-                Some(memory) if window.size_bytes >= memory => {
-                    Finding::pass(address, format!("all of its {} can be reached", shown(memory))).saw(source, size)
-                }
-                Some(memory) => Finding::warn(address, format!("only {size} of its {} can be reached at once", shown(memory)))
-                    .saw_not(source, size, format!("{}, its memory", shown(memory)))
-                    .mend(Action::Reboot, firmware, &[]),
-            }
+pub(super) fn windows(facts: &Facts) -> Vec<Finding> {
+    let judge = |function: &PcieFunction| {
+        let address = function.address();
+        let source = format!("/sys/bus/pci/devices/{address}/resource");
+        let firmware = "turn on `Above 4G decoding` and resizable BAR in the firmware's set-up";
+        let Some(window) = function.window() else {
+            return Finding::skip(address, "the window onto its memory cannot be seen");
         };
+        if !window.is_assigned {
+            return Finding::fail(address, "the window onto its memory has no address")
+                .saw_not(source, "not assigned", "an address")
+                .remedy(Action::Reboot, firmware, &[]);
+        }
+        let size = shown(window.size_bytes);
+        match facts.gpus.as_ref().and_then(|gpus| gpus.gpu(address)?.memory_bytes) {
+            None => Finding::pass(address, format!("a window of {size} onto its memory")).saw(source, size),
+            Some(memory) if window.size_bytes >= memory => {
+                Finding::pass(address, format!("all of its {} can be reached", shown(memory))).saw(source, size)
+            }
+            Some(memory) => Finding::warn(address, format!("only {size} of its {} can be reached at once", shown(memory)))
+                .saw_not(source, size, format!("{}, its memory", shown(memory)))
+                .remedy(Action::Reboot, firmware, &[]),
+        }
+    };
     facts.nvidia_gpus().map(judge).collect()
 }
 
@@ -137,7 +56,7 @@ fn word(value: Option<bool>) -> &'static str {
     }
 }
 
-fn attributes(facts: &Facts) -> Vec<Finding> {
+pub(super) fn attributes(facts: &Facts) -> Vec<Finding> {
     let needs_peer_memory = peer_memory_way(facts) == Way::Open;
     of_each(facts, |gpu, said| {
         let (direct, dma_buf) = (said.gpu_direct_rdma_supported, said.dma_buf_supported);
@@ -157,11 +76,11 @@ fn attributes(facts: &Facts) -> Vec<Finding> {
         finding
             .saw_not("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED", word(direct), "1")
             .saw_not("CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED", word(dma_buf), "1")
-            .mend(Action::Replace, "install the open kernel modules, or use another GPU", &[])
+            .remedy(Action::Replace, "install the open kernel modules, or use another GPU", &[])
     })
 }
 
-fn dma_buf(facts: &Facts) -> Vec<Finding> {
+pub(super) fn dma_buf(facts: &Facts) -> Vec<Finding> {
     if let Some(findings) = dma_buf_matters(facts) {
         return findings;
     }
@@ -172,7 +91,7 @@ fn dma_buf(facts: &Facts) -> Vec<Finding> {
         Some(false) => Finding::fail(&gpu.pci, "CUDA makes no dma-bufs of its memory")
             .saw_not("CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED", "0", "1")
             .saw("cuDriverGetVersion", &version)
-            .mend(
+            .remedy(
                 Action::Replace,
                 "install the open kernel modules of a current driver, or make peer memory work",
                 &["cat /proc/driver/nvidia/version"],
@@ -180,7 +99,7 @@ fn dma_buf(facts: &Facts) -> Vec<Finding> {
     })
 }
 
-fn ordering(facts: &Facts) -> Vec<Finding> {
+pub(super) fn ordering(facts: &Facts) -> Vec<Finding> {
     of_each(facts, |gpu, said| {
         let flush = format!("by the host: {}, by a stream: {}", word(said.flush_by_host), word(said.flush_by_stream));
         let finding = match said.writes_ordering {
@@ -193,14 +112,14 @@ fn ordering(facts: &Facts) -> Vec<Finding> {
             Some(WritesOrdering::None) => {
                 Finding::warn(&gpu.pci, "what NICs write into its memory is seen in no order, and CUDA has no way to flush it")
                     .saw_not("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING", "0", "100 or 200, or a way to flush")
-                    .mend(Action::Tune, "use an engine that flushes by a read over the NIC", &["NCCL_NET_FORCE_FLUSH=1"])
+                    .remedy(Action::Tune, "use an engine that flushes by a read over the NIC", &["NCCL_NET_FORCE_FLUSH=1"])
             }
         };
         finding.saw("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS", flush)
     })
 }
 
-fn room(facts: &Facts) -> Vec<Finding> {
+pub(super) fn room(facts: &Facts) -> Vec<Finding> {
     let gpus = match answers(facts) {
         Ok(gpus) => gpus,
         Err(skipped) => return skipped,
@@ -214,7 +133,7 @@ fn room(facts: &Facts) -> Vec<Finding> {
         if total > 0 && used >= total / 10 * 9 {
             Finding::warn(&gpu.pci, format!("{seen} of the window onto its memory are used"))
                 .saw_not("nvmlDeviceGetBAR1MemoryInfo", seen, "room for what will be registered")
-                .mend(Action::Tune, "end what holds registrations of its memory", &["nvidia-smi", "rdma resource show mr"])
+                .remedy(Action::Tune, "end what holds registrations of its memory", &["nvidia-smi", "rdma resource show mr"])
         } else {
             Finding::pass(&gpu.pci, format!("{seen} of the window onto its memory are used"))
         }
@@ -222,13 +141,13 @@ fn room(facts: &Facts) -> Vec<Finding> {
     gpus.gpus.iter().map(judge).collect()
 }
 
-fn not_divided(facts: &Facts) -> Vec<Finding> {
+pub(super) fn not_divided(facts: &Facts) -> Vec<Finding> {
     let gpus = match answers(facts) {
         Ok(gpus) => gpus,
         Err(skipped) => return skipped,
     };
     let judge = |gpu: &GpuFacts| match gpu.is_divided {
-        Some(true) => Finding::warn(&gpu.pci, "it is divided (MIG)").saw_not("nvmlDeviceGetMigMode", "on", "off").mend(
+        Some(true) => Finding::warn(&gpu.pci, "it is divided (MIG)").saw_not("nvmlDeviceGetMigMode", "on", "off").remedy(
             Action::Reset,
             "turn it off where the whole GPU is meant",
             &[&format!("nvidia-smi -i {} -mig 0", gpu.pci)],

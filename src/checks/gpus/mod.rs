@@ -14,30 +14,38 @@ pub use engine_paths::{EnginePath, is_known as is_engine_path_known, known as en
 pub use prerequisites::{Met, Prerequisite};
 pub use survey::{DriverReport, GpuReport, GpuSurvey, GpuTried, KindReport, NearReport, WayReport, survey};
 
-use super::{Check, Facts, Finding};
+use super::{Check, Facts, Finding, page};
 use crate::gpu::GpusFacts;
 
 pub(super) const CHECKS: &[Check] = &[
-    driver::BOUND,
-    driver::UNIFIED_MEMORY,
-    ways::A_WAY_TO_REGISTER,
-    ways::OPEN_DRIVER,
-    ways::KERNEL_VERSION,
-    ways::KERNEL_OPTIONS,
-    ways::NIC_DRIVER,
-    ways::PEER_MEMORY_IS_LOADED,
-    memory::WINDOWS,
-    memory::ATTRIBUTES,
-    memory::NOT_DIVIDED,
-    driver::ONE_VERSION,
-    driver::NODES,
-    driver::CUDA,
-    driver::NVML,
-    memory::DMA_BUF,
-    memory::ORDERING,
-    memory::ROOM,
-    tried::EXPORT,
-    tried::REGISTRATION,
+    Check { page: page("RD-0701"), depends_on: &["RD-0209", "RD-0211", "RD-1106"], run: driver::gpus_are_bound },
+    Check { page: page("RD-0702"), depends_on: &["RD-0209", "RD-0211"], run: driver::unified_memory },
+    Check {
+        page: page("RD-0703"),
+        depends_on: &["RD-0208", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708"],
+        run: ways::a_way_to_register,
+    },
+    Check { page: page("RD-0704"), depends_on: &["RD-0208"], run: ways::open_driver },
+    Check { page: page("RD-0705"), depends_on: &["RD-0208"], run: ways::kernel_version },
+    Check { page: page("RD-0706"), depends_on: &["RD-0208"], run: ways::kernel_options },
+    Check { page: page("RD-0707"), depends_on: &["RD-0208"], run: ways::nic_driver },
+    Check { page: page("RD-0708"), depends_on: &["RD-0208", "RD-0209", "RD-0211"], run: ways::peer_memory_is_loaded },
+    Check { page: page("RD-0709"), depends_on: &[], run: memory::windows },
+    Check { page: page("RD-0710"), depends_on: &["RD-0704", "RD-0705"], run: memory::attributes },
+    Check { page: page("RD-0711"), depends_on: &[], run: memory::not_divided },
+    Check { page: page("RD-0712"), depends_on: &["RD-0206"], run: driver::one_version },
+    Check { page: page("RD-0713"), depends_on: &["RD-0702"], run: driver::nodes },
+    Check { page: page("RD-0714"), depends_on: &["RD-0701", "RD-0702", "RD-0712", "RD-0713", "RD-1105", "RD-1106"], run: driver::cuda },
+    Check { page: page("RD-0715"), depends_on: &["RD-0701", "RD-0712", "RD-0713", "RD-1105", "RD-1106"], run: driver::nvml },
+    Check { page: page("RD-0716"), depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714"], run: memory::dma_buf },
+    Check { page: page("RD-0717"), depends_on: &["RD-0714"], run: memory::ordering },
+    Check { page: page("RD-0718"), depends_on: &["RD-0709"], run: memory::room },
+    Check { page: page("RD-0719"), depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714", "RD-0716", "RD-1116"], run: tried::export },
+    Check {
+        page: page("RD-0720"),
+        depends_on: &["RD-0208", "RD-0703", "RD-0707", "RD-0708", "RD-0718", "RD-0719", "RD-0306", "RD-0501"],
+        run: tried::registration,
+    },
 ];
 
 fn no_gpu() -> Vec<Finding> {

@@ -3,42 +3,11 @@
 use super::answers;
 use super::causes::{Cause, RefusedMemory, causes};
 use super::ways::dma_buf_matters;
-use crate::checks::{Action, Category, Check, Facts, Finding, Level};
+use crate::checks::{Action, Facts, Finding};
 use crate::gpu::{GpuErrorKind, Path};
 use crate::transfer::Refusal;
 use crate::verbs::CallError;
 use crate::worker::{GpuMemory, Registration};
-
-pub(super) const EXPORT: Check = Check {
-    id: "RD-0719",
-    title: "dma-buf: memory of each GPU can be exported",
-    category: Category::Gpus,
-    level: Level::Deep,
-    why: "The attribute says that a descriptor can be had; only cuMemGetHandleForAddressRange proves it. 2 MiB are allocated on each GPU for that, and freed.",
-    confirm: "cuMemGetHandleForAddressRange(CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD)",
-    mend: "Install the open kernel modules of a current driver, or make peer memory work.",
-    sources: &["CUDA driver API, cuMemGetHandleForAddressRange", "ofiwg/libfabric pull request 12409"],
-    depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714", "RD-0716", "RD-1116"],
-    run: export,
-};
-
-pub(super) const REGISTRATION: Check = Check {
-    id: "RD-0720",
-    title: "memory of each GPU can be registered with each NIC",
-    category: Category::Gpus,
-    level: Level::Deep,
-    why: "All prerequisites can be met and the registration fail all the same: with EFAULT where no peer-memory client answers for the address, EOPNOTSUPP where the \
-          NIC's driver takes no dma-bufs, ENOMEM where the GPU's window is full. Both ways are tried on each pair.",
-    confirm: "ib_write_bw -d DEV --use_cuda=N [--use_cuda_dmabuf]",
-    mend: "Load nvidia_peermem beside an ib_core that has the interface, or use open GPU kernel modules and a NIC driver with dma-buf.",
-    sources: &[
-        "linux-rdma/perftest issues 126, 269",
-        "rdma-core, libibverbs/man/ibv_reg_mr.3",
-        "Linux, drivers/infiniband/core/umem_dmabuf.c",
-    ],
-    depends_on: &["RD-0208", "RD-0703", "RD-0707", "RD-0708", "RD-0718", "RD-0719", "RD-0306", "RD-0501"],
-    run: registration,
-};
 
 fn tried(facts: &Facts) -> Result<&[GpuMemory], Vec<Finding>> {
     answers(facts)?;
@@ -48,7 +17,7 @@ fn tried(facts: &Facts) -> Result<&[GpuMemory], Vec<Finding>> {
     }
 }
 
-fn export(facts: &Facts) -> Vec<Finding> {
+pub(super) fn export(facts: &Facts) -> Vec<Finding> {
     let tried = match tried(facts) {
         Ok(tried) => tried,
         Err(skipped) => return skipped,
@@ -57,7 +26,7 @@ fn export(facts: &Facts) -> Vec<Finding> {
         let gpu = &memory.gpu;
         match (&memory.allocation_error, &memory.export_error) {
             (Some(error), _) if error.kind() == GpuErrorKind::NotAsked => Finding::skip(gpu, error.to_string()),
-            (Some(error), _) => Finding::fail(gpu, "no memory of it can be allocated").saw_not("CUDA", error.to_string(), "2 MiB").mend(
+            (Some(error), _) => Finding::fail(gpu, "no memory of it can be allocated").saw_not("CUDA", error.to_string(), "2 MiB").remedy(
                 Action::Tune,
                 "end what holds its memory, or look at the kernel's log",
                 &["nvidia-smi", "dmesg | grep -i nvrm"],
@@ -66,11 +35,13 @@ fn export(facts: &Facts) -> Vec<Finding> {
             // Where peer memory works nobody needs the other way.
             (None, Some(error)) => match dma_buf_matters(facts) {
                 Some(_) => Finding::skip(gpu, "no dma-buf of its memory can be made, and none is needed").saw("CUDA", error.to_string()),
-                None => Finding::fail(gpu, "no dma-buf of its memory can be made").saw_not("CUDA", error.to_string(), "a descriptor").mend(
-                    Action::Replace,
-                    "install the open kernel modules of a current driver, or make peer memory work",
-                    &["cat /proc/driver/nvidia/version"],
-                ),
+                None => {
+                    Finding::fail(gpu, "no dma-buf of its memory can be made").saw_not("CUDA", error.to_string(), "a descriptor").remedy(
+                        Action::Replace,
+                        "install the open kernel modules of a current driver, or make peer memory work",
+                        &["cat /proc/driver/nvidia/version"],
+                    )
+                }
             },
         }
     };
@@ -85,7 +56,7 @@ fn cause(facts: &Facts, memory: &GpuMemory, path: Path, error: &CallError) -> Op
     causes(facts, &refused).into_iter().next()
 }
 
-fn registration(facts: &Facts) -> Vec<Finding> {
+pub(super) fn registration(facts: &Facts) -> Vec<Finding> {
     let tried = match tried(facts) {
         Ok(tried) => tried,
         Err(skipped) => return skipped,
@@ -119,7 +90,7 @@ fn judge_pair(facts: &Facts, memory: &GpuMemory, device: &str) -> Finding {
         (true, true) => Finding::pass(subject, "its memory is registered by peer memory and as a dma-buf"),
         (true, false) => Finding::pass(subject, "its memory is registered by peer memory, not as a dma-buf"),
         (false, true) => Finding::pass(subject, "its memory is registered as a dma-buf, not by peer memory"),
-        (false, false) => Finding::fail(subject, "its memory can be registered with this NIC in no way").mend(
+        (false, false) => Finding::fail(subject, "its memory can be registered with this NIC in no way").remedy(
             Action::Reload,
             "load nvidia_peermem beside an ib_core that takes it, or use open GPU kernel modules and a NIC driver with dma-buf",
             &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],

@@ -3,94 +3,9 @@
 use super::no_gpu;
 use crate::checks::facts::family_of;
 use crate::checks::modules::peer_memory_module;
-use crate::checks::{Action, Category, Check, Facts, Finding, Level};
+use crate::checks::{Action, Facts, Finding};
 use crate::host::modules::{NvidiaFlavour, SymbolPresence};
 use crate::host::rdma::SysfsDevice;
-
-pub(super) const A_WAY_TO_REGISTER: Check = Check {
-    id: "RD-0703",
-    title: "there is a way to register GPU memory",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "ibv_reg_mr takes GPU memory only through a peer-memory client (nvidia_peermem with an ib_core that has the interface), \
-          ibv_reg_dmabuf_mr only as a dma-buf. Without either, registration ends with `Bad address [14]`, or the engine copies through host memory.",
-    confirm: "lsmod | grep peermem; grep ib_register_peer_memory_client /proc/kallsyms; cat /proc/driver/nvidia/version",
-    mend: "Either load nvidia_peermem with DOCA-OFED's ib_core, or use the open GPU kernel modules with a kernel from 5.12 on and a NIC driver with dma-buf.",
-    sources: &[
-        "linux-rdma/perftest issues 126, 269",
-        "Mellanox/nv_peer_memory issue 121",
-        "NVIDIA/nccl issue 778",
-        "openucx/ucx pull request 11002",
-    ],
-    depends_on: &["RD-0208", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708"],
-    run: a_way_to_register,
-};
-
-pub(super) const OPEN_DRIVER: Check = Check {
-    id: "RD-0704",
-    title: "dma-buf: the GPU driver is the open one",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "Only NVIDIA's open kernel modules export GPU memory as a dma-buf.",
-    confirm: "cat /proc/driver/nvidia/version; modinfo -F license nvidia",
-    mend: "Install the open kernel modules (nvidia-open), where the GPU is of the Turing generation or later.",
-    sources: &["NVIDIA driver README, GPUDirect RDMA", "microsoft/mscclpp issue 657"],
-    depends_on: &["RD-0208"],
-    run: open_driver,
-};
-
-pub(super) const KERNEL_VERSION: Check = Check {
-    id: "RD-0705",
-    title: "dma-buf: the kernel is 5.12 or later",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "Registration of dma-bufs came to the kernel's verbs with 5.12; distributions' older kernels may have it all the same.",
-    confirm: "uname -r",
-    mend: "Use a newer kernel, or nvidia_peermem.",
-    sources: &["Linux, drivers/infiniband/core/uverbs_std_types_mr.c, UVERBS_METHOD_REG_DMABUF_MR"],
-    depends_on: &["RD-0208"],
-    run: kernel_version,
-};
-
-pub(super) const KERNEL_OPTIONS: Check = Check {
-    id: "RD-0706",
-    title: "dma-buf: the kernel was built with what it needs",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "CONFIG_DMA_SHARED_BUFFER carries dma-bufs. Several guides name CONFIG_PCI_P2PDMA and CONFIG_DMABUF_MOVE_NOTIFY too; NVIDIA's driver makes dma-bufs without them, \
-          and the kernel pins what it cannot move.",
-    confirm: "grep -E 'CONFIG_(PCI_P2PDMA|DMA_SHARED_BUFFER|DMABUF_MOVE_NOTIFY)=' /boot/config-$(uname -r)",
-    mend: "Use a kernel that was built with them, or nvidia_peermem.",
-    sources: &["Linux, drivers/dma-buf/Kconfig", "ROCm/mori, tools/env_check.sh"],
-    depends_on: &["RD-0208"],
-    run: kernel_options,
-};
-
-pub(super) const NIC_DRIVER: Check = Check {
-    id: "RD-0707",
-    title: "dma-buf: the NIC's driver takes dma-bufs",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "A driver without the operation answers EOPNOTSUPP. In the kernel's own sources mlx5 and efa have it in 6.1; irdma and bnxt_re too in 6.12.",
-    confirm: "call ibv_reg_dmabuf_mr with file descriptor -1: EBADF says that the path exists, EOPNOTSUPP that it does not",
-    mend: "Use a newer kernel or the vendor's driver, or nvidia_peermem.",
-    sources: &["Linux 6.1 and 6.12, drivers/infiniband/hw, .reg_user_mr_dmabuf", "openucx/ucx pull request 11002"],
-    depends_on: &["RD-0208"],
-    run: nic_driver,
-};
-
-pub(super) const PEER_MEMORY_IS_LOADED: Check = Check {
-    id: "RD-0708",
-    title: "peer memory: nvidia_peermem is loaded",
-    category: Category::Gpus,
-    level: Level::Quick,
-    why: "Engines that know no dma-buf (DLSlime among them) and libraries that look for the module leave GPU memory out without it.",
-    confirm: "lsmod | grep -E 'nvidia_peermem|nv_peer_mem'",
-    mend: "modprobe nvidia_peermem, and name it in /etc/modules-load.d.",
-    sources: &["deepseek-ai/DeepEP issue 55", "Mellanox/nv_peer_memory issues 36, 121"],
-    depends_on: &["RD-0208", "RD-0209", "RD-0211"],
-    run: peer_memory_is_loaded,
-};
 
 /// Whether something may still be true.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,7 +113,7 @@ pub(super) fn dma_buf_matters(facts: &Facts) -> Option<Vec<Finding>> {
     None
 }
 
-fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
+pub(super) fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
     if facts.nvidia_gpus().next().is_none() {
         return no_gpu();
     }
@@ -214,7 +129,7 @@ fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
     let finding = match (peer, dma_buf) {
         (Way::Open, _) => Finding::pass("host", "GPU memory can be registered through a peer-memory client, as far as files tell"),
         (_, Way::Open) => Finding::pass("host", "GPU memory can be registered as a dma-buf, as far as files tell"),
-        (Way::Closed, Way::Closed) => Finding::fail("host", "GPU memory can be registered in no way").mend(
+        (Way::Closed, Way::Closed) => Finding::fail("host", "GPU memory can be registered in no way").remedy(
             Action::Reload,
             "load nvidia_peermem beside DOCA-OFED's ib_core, or use the open GPU kernel modules with dma-buf",
             &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
@@ -224,7 +139,7 @@ fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
     vec![finding.saw("by peer memory", shown(peer)).saw("by dma-buf", shown(dma_buf))]
 }
 
-fn open_driver(facts: &Facts) -> Vec<Finding> {
+pub(super) fn open_driver(facts: &Facts) -> Vec<Finding> {
     if let Some(findings) = dma_buf_matters(facts) {
         return findings;
     }
@@ -234,11 +149,11 @@ fn open_driver(facts: &Facts) -> Vec<Finding> {
         Way::Unknown => Finding::skip("host", "which kind of GPU driver is loaded cannot be seen"),
         Way::Closed => Finding::fail("host", "the GPU driver is the proprietary one, which exports no dma-buf")
             .saw_not("/proc/driver/nvidia/version", banner, "Open Kernel Module")
-            .mend(Action::Replace, "install the open kernel modules, or make peer memory work", &["apt-get install nvidia-open"]),
+            .remedy(Action::Replace, "install the open kernel modules, or make peer memory work", &["apt-get install nvidia-open"]),
     }]
 }
 
-fn kernel_version(facts: &Facts) -> Vec<Finding> {
+pub(super) fn kernel_version(facts: &Facts) -> Vec<Finding> {
     if let Some(findings) = dma_buf_matters(facts) {
         return findings;
     }
@@ -248,11 +163,11 @@ fn kernel_version(facts: &Facts) -> Vec<Finding> {
         Way::Unknown => Finding::skip("host", format!("whether the kernel {release} registers dma-bufs cannot be told from its number")),
         Way::Closed => Finding::fail("host", "the kernel is too old to register dma-bufs")
             .saw_not("/proc/sys/kernel/osrelease", release, "5.12 or later")
-            .mend(Action::Replace, "use a newer kernel, or make peer memory work", &[]),
+            .remedy(Action::Replace, "use a newer kernel, or make peer memory work", &[]),
     }]
 }
 
-fn kernel_options(facts: &Facts) -> Vec<Finding> {
+pub(super) fn kernel_options(facts: &Facts) -> Vec<Finding> {
     if let Some(findings) = dma_buf_matters(facts) {
         return findings;
     }
@@ -269,7 +184,7 @@ fn kernel_options(facts: &Facts) -> Vec<Finding> {
                     // A descriptor was had without either on an H200 (docs/gpu-validation.md).
                     return Finding::skip(option, format!("{without}, which guides name; dma-bufs are made without it"));
                 }
-                Finding::fail(option, without).about("host").saw_not(&config.source, "not set", "y").mend(
+                Finding::fail(option, without).about("host").saw_not(&config.source, "not set", "y").remedy(
                     Action::Replace,
                     "use a kernel that was built with it, or make peer memory work",
                     &[],
@@ -281,7 +196,7 @@ fn kernel_options(facts: &Facts) -> Vec<Finding> {
         .collect()
 }
 
-fn nic_driver(facts: &Facts) -> Vec<Finding> {
+pub(super) fn nic_driver(facts: &Facts) -> Vec<Finding> {
     if let Some(findings) = dma_buf_matters(facts) {
         return findings;
     }
@@ -294,12 +209,12 @@ fn nic_driver(facts: &Facts) -> Vec<Finding> {
                 device.driver.clone().or_else(|| family_of(device).map(str::to_owned)).unwrap_or_default(),
                 "mlx5, efa, irdma or bnxt_re",
             )
-            .mend(Action::Replace, "use another NIC for GPU memory, or make peer memory work", &[]),
+            .remedy(Action::Replace, "use another NIC for GPU memory, or make peer memory work", &[]),
     };
     facts.rdma_devices().iter().map(judge).collect()
 }
 
-fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
+pub(super) fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
     if facts.nvidia_gpus().next().is_none() {
         return no_gpu();
     }
@@ -323,6 +238,6 @@ fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
         None => Finding::skip("host", "whether nvidia_peermem is loaded cannot be seen"),
         Some(_) => Finding::fail("host", "nvidia_peermem is not loaded")
             .saw_not("/proc/modules", "no nvidia_peermem", "nvidia_peermem")
-            .mend(Action::Reload, "load it, and name it in /etc/modules-load.d", &["modprobe nvidia_peermem"]),
+            .remedy(Action::Reload, "load it, and name it in /etc/modules-load.d", &["modprobe nvidia_peermem"]),
     }]
 }

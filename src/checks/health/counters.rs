@@ -27,7 +27,7 @@ pub(super) fn flaps(facts: &Facts) -> Vec<Finding> {
                         format!("down {}", counted(downs, "time")),
                         bound(format!("at most {}", counted(most, "time")), "link_downs", facts.wanted.link_downs.is_some()),
                     )
-                    .mend(Action::Replace, "exchange cable or module; look at the switch port", &[&format!("ethtool -m {netdev}")])
+                    .remedy(Action::Replace, "exchange cable or module; look at the switch port", &[&format!("ethtool -m {netdev}")])
             } else {
                 Finding::pass(subject, format!("the log tells that the link of {netdev} went down {}", counted(downs, "time")))
             });
@@ -69,11 +69,9 @@ fn alone(facts: &Facts, counters: &[&str], what: &str, remedy: &str) -> Vec<Find
                 sum => {
                     let finding = Finding::warn(name, format!("it counts {sum} {what}, its siblings none"));
                     let shown = values.iter().filter(|(_, value)| *value > 0);
-                    shown.fold(finding, |finding, (counter, value)| finding.saw_not(counter, value.to_string(), "0, as its siblings")).mend(
-                        Action::Replace,
-                        remedy,
-                        &[],
-                    )
+                    shown
+                        .fold(finding, |finding, (counter, value)| finding.saw_not(counter, value.to_string(), "0, as its siblings"))
+                        .remedy(Action::Replace, remedy, &[])
                 }
             }
         })

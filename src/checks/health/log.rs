@@ -96,7 +96,7 @@ pub(super) fn bus_errors(facts: &Facts) -> Vec<Finding> {
         for name in below {
             finding = finding.about(name);
         }
-        findings.push(finding.mend(Action::Replace, "seat the card anew; exchange riser or card when it comes again", &[]));
+        findings.push(finding.remedy(Action::Replace, "seat the card anew; exchange riser or card when it comes again", &[]));
     }
     findings
 }
@@ -115,7 +115,7 @@ pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
         Some(
             Finding::graded(name == "Xid" && GRAVE_XIDS.contains(&number), &subject, format!("the GPU driver logged {name} {number}"))
                 .saw(source, often(logged))
-                .mend(
+                .remedy(
                     Action::Reset,
                     format!("look {number} up in NVIDIA's table; reset what is concerned when nothing uses it"),
                     &[&format!("nvidia-smi --gpu-reset -i {subject}")],
@@ -127,7 +127,7 @@ pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
 pub(super) fn lost_gpus(facts: &Facts) -> Vec<Finding> {
     each(facts, "the log tells of no lost GPU", |source, logged| {
         let Event::NvidiaDeviceLost { pci } = &logged.event else { return None };
-        Some(Finding::fail(address(pci.as_ref()), "the GPU driver could not bring it up, or lost it").saw(source, often(logged)).mend(
+        Some(Finding::fail(address(pci.as_ref()), "the GPU driver could not bring it up, or lost it").saw(source, often(logged)).remedy(
             Action::Reboot,
             "start the host anew with its power off; exchange a GPU that is lost again",
             &["nvidia-bug-report.sh"],
@@ -138,7 +138,7 @@ pub(super) fn lost_gpus(facts: &Facts) -> Vec<Finding> {
 pub(super) fn hung_tasks(facts: &Facts) -> Vec<Finding> {
     each(facts, "the log tells of no process that hangs", |source, logged| {
         let Event::HungTask { process } = &logged.event else { return None };
-        Some(Finding::warn("host", format!("{process} waited in the kernel for minutes")).saw(source, often(logged)).mend(
+        Some(Finding::warn("host", format!("{process} waited in the kernel for minutes")).saw(source, often(logged)).remedy(
             Action::Reboot,
             "find what it waits for; mostly only a new start helps",
             &["ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'"],
@@ -151,7 +151,7 @@ pub(super) fn killed(facts: &Facts) -> Vec<Finding> {
         let Event::OutOfMemory { process, in_cgroup } = &logged.event else { return None };
         let who = process.as_deref().unwrap_or("a process");
         let whose = if *in_cgroup { "its control group's limit" } else { "the host's memory" };
-        Some(Finding::warn("host", format!("{who} was killed, as {whose} was used up")).saw(source, often(logged)).mend(
+        Some(Finding::warn("host", format!("{who} was killed, as {whose} was used up")).saw(source, often(logged)).remedy(
             Action::Tune,
             if *in_cgroup {
                 "raise the container's memory limit: registered memory counts there"
@@ -167,7 +167,7 @@ pub(super) fn mlx5_health(facts: &Facts) -> Vec<Finding> {
     each(facts, "the log tells of no fault of mlx5 firmware", |source, logged| {
         let Event::Mlx5Health { pci } = &logged.event else { return None };
         let address = address(pci.as_ref());
-        let finding = Finding::fail(&address, "its firmware reported a fault").saw(source, often(logged)).mend(
+        let finding = Finding::fail(&address, "its firmware reported a fault").saw(source, often(logged)).remedy(
             Action::Reset,
             "recover or reset the device, and upgrade its firmware",
             &[&format!("devlink health recover pci/{address} reporter fw_fatal"), &format!("mlxfwreset -d {address} reset")],
@@ -183,7 +183,7 @@ pub(super) fn mlx5_commands(facts: &Facts) -> Vec<Finding> {
             return None;
         }
         let address = address(pci.as_ref());
-        let finding = Finding::warn(&address, format!("its firmware refused {command}: {status}")).saw(source, often(logged)).mend(
+        let finding = Finding::warn(&address, format!("its firmware refused {command}: {status}")).saw(source, often(logged)).remedy(
             Action::Reboot,
             "end what holds queue pairs and memory regions; where nothing does, start the host anew",
             &["rdma resource show", "rdma resource show mr"],
@@ -198,7 +198,7 @@ pub(super) fn iommu_faults(facts: &Facts) -> Vec<Finding> {
         let address = address(pci.as_ref());
         let is_ours = devices_on(facts, &address).next().is_some() || facts.pci_gpus().any(|gpu| gpu.address() == address);
         is_ours.then(|| {
-            let finding = Finding::warn(&address, "the IOMMU stopped an access of it").saw(source, often(logged)).mend(
+            let finding = Finding::warn(&address, "the IOMMU stopped an access of it").saw(source, often(logged)).remedy(
                 Action::Reboot,
                 "pass devices through (iommu=pt)",
                 &[],
@@ -232,7 +232,7 @@ pub(super) fn port_modules(facts: &Facts) -> Vec<Finding> {
         .into_iter()
         .filter(|(_, _, status)| !is_well(status))
         .map(|(address, logged, status)| {
-            let finding = Finding::warn(&address, format!("its module or cable: {status}")).saw(source, often(logged)).mend(
+            let finding = Finding::warn(&address, format!("its module or cable: {status}")).saw(source, often(logged)).remedy(
                 Action::Replace,
                 "plug it in again, clean or exchange it",
                 &[],

@@ -18,7 +18,7 @@ pub(super) fn slow_parts(facts: &Facts) -> Vec<Finding> {
             let milliseconds = timing.elapsed_us / 1000;
             Finding::warn("host", format!("reading {} took {milliseconds} ms", timing.part))
                 .saw_not(&timing.part, format!("{milliseconds} ms"), within(facts, most))
-                .mend(Action::None, "look at the kernel's log for a device that answers late", &["dmesg | tail -50"])
+                .remedy(Action::None, "look at the kernel's log for a device that answers late", &["dmesg | tail -50"])
         })
         .collect();
     or_well(slow, "what devices answer was read in good time")
@@ -35,7 +35,7 @@ pub(super) fn read_to_the_end(facts: &Facts) -> Vec<Finding> {
         .map(|(part, problem)| {
             Finding::fail(part.name(), format!("{} could not be read to its end", part.name()))
                 .saw_not(&problem.path, problem.failure.to_string(), "an answer")
-                .mend(
+                .remedy(
                     Action::Reset,
                     "find out with the kernel's log what does not answer, and reset it or start the host anew; what depends on it is not judged",
                     &["dmesg | tail -50", "ps -eo pid,stat,wchan:32,comm | awk '$2 ~ /D/'"],

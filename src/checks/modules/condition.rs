@@ -20,12 +20,12 @@ pub(super) fn nothing_is_blocked(facts: &Facts) -> Vec<Finding> {
         let finding = match (in_kernel, block.kind, module.state) {
             (_, _, ModuleState::BuiltIn) => Finding::pass(name, format!("{name} is part of the kernel, so a block has no effect")),
             (Some(true), BlockKind::NotByDevice, _) => Finding::pass(name, format!("{name} is loaded in spite of `blacklist`")),
-            (Some(true), _, _) => Finding::warn(name, format!("{name} is loaded now and will not be after the next start")).mend(
+            (Some(true), _, _) => Finding::warn(name, format!("{name} is loaded now and will not be after the next start")).remedy(
                 Action::Tune,
                 format!("remove {place}"),
                 &[],
             ),
-            _ => Finding::fail(name, format!("{name} is kept from being loaded")).mend(
+            _ => Finding::fail(name, format!("{name} is kept from being loaded")).remedy(
                 Action::Tune,
                 format!("remove {place}, then load the module"),
                 &[&command],
@@ -49,7 +49,7 @@ pub(super) fn versions_agree(facts: &Facts) -> Vec<Finding> {
                 Finding::warn(name, format!("another version of {name} is on disk than is loaded"))
                     .saw_not(format!("/sys/module/{name}"), text(&module.loaded_version), text(&module.disk_version))
                     .saw(module.disk_path.clone().unwrap_or_default(), text(&module.disk_version))
-                    .mend(
+                    .remedy(
                         Action::Reload,
                         "stop what uses it and load it anew, or start the host anew",
                         &[&format!("modprobe -r {name} && modprobe {name}")],
@@ -69,7 +69,7 @@ pub(super) fn built_for_this_kernel(facts: &Facts) -> Vec<Finding> {
         let finding = if facts.in_kernel(name) == Some(true) {
             Finding::pass(name, format!("{name} is loaded, though it was built for another kernel")).saw("modinfo -F vermagic", note)
         } else {
-            Finding::warn(name, format!("{name} was built for another kernel")).saw("modinfo -F vermagic", note).mend(
+            Finding::warn(name, format!("{name} was built for another kernel")).saw("modinfo -F vermagic", note).remedy(
                 Action::Replace,
                 "build or install it for this kernel",
                 &["dkms autoinstall"],
@@ -99,7 +99,7 @@ pub(super) fn peer_memory_interface(facts: &Facts) -> Vec<Finding> {
             vec![
                 Finding::graded(!is_open, name, format!("{name} is loaded, and ib_core takes no peer-memory clients"))
                     .saw_not("/proc/kallsyms", "no ib_register_peer_memory_client", "ib_register_peer_memory_client")
-                    .mend(
+                    .remedy(
                         Action::Replace,
                         "install DOCA-OFED (or MLNX_OFED), whose ib_core has the interface, or let engines use dma-buf",
                         &[],
@@ -139,7 +139,7 @@ pub(super) fn nothing_was_refused(facts: &Facts) -> Vec<Finding> {
             |symbol| format!("{name} could not be loaded: it needs {symbol}, which the running modules lack or have in another version"),
         );
         let command = format!("modprobe {name}");
-        findings.push(Finding::fail(&name, what).saw(source, &logged.line).mend(
+        findings.push(Finding::fail(&name, what).saw(source, &logged.line).remedy(
             Action::Replace,
             if symbol.is_some() {
                 "build or install it anew for the ib_core that runs"
@@ -182,12 +182,12 @@ pub(super) fn erdma_mode(facts: &Facts) -> Vec<Finding> {
             format!("it is in standard (iWARP) mode: only rdma_cm connects its queue pairs, {who} cannot"),
         );
         match value {
-            Some(value) => finding.saw_not(path, value, "Y").mend(
+            Some(value) => finding.saw_not(path, value, "Y").remedy(
                 Action::Reload,
                 "turn compat_mode on, on both ends; this stops whatever uses the device",
                 &["echo 'options erdma compat_mode=Y' > /etc/modprobe.d/erdma.conf", "rmmod erdma && modprobe erdma compat_mode=Y"],
             ),
-            None => finding.saw_not(path, "absent", "Y").mend(
+            None => finding.saw_not(path, "absent", "Y").remedy(
                 Action::Replace,
                 "the kernel's own driver has no compat mode: install the vendor's driver, on both ends, or use engines that connect through rdma_cm",
                 &[],
@@ -213,7 +213,7 @@ pub(super) fn loading_is_possible(facts: &Facts) -> Vec<Finding> {
     }
     let mut finding = Finding::fail("host", format!("no module can be loaded, and these are missing: {}", missing.join(", ")))
         .saw("kernel", why)
-        .mend(Action::Reboot, "start the host with a kernel that has these modules, or without the setting that forbids loading", &[]);
+        .remedy(Action::Reboot, "start the host with a kernel that has these modules, or without the setting that forbids loading", &[]);
     finding.about = missing.into_iter().map(str::to_owned).collect();
     vec![finding]
 }
@@ -238,7 +238,7 @@ pub(super) fn parameters_agree(facts: &Facts) -> Vec<Finding> {
                 Finding::warn(subject, format!("{} of {name} is configured as {configured} and is {now}", parameter.name))
                     .saw_not(format!("/sys/module/{name}/parameters/{}", parameter.name), now, configured)
                     .saw(format!("{}:{}", next.file, next.line), next.value.clone().unwrap_or_default())
-                    .mend(Action::Reload, "load the module anew", &[&format!("modprobe -r {name} && modprobe {name}")])
+                    .remedy(Action::Reload, "load the module anew", &[&format!("modprobe -r {name} && modprobe {name}")])
             });
         }
     }
@@ -259,7 +259,7 @@ pub(super) fn namespaces_are_shared(facts: &Facts) -> Vec<Finding> {
             } else {
                 "RDMA devices are exclusive to network namespaces: containers see none that is not moved to them"
             };
-            vec![Finding::graded(is_hidden && (is_elsewhere || facts.is_container()), "host", title).saw_not(path, "N", "Y").mend(
+            vec![Finding::graded(is_hidden && (is_elsewhere || facts.is_container()), "host", title).saw_not(path, "N", "Y").remedy(
                 Action::Tune,
                 "on the host, while no other network namespace exists, share them; or let a CNI plugin move a device to each container",
                 &["rdma system set netns shared", "echo 'options ib_core netns_mode=1' > /etc/modprobe.d/ib_core.conf"],
@@ -278,7 +278,7 @@ pub(super) fn nothing_hangs(facts: &Facts) -> Vec<Finding> {
         .map(|module| {
             Finding::fail(&module.name, format!("{} is neither loaded nor removed for good", module.name))
                 .saw_not(format!("/sys/module/{}/initstate", module.name), "not live", "live")
-                .mend(Action::Reboot, "the kernel's log says what it waits for; mostly only a new start helps", &["dmesg | tail -50"])
+                .remedy(Action::Reboot, "the kernel's log says what it waits for; mostly only a new start helps", &["dmesg | tail -50"])
         })
         .collect();
     if stuck.is_empty() { vec![Finding::pass("host", "no module hangs")] } else { stuck }

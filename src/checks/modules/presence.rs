@@ -22,17 +22,17 @@ pub(super) fn missing(subject: &str, module: &Module, is_severe: bool) -> Findin
     match module.state {
         ModuleState::OnDisk => Finding::graded(is_severe, subject, format!("{name} is on disk and not loaded"))
             .saw_not(source, "on disk, not loaded", "loaded")
-            .mend(Action::Reload, "load it, and name it in /etc/modules-load.d to keep it", &[&format!("modprobe {name}")]),
+            .remedy(Action::Reload, "load it, and name it in /etc/modules-load.d to keep it", &[&format!("modprobe {name}")]),
         ModuleState::Absent => Finding::graded(is_severe, subject, format!("{name} is neither in the kernel nor on disk"))
             .saw_not(source, "absent", "loaded or built in")
-            .mend(
+            .remedy(
                 Action::Replace,
                 "install the package of this kernel's further modules, or the vendor's driver; a kernel image that lacks it must be exchanged",
                 &["apt-get install linux-modules-extra-$(uname -r)"],
             ),
         _ => Finding::graded(is_severe, subject, format!("{name} is not in the kernel"))
             .saw_not(source, "not loaded", "loaded or built in")
-            .mend(Action::Reload, "load it on the host (not in the container)", &[&format!("modprobe {name}")]),
+            .remedy(Action::Reload, "load it on the host (not in the container)", &[&format!("modprobe {name}")]),
     }
     .about(name)
 }
@@ -45,11 +45,10 @@ pub(super) fn core_is_there(facts: &Facts) -> Vec<Finding> {
         _ if shown => vec![Finding::pass("host", "the kernel has ib_core").saw("/sys/class/infiniband", "present")],
         (Some(false), Some(module)) => vec![missing("host", module, true)],
         (None, Some(_)) if is_sysfs_there => vec![
-            Finding::fail("host", "the kernel has no ib_core").saw_not("/sys/class/infiniband", "absent", "present").about("ib_core").mend(
-                Action::Reload,
-                "load it",
-                &["modprobe ib_core"],
-            ),
+            Finding::fail("host", "the kernel has no ib_core")
+                .saw_not("/sys/class/infiniband", "absent", "present")
+                .about("ib_core")
+                .remedy(Action::Reload, "load it", &["modprobe ib_core"]),
         ],
         _ => vec![Finding::skip("host", "neither the list of modules nor sysfs can be read")],
     }
@@ -72,7 +71,7 @@ pub(super) fn uverbs_is_there(facts: &Facts) -> Vec<Finding> {
             Finding::fail("host", "no device has an entry in /sys/class/infiniband_verbs")
                 .saw_not("/sys/class/infiniband_verbs", "absent", "uverbs0")
                 .about("ib_uverbs")
-                .mend(Action::Reload, "load ib_uverbs", &["modprobe ib_uverbs"]),
+                .remedy(Action::Reload, "load ib_uverbs", &["modprobe ib_uverbs"]),
         ],
         _ => vec![Finding::skip("host", "whether the kernel has ib_uverbs cannot be seen")],
     }
@@ -129,7 +128,7 @@ fn dated(facts: &Facts, family: &str, module: &Module, finding: Finding) -> Find
             release,
             format!("{} or newer: the first kernel with a driver for {family} ({})", first.release, first.source),
         )
-        .mend(Action::Replace, "install the vendor's driver for this kernel, or a newer kernel", &[])
+        .remedy(Action::Replace, "install the vendor's driver for this kernel, or a newer kernel", &[])
 }
 
 pub(super) fn required_modules(facts: &Facts) -> Vec<Finding> {

@@ -132,7 +132,7 @@ impl Flight<'_> {
             elapsed_us: 0,
             stopped: None,
         };
-        let checks: Vec<&Check> = checks::registry().filter(|check| check.level <= Level::Standard).collect();
+        let checks: Vec<&Check> = checks::registry().filter(|check| check.page.level <= Level::Standard).collect();
         if let Some(mut facts) = self.gather(&checks)? {
             let probed_us = elapsed(self.started);
             let until = deadline - budget / PROFILE_PART;
