@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::device::RdmaCm;
 use crate::catalog::engine::Connect;
 use crate::catalog::{Catalog, CatalogError, Certainty, DeviceModel};
-use crate::facts::HostLimits;
+use crate::devices::HostLimits;
 use crate::qp::{
     AskReport, Attempter, Chosen, CulpritReport, DeviceAttempter, MatrixOptions, Remedy, Stop, ask_group, newer_than_known, run_device,
 };

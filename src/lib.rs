@@ -39,6 +39,8 @@ pub mod cli;
 #[cfg(feature = "doctor")]
 pub mod compat;
 #[cfg(feature = "doctor")]
+pub mod devices;
+#[cfg(feature = "doctor")]
 pub mod facts;
 #[cfg(feature = "doctor")]
 pub mod gpu;
@@ -55,6 +57,8 @@ pub mod report;
 pub mod request;
 #[cfg(feature = "doctor")]
 pub mod sim;
+#[cfg(feature = "doctor")]
+pub mod survey;
 #[cfg(feature = "doctor")]
 pub mod transfer;
 #[cfg(feature = "doctor")]

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use rdmadoctor::catalog::rules::{Capacity, Zero, ZeroRule};
 use rdmadoctor::catalog::{DeviceModel, Efa, Errno, Figure, Hns, Irdma, Mlx4, Mlx5, Packing};
-use rdmadoctor::facts::HostLimits;
+use rdmadoctor::devices::HostLimits;
 use rdmadoctor::qp::{
     Ask, AskGroup, AskOrigin, AskReport, Attempter, Bound, DeviceReport, Ending, Frontier, MatrixOptions, Outcome, Parameter, QpRequest,
     QpType, Reported, Shape, SrqRequest, Stop, Value, run_device,

@@ -24,7 +24,7 @@ fn document<T: JsonSchema>(name: &str) {
 
 #[test]
 fn documents() {
-    document::<rdmadoctor::facts::Devices>("devices-1");
+    document::<rdmadoctor::devices::Devices>("devices-1");
     document::<rdmadoctor::facts::Caps>("caps-1");
     document::<rdmadoctor::facts::Modules>("modules-1");
     document::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");

@@ -1,6 +1,6 @@
 //! Which addresses both ends use, chosen by type, scope and whether one reaches the other; never by a fixed index.
 
-use crate::facts::{Gid, Port};
+use crate::devices::{Gid, Port};
 
 /// An address that was chosen, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counters::{Carried, CounterKeeper, HostSide};
 use super::statistics::{Latencies, Spread};
-use crate::facts::Problem;
+use crate::devices::Problem;
 use crate::gpu::WritesOrdering;
 use crate::transfer::{Completing, Connect, Mismatch, Operation, OrderReader, Signal, StageMemory, Transport};
 

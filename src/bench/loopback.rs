@@ -8,7 +8,7 @@ use super::pair::{EndChoice, Pair};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::{Choice, Known, PortOf, Watched, choose, common_pkey, explain};
-use crate::facts::{Device, Port};
+use crate::devices::{Device, Port};
 use crate::gpu::MemoryKind;
 use crate::host::Root;
 use crate::host::net::address::Address;

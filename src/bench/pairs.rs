@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::Spread;
-use crate::facts::Problem;
+use crate::devices::Problem;
 use crate::gpu::Path;
 use crate::transfer::Operation;
 

@@ -11,7 +11,7 @@ mod write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::checks::{Facts, Level};
+use crate::facts::{Facts, Level};
 
 pub use names::host_names;
 pub use read::{CaptureError, DOCUMENT_LIMIT_BYTES, load, parse_document, parse_file};

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::HostModel;
-use crate::checks::{Facts, VerbsFacts, Wanted};
+use crate::facts::{Facts, VerbsFacts, Wanted};
 use crate::worker::{Inventory, VerbsDevice};
 
 /// A capture of a modelled host, as a worker that answers would fill it.
@@ -21,7 +21,7 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         printed: vec!["libibverbs: Warning: nothing".to_owned()],
         ..Inventory::default()
     };
-    let devices = crate::facts::collect(&host.rdma, Some(&Ok(inventory.clone())));
+    let devices = crate::devices::collect(&host.rdma, Some(&Ok(inventory.clone())));
     let facts = Facts {
         verbs: Some(VerbsFacts { inventory: Some(inventory), failure: None }),
         gpus: model.gpus(),

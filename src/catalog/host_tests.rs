@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::{DeviceModel, HOSTS, host_tree};
 use super::*;
+use crate::devices;
 use crate::facts;
 use crate::host;
 use crate::host::modules::{ModuleState, SymbolPresence};
@@ -94,7 +95,7 @@ fn files_and_verbs_agree_on_healthy_hosts() {
         assert_eq!(names, model.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>());
         let files = facts::host::collect(&model.root(), None);
         assert!(files.rdma.devices.iter().flatten().all(|device| device.uverbs.as_ref().unwrap().node.is_right_device));
-        let devices = facts::collect(&files.rdma, None);
+        let devices = devices::collect(&files.rdma, None);
         assert!(devices.devices.iter().all(|device| device.problem.is_none()), "{}", model.name);
         // The devices' table says of a host without any that there are none.
         assert_eq!(devices.problems.is_empty(), !model.nics.is_empty(), "{}", model.name);
@@ -149,7 +150,7 @@ fn a_container_lacks_what_it_was_not_given() {
     assert_eq!(facts.limits.container.runtime.as_deref(), Some("docker"));
     assert_eq!(facts.limits.container.dev_shm_bytes, Some(64 << 20));
     assert_eq!((facts.rdma.connection_manager.found, host::modules::read(&model.root()).directory), (None, None));
-    let devices = facts::collect(&facts.rdma, Some(&Ok(Inventory::default())));
+    let devices = devices::collect(&facts.rdma, Some(&Ok(Inventory::default())));
     let problem = devices.devices.iter().find(|device| device.name == "mlx5_3").unwrap().problem.as_ref().unwrap();
     assert!(problem.summary.contains("/dev/infiniband/uverbs3"), "{problem:?}");
 }

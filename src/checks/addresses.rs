@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::devices::port_name;
-use super::facts::{is_active, is_infiniband, is_roce};
+use crate::facts::{is_active, is_infiniband, is_roce};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::net::configured::ConfiguredAddress;
 use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};

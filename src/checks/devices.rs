@@ -1,6 +1,6 @@
 //! 03: devices and ports.
 
-use super::facts::{family_of, is_active, is_infiniband, is_iwarp};
+use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
 use super::{Action, Check, Facts, Finding, modules, page};
 use crate::host::modules::ModuleState;
 use crate::host::net::NetInterface;
@@ -202,7 +202,7 @@ fn verbs_sees_them(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::skip("host", "the verbs library was not asked")];
     }
     let is_partial = is_partial_container(facts);
-    let judge = |device: &crate::facts::Device| match (&device.problem, device.seen_by.verbs) {
+    let judge = |device: &crate::devices::Device| match (&device.problem, device.seen_by.verbs) {
         (None, Some(true)) => Finding::pass(&device.name, "libibverbs opens it"),
         (Some(_), Some(false)) if is_partial => Finding::skip(&device.name, "it was not given to this container"),
         (Some(problem), _) => Finding::fail(&device.name, "programs cannot use it").saw("libibverbs", &problem.summary).remedy(

@@ -1,6 +1,6 @@
 //! 01: libraries and providers.
 
-use super::facts::{family_of, is_iwarp, packages};
+use crate::facts::{family_of, is_iwarp, packages};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::rdma::SysfsDevice;
 use crate::verbs::LoadError;

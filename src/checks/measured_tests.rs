@@ -7,7 +7,7 @@ use crate::bench::{
     BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, CounterKeeper, EndReport, FailureReport, HostSide, LoopbackReport,
     PathLimit, Spread, Verification,
 };
-use crate::facts::Problem;
+use crate::devices::Problem;
 use crate::gpu::Path;
 use crate::transfer::{Completing, Connect, Mismatch, Operation, PathTried, Refusal, StageMemory, Transport};
 use crate::verbs::{CallError, ErrorNumber};

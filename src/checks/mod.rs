@@ -4,7 +4,6 @@ mod addresses;
 mod container;
 mod devices;
 mod explain;
-mod facts;
 mod finding;
 mod gpus;
 mod health;
@@ -26,11 +25,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::watched;
+use crate::facts::{Facts, Level, watched};
 use page::page;
 
 pub use explain::{Explanation, Explanations};
-pub use facts::{Facts, VerbsFacts, Wanted, WantedEngine};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
 pub use gpus::{
     Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, GpuTried, KindReport, Met, NearReport, Prerequisite, RefusedMemory, Sureness,
@@ -111,41 +109,6 @@ impl Category {
             Self::Health => "health",
             Self::Measured => "measurements",
         }
-    }
-}
-
-/// How much effort a check takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Files only, no device is opened: within 2 s.
-    Quick,
-    /// Opens devices, tries queue pairs and registrations, asks the GPU driver: within 30 s.
-    #[default]
-    Standard,
-    /// Tries GPU memory with each NIC besides: within 120 s.
-    Deep,
-}
-
-impl Level {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Standard => "standard",
-            Self::Deep => "deep",
-        }
-    }
-
-    /// The time that it may take.
-    #[must_use]
-    pub fn budget(self) -> std::time::Duration {
-        std::time::Duration::from_secs(match self {
-            Self::Quick => 2,
-            Self::Standard => 30,
-            Self::Deep => 120,
-        })
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 use crate::catalog::HostModel;
-use crate::facts::{self, HostMemory, MemoryTried, Problem, RefusedMemory};
+use crate::devices::Problem;
+use crate::facts::{self, HostMemory, MemoryTried, RefusedMemory, VerbsFacts, Wanted};
 use crate::gpu::{CudaAttributes, GpuError, GpuFacts, WritesOrdering};
 use crate::host::family::{FamilyBasis, FamilyGuess};
 use crate::host::limits::cgroup::RdmaLimit;
@@ -35,7 +36,7 @@ fn modelled(name: &str) -> Facts {
     let root = model.root();
     let host = facts::host::collect(&root, None);
     let modules = crate::host::modules::read(&root);
-    let devices = facts::collect(&host.rdma, None);
+    let devices = crate::devices::collect(&host.rdma, None);
     Facts { gpus: model.gpus(), ..Facts::of_files(host, modules, devices, Wanted::default()) }
 }
 
@@ -427,7 +428,7 @@ fn nothing_at_all_is_judged_too() {
     let root = crate::host::Root::tree(std::collections::BTreeMap::new());
     facts.host = facts::host::collect(&root, None);
     facts.modules = crate::host::modules::read(&root).into();
-    facts.devices = facts::collect(&facts.host.rdma, None).into();
+    facts.devices = crate::devices::collect(&facts.host.rdma, None).into();
     let findings = run(&facts, registry());
     assert!(findings.iter().all(|finding| finding.status != Status::Error));
     let bad: Vec<&str> = findings.iter().filter(|finding| finding.status.is_bad()).map(|finding| finding.id.as_str()).collect();
@@ -551,7 +552,7 @@ fn no_check_is_fooled_by_a_part_that_was_not_read() {
         };
         let host = facts::host::collect_by(&mut |part| Ok::<_, std::convert::Infallible>(read(part))).unwrap();
         let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap().into();
-        let devices = facts::collect(&host.rdma, None).into();
+        let devices = crate::devices::collect(&host.rdma, None).into();
         let facts = Facts { host, modules, devices, ..healthy() };
         let bad: Vec<String> = run(&facts, registry()).iter().filter(|finding| finding.status.is_bad()).map(Finding::key).collect();
         assert_eq!(bad, [format!("RD-1117/{}", stuck.name())], "{}", stuck.name());

@@ -6,7 +6,8 @@ use super::ends::{self, Hosts, Obstacle, Own};
 use super::progress::Progress;
 use super::session::Session;
 use crate::bench::{self, AtOnce, BandwidthResult, Bench, Lane, Notice, Pair, TogetherResult};
-use crate::facts::{self, Problem};
+use crate::devices;
+use crate::devices::Problem;
 use crate::host::net::NetFacts;
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
@@ -27,12 +28,12 @@ pub fn run(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &
         stopped: None,
     };
     for device in devices {
-        if !session.interrupted() {
+        if !session.host.interrupted() {
             document.alone.push(alone(session, &arguments.of_device(device), own)?);
         }
     }
     let is_whole = document.alone.iter().all(|alone| alone.problems.is_empty() && !alone.results.is_empty());
-    if !session.interrupted() && is_whole {
+    if !session.host.interrupted() && is_whole {
         all(session, arguments, own, devices, &mut document)?;
     } else if !is_whole {
         document.problems.push(Problem {
@@ -40,12 +41,12 @@ pub fn run(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &
             next_step: Some("see what is said of each, or leave some out of --devices".to_owned()),
         });
     }
-    if session.interrupted() {
+    if session.host.interrupted() {
         document.stopped = Some("interrupted".to_owned());
     }
     let notice = judge(&document.together);
     document.notices.extend(notice);
-    session.print(&document)?;
+    session.output.print(&document)?;
     let has_failed = document.alone.iter().any(|alone| !alone.problems.is_empty() || alone.results.iter().any(is_bad));
     Ok(ends::code(session, !document.problems.is_empty(), has_failed))
 }
@@ -64,15 +65,15 @@ fn rows(alone: &[Bench<BandwidthResult>]) -> Vec<Vec<BandwidthResult>> {
 }
 
 fn all(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &[String], document: &mut AtOnce) -> anyhow::Result<()> {
-    let mut reader = session.reader(Asked::default(), None)?;
+    let mut reader = session.host.reader(Asked::default(), None)?;
     let (sysfs, net) = (reader.get::<RdmaFacts>()?, reader.get::<NetFacts>()?);
     drop(reader);
     // A process for each device: they have to run at the same time.
-    let mut workers = devices.iter().map(|_| session.worker()).collect::<anyhow::Result<Vec<Worker>>>()?;
+    let mut workers = devices.iter().map(|_| session.host.worker()).collect::<Result<Vec<Worker>, _>>()?;
     let inventory = workers.first_mut().map(|worker| worker.inventory(None));
-    let found = facts::collect(&sysfs, inventory.as_ref());
+    let found = devices::collect(&sysfs, inventory.as_ref());
     let hosts = Hosts { ours: &found.devices, our_addresses: &net.addresses, theirs: None };
-    let patience = u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX) * 4 / 5;
+    let patience = u64::try_from(session.host.answer_within().as_millis()).unwrap_or(u64::MAX) * 4 / 5;
     let mut chosen = Vec::new();
     for device in devices {
         match ends::choose(&arguments.of_device(device), own, &hosts) {
@@ -106,16 +107,16 @@ fn all(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &[Str
             }
         }
     }
-    let mut progress = Progress::new("bw", session.quiet());
+    let mut progress = Progress::new("bw", session.output.quiet);
     for rows in rows(&document.alone) {
-        if session.interrupted() {
+        if session.host.interrupted() {
             break;
         }
         let Some(first) = rows.first() else { continue };
         progress.at(&format!("all at once: {}, {} bytes", first.operation, first.size_bytes));
         match bench::together(&mut lanes, &rows.iter().collect::<Vec<_>>()) {
             Ok(result) => document.together.extend(result),
-            Err(_) if session.interrupted() => break,
+            Err(_) if session.host.interrupted() => break,
             Err(failure) => {
                 let (index, error) = *failure;
                 document.problems.push(failed(index, &error, &chosen[index].hints));

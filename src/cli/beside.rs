@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 use super::session::Session;
-use crate::checks::{Category, Check, Facts, Level};
-use crate::facts::{self, Device, HostMemory, MemoryTried};
+use crate::checks::{Category, Check};
+use crate::devices::Device;
+use crate::facts::{Facts, Level};
+use crate::facts::{HostMemory, MemoryTried};
 use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
+use crate::survey;
 use crate::worker::Worker;
 
 /// How long all GPUs together may be asked.
@@ -86,12 +89,12 @@ impl Beside {
         }
         if self.gpu_memory {
             progress.at("trying GPU memory");
-            tried.gpu = match session.modelled_gpu_memory(&usable, &[GpuForm::Plain]) {
+            tried.gpu = match session.host.modelled_gpu_memory(&usable, &[GpuForm::Plain]) {
                 Some(modelled) => modelled,
                 None => {
                     let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
                     let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
-                    facts::try_gpu_memory(&mut session.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
+                    survey::try_gpu_memory(&mut session.host.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
                 }
             };
         }
@@ -112,7 +115,7 @@ fn host_memory(
     let mut tried = Vec::new();
     let until = deadline.min(Instant::now() + REGISTRATION_TIME);
     for (index, device) in usable.iter().enumerate() {
-        if session.interrupted() {
+        if session.host.interrupted() {
             break;
         }
         progress.at(&format!("{device}: registering host memory"));
@@ -123,7 +126,7 @@ fn host_memory(
                 (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
             })
         };
-        tried.push(facts::try_host_memory(device, facts::most_bytes(&facts.host), Instant::now() + share, &mut try_one));
+        tried.push(survey::try_host_memory(device, survey::most_bytes(&facts.host), Instant::now() + share, &mut try_one));
     }
     tried
 }
@@ -136,7 +139,7 @@ pub(super) fn usable(facts: &Facts) -> Vec<&Device> {
 
 /// Who holds objects of RDMA devices.
 fn objects(session: &Session, worker: &mut Worker) -> ObjectsFacts {
-    session.modelled_objects().unwrap_or_else(|| {
+    session.host.modelled_objects().unwrap_or_else(|| {
         let asked = worker.objects();
         asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() })
     })
@@ -144,7 +147,7 @@ fn objects(session: &Session, worker: &mut Worker) -> ObjectsFacts {
 
 /// What the GPUs' driver says; nothing where the kernel has none.
 fn gpus(session: &Session, facts: &Facts, deadline: Instant) -> anyhow::Result<Option<GpusFacts>> {
-    if let Some(modelled) = session.modelled_gpus() {
+    if let Some(modelled) = session.host.modelled_gpus() {
         return Ok(modelled);
     }
     // Without the driver in the kernel there is nobody to ask, and RD-0701 says so.
@@ -153,6 +156,6 @@ fn gpus(session: &Session, facts: &Facts, deadline: Instant) -> anyhow::Result<O
     }
     let bound = |gpu: &&PcieFunction| gpu.function.driver.as_deref() == Some("nvidia");
     let addresses: Vec<String> = facts.nvidia_gpus().filter(bound).map(|gpu| gpu.address().to_owned()).collect();
-    let mut worker = session.worker()?;
-    Ok(Some(facts::gpus(&mut worker, &addresses, deadline)))
+    let mut worker = session.host.worker()?;
+    Ok(Some(survey::gpus(&mut worker, &addresses, deadline)))
 }

@@ -9,6 +9,7 @@ use super::at_once;
 use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
+use crate::cli::output::Output;
 use crate::transfer::{Operation, RunKind};
 
 /// Arguments of `bw`.
@@ -59,7 +60,7 @@ const LARGE: u64 = 64 << 10;
 
 /// Measures bandwidth, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("bw")?;
+    session.host.only_with_devices("bw")?;
     if arguments.all_pairs {
         return super::pairs::run(session, arguments);
     }
@@ -67,9 +68,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         return at_once::run(session, &arguments.ends, &arguments.own(None), &arguments.devices);
     }
     let document = measured(session, arguments, None)?;
-    session.print(&document)?;
+    session.output.print(&document)?;
     if let Some(path) = &arguments.plot {
-        session.write_file(path, &crate::report::bandwidth_svg(&document))?;
+        Output::write_file(path, &crate::report::bandwidth_svg(&document))?;
     }
     Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
 }

@@ -4,9 +4,11 @@ use clap::Args;
 
 use super::session::Session;
 use super::{exit, gather};
-use crate::facts::{self, Caps, DeviceCaps, Devices, Problem};
+use crate::devices;
+use crate::devices::{Caps, DeviceCaps, Devices, Problem};
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
+use crate::survey::Host;
 
 /// Arguments of `caps`.
 #[derive(Debug, Args)]
@@ -18,13 +20,13 @@ pub struct Arguments {
 
 /// Shows what devices publish.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    let (found, inventory) = match session.captured() {
+    let (found, inventory) = match session.host.captured() {
         Some(capture) => (Devices::clone(&capture.facts.devices), gather::captured_inventory(capture, "caps")?),
         None => {
-            session.only_this_host("caps")?;
-            let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
-            let inventory = Session::inventory(&mut session.worker()?, arguments.device.as_deref())?;
-            (facts::collect(&sysfs, Some(&inventory)), inventory.ok())
+            session.host.only_with_devices("caps")?;
+            let sysfs = session.host.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
+            let inventory = Host::inventory(&mut session.host.worker()?, arguments.device.as_deref())?;
+            (devices::collect(&sysfs, Some(&inventory)), inventory.ok())
         }
     };
     let mut caps = Caps { schema: "rdmadoctor/caps/1".to_owned(), devices: Vec::new(), problems: found.problems };
@@ -46,6 +48,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             }
         }
     }
-    session.print(&caps)?;
+    session.output.print(&caps)?;
     Ok(if caps.problems.is_empty() { exit::OK } else { exit::FAILED })
 }

@@ -13,11 +13,13 @@ use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
-use super::{Interrupted, UsageError, engines, exit, probe};
+use super::{UsageError, engines, exit, probe};
 use crate::capture::{self, CAPTURE_SCHEMA, Capture, Redactor, WriteError};
-use crate::checks::{Level, Policy};
+use crate::checks::Policy;
+use crate::facts::Level;
 use crate::qp::choose;
 use crate::report::{Style, Table};
+use crate::survey::SurveyError;
 
 /// Arguments of `capture`.
 #[derive(Debug, Args)]
@@ -80,7 +82,7 @@ impl Table for Written {
 /// Writes what is known of this host to a file.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
-    session.no_capture("capture", "looks at a host itself, not at a capture of one")?;
+    session.host.no_capture("capture", "looks at a host itself, not at a capture of one")?;
     let now = jiff::Timestamp::now();
     let output =
         arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("rdmadoctor-{}.json.gz", now.strftime("%Y%m%dT%H%M%SZ"))));
@@ -98,19 +100,19 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let mut catalog = engines::catalog(arguments.catalog.as_deref(), &arguments.engine)?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
-    let mut progress = Progress::new("capture", session.quiet());
+    let mut progress = Progress::new("capture", session.output.quiet);
     let beside = Beside::of_level(arguments.level);
     let (level, pid) = (arguments.level, arguments.pid);
     let look = Look { session, level, budget: level.budget(), pid, modules: &[], needs_attempts: true, beside, started };
     let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
     drop(progress);
-    if session.interrupted() {
-        return Err(Interrupted("interrupted; no capture was written".to_owned()).into());
+    if session.host.interrupted() {
+        return Err(SurveyError::Interrupted("interrupted; no capture was written".to_owned()).into());
     }
 
-    let is_live = session.is_this_host() && session.model_name().is_none();
+    let is_live = session.host.has_devices() && session.host.model_name().is_none();
     let running = || nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned());
-    let host_names = capture::host_names(&session.root(), if is_live { running() } else { None });
+    let host_names = capture::host_names(&session.host.root(), if is_live { running() } else { None });
     let mut capture = Capture {
         schema: CAPTURE_SCHEMA.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -118,8 +120,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         level: arguments.level,
         is_redacted: false,
         host_name: host_names.first().cloned(),
-        host_model: session.model_name().map(str::to_owned),
-        is_files_only: !session.is_this_host(),
+        host_model: session.host.model_name().map(str::to_owned),
+        is_files_only: !session.host.has_devices(),
         facts,
     };
     if !arguments.no_redact {
@@ -140,7 +142,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error @ WriteError::Exists(_)) => return Err(UsageError(error.to_string()).into()),
         Err(error) => return Err(error.into()),
     }
-    session.print(&Written {
+    session.output.print(&Written {
         schema: "rdmadoctor/capture-written/1".to_owned(),
         file: output.display().to_string(),
         size_bytes: bytes.len() as u64,

@@ -88,7 +88,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let Action::Check { files } = &arguments.action;
     let files: Vec<CheckedFile> = files.iter().map(|file| examine(session, file)).collect();
     let worst = files.iter().map(|file| file.verdict).max();
-    session.print(&CatalogCheck { schema: "rdmadoctor/catalog-check/1".to_owned(), files })?;
+    session.output.print(&CatalogCheck { schema: "rdmadoctor/catalog-check/1".to_owned(), files })?;
     Ok(match worst {
         Some(FileVerdict::Unreadable) => exit::USAGE,
         Some(FileVerdict::Invalid) => exit::FAILED,
@@ -99,10 +99,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 /// Checks one file; what cannot be read is a finding, so that the others are still checked.
 fn examine(session: &Session, file: &Path) -> CheckedFile {
     let of = |verdict, declares, problems| CheckedFile { file: file.to_owned(), verdict, declares, problems };
-    if session.interrupted() {
+    if session.host.interrupted() {
         return of(FileVerdict::NotChecked, None, Vec::new());
     }
-    match check_file(file, &|| session.interrupted()) {
+    match check_file(file, &|| session.host.interrupted()) {
         Ok(checked) if checked.problems.is_empty() => of(FileVerdict::Valid, checked.declares, Vec::new()),
         Ok(checked) => of(FileVerdict::Invalid, checked.declares, checked.problems),
         Err(error) if is_interruption(&error) => of(FileVerdict::NotChecked, None, Vec::new()),

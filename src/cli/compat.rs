@@ -73,12 +73,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         // `limited` is the lab's device, not one that anybody owns.
         models = DeviceModel::embedded().iter().filter(|model| model.name != "limited").collect();
     }
-    let compat = compare(&catalog, &chosen, &models, &session.worker_options()?)?;
-    if session.wants_page() {
+    let compat = compare(&catalog, &chosen, &models, &session.host.worker_options()?)?;
+    if session.output.wants_page() {
         let page = HostPage { name: "engines on device families".to_owned(), compat: Some(compat.clone()), ..HostPage::default() };
-        session.print_page(vec![page])?;
+        session.output.print_page(vec![page])?;
     } else {
-        session.print(&compat)?;
+        session.output.print(&compat)?;
     }
     let worst = compat.cells.iter().map(Cell::worst).max();
     Ok(match (arguments.fail_on, worst) {

@@ -17,8 +17,8 @@ pub struct Arguments {
 /// Explains a check, offline.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     match &arguments.id {
-        None => session.print(&Explanations::all())?,
-        Some(id) => session.print(&Explanation::from(checks::find(id).map_err(|error| UsageError(error.to_string()))?))?,
+        None => session.output.print(&Explanations::all())?,
+        Some(id) => session.output.print(&Explanation::from(checks::find(id).map_err(|error| UsageError(error.to_string()))?))?,
     }
     Ok(exit::OK)
 }

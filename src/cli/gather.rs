@@ -9,11 +9,14 @@ use super::session::Session;
 use super::{UsageError, qp_matrix};
 use crate::capture::Capture;
 use crate::catalog::{Catalog, CatalogError};
-use crate::checks::{Facts, Level, VerbsFacts, Wanted};
-use crate::facts::{self, HostLimits};
+use crate::devices;
+use crate::devices::HostLimits;
+use crate::facts;
+use crate::facts::{Facts, Level, VerbsFacts, Wanted};
 use crate::host::modules::ModulesFacts;
 use crate::host::part::{Asked, OfPart, Part};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
+use crate::survey::Host;
 use crate::worker::{Inventory, Worker};
 
 /// Attempts at most on each device: asks and what proves their culprits need some hundreds.
@@ -55,18 +58,18 @@ impl Look<'_> {
         let session = self.session;
         progress.at("reading files");
         let left = QUICK_PART.saturating_sub(self.started.elapsed()).max(LEAST_PART);
-        let mut reader = session.reader(self.asked(), (self.level == Level::Quick).then_some(left))?;
+        let mut reader = session.host.reader(self.asked(), (self.level == Level::Quick).then_some(left))?;
         let host = facts::host::collect_by(&mut |part| reader.part(part))?;
         let modules = reader.get::<ModulesFacts>()?;
         drop(reader);
         // Verbs of this machine say nothing about a host that is mounted elsewhere.
-        let asks_devices = self.level >= Level::Standard && session.is_this_host();
-        let mut worker = if asks_devices { Some(session.worker()?) } else { None };
+        let asks_devices = self.level >= Level::Standard && session.host.has_devices();
+        let mut worker = if asks_devices { Some(session.host.worker()?) } else { None };
         if worker.is_some() {
             progress.at("asking the verbs library");
         }
-        let inventory = worker.as_mut().map(|worker| Session::inventory(worker, None)).transpose()?;
-        let devices = facts::collect(&host.rdma, inventory.as_ref());
+        let inventory = worker.as_mut().map(|worker| Host::inventory(worker, None)).transpose()?;
+        let devices = devices::collect(&host.rdma, inventory.as_ref());
         let verbs = inventory.map(|inventory| match inventory {
             Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
             Err(failure) => VerbsFacts { inventory: None, failure: Some(failure.to_string()) },
@@ -88,13 +91,13 @@ impl Look<'_> {
 
     /// Looks at files alone, as level quick does, and reads them in this process.
     pub fn gather_here(&self, wanted: Wanted) -> Facts {
-        let (root, asked) = (self.session.root(), self.asked());
+        let (root, asked) = (self.session.host.root(), self.asked());
         let mut read = |part: Part| Ok::<_, Infallible>(part.read(&root, &asked));
         let (host, modules) = match (facts::host::collect_by(&mut read), read(Part::Modules)) {
             (Ok(host), Ok(modules)) => (host, ModulesFacts::of(modules).unwrap_or_default()),
             (Err(never), _) | (_, Err(never)) => match never {},
         };
-        let devices = facts::collect(&host.rdma, None);
+        let devices = devices::collect(&host.rdma, None);
         Facts::of_files(host, modules, devices, wanted)
     }
 
@@ -122,7 +125,7 @@ impl Look<'_> {
         let usable = usable(facts);
         let mut reports = Vec::new();
         for (index, device) in usable.iter().enumerate() {
-            if session.interrupted() || Instant::now() >= deadline {
+            if session.host.interrupted() || Instant::now() >= deadline {
                 break;
             }
             let Some(verbs) = facts.verbs_device(&device.name) else { continue };
@@ -147,7 +150,7 @@ impl Look<'_> {
             let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
                 progress.at(&format!("{}: {attempts} attempts", device.name));
             });
-            report.connection = qp_matrix::connection_of(worker, device, verbs, &report).filter(|_| !session.interrupted());
+            report.connection = qp_matrix::connection_of(worker, device, verbs, &report).filter(|_| !session.host.interrupted());
             reports.push(report);
         }
         Ok(reports)

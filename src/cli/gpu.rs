@@ -10,8 +10,9 @@ use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit};
 use crate::catalog::Catalog;
-use crate::checks::{self, Facts, GpuTried, Level, Wanted, survey};
-use crate::facts::Problem;
+use crate::checks::{self, GpuTried, survey};
+use crate::devices::Problem;
+use crate::facts::{Facts, Level, Wanted};
 use crate::gpu::{Copies, GpuError, GpuForm, GpuName};
 use crate::worker::{Failure, GpuMemory, Worker};
 
@@ -36,15 +37,15 @@ pub struct Arguments {
 
 /// Shows GPUs, and tries each kind of their memory by each way with each NIC.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    if session.captured().is_none() {
-        session.only_this_host("gpu")?;
+    if session.host.captured().is_none() {
+        session.host.only_with_devices("gpu")?;
     }
     if let Some(unknown) = arguments.engine.iter().find(|engine| !checks::is_engine_path_known(engine)) {
         let known = checks::engine_paths_known().join(", ");
         return Err(UsageError(format!("the way of `{unknown}` to GPU memory is not known; known are those of {known}")).into());
     }
     let started = Instant::now();
-    let mut progress = Progress::new("gpu", session.quiet());
+    let mut progress = Progress::new("gpu", session.output.quiet);
     let catalog = Catalog::load(None)?;
     let look = Look {
         session,
@@ -56,15 +57,15 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         started,
         budget: Level::Standard.budget(),
     };
-    let gathered = match session.captured() {
+    let gathered = match session.host.captured() {
         Some(_) => None,
         None => Some(look.gather(&catalog, &[], Wanted::default(), &mut progress)?),
     };
-    let Some(facts) = gathered.as_ref().or_else(|| session.captured().map(|capture| &capture.facts)) else {
+    let Some(facts) = gathered.as_ref().or_else(|| session.host.captured().map(|capture| &capture.facts)) else {
         return Err(UsageError("there is neither a host nor a capture of one".to_owned()).into());
     };
     let chosen = chosen(facts, arguments.gpu.as_ref())?;
-    let (tried, unknown) = if session.captured().is_some() {
+    let (tried, unknown) = if session.host.captured().is_some() {
         captured(facts, chosen)
     } else if arguments.no_try {
         (chosen.into_iter().map(|pci| GpuTried { pci, ..GpuTried::default() }).collect(), Vec::new())
@@ -77,12 +78,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if document.gpus.is_empty() {
         document.problems.push(why_none(facts));
     }
-    if session.interrupted() {
+    if session.host.interrupted() {
         document.stopped = Some("interrupted".to_owned());
-    } else if session.captured().is_none() && started.elapsed() >= TIME {
+    } else if session.host.captured().is_none() && started.elapsed() >= TIME {
         document.stopped = Some("the time for it was used up".to_owned());
     }
-    session.print(&document)?;
+    session.output.print(&document)?;
     let is_bad = document.gpus.iter().any(|gpu| {
         let tried: Vec<_> = gpu.kinds.iter().flat_map(|kind| &kind.ways).collect();
         let has_none = !tried.is_empty() && tried.iter().all(|way| way.refusal.is_some());
@@ -91,7 +92,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     });
     let fails = document.engines.iter().any(|engine| engine.works == Some(false));
     Ok(match () {
-        () if session.interrupted() => exit::INTERRUPTED,
+        () if session.host.interrupted() => exit::INTERRUPTED,
         () if is_bad || fails || !document.problems.is_empty() => exit::FAILED,
         () => exit::OK,
     })
@@ -154,7 +155,7 @@ fn try_all(
     progress: &mut Progress,
 ) -> anyhow::Result<(Vec<GpuTried>, Vec<String>)> {
     let nics: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
-    if let Some(modelled) = session.modelled_gpu_memory(&nics, &GpuForm::ALL) {
+    if let Some(modelled) = session.host.modelled_gpu_memory(&nics, &GpuForm::ALL) {
         let of = |pci: String| {
             let memory = modelled.iter().filter(|memory| memory.gpu == pci).cloned().collect();
             GpuTried { pci, memory, copies: None }
@@ -165,7 +166,7 @@ fn try_all(
         let unknown = all.first().map(|_| unknown.to_owned()).into_iter().collect();
         return Ok((all, unknown));
     }
-    let mut trying = Trying { session, worker: session.worker_within(ANSWER)?, nics: &nics, deadline, progress };
+    let mut trying = Trying { session, worker: session.host.worker_within(ANSWER)?, nics: &nics, deadline, progress };
     let mut tried = Vec::new();
     for pci in gpus {
         let mut gpu = GpuTried { pci: pci.clone(), ..GpuTried::default() };
@@ -203,7 +204,7 @@ impl Trying<'_> {
     fn form(&mut self, pci: &str, form: GpuForm) -> Vec<GpuMemory> {
         let mut tried = Vec::new();
         for nic in std::iter::once(None).chain(self.nics.iter().map(|nic| Some(nic.as_str()))) {
-            if self.session.interrupted() || Instant::now() >= self.deadline {
+            if self.session.host.interrupted() || Instant::now() >= self.deadline {
                 break;
             }
             self.progress.at(&format!("{pci}: {} {}", form.call(), nic.unwrap_or_default()));

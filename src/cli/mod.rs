@@ -16,6 +16,7 @@ mod forked;
 mod gather;
 mod gpu;
 mod modules;
+mod output;
 mod pairs;
 mod peer;
 mod ping;
@@ -45,6 +46,7 @@ use anyhow::Context as _;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
 use crate::report::Format;
+use crate::survey::SurveyError;
 use session::Session;
 
 /// Exit codes, a contract with scripts.
@@ -67,11 +69,6 @@ pub mod exit {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
-
-/// The user stopped it before there was anything to print: exit code 130.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Interrupted(String);
 
 /// Says why RDMA does not work on this host, and what would.
 #[derive(Debug, Parser)]
@@ -219,7 +216,7 @@ pub fn run() -> ExitCode {
             Command::Catalog(_) => Some("catalog"),
             _ => None,
         };
-        is_about_no_host.map_or(Ok(()), |command| session.no_capture(command, "looks at no host"))?;
+        is_about_no_host.map_or(Ok(()), |command| session.host.no_capture(command, "looks at no host"))?;
         let code = match cli.command {
             Command::Devices(arguments) => devices::run(&session, &arguments),
             Command::Caps(arguments) => caps::run(&session, &arguments),
@@ -242,7 +239,7 @@ pub fn run() -> ExitCode {
             Command::Man(arguments) => complete::man(&session, &arguments),
         }?;
         // Whatever was printed then is what was known by then.
-        Ok(if session.interrupted() { exit::INTERRUPTED } else { code })
+        Ok(if session.host.interrupted() { exit::INTERRUPTED } else { code })
     });
     ended(result)
 }
@@ -251,10 +248,11 @@ pub fn run() -> ExitCode {
 fn ended(result: anyhow::Result<u8>) -> ExitCode {
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));
-        match () {
-            () if error.is::<UsageError>() || error.is::<crate::catalog::CatalogError>() => exit::USAGE,
-            () if error.is::<Interrupted>() => exit::INTERRUPTED,
-            () => exit::BROKEN,
+        match error.downcast_ref() {
+            Some(SurveyError::Unsuited(_)) => exit::USAGE,
+            Some(SurveyError::Interrupted(_)) => exit::INTERRUPTED,
+            _ if error.is::<UsageError>() || error.is::<crate::catalog::CatalogError>() => exit::USAGE,
+            _ => exit::BROKEN,
         }
     }))
 }
@@ -280,7 +278,7 @@ fn brief() -> Option<anyhow::Result<u8>> {
     match taken {
         Some((text, code)) => Some(crate::report::print_text(&text).context("cannot write to standard output").map(|()| code)),
         None if interrupted.load(Ordering::Relaxed) => {
-            Some(Err(Interrupted("interrupted while the host's files were read".to_owned()).into()))
+            Some(Err(SurveyError::Interrupted("interrupted while the host's files were read".to_owned()).into()))
         }
         None => None,
     }

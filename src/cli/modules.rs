@@ -27,11 +27,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             return Err(UsageError(format!("`{name}` is neither a module's name nor a family; families are {families}")).into());
         }
     }
-    let facts = match session.captured() {
+    let facts = match session.host.captured() {
         Some(capture) => captured(capture, &arguments.names)?,
-        None => session.reader(Asked { modules: arguments.names.clone(), ..Asked::default() }, None)?.get()?,
+        None => session.host.reader(Asked { modules: arguments.names.clone(), ..Asked::default() }, None)?.get()?,
     };
-    session.print(&Modules { schema: "rdmadoctor/modules/1".to_owned(), facts })?;
+    session.output.print(&Modules { schema: "rdmadoctor/modules/1".to_owned(), facts })?;
     Ok(exit::OK)
 }
 

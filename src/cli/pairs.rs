@@ -5,7 +5,8 @@ use super::bw::Arguments;
 use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{BandwidthResult, Bench, Done, PairCell, Pairs};
-use crate::facts::{self, Problem};
+use crate::devices;
+use crate::devices::Problem;
 use crate::gpu::{CudaFacts, GpuForm, GpuName, MemoryKind, Path};
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
@@ -31,7 +32,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let mut document = Pairs { schema: "rdmadoctor/bw-pairs/1".to_owned(), size_bytes: size, ..Pairs::default() };
     let nics = nics(session)?;
-    let cuda = session.worker_within(CUDA_ANSWER)?.cuda();
+    let cuda = session.host.worker_within(CUDA_ANSWER)?.cuda();
     let cuda = cuda.unwrap_or_else(|failure| CudaFacts {
         error: Some(crate::gpu::GpuError::NotAsked { why: failure.to_string() }),
         ..CudaFacts::default()
@@ -50,16 +51,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let operations: Vec<Operation> = operations.collect();
     for (gpu, nic) in gpus.iter().flat_map(|gpu| nics.iter().map(move |nic| (gpu, nic))) {
         for path in PATHS {
-            if session.interrupted() {
+            if session.host.interrupted() {
                 break;
             }
             document.cells.extend(cells(session, arguments, size, (gpu, nic, path), &operations)?);
         }
     }
-    if session.interrupted() {
+    if session.host.interrupted() {
         document.stopped = Some("interrupted".to_owned());
     }
-    session.print(&document)?;
+    session.output.print(&document)?;
     let works = |gpu: &String, nic: &String| {
         document.cells.iter().any(|cell| cell.gpu == *gpu && cell.device == *nic && cell.bytes_per_second.is_some())
     };
@@ -70,12 +71,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 
 /// NICs with an active port.
 fn nics(session: &Session) -> anyhow::Result<Vec<String>> {
-    let mut reader = session.reader(Asked::default(), None)?;
+    let mut reader = session.host.reader(Asked::default(), None)?;
     let sysfs = reader.get::<RdmaFacts>()?;
-    let inventory = session.worker()?.inventory(None);
-    let found = facts::collect(&sysfs, Some(&inventory));
+    let inventory = session.host.worker()?.inventory(None);
+    let found = devices::collect(&sysfs, Some(&inventory));
     let is_active =
-        |device: &&facts::Device| device.problem.is_none() && device.ports.iter().any(|port| port.state.as_deref() == Some("active"));
+        |device: &&devices::Device| device.problem.is_none() && device.ports.iter().any(|port| port.state.as_deref() == Some("active"));
     Ok(found.devices.iter().filter(is_active).map(|device| device.name.clone()).collect())
 }
 

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{exit, progress, token, values};
 use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
 use crate::bench::{Listening, Snapshot, Ways};
-use crate::facts;
+use crate::devices;
 use crate::host;
 use crate::worker::Worker;
 
@@ -36,15 +36,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Serves clients until interrupted.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("peer")?;
+    session.host.only_with_devices("peer")?;
     let given = arguments.secret.token()?;
     let token = match &given {
         Some(token) => token.clone(),
         None => random()?,
     };
-    let tallies = session.tallies()?;
-    let options = session.worker_options()?;
-    let (root, counted, quiet) = (session.root(), session.root(), session.quiet());
+    let tallies = session.host.tallies()?;
+    let options = session.host.worker_options()?;
+    let (root, counted, quiet) = (session.host.root(), session.host.root(), session.output.quiet);
     let of_worker = options.clone();
     let server = Server::bind(
         arguments.listen,
@@ -54,7 +54,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             worker: options,
             describe: Box::new(move || {
                 let inventory = Worker::new(of_worker.clone()).inventory(None);
-                let devices = facts::collect(&host::rdma::read(&root), Some(&inventory)).devices;
+                let devices = devices::collect(&host::rdma::read(&root), Some(&inventory)).devices;
                 (devices, host::net::read(&root).addresses)
             }),
             counters: Box::new(move |device| {
@@ -71,13 +71,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     )
     .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let address = server.address().context("cannot tell where it listens")?;
-    session.print(&Listening {
+    session.output.print(&Listening {
         schema: "rdmadoctor/peer/1".to_owned(),
         address: address.ip().to_string(),
         port: address.port(),
         token: given.is_none().then_some(token),
     })?;
-    let interrupted = session.interruption();
+    let interrupted = session.host.interruption();
     server.serve(&interrupted);
     Ok(exit::OK)
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{Bench, Done, LatencyResult, OrderingResult};
+use crate::cli::output::Output;
 use crate::transfer::RunKind;
 
 /// Arguments of `ping`.
@@ -30,11 +31,11 @@ pub struct Arguments {
 
 /// Measures latency, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("ping")?;
+    session.host.only_with_devices("ping")?;
     let document = measured(session, arguments, None)?;
-    session.print(&document)?;
+    session.output.print(&document)?;
     if let Some(path) = &arguments.plot {
-        session.write_file(path, &crate::report::latency_svg(&document))?;
+        Output::write_file(path, &crate::report::latency_svg(&document))?;
     }
     let is_bad = |result: &LatencyResult| {
         result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())

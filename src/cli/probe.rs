@@ -14,8 +14,9 @@ use super::{UsageError, engines, exit};
 use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
-use crate::checks::{self, Category, Check, Facts, Level, Policy, Wanted, WantedEngine};
+use crate::checks::{self, Category, Check, Policy};
 use crate::facts::Topo;
+use crate::facts::{Facts, Level, Wanted, WantedEngine};
 use crate::qp::{AskReport, Chosen, choose};
 use crate::report::html::HostPage;
 
@@ -52,7 +53,7 @@ pub struct Arguments {
 /// Looks at everything and comes to a verdict. `started` is when the command was given.
 pub fn run(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<u8> {
     let (text, code) = examine(session, arguments, started, false)?;
-    session.print_text(&text)?;
+    session.output.print_text(&text)?;
     Ok(code)
 }
 
@@ -61,7 +62,7 @@ pub fn run(session: &Session, arguments: &Arguments, started: Instant) -> anyhow
 /// # Errors
 /// As [`run`], and where something else is asked for.
 pub fn brief(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<Report> {
-    anyhow::ensure!(arguments.level == Level::Quick && session.has_own_files(), "more than a brief look at this host");
+    anyhow::ensure!(arguments.level == Level::Quick && session.host.has_own_files(), "more than a brief look at this host");
     examine(session, arguments, started, true)
 }
 
@@ -75,7 +76,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
     let engines = choose(&catalog, &named)?;
     let wanted = wanted(&catalog, &engines, &policy);
 
-    let mut progress = Progress::new("probe", session.quiet() || reads_here);
+    let mut progress = Progress::new("probe", session.output.quiet || reads_here);
     let look = Look {
         session,
         level: arguments.level,
@@ -86,7 +87,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
         beside: Beside::of_checks(&checks),
         started,
     };
-    let facts = match session.captured() {
+    let facts = match session.host.captured() {
         Some(capture) => captured(capture, wanted, !arguments.engine.is_empty() || !policy.require.engines.is_empty())?,
         None if reads_here => look.gather_here(wanted),
         None => look.gather(&catalog, &engines, wanted, &mut progress)?,
@@ -114,23 +115,23 @@ fn report(
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let mut probe = checks::judge(facts, arguments.level, &checks, policy, today);
     probe.elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    if session.interrupted() {
+    if session.host.interrupted() {
         probe.stopped = Some("interrupted: what was not tried is skipped".to_owned());
     } else if probe.elapsed_us > probe.budget_us {
         probe.stopped = Some("it took longer than it should: some part of this host answers slowly".to_owned());
     }
     let code = match probe.verdict.as_str() {
-        _ if session.interrupted() => exit::INTERRUPTED,
+        _ if session.host.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
     };
-    let text = if session.wants_page() {
+    let text = if session.output.wants_page() {
         let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
         let devices = Some((*facts.devices).clone());
-        session.host_page(HostPage { probe: Some(probe), devices, topo: Some(topo), ..HostPage::default() })
+        session.output.host_page(HostPage { probe: Some(probe), devices, topo: Some(topo), ..HostPage::default() })
     } else {
-        session.rendered(&probe)?
+        session.output.rendered(&probe)?
     };
     Ok((text, code))
 }

@@ -11,7 +11,9 @@ use super::{UsageError, engines, exit, values};
 use crate::capture::Capture;
 use crate::catalog::Catalog;
 use crate::catalog::engine::Connect;
-use crate::facts::{self, Device, Devices};
+use crate::devices;
+use crate::devices::Problem;
+use crate::devices::{Device, Devices};
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
 use crate::qp::{
@@ -20,6 +22,7 @@ use crate::qp::{
 };
 use crate::report::html::HostPage;
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
+use crate::survey::Host;
 use crate::worker::{Failure, VerbsDevice, Worker};
 
 /// Arguments of `qp-matrix`.
@@ -69,10 +72,10 @@ const MOST_CELLS: usize = 1 << 20;
 
 /// Tries queue pairs and reports.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    if let Some(capture) = session.captured() {
+    if let Some(capture) = session.host.captured() {
         return captured(session, arguments, capture);
     }
-    session.only_this_host("qp-matrix")?;
+    session.host.only_with_devices("qp-matrix")?;
     let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
@@ -86,10 +89,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
 
-    let mut worker = session.worker()?;
-    let sysfs = session.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
-    let inventory = Session::inventory(&mut worker, arguments.device.as_deref())?;
-    let Devices { schema, devices, problems } = facts::collect(&sysfs, Some(&inventory));
+    let mut worker = session.host.worker()?;
+    let sysfs = session.host.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
+    let inventory = Host::inventory(&mut worker, arguments.device.as_deref())?;
+    let Devices { schema, devices, problems } = devices::collect(&sysfs, Some(&inventory));
     let known: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());
@@ -99,29 +102,31 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let examination = Examination { session, arguments, catalog: &catalog, engines: &engines, deadline };
     let mut matrix = QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems };
     for device in devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
-        if session.interrupted() {
-            matrix.problems.push(facts::Problem { summary: format!("{}: not examined: interrupted", device.name), next_step: None });
+        if session.host.interrupted() {
+            matrix.problems.push(Problem { summary: format!("{}: not examined: interrupted", device.name), next_step: None });
             continue;
         }
         let verbs = seen.iter().find(|seen| seen.name == device.name);
         match (verbs, &device.problem) {
             (Some(verbs), None) => matrix.devices.push(examination.run(&mut worker, device, verbs)),
-            (_, problem) => matrix.problems.extend(problem.iter().map(|problem| facts::Problem {
-                summary: format!("{}: {}", device.name, problem.summary),
-                next_step: problem.next_step.clone(),
-            })),
+            (_, problem) => {
+                matrix.problems.extend(problem.iter().map(|problem| Problem {
+                    summary: format!("{}: {}", device.name, problem.summary),
+                    next_step: problem.next_step.clone(),
+                }))
+            }
         }
     }
     drop(worker);
-    if session.wants_page() {
+    if session.output.wants_page() {
         // Its problems stand in the matrix already.
         let devices = Devices { schema, devices, problems: Vec::new() };
-        session.print_host(HostPage { matrix: Some(matrix.clone()), devices: Some(devices), ..HostPage::default() })?;
+        session.output.print_host(HostPage { matrix: Some(matrix.clone()), devices: Some(devices), ..HostPage::default() })?;
     } else {
-        session.print(&matrix)?;
+        session.output.print(&matrix)?;
     }
     Ok(match () {
-        () if session.interrupted() => exit::INTERRUPTED,
+        () if session.host.interrupted() => exit::INTERRUPTED,
         () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,
         () => exit::OK,
     })
@@ -162,7 +167,7 @@ fn captured(session: &Session, arguments: &Arguments, capture: &Capture) -> anyh
         report.asks.retain(|ask| engines.is_empty() || engines.iter().any(|chosen| is_of(ask, chosen)));
         matrix.devices.push(report);
     }
-    session.print(&matrix)?;
+    session.output.print(&matrix)?;
     Ok(if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) { exit::FAILED } else { exit::OK })
 }
 
@@ -216,7 +221,7 @@ impl Examination<'_> {
             bounds: arguments.bounds || (asks.is_empty() && arguments.grid.is_empty() && arguments.count.is_none()),
             asks,
             grid: arguments.grid.clone(),
-            limits: facts::limits(&session.root()),
+            limits: devices::limits(&session.host.root()),
             stop: Stop {
                 budget: arguments.budget,
                 deadline: Some(deadline),
@@ -224,13 +229,13 @@ impl Examination<'_> {
                 max_asked_memory_bytes: arguments.max_memory.unwrap_or(ASK_MEMORY),
             },
         };
-        let mut progress = Progress::new(&device.name, session.quiet());
+        let mut progress = Progress::new(&device.name, session.output.quiet);
         let mut attempter = DeviceAttempter { worker, device: &device.name };
         let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
             progress.at(&format!("{attempts} attempts"));
         });
         if let Some(ceiling) = arguments.count
-            && !session.interrupted()
+            && !session.host.interrupted()
         {
             progress.at("counting queue pairs");
             let request = arguments.ask.first().cloned().or_else(|| report.base.as_ref().map(|base| base.request.clone()));
@@ -241,7 +246,7 @@ impl Examination<'_> {
                 }
             }
         }
-        if !session.interrupted() {
+        if !session.host.interrupted() {
             report.connection = connection_of(worker, device, verbs, &report);
         }
         report

@@ -8,8 +8,9 @@ use super::progress::Progress;
 use super::session::Session;
 use crate::bench::{BenchError, ConnectionReport, Notice, Settings, Who};
 use crate::catalog::Catalog;
-use crate::checks::{Facts, Level, RefusedMemory, Wanted, causes};
-use crate::facts::Problem;
+use crate::checks::{RefusedMemory, causes};
+use crate::devices::Problem;
+use crate::facts::{Facts, Level, Wanted};
 use crate::gpu::{MemoryKind, Path};
 use crate::transfer::{PathTried, RunKind, StageFacts, StageMemory, Trouble};
 

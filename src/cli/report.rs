@@ -45,7 +45,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             add(host, &path)?;
         }
     }
-    session.print_page(hosts)?;
+    session.output.print_page(hosts)?;
     Ok(exit::OK)
 }
 

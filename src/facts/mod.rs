@@ -1,20 +1,16 @@
-//! What is known of a host: what sysfs says and what the verbs library says, brought together.
+//! What is known of a host: one tree that checks judge, that a capture keeps, and that can be read back.
 
-mod caps;
-mod devices;
-mod gpus;
 pub mod host;
-mod limits;
+mod level;
 mod memory;
 mod modules;
 mod topo;
 mod tracked;
+mod tree;
 
-pub use caps::{Caps, DeviceCaps, Remark};
-pub use devices::{Device, Devices, Gid, Port, Problem, Views, collect};
-pub use gpus::collect as gpus;
-pub use limits::{HostLimits, read as limits};
-pub use memory::{HostMemory, MemoryTried, RefusedMemory, gpu as try_gpu_memory, host as try_host_memory, most_bytes, spare_bytes};
+pub use level::Level;
+pub use memory::{HostMemory, MemoryTried, RefusedMemory};
 pub use modules::Modules;
 pub use topo::Topo;
 pub use tracked::{MadeOf, Tracked, watched};
+pub use tree::{Facts, VerbsFacts, Wanted, WantedEngine, family_of, is_active, is_infiniband, is_iwarp, is_roce, packages};

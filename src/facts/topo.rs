@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
+use crate::devices::Problem;
 use crate::host::topo::Topology;
 
 /// The document of `topo`.

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Devices;
+use crate::devices::Devices;
 use crate::host::part::{OfPart, Part};
 use crate::host::topo::Topology;
 

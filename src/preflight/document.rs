@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Comparison;
 use crate::bench::LoopbackReport;
 use crate::checks::{Probe, Status};
-use crate::facts::{Devices, Topo};
+use crate::devices::Devices;
+use crate::facts::Topo;
 use crate::profile::{FingerprintField, Stale, Unvalidated};
 use crate::qp::QpMatrix;
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::bench::{BandwidthResult, Bench, LoopbackReport};
-use crate::checks::{self, Level, Policy, Status};
-use crate::facts::Devices;
+use crate::checks::{self, Policy, Status};
+use crate::devices::Devices;
+use crate::facts::Level;
 use crate::profile::FingerprintField;
 use crate::qp::QpMatrix;
 

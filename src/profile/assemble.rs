@@ -12,7 +12,8 @@ use super::{
     Connection, EvidenceKind, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven,
     QueuePairs, Seen, Unvalidated,
 };
-use crate::facts::{Device, HostMemory, Port};
+use crate::devices::{Device, Port};
+use crate::facts::HostMemory;
 use crate::gpu::GpusFacts;
 use crate::qp::{Bound, DeviceReport, Ending, Frontier, Outcome, QpRequest, Value};
 use crate::worker::GpuMemory;

@@ -3,7 +3,7 @@
 use super::Measurement;
 use super::seen::best_gid;
 use crate::bench::{BandwidthResult, ConnectionReport, Done, LatencyResult, Loopback, LoopbackHooks, LoopbackStep, Verification};
-use crate::facts::{Device, Port};
+use crate::devices::{Device, Port};
 use crate::host::net::address::Address;
 use crate::transfer::{Limit, Operation, RunKind};
 use crate::worker::Worker;

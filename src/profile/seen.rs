@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::FingerprintField;
+use crate::devices;
+use crate::devices::{Device, Devices, Gid, HostLimits, Port};
 use crate::facts::host::topology;
-use crate::facts::{self, Device, Devices, Gid, HostLimits, Port};
 use crate::host::limits::process::{LimitValue, ProcessFacts};
 use crate::host::rdma::RdmaFacts;
 use crate::host::system::SystemFacts;
@@ -50,12 +51,12 @@ impl Seen {
         let system = host::system::read(root);
         let own = host::limits::read_own(root);
         let verbs_files = host::verbs_files::read(root);
-        let devices = facts::collect(&rdma, Some(inventory));
+        let devices = devices::collect(&rdma, Some(inventory));
         let topology = topology(&pcie, &rdma, &system);
         let fingerprint = fingerprint(root, &rdma, &devices, &topology, &system, &own, &verbs_files);
         let traffic_classes = devices.devices.iter().flat_map(|device| traffic_classes(root, device)).collect();
         let verbs = inventory.as_ref().map(|inventory| inventory.devices.clone()).unwrap_or_default();
-        Self { name, devices, verbs, topology, limits: facts::limits(root), fingerprint, traffic_classes }
+        Self { name, devices, verbs, topology, limits: devices::limits(root), fingerprint, traffic_classes }
     }
 
     /// A device as the verbs library sees it.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prober::is_exhaustion;
 use super::{Culprit, CulpritSet, Outcome, Parameter, QpRequest, QpType, Value};
-use crate::facts::HostLimits;
+use crate::devices::HostLimits;
 use crate::worker::Connected;
 
 /// The kinds of cause that call for different remedies.

@@ -11,7 +11,7 @@ use super::{
     Ask, Attempter, Bound, Frontier, Outcome, Parameter, Prober, QpRequest, QpType, Setting, SrqRequest, Stop, Value, bound, frontier,
 };
 use crate::catalog::engine::Connect;
-use crate::facts::{HostLimits, Problem};
+use crate::devices::{HostLimits, Problem};
 use crate::request::AskOrigin;
 use crate::verbs::DeviceAttributes;
 use crate::worker::Counted;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Style, Table};
-use crate::facts::{Caps, DeviceCaps};
+use crate::devices::{Caps, DeviceCaps};
 use crate::verbs::DeviceAttributes;
 
 impl Table for Caps {

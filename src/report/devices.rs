@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Style, Table};
-use crate::facts::{Device, Devices, Port, Problem};
+use crate::devices::{Device, Devices, Port, Problem};
 
 impl Table for Devices {
     fn shown_figures(&self) -> &'static [&'static str] {

@@ -361,7 +361,8 @@ pub(super) fn markdown_findings(probe: &Probe, findings: &[&Finding]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::{Action, Counts, Level};
+    use crate::checks::{Action, Counts};
+    use crate::facts::Level;
 
     fn probe() -> Probe {
         let finding = |id: &str, finding: Finding| Finding { id: id.to_owned(), ..finding };

@@ -11,7 +11,7 @@ use super::handshake::{ClientHandshake, Other, TELLS_COUNTERS};
 use super::message::{Reply, Request};
 use crate::bench::counters::Snapshot;
 use crate::bench::{BenchError, Side};
-use crate::facts::Device;
+use crate::devices::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bench::counters::Snapshot;
-use crate::facts::Device;
+use crate::devices::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command};
 

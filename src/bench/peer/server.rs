@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::message::Reply;
 use super::session::{Session, Turn};
 use crate::bench::counters::Snapshot;
-use crate::facts::Device;
+use crate::devices::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command, Failure, Trouble};
 use crate::worker::{Worker, WorkerOptions};

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ways::{Way, nic_way, peer_memory_way};
-use crate::checks::Facts;
 use crate::checks::limits::shown;
 use crate::checks::modules::peer_memory_module;
+use crate::facts::Facts;
 use crate::gpu::{GpuError, GpuErrorKind, GpuFacts, GpuForm, Path};
 use crate::host::limits::LimitValue;
 use crate::host::log::Event;

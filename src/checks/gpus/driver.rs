@@ -1,7 +1,8 @@
 //! NVIDIA's driver: bound to the GPUs, its modules and nodes, its libraries.
 
 use super::{answers, no_gpu};
-use crate::checks::{Action, Facts, Finding, Status};
+use crate::checks::{Action, Finding, Status};
+use crate::facts::Facts;
 use crate::gpu::{GpuError, GpuErrorKind};
 use crate::host::log::Event;
 use crate::host::modules::NvidiaNode;

@@ -3,7 +3,8 @@
 use super::answers;
 use super::ways::{Way, dma_buf_matters, peer_memory_way};
 use crate::checks::limits::shown;
-use crate::checks::{Action, Facts, Finding};
+use crate::checks::{Action, Finding};
+use crate::facts::Facts;
 use crate::gpu::{CudaAttributes, GpuFacts, WritesOrdering};
 use crate::host::pcie::PcieFunction;
 

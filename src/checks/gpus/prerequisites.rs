@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ways::{Way, flavour_way, kernel_way, nic_way};
-use crate::checks::Facts;
 use crate::checks::limits::shown;
 use crate::checks::modules::peer_memory_module;
+use crate::facts::Facts;
 use crate::gpu::{GpuFacts, Path};
 use crate::host::limits::LimitValue;
 use crate::host::modules::SymbolPresence;

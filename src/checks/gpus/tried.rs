@@ -3,7 +3,8 @@
 use super::answers;
 use super::causes::{Cause, RefusedMemory, causes};
 use super::ways::dma_buf_matters;
-use crate::checks::{Action, Facts, Finding};
+use crate::checks::{Action, Finding};
+use crate::facts::Facts;
 use crate::gpu::{GpuErrorKind, Path};
 use crate::transfer::Refusal;
 use crate::verbs::CallError;

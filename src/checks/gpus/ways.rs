@@ -1,9 +1,9 @@
 //! The two ways by which a NIC gets at GPU memory, peer memory and dma-buf, and what each needs, one by one.
 
 use super::no_gpu;
-use crate::checks::facts::family_of;
 use crate::checks::modules::peer_memory_module;
-use crate::checks::{Action, Facts, Finding};
+use crate::checks::{Action, Finding};
+use crate::facts::{Facts, family_of};
 use crate::host::modules::{NvidiaFlavour, SymbolPresence};
 use crate::host::rdma::SysfsDevice;
 

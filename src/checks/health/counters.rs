@@ -3,7 +3,8 @@
 use super::bound;
 use super::log::events;
 use crate::checks::devices::port_name;
-use crate::checks::{Action, Facts, Finding, counted};
+use crate::checks::{Action, Finding, counted};
+use crate::facts::Facts;
 use crate::host::rdma::{SysfsDevice, SysfsPort};
 
 /// Where the policy says nothing: a link may go down when it is plugged in and once more.

@@ -1,7 +1,8 @@
 //! What the kernel's log tells.
 
 use super::or_well;
-use crate::checks::{Action, Facts, Finding};
+use crate::checks::{Action, Finding};
+use crate::facts::Facts;
 use crate::host::log::{AerSeverity, Event, LogEvent};
 use crate::host::rdma::SysfsDevice;
 

@@ -1,8 +1,9 @@
 //! Whether modules fit this kernel and each other, and can be loaded.
 
 use super::presence::is_needed;
-use crate::checks::facts::family_of;
-use crate::checks::{Action, Facts, Finding};
+use crate::checks::{Action, Finding};
+use crate::facts::Facts;
+use crate::facts::family_of;
 use crate::host::log::Event;
 use crate::host::modules::{BlockKind, Module, ModuleState, NvidiaFlavour, SymbolPresence};
 

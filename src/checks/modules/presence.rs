@@ -1,8 +1,9 @@
 //! Whether the modules are there that this host needs.
 
 use crate::catalog::DeviceModel;
-use crate::checks::facts::{family_of, is_iwarp};
-use crate::checks::{Action, Facts, Finding};
+use crate::checks::{Action, Finding};
+use crate::facts::Facts;
+use crate::facts::{family_of, is_iwarp};
 use crate::host::family;
 use crate::host::modules::{Module, ModuleState};
 use crate::host::pcie::PcieFunction;

@@ -6,7 +6,7 @@ use super::end::{End, Hosts, address, end, other_end};
 use super::{Arguments, Chosen, Obstacle, Own};
 use crate::bench::{self, Choice, ConnectionReport, EndChoice, EndReport, Known, Notice, Settings};
 use crate::cli::UsageError;
-use crate::facts::Problem;
+use crate::devices::Problem;
 use crate::gpu::MemoryKind;
 use crate::transfer::{Connect, LEAD, Limit, Operation, StagePlan, Transport};
 

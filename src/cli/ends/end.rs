@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Arguments, Obstacle};
 use crate::bench::{self, Choice};
-use crate::facts::{Device, Port, Problem};
+use crate::devices::{Device, Port, Problem};
 use crate::host::net::address::Address;
 
 /// A device, one of its ports, and that port's addresses.

@@ -15,7 +15,7 @@ use clap::Args;
 use super::session::Session;
 use super::{UsageError, exit, values};
 use crate::bench::{ConnectionReport, EndChoice, Known, Notice, Settings};
-use crate::facts::Problem;
+use crate::devices::Problem;
 use crate::gpu::MemoryKind;
 use crate::transfer::{Completing, Connect, Operation, RunKind, Transport};
 
@@ -186,7 +186,7 @@ pub fn noise(figures: &[String]) -> Option<Notice> {
 /// Exit code of a document.
 pub fn code(session: &Session, has_problems: bool, has_failed: bool) -> u8 {
     match () {
-        () if session.interrupted() => exit::INTERRUPTED,
+        () if session.host.interrupted() => exit::INTERRUPTED,
         () if has_problems || has_failed => exit::FAILED,
         () => exit::OK,
     }

@@ -13,7 +13,8 @@ use crate::cli::UsageError;
 use crate::cli::progress::Progress;
 use crate::cli::registration::{self, Opened};
 use crate::cli::session::Session;
-use crate::facts::{self, Problem};
+use crate::devices;
+use crate::devices::Problem;
 use crate::gpu::MemoryKind;
 use crate::host::net::NetFacts;
 use crate::host::part::Asked;
@@ -34,7 +35,7 @@ pub fn run<R>(
     each: &mut dyn FnMut(Done, &mut Bench<R>),
 ) -> anyhow::Result<Bench<R>> {
     let mut document = measured(session, arguments, own, schema, each)?;
-    if session.interrupted() {
+    if session.host.interrupted() {
         document.stopped = Some("interrupted".to_owned());
     } else if own.is_late() {
         document.stopped = Some("the time budget is over".to_owned());
@@ -58,16 +59,17 @@ fn measured<R>(
         problems: Vec::new(),
         stopped: None,
     };
-    let root = session.root();
-    let tallies = session.tallies()?;
+    let root = session.host.root();
+    let tallies = session.host.tallies()?;
     // A context takes seconds where no other program has brought the GPUs up.
     let patient = arguments.memory.needs_cuda() || arguments.to_memory.as_ref().is_some_and(MemoryKind::needs_cuda);
-    let mut worker = if patient { session.worker_within(session.answer_within().max(GPU_ANSWER))? } else { session.worker()? };
-    let mut reader = session.reader(Asked::default(), None)?;
+    let mut worker =
+        if patient { session.host.worker_within(session.host.answer_within().max(GPU_ANSWER))? } else { session.host.worker()? };
+    let mut reader = session.host.reader(Asked::default(), None)?;
     let (sysfs, net) = (reader.get::<RdmaFacts>()?, reader.get::<NetFacts>()?);
     drop(reader);
     let inventory = worker.inventory(None);
-    let found = facts::collect(&sysfs, Some(&inventory));
+    let found = devices::collect(&sysfs, Some(&inventory));
     let mut client = match call(session, arguments, &mut document.problems)? {
         Ok(client) => client,
         Err(()) => return Ok(document),
@@ -116,7 +118,7 @@ fn measured<R>(
     let asked_memory = ends.each_ref().map(|end| end.stage.memory.clone());
     let far = client.as_mut().map(|client| client as &mut dyn Side);
     let mut pair = Pair::new(&mut worker, far, ends, connection.connect, mark);
-    let patience = u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX);
+    let patience = u64::try_from(session.host.answer_within().as_millis()).unwrap_or(u64::MAX);
     let settings = Settings { patience_ms: patience * 4 / 5, ..settings };
     for operation in &settings.operations {
         for size in &settings.sizes {
@@ -128,7 +130,7 @@ fn measured<R>(
     let ports = [&connection.local, &connection.remote].map(|end| PortOf { device: end.device.clone(), port: end.port.into() });
     let watched = Watched::new(&root, tallies.as_ref(), ports, connection.peer.is_some());
     let explain = |error: &BenchError| -> FailureReport { bench::explain(error, &known(session, error, &hints)) };
-    let mut progress = Progress::new(if own.kind == RunKind::Bandwidth { "bw" } else { "ping" }, session.quiet());
+    let mut progress = Progress::new(if own.kind == RunKind::Bandwidth { "bw" } else { "ping" }, session.output.quiet);
     let facts = match pair.open() {
         Ok(facts) => facts,
         Err(error) => {
@@ -163,7 +165,7 @@ fn measured<R>(
         facts,
         counters: &watched,
         say: &mut |text| progress.at(text),
-        stop: &|| session.interrupted() || own.is_late(),
+        stop: &|| session.host.interrupted() || own.is_late(),
         explain: &explain,
         is_lost: false,
         left: String::new(),
@@ -184,7 +186,7 @@ fn call(session: &Session, arguments: &Arguments, problems: &mut Vec<Problem>) -
     let token = arguments.secret.token()?.ok_or_else(|| {
         UsageError("--peer needs the token that `rdmadoctor peer` prints there: --token, --token-file or RDMADOCTOR_TOKEN".to_owned())
     })?;
-    match Client::connect(host, &token, session.answer_within(), session.interruption()) {
+    match Client::connect(host, &token, session.host.answer_within(), session.host.interruption()) {
         Ok(client) => Ok(Ok(Some(client))),
         Err(error) => {
             problems.push(Problem { summary: error.to_string(), next_step: None });
@@ -197,7 +199,7 @@ fn call(session: &Session, arguments: &Arguments, problems: &mut Vec<Problem>) -
 pub fn known(session: &Session, error: &BenchError, hints: &Known) -> Known {
     let mut known = hints.clone();
     if bench::bears(error) == Bears::Memory {
-        let read = || session.reader(Asked::default(), None)?.get::<SystemFacts>();
+        let read = || session.host.reader(Asked::default(), None)?.get::<SystemFacts>();
         known.memory.push(match read() {
             Ok(system) => match system.iommu.mode {
                 IommuMode::Off => "the IOMMU is off: it is not in the way".to_owned(),

@@ -11,6 +11,7 @@ use super::super::UsageError;
 use super::super::session::Session;
 use crate::bench::{BandwidthResult, LoopbackReport};
 use crate::checks::Status;
+use crate::cli::output::Output;
 use crate::preflight::{Comparison, PREFLIGHT_SCHEMA, Preflight, Step, baseline_step, compare, verdict};
 use crate::report::Modelled;
 
@@ -35,10 +36,10 @@ struct Saved {
 }
 
 /// Writes it, and makes its directory where there is none.
-fn write(session: &Session, file: &Path, text: &str) -> anyhow::Result<()> {
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
     directory.map(std::fs::create_dir_all).transpose().with_context(|| format!("cannot make the directory of {}", file.display()))?;
-    session.write_file(file, text)
+    Output::write_file(file, text)
 }
 
 impl Baseline {
@@ -82,10 +83,10 @@ impl Baseline {
             Some(earlier) => compare(&shown, earlier, document),
             None => Comparison { file: shown, created: None, is_replaced: false, changes: Vec::new() },
         };
-        let is_whole = !session.interrupted() && !document.steps.iter().any(|step| step.is_missing);
+        let is_whole = !session.host.interrupted() && !document.steps.iter().any(|step| step.is_missing);
         if self.keeps && document.verdict != "fail" && is_whole {
             // What it was compared with is no part of what it is.
-            match session.json(document).and_then(|text| write(session, file, &text)) {
+            match session.output.json(document).and_then(|text| write(file, &text)) {
                 Ok(()) => comparison.is_replaced = true,
                 // The report is not lost with it.
                 Err(error) => {
@@ -104,7 +105,7 @@ impl Baseline {
     /// Refuses to compare a model with a host.
     pub fn fits(&self, session: &Session) -> Result<(), UsageError> {
         let Some(file) = self.file.as_ref().filter(|_| self.earlier.is_some()) else { return Ok(()) };
-        match (self.host_model.as_deref(), session.model_name()) {
+        match (self.host_model.as_deref(), session.host.model_name()) {
             (was, is) if was == is => Ok(()),
             (Some(was), _) => Err(UsageError(format!("{} is of the modelled host {was}: give --host-model {was}", file.display()))),
             (None, _) => Err(UsageError(format!("{} is of a real host, and --host-model shows another one", file.display()))),

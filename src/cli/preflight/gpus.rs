@@ -6,8 +6,8 @@ use super::super::beside::usable;
 use super::Flight;
 use super::measure::{Pace, bandwidth, is_datagram, is_up, latency};
 use crate::bench::LoopbackReport;
-use crate::checks::Facts;
-use crate::facts::Device;
+use crate::devices::Device;
+use crate::facts::Facts;
 use crate::gpu::{CudaFacts, GpuError};
 
 /// Figures of a GPU, and the context that is made twice.
@@ -51,12 +51,12 @@ pub fn measure(
 
 /// Addresses of the GPUs that CUDA shows.
 fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>, String>> {
-    let is_model = flight.session.model_name().is_some();
+    let is_model = flight.session.host.model_name().is_some();
     let asked;
     let cuda = match &facts.gpus {
         // A model's GPUs have no memory: this machine's stand for them, where it has some.
         _ if is_model => {
-            let cuda = flight.session.worker_within(ANSWER)?.cuda();
+            let cuda = flight.session.host.worker_within(ANSWER)?.cuda();
             let lost = |failure: crate::worker::Failure| CudaFacts {
                 error: Some(GpuError::NotAsked { why: failure.to_string() }),
                 ..CudaFacts::default()

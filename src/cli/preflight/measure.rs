@@ -9,8 +9,8 @@ use super::super::beside::usable;
 use super::super::{bw, ping};
 use super::{Flight, elapsed};
 use crate::bench::{LoopbackReport, PathLimit};
-use crate::checks::Facts;
-use crate::facts::Device;
+use crate::devices::Device;
+use crate::facts::Facts;
 use crate::transfer::Operation;
 
 /// Figures of a device.
@@ -58,7 +58,7 @@ impl Pace {
     ) -> anyhow::Result<()> {
         let left = self.until.saturating_duration_since(Instant::now());
         report.not_run = match () {
-            () if flight.session.interrupted() => Some("interrupted".to_owned()),
+            () if flight.session.host.interrupted() => Some("interrupted".to_owned()),
             () if left < self.takes => Some(format!(
                 "{:.1} s of the time budget were left for it, and it takes about {:.1} s",
                 left.as_secs_f32(),
@@ -106,7 +106,7 @@ pub fn is_datagram(device: &Device) -> bool {
 
 /// Of a model nothing is known: data moves as fast as this machine's memory lets it.
 fn path(flight: &Flight<'_>, facts: &Facts, device: &Device) -> Option<PathLimit> {
-    if flight.session.model_name().is_some() {
+    if flight.session.host.model_name().is_some() {
         return None;
     }
     let port = device.ports.iter().find(|port| port.state.as_deref() == Some("active"))?;

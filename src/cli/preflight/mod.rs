@@ -16,14 +16,16 @@ use super::gather::Look;
 use super::probe::wanted;
 use super::progress::Progress;
 use super::session::Session;
-use super::{Interrupted, UsageError, engines, exit, values};
+use super::{UsageError, engines, exit, values};
 use crate::catalog::Catalog;
-use crate::checks::{self, Check, Facts, Level, Policy, Status};
+use crate::checks::{self, Check, Policy, Status};
 use crate::facts::Topo;
+use crate::facts::{Facts, Level};
 use crate::preflight::{PREFLIGHT_SCHEMA, Preflight, Step, StepName, matrix_steps, measured_steps, no_gpu_step, probe_step, verdict};
 use crate::profile::Seen;
 use crate::qp::{Chosen, QpMatrix, choose};
 use crate::report::html::HostPage;
+use crate::survey::SurveyError;
 use baseline::Baseline;
 
 /// Arguments of `preflight`.
@@ -65,7 +67,7 @@ const PROFILE_PART: u32 = 5;
 /// Runs everything and comes to a verdict.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let started = Instant::now();
-    session.only_this_host("preflight")?;
+    session.host.only_with_devices("preflight")?;
     let policy =
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
     // A file that is none is told before anything is done.
@@ -79,13 +81,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let mut document = flight.run()?;
     baseline.keep(session, &mut document);
     document.elapsed_us = elapsed(started);
-    if session.wants_page() {
-        session.print_host(HostPage::of_preflight(document.clone()))?;
+    if session.output.wants_page() {
+        session.output.print_host(HostPage::of_preflight(document.clone()))?;
     } else {
-        session.print(&document)?;
+        session.output.print(&document)?;
     }
     Ok(match document.verdict.as_str() {
-        _ if session.interrupted() => exit::INTERRUPTED,
+        _ if session.host.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
@@ -118,7 +120,7 @@ impl Flight<'_> {
             verdict: String::new(),
             created,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            host_name: session.host_name(),
+            host_name: session.host.name(),
             fingerprint: Vec::new(),
             steps: Vec::new(),
             probe: None,
@@ -147,7 +149,7 @@ impl Flight<'_> {
         } else {
             document.steps.push(missing(StepName::Probe, "interrupted while the host's files were read"));
         }
-        if session.interrupted() {
+        if session.host.interrupted() {
             document.stopped = Some("interrupted: what was not run is marked".to_owned());
         } else if document.steps.iter().any(|step| step.is_missing) {
             document.stopped = Some(format!("not everything fitted into the time budget of {} s", budget.as_secs_f32()));
@@ -158,7 +160,7 @@ impl Flight<'_> {
 
     /// What `probe` finds out at level standard; nothing where that was interrupted.
     fn gather(&self, checks: &[&Check]) -> anyhow::Result<Option<Facts>> {
-        let mut progress = Progress::new("preflight: probe", self.session.quiet());
+        let mut progress = Progress::new("preflight: probe", self.session.output.quiet);
         let look = Look {
             session: self.session,
             level: Level::Standard,
@@ -171,7 +173,7 @@ impl Flight<'_> {
         };
         let wanted = wanted(self.catalog, self.engines, self.policy);
         match look.gather(self.catalog, self.engines, wanted, &mut progress) {
-            Err(error) if error.is::<Interrupted>() => Ok(None),
+            Err(error) if error.is::<SurveyError>() => Ok(None),
             facts => facts.map(Some),
         }
     }
@@ -187,7 +189,7 @@ impl Flight<'_> {
             problems: Vec::new(),
         };
         let inventory = Ok(facts.inventory().cloned().unwrap_or_default());
-        document.fingerprint = Seen::look(self.session.host_name(), &self.session.root(), &inventory).fingerprint;
+        document.fingerprint = Seen::look(self.session.host.name(), &self.session.host.root(), &inventory).fingerprint;
         document.measured = facts.measured.take().unwrap_or_default();
         document.steps.push(Step { elapsed_us: probed_us, ..probe_step(&probe) });
         let known = usable(&facts);

@@ -20,7 +20,7 @@ const CHECK_PART: u32 = 4;
 /// Makes the profile in the time that is left.
 pub fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) -> anyhow::Result<(Step, Option<ProfileStep>)> {
     let (session, file) = (flight.session, flight.arguments.profile_out.as_deref());
-    if session.interrupted() {
+    if session.host.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted"), None));
     }
     if left < LEAST {
@@ -44,10 +44,10 @@ pub fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) ->
         budget: left - left / CHECK_PART,
         duration: Some(flight.arguments.duration),
         // The speed of a simulation is no figure of a device: it is verified once more, and not timed.
-        done: session.model_name().is_none().then(|| transfers(measured)),
+        done: session.host.model_name().is_none().then(|| transfers(measured)),
     };
     let profile = examination.run()?;
-    if session.interrupted() {
+    if session.host.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted; none was written"), None));
     }
     let text = profile.to_yaml()?;

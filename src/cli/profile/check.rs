@@ -11,6 +11,7 @@ use super::super::{exit, values};
 use super::{ProfileFile, load, of_this_host};
 use crate::profile::{Now, Profile, ProfileCheck, Seen, check};
 use crate::qp::{Outcome, QpRequest, QpType};
+use crate::survey::Host;
 use crate::worker::{Failure, Worker};
 
 /// Arguments of `profile check`.
@@ -25,11 +26,11 @@ pub struct Arguments {
 
 /// Checks and tells; exit code 1 where something is stale.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("profile check")?;
+    session.host.only_with_devices("profile check")?;
     let file = &arguments.profile.profile;
     let profile = load(file)?;
     let found = compare(session, file, &profile, arguments.within)?;
-    session.print(&found)?;
+    session.output.print(&found)?;
     Ok(if found.is_fresh { exit::OK } else { exit::FAILED })
 }
 
@@ -37,9 +38,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 pub(in crate::cli) fn compare(session: &Session, file: &Path, profile: &Profile, within: Duration) -> anyhow::Result<ProfileCheck> {
     let started = Instant::now();
     of_this_host(session, profile)?;
-    let mut worker = session.worker()?;
-    let inventory = Session::inventory(&mut worker, None)?;
-    let seen = Seen::look(session.host_name(), &session.root(), &inventory);
+    let mut worker = session.host.worker()?;
+    let inventory = Host::inventory(&mut worker, None)?;
+    let seen = Seen::look(session.host.name(), &session.host.root(), &inventory);
     let connections = connections(&mut worker, profile);
     let attempts = attempts(&mut worker, profile, &seen, Instant::now() + within);
     let now = Now { seen: &seen, attempts: &attempts, connections: &connections };

@@ -9,11 +9,15 @@ use super::super::qp_matrix;
 use super::super::session::Session;
 use crate::bench::LoopbackHooks;
 use crate::catalog::Catalog;
-use crate::facts::{self, Device, HostMemory};
+use crate::devices;
+use crate::devices::Device;
+use crate::facts::HostMemory;
 use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::{self, Root};
 use crate::profile::{Effort, Material, Measured, Profile, Seen, Tried, Unmeasured, make, measure, now};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
+use crate::survey;
+use crate::survey::Host;
 use crate::worker::{GpuMemory, Worker};
 
 /// Attempts at most on each device: bounds need some hundreds, and each engine's culprits as many.
@@ -64,16 +68,16 @@ impl Examination<'_> {
     pub(in crate::cli) fn run(&self) -> anyhow::Result<Profile> {
         let session = self.session;
         let started = Instant::now();
-        let mut progress = Progress::new("profile", session.quiet());
-        let mut worker = session.worker()?;
-        let root = session.root();
+        let mut progress = Progress::new("profile", session.output.quiet);
+        let mut worker = session.host.worker()?;
+        let root = session.host.root();
         progress.at("asking the verbs library");
-        let inventory = Session::inventory(&mut worker, None)?;
-        let seen = Seen::look(session.host_name(), &root, &inventory);
+        let inventory = Host::inventory(&mut worker, None)?;
+        let seen = Seen::look(session.host.name(), &root, &inventory);
         let reports = attempts(self, &mut worker, &seen, &root, started + self.part(ATTEMPTS_END), &mut progress)?;
         let (gpus, gpu_memory) = gpus(session, &seen, &root, started + self.part(GPUS_END), &mut progress)?;
         let host_memory = memory(self, &mut worker, &seen, &root, started + self.part(MEMORY_END), &mut progress);
-        worker.wait_at_most(session.answer_within());
+        worker.wait_at_most(session.host.answer_within());
         let (measured, unmeasured) = match &self.done {
             Some(done) => done.clone(),
             None => transfers(self, &mut worker, &seen, &root, started + self.budget, &mut progress),
@@ -82,7 +86,7 @@ impl Examination<'_> {
         let tried: Vec<Tried<'_>> = reports.iter().map(|(report, groups)| Tried { report, groups }).collect();
         let material = Material {
             seen: &seen,
-            model: session.model_name(),
+            model: session.host.model_name(),
             at: &now().context("cannot tell the time")?,
             tried: &tried,
             measured: &measured,
@@ -109,7 +113,7 @@ fn attempts(
     let usable: Vec<&Device> = seen.usable().collect();
     let mut reports = Vec::new();
     for (index, device) in usable.iter().enumerate() {
-        if session.interrupted() {
+        if session.host.interrupted() {
             break;
         }
         let Some(verbs) = seen.verbs(&device.name) else { continue };
@@ -120,7 +124,7 @@ fn attempts(
             asks: groups.clone(),
             grid: Vec::new(),
             bounds: true,
-            limits: facts::limits(root),
+            limits: devices::limits(root),
             stop: Stop {
                 budget: MOST_ATTEMPTS,
                 deadline: Some(Instant::now() + share(deadline, usable.len() - index)),
@@ -132,7 +136,7 @@ fn attempts(
         let mut report = run_device(&device.name, device.family.clone(), attributes, &mut attempter, &options, &mut |attempts| {
             progress.at(&format!("{}: {attempts} attempts", device.name));
         });
-        report.connection = qp_matrix::connection_of(worker, device, verbs, &report).filter(|_| !session.interrupted());
+        report.connection = qp_matrix::connection_of(worker, device, verbs, &report).filter(|_| !session.host.interrupted());
         reports.push((report, groups));
     }
     Ok(reports)
@@ -152,8 +156,8 @@ fn gpus(
     progress: &mut Progress,
 ) -> anyhow::Result<(Option<GpusFacts>, Vec<GpuMemory>)> {
     let usable: Vec<String> = seen.usable().map(|device| device.name.clone()).collect();
-    if let Some(modelled) = session.modelled_gpus() {
-        return Ok((modelled, session.modelled_gpu_memory(&usable, &[GpuForm::Plain]).unwrap_or_default()));
+    if let Some(modelled) = session.host.modelled_gpus() {
+        return Ok((modelled, session.host.modelled_gpu_memory(&usable, &[GpuForm::Plain]).unwrap_or_default()));
     }
     // Without the driver in the kernel there is nobody to ask.
     let has_driver = root.text("/proc/driver/nvidia/version").is_ok_and(|text| text.is_some());
@@ -162,10 +166,10 @@ fn gpus(
         return Ok((None, Vec::new()));
     }
     progress.at("asking the GPU driver");
-    let found = facts::gpus(&mut session.worker()?, &addresses, deadline);
+    let found = survey::gpus(&mut session.host.worker()?, &addresses, deadline);
     progress.at("registering GPU memory");
     let answering: Vec<String> = found.gpus.iter().filter(|gpu| gpu.cuda.is_some()).map(|gpu| gpu.pci.clone()).collect();
-    let tried = facts::try_gpu_memory(&mut session.worker_within(GPU_ANSWER)?, &answering, &usable, deadline);
+    let tried = survey::try_gpu_memory(&mut session.host.worker_within(GPU_ANSWER)?, &answering, &usable, deadline);
     Ok((Some(found), tried))
 }
 
@@ -178,11 +182,11 @@ fn memory(
     deadline: Instant,
     progress: &mut Progress,
 ) -> Vec<HostMemory> {
-    let spare = facts::spare_bytes(&host::system::read(root).memory, host::limits::read_own_cgroup(root).memory_bytes());
+    let spare = survey::spare_bytes(&host::system::read(root).memory, host::limits::read_own_cgroup(root).memory_bytes());
     let usable: Vec<&Device> = seen.usable().collect();
     let mut tried = Vec::new();
     for (index, device) in usable.iter().enumerate() {
-        if examination.session.interrupted() {
+        if examination.session.host.interrupted() {
             break;
         }
         progress.at(&format!("{}: registering host memory", device.name));
@@ -190,14 +194,14 @@ fn memory(
         let most = examination.kv_bytes.unwrap_or(USUAL_BYTES).min(spare).min(region).max(1);
         let share = share(deadline, usable.len() - index);
         // A large piece takes longer than other questions do.
-        worker.wait_at_most(share.max(examination.session.answer_within()));
+        worker.wait_at_most(share.max(examination.session.host.answer_within()));
         let mut try_one = |bytes| {
             worker.register(&device.name, bytes).map(|tried| match (tried.error, tried.elapsed_us) {
                 (Some(error), _) => Err(error),
                 (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
             })
         };
-        tried.push(facts::try_host_memory(&device.name, most, Instant::now() + share, &mut try_one));
+        tried.push(survey::try_host_memory(&device.name, most, Instant::now() + share, &mut try_one));
     }
     tried
 }
@@ -217,10 +221,10 @@ fn transfers(
     let Some(duration) = examination.duration else {
         return (measured, vec![all("not asked for: --no-transfers".to_owned())]);
     };
-    let is_model = session.model_name().is_some();
+    let is_model = session.host.model_name().is_some();
     let repeat_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let effort = if is_model { Effort::Verified } else { Effort::Timed { repeat_ms } };
-    if let Some(model) = session.model_name() {
+    if let Some(model) = session.host.model_name() {
         unmeasured.push(all(format!("the speed of a simulation of {model} says nothing of the device")));
     }
     let addresses = host::net::read(root).addresses;
@@ -229,9 +233,9 @@ fn transfers(
         let until = Instant::now() + share(deadline, ports.len() - index);
         let mut hooks = LoopbackHooks {
             root,
-            patience_ms: u64::try_from(session.answer_within().as_millis()).unwrap_or(u64::MAX) * 4 / 5,
+            patience_ms: u64::try_from(session.host.answer_within().as_millis()).unwrap_or(u64::MAX) * 4 / 5,
             say: &mut |text| progress.at(&format!("{}: {text}", device.name)),
-            stop: &|| session.interrupted() || Instant::now() >= until,
+            stop: &|| session.host.interrupted() || Instant::now() >= until,
         };
         let (mut found, mut lacking) = measure(worker, (device, port), &addresses, effort, &mut hooks);
         measured.append(&mut found);

@@ -37,8 +37,8 @@ pub struct Arguments {
 
 /// Checks the profile and turns into the command.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("profile exec")?;
-    if let Some(model) = session.model_name() {
+    session.host.only_with_devices("profile exec")?;
+    if let Some(model) = session.host.model_name() {
         return Err(UsageError(format!("a command runs on this machine, not on the modelled host {model}: leave --host-model out")).into());
     }
     let file = &arguments.profile.profile;
@@ -70,7 +70,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     for setting in &settings {
         command.env(&setting.name, &setting.value);
     }
-    if !session.quiet() {
+    if !session.output.quiet {
         for setting in &settings {
             say(&format!("profile exec: {}={}", setting.name, setting.value));
         }

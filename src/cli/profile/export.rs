@@ -10,7 +10,7 @@ use super::super::session::Session;
 use super::super::{UsageError, exit};
 use super::{ProfileFile, load, of_this_host};
 use crate::catalog::Catalog;
-use crate::facts;
+use crate::devices;
 use crate::host;
 use crate::profile::Profile;
 use crate::profile::export::{Export, ExportError, Wanted, config_map, export};
@@ -69,11 +69,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     };
     if let Some(name) = &arguments.config_map {
-        session.print_text(&config_map(&found, name, &profile.host.name, &profile.created))?;
+        session.output.print_text(&config_map(&found, name, &profile.host.name, &profile.created))?;
         return Ok(exit::OK);
     }
-    if session.format() == Format::Json {
-        session.print(&found)?;
+    if session.output.format == Format::Json {
+        session.output.print(&found)?;
         return Ok(exit::OK);
     }
     let part = match &arguments.part {
@@ -90,8 +90,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         ))
         .into());
     };
-    session.print_text(&part.text)?;
-    if !session.quiet() {
+    session.output.print_text(&part.text)?;
+    if !session.output.quiet {
         for note in &found.notes {
             say(&format!("note: {note}"));
         }
@@ -106,7 +106,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 pub(super) fn make(session: &Session, profile: &Profile, engine: &ForEngine, force: bool) -> anyhow::Result<Result<Export, ExportError>> {
     of_this_host(session, profile)?;
     let catalog = Catalog::load(engine.catalog.as_deref())?;
-    let devices = facts::collect(&host::rdma::read(&session.root()), None);
+    let devices = devices::collect(&host::rdma::read(&session.host.root()), None);
     let directory = engine.files.as_deref().map(std::path::absolute).transpose().context("cannot tell the current directory")?;
     let wanted = Wanted {
         name: &engine.name,

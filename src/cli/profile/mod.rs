@@ -91,11 +91,11 @@ impl Table for ProfileValidation {
 
 /// Runs an action on profiles.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.no_capture("profile", "is about this host's devices and files of its own")?;
+    session.host.no_capture("profile", "is about this host's devices and files of its own")?;
     match &arguments.action {
         Action::Write(arguments) => write::run(session, arguments),
         Action::Show { profile } => {
-            session.print(&load(&profile.profile)?)?;
+            session.output.print(&load(&profile.profile)?)?;
             Ok(exit::OK)
         }
         Action::Validate { files } => validate(session, files),
@@ -103,7 +103,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Action::Diff { a, b } => {
             let (left, right) = (load(a)?, load(b)?);
             let found = diff((&a.display().to_string(), &left), (&b.display().to_string(), &right));
-            session.print(&found)?;
+            session.output.print(&found)?;
             Ok(if found.differences.is_empty() { exit::OK } else { exit::FAILED })
         }
         Action::Export(arguments) => export::run(session, arguments),
@@ -122,7 +122,7 @@ fn validate(session: &Session, files: &[PathBuf]) -> anyhow::Result<u8> {
         checked.push(ValidatedFile { file: file.clone(), problem });
     }
     let is_valid = checked.iter().all(|file| file.problem.is_none());
-    session.print(&ProfileValidation { schema: "rdmadoctor/profile-validation/1".to_owned(), files: checked })?;
+    session.output.print(&ProfileValidation { schema: "rdmadoctor/profile-validation/1".to_owned(), files: checked })?;
     Ok(if is_valid { exit::OK } else { exit::FAILED })
 }
 
@@ -141,7 +141,7 @@ fn load(file: &Path) -> Result<Profile, UsageError> {
 
 /// Refuses to compare a profile with a host that it cannot belong to.
 fn of_this_host(session: &Session, profile: &Profile) -> Result<(), UsageError> {
-    match (profile.host.model.as_deref(), session.model_name()) {
+    match (profile.host.model.as_deref(), session.host.model_name()) {
         (Some(model), Some(shown)) if model == shown => Ok(()),
         (None, None) => Ok(()),
         (Some(model), _) => Err(UsageError(format!("the profile is of the modelled host {model}: give --host-model {model}"))),

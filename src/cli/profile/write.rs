@@ -45,8 +45,8 @@ pub struct Arguments {
 
 /// Tries, writes, tells.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.only_this_host("profile write")?;
-    let output = match (&arguments.output, session.model_name()) {
+    session.host.only_with_devices("profile write")?;
+    let output = match (&arguments.output, session.host.model_name()) {
         (Some(output), _) => output.clone(),
         (None, Some(_)) => {
             return Err(UsageError(
@@ -59,23 +59,23 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let catalog = Catalog::load(arguments.catalog.as_deref())?;
     let engines = chosen(&catalog, &arguments.engine)?;
     let profile = examine(session, arguments, &catalog, &engines)?;
-    if session.interrupted() {
+    if session.host.interrupted() {
         say("rdmadoctor: interrupted; no profile was written");
         return Ok(exit::INTERRUPTED);
     }
     let text = profile.to_yaml()?;
     if output.as_os_str() == "-" {
-        session.print_text(&text)?;
+        session.output.print_text(&text)?;
     } else {
         let saved = save(&output, &text);
         if arguments.stdout {
-            session.print_text(&text)?;
+            session.output.print_text(&text)?;
         }
         saved?;
         if !arguments.stdout {
-            session.print(&profile)?;
+            session.output.print(&profile)?;
         }
-        if !session.quiet() {
+        if !session.output.quiet {
             say(&format!("written to {}", output.display()));
         }
     }
@@ -105,7 +105,7 @@ pub(in crate::cli) fn examine(
         duration: (!arguments.no_transfers).then_some(arguments.duration),
         done: None,
     };
-    if !session.quiet() {
+    if !session.output.quiet {
         say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));
     }
     examination.run()

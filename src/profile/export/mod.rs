@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::seen::best_gid;
 use super::{EngineVerdict, Profile, ProfiledEngine, ProfiledPort};
 use crate::catalog::Catalog;
-use crate::facts::Devices;
+use crate::devices::Devices;
 use crate::qp::newer_than_known;
 use context::{Context, Nic};
 

@@ -17,7 +17,8 @@ use super::Origin;
 use crate::bench::{BandwidthResult, Bench, LatencyResult};
 use crate::checks::Probe;
 use crate::compat::Compat;
-use crate::facts::{Devices, Topo};
+use crate::devices::Devices;
+use crate::facts::Topo;
 use crate::preflight::Preflight;
 use crate::qp::QpMatrix;
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::devices::rate;
-use crate::facts::{Device, Devices, Port, Problem};
+use crate::devices::{Device, Devices, Port, Problem};
 
 pub(super) fn devices(devices: &Devices) -> Markup {
     html! {

@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::LoopbackReport;
+use crate::devices::{Device, Devices};
 use crate::facts::host::HostFacts;
-use crate::facts::{Device, Devices, MemoryTried, Tracked};
+use crate::facts::{MemoryTried, Tracked};
 use crate::gpu::GpusFacts;
 use crate::host::ReadError;
 use crate::host::modules::{Module, ModuleState, ModulesFacts};

@@ -1,5 +1,8 @@
 //! RDMA devices as two witnesses see them: the kernel through sysfs, and the verbs library. Where one lacks a device, it says why.
 
+mod caps;
+mod limits;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +10,9 @@ use crate::host::part::unread_of;
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
 use crate::verbs::{self, PortAttributes};
 use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
+
+pub use caps::{Caps, DeviceCaps, Remark};
+pub use limits::{HostLimits, read as limits};
 
 /// The document of `devices`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -1,0 +1,333 @@
+//! The host that a run is about, and how to reach its files and devices.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tempfile::TempPath;
+
+use crate::capture::Capture;
+use crate::catalog::HostModel;
+use crate::gpu::{GpuForm, GpusFacts};
+use crate::host::Root;
+use crate::host::part::{Asked, OfPart, Part, PartFacts};
+use crate::host::rdma_objects::ObjectsFacts;
+use crate::sim::{SimConfig, Tallies};
+use crate::worker::{Failure, Files, GpuMemory, Inventory, Provider, Worker, WorkerOptions};
+
+/// Why a host does not give what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// What was asked for is not to be had from a host of this kind.
+    #[error("{0}")]
+    Unsuited(String),
+    /// The user interrupted before there was anything to tell.
+    #[error("{0}")]
+    Interrupted(String),
+    /// The child process that was to find it out.
+    #[error(transparent)]
+    Child(#[from] Failure),
+    /// Something of rdmadoctor's own is missing.
+    #[error("{what}")]
+    Own {
+        /// What it was to do.
+        what: &'static str,
+        /// Why it could not.
+        source: std::io::Error,
+    },
+}
+
+/// Which host it is.
+pub enum Kind {
+    /// This one.
+    Live,
+    /// One whose file system is mounted at this directory; only its files are here.
+    Mounted(PathBuf),
+    /// One that is modelled.
+    Modelled(Box<HostModel>),
+    /// One whose facts were written to a file.
+    Captured(Box<Capture>),
+}
+
+/// How a host is reached.
+pub struct Options {
+    /// The verbs library in place of the one that the dynamic linker finds.
+    pub libibverbs: Option<PathBuf>,
+    /// Longest wait for one answer.
+    pub answer_within: Duration,
+    /// Set when the user has asked to stop.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// The host that a run is about.
+pub struct Host {
+    kind: Kind,
+    options: Options,
+    /// Where simulated devices count what they carry.
+    tallies: OnceLock<TempPath>,
+}
+
+impl Host {
+    /// One that is reached so.
+    #[must_use]
+    pub fn new(kind: Kind, options: Options) -> Self {
+        Self { kind, options, tallies: OnceLock::new() }
+    }
+
+    /// Which host it is.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Whether the user has asked to stop.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.options.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Set when the user has asked to stop.
+    #[must_use]
+    pub fn interruption(&self) -> Arc<AtomicBool> {
+        self.options.interrupted.clone()
+    }
+
+    /// Whether the files are this machine's own.
+    #[must_use]
+    pub fn has_own_files(&self) -> bool {
+        matches!(self.kind, Kind::Live)
+    }
+
+    /// What is known of a captured host; absent where the host is here, mounted or modelled.
+    #[must_use]
+    pub fn captured(&self) -> Option<&Capture> {
+        match &self.kind {
+            Kind::Captured(capture) => Some(capture),
+            _ => None,
+        }
+    }
+
+    fn model(&self) -> Option<&HostModel> {
+        match &self.kind {
+            Kind::Modelled(model) => Some(model),
+            _ => None,
+        }
+    }
+
+    /// The name of the modelled host.
+    #[must_use]
+    pub fn model_name(&self) -> Option<&str> {
+        self.model().map(|model| model.name.as_str())
+    }
+
+    /// Refuses a command that has no use for a captured host.
+    ///
+    /// # Errors
+    /// The host is captured.
+    pub fn no_capture(&self, command: &str, why: &str) -> Result<(), SurveyError> {
+        match self.kind {
+            Kind::Captured(_) => Err(SurveyError::Unsuited(format!("`{command}` {why}; leave --from out"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the host's files are.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        match &self.kind {
+            Kind::Live => Root::default(),
+            Kind::Mounted(directory) => Root::dir(directory),
+            Kind::Modelled(model) => model.root(),
+            // Whatever would still be looked for, this machine has no part in it.
+            Kind::Captured(_) => Root::tree(BTreeMap::new()),
+        }
+    }
+
+    /// Whether devices can be asked: not those of a host that is mounted elsewhere or captured.
+    #[must_use]
+    pub fn has_devices(&self) -> bool {
+        matches!(self.kind, Kind::Live | Kind::Modelled(_))
+    }
+
+    /// Refuses a command that asks the devices themselves.
+    ///
+    /// # Errors
+    /// The host is mounted elsewhere or captured.
+    pub fn only_with_devices(&self, command: &str) -> Result<(), SurveyError> {
+        let (option, shows) = match self.kind {
+            Kind::Live | Kind::Modelled(_) => return Ok(()),
+            Kind::Captured(_) => ("--from", "a capture"),
+            Kind::Mounted(_) => ("--root", "only files"),
+        };
+        Err(SurveyError::Unsuited(format!("`{command}` asks the devices themselves, and {option} shows {shows}; leave {option} out")))
+    }
+
+    /// The host's name, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let own = || nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned());
+        self.model_name().map_or_else(own, str::to_owned)
+    }
+
+    /// Longest wait for one answer.
+    #[must_use]
+    pub fn answer_within(&self) -> Duration {
+        self.options.answer_within
+    }
+
+    /// Reads the host's files, each part within the longest wait for one answer, and those that the kernel makes within `deadline`, if that is less.
+    ///
+    /// # Errors
+    /// The child process that reads cannot be made.
+    pub fn reader(&self, asked: Asked, deadline: Option<Duration>) -> Result<Reader, SurveyError> {
+        let here = Reader { files: None, root: self.root(), asked, deadline: self.answer_within(), of_kernel: deadline };
+        let files = match &self.kind {
+            // Its files are in memory and cannot hang unless they are to.
+            Kind::Modelled(model) if model.hang.is_empty() => return Ok(here),
+            Kind::Modelled(model) => Files::Modelled(model.clone()),
+            Kind::Captured(_) => return Ok(here),
+            Kind::Live => Files::Below(PathBuf::from("/")),
+            Kind::Mounted(directory) => Files::Below(absolute(directory)?),
+        };
+        Ok(Reader { files: Some((files, Worker::new(self.worker_options()?))), ..here })
+    }
+
+    /// A child process that serves verbs, not yet started.
+    ///
+    /// # Errors
+    /// The program that it runs cannot be found.
+    pub fn worker(&self) -> Result<Worker, SurveyError> {
+        self.worker_options().map(Worker::new)
+    }
+
+    /// As [`Self::worker`], with another longest wait: bringing GPUs up takes longer than verbs do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn worker_within(&self, deadline: Duration) -> Result<Worker, SurveyError> {
+        Ok(Worker::new(WorkerOptions { deadline, ..self.worker_options()? }))
+    }
+
+    /// The GPUs of the modelled host; absent where this one is looked at.
+    #[must_use]
+    pub fn modelled_gpus(&self) -> Option<Option<GpusFacts>> {
+        self.model().map(HostModel::gpus)
+    }
+
+    /// What trying these kinds of the modelled host's GPU memory with these devices would give; absent where this host is looked at.
+    #[must_use]
+    pub fn modelled_gpu_memory(&self, devices: &[String], forms: &[GpuForm]) -> Option<Vec<GpuMemory>> {
+        self.model().map(|model| model.gpu_memory(devices, forms))
+    }
+
+    /// What is held of the modelled host's RDMA devices; absent where this host is looked at.
+    #[must_use]
+    pub fn modelled_objects(&self) -> Option<ObjectsFacts> {
+        self.model().map(HostModel::objects)
+    }
+
+    /// What the modelled host's devices count of the data that they carry, by child processes that are started from now on; absent where this
+    /// host is looked at, whose devices count themselves.
+    ///
+    /// # Errors
+    /// There is no place for the counters.
+    pub fn tallies(&self) -> Result<Option<Tallies>, SurveyError> {
+        let Some(model) = self.model() else { return Ok(None) };
+        if self.tallies.get().is_none() {
+            let what = "cannot make a file for simulated counters";
+            let file = tempfile::Builder::new().prefix("rdmadoctor-").tempfile();
+            let _ = self.tallies.set(file.map_err(|source| SurveyError::Own { what, source })?.into_temp_path());
+        }
+        Ok(Tallies::of(&self.counting(model)))
+    }
+
+    /// A model's verbs, whose devices count what they carry if somebody wants to know.
+    fn counting(&self, model: &HostModel) -> SimConfig {
+        SimConfig { tallies: self.tallies.get().map(|path| path.to_path_buf()), ..model.simulation() }
+    }
+
+    /// How child processes are started and waited for.
+    ///
+    /// # Errors
+    /// The program that they run cannot be found.
+    pub fn worker_options(&self) -> Result<WorkerOptions, SurveyError> {
+        let what = "cannot find the own program, which is also the child process";
+        Ok(WorkerOptions {
+            program: own_program().map_err(|source| SurveyError::Own { what, source })?,
+            provider: match self.model() {
+                Some(model) => Provider::Simulated(self.counting(model)),
+                None => Provider::Library(self.options.libibverbs.clone()),
+            },
+            deadline: self.answer_within(),
+            interrupted: self.options.interrupted.clone(),
+        })
+    }
+
+    /// What the verbs library says, of `wanted` only where one is named. A child that cannot be talked to is no answer of the library's.
+    ///
+    /// # Errors
+    /// The child process cannot be talked to.
+    pub fn inventory(worker: &mut Worker, wanted: Option<&str>) -> Result<Result<Inventory, Failure>, SurveyError> {
+        match worker.inventory(wanted) {
+            Err(failure @ Failure::Broken(_)) => Err(failure.into()),
+            answer => Ok(answer),
+        }
+    }
+}
+
+fn absolute(directory: &Path) -> Result<PathBuf, SurveyError> {
+    std::path::absolute(directory).map_err(|source| SurveyError::Own { what: "cannot tell where the host's files are", source })
+}
+
+/// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.
+pub struct Reader {
+    files: Option<(Files, Worker)>,
+    root: Root,
+    asked: Asked,
+    deadline: Duration,
+    /// Of parts that the kernel makes, where that is another.
+    of_kernel: Option<Duration>,
+}
+
+impl Reader {
+    /// A part, whatever came of it.
+    ///
+    /// # Errors
+    /// The child process cannot be talked to, or the user interrupted.
+    pub fn part(&mut self, part: Part) -> Result<PartFacts, SurveyError> {
+        let deadline = self.of_kernel.filter(|_| part.is_kernels()).map_or(self.deadline, |deadline| deadline.min(self.deadline));
+        match &mut self.files {
+            Some((files, worker)) => match worker.read(files, part, &self.asked, deadline) {
+                Err(Failure::Interrupted) => Err(SurveyError::Interrupted("interrupted while the host's files were read".to_owned())),
+                answer => Ok(answer?),
+            },
+            None => Ok(part.read(&self.root, &self.asked)),
+        }
+    }
+
+    /// A part's facts.
+    ///
+    /// # Errors
+    /// As [`Self::part`].
+    pub fn get<T: OfPart>(&mut self) -> Result<T, SurveyError> {
+        // A reader gives what it was asked for.
+        Ok(T::of(self.part(T::PART)?).unwrap_or_default())
+    }
+}
+
+/// The path of the running program. Without /proc it is what the program was called by, looked for as a shell does.
+fn own_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let called = std::env::args_os().next().map(PathBuf::from).ok_or(error)?;
+        let found = |path: &PathBuf| path.is_file();
+        let places = std::env::var_os("PATH").unwrap_or_default();
+        let candidates = if called.components().count() > 1 {
+            vec![std::path::absolute(&called)?]
+        } else {
+            std::env::split_paths(&places).map(|place| place.join(&called)).collect()
+        };
+        candidates.into_iter().find(found).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    })
+}

@@ -1,0 +1,9 @@
+//! Finds out what is known of one host: live, below another root, modelled or captured. Nothing here prints or judges.
+
+mod gpus;
+mod host;
+mod memory;
+
+pub use gpus::collect as gpus;
+pub use host::{Host, Kind, Options, Reader, SurveyError};
+pub use memory::{gpu as try_gpu_memory, host as try_host_memory, most_bytes, spare_bytes};
