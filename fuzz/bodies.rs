@@ -45,7 +45,7 @@ pub fn host_file(text: &str) {
 
 /// A fault as `--fault` takes it: what is accepted reads back as it is written.
 pub fn fault(text: &str) {
-    if let Ok(fault) = text.parse::<rdmadoctor::sim::Fault>() {
+    if let Ok(fault) = text.parse::<rdmadoctor::catalog::Fault>() {
         assert_eq!(fault.to_string().parse(), Ok(fault));
     }
 }

@@ -60,6 +60,8 @@ pub mod sim;
 #[cfg(feature = "doctor")]
 pub mod survey;
 #[cfg(feature = "doctor")]
+mod sys;
+#[cfg(feature = "doctor")]
 pub mod transfer;
 #[cfg(feature = "doctor")]
 pub mod verbs;

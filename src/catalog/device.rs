@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{CompletionQueues, MemoryRegions, QueuePairs, SharedReceiveQueues};
 use super::{Errno, Figure};
-use crate::sim::Fault;
+use crate::catalog::Fault;
 
 /// The value of `schema` in a device file.
 pub const SCHEMA: &str = "rdmadoctor/device/1";

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::device::LinkLayer;
 use crate::host::Root;
-use crate::sim::{Fault, PortState};
+use crate::catalog::Fault;
+use crate::sim::PortState;
 
 pub use held::Held;
 pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};

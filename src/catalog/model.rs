@@ -21,6 +21,22 @@ pub enum ObjectKind {
     SharedReceiveQueue,
 }
 
+impl ObjectKind {
+    pub(super) const ALL: [Self; 5] =
+        [Self::ProtectionDomain, Self::MemoryRegion, Self::CompletionQueue, Self::SharedReceiveQueue, Self::QueuePair];
+
+    /// Its name as verbs.h shortens it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::QueuePair => "qp",
+            Self::CompletionQueue => "cq",
+            Self::MemoryRegion => "mr",
+            Self::ProtectionDomain => "pd",
+            Self::SharedReceiveQueue => "srq",
+        }
+    }
+}
+
 impl DeviceModel {
     /// What `ibv_query_device` answers.
     #[must_use]

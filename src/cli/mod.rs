@@ -91,8 +91,8 @@ struct Global {
     #[arg(long, global = true, value_name = "NAME|FILE", add = complete::hosts_or_files())]
     host_model: Option<String>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
-    #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::sim::Fault>())]
-    fault: Vec<crate::sim::Fault>,
+    #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::catalog::Fault>())]
+    fault: Vec<crate::catalog::Fault>,
     /// Examine the host of which `rdmadoctor capture` wrote this file (`-` for standard input); nothing of this host is read.
     #[arg(long, global = true, value_name = "FILE")]
     from: Option<PathBuf>,

@@ -47,7 +47,7 @@ impl Session {
         }
         let mut model = global.host_model.as_deref().map(HostModel::find).transpose()?;
         if let Some(model) = &mut model {
-            let lacking = |fault: &crate::sim::Fault| fault.devices().find_map(|device| model.lacks(device)).map(str::to_owned);
+            let lacking = |fault: &crate::catalog::Fault| fault.devices().find_map(|device| model.lacks(device)).map(str::to_owned);
             if let Some((fault, device)) = global.fault.iter().find_map(|fault| Some((fault, lacking(fault)?))) {
                 let known = model.nics.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>().join(", ");
                 let known = if known.is_empty() { "it has no devices".to_owned() } else { format!("valid are {known}") };

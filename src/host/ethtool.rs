@@ -1,17 +1,13 @@
 //! What `ethtool -S` shows: the counters that a network driver keeps by names of its own. No file has them, and ethtool's netlink family
 //! has only those that all drivers share (Documentation/networking/ethtool-netlink.rst), without the pauses of single priorities.
-#![allow(unsafe_code, reason = "asks by ioctl; no crate that is kept up has these questions")]
-
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::rdma_counters::Counter;
+use crate::sys::ask_ethtool;
 
-/// include/uapi/linux/sockios.h.
-const SIOCETHTOOL: u32 = 0x8946;
 /// Commands of include/uapi/linux/ethtool.h.
 const GSTRINGS: u32 = 0x1b;
 const GSTATS: u32 = 0x1d;
@@ -38,7 +34,7 @@ pub(super) fn counters(netdev: &str, index: u32, is_wanted: &dyn Fn(&str) -> boo
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // struct ethtool_sset_info: command, a reserved word, a mask of 64 bits, and a length for each bit.
     let mut info = [joined(GSSET_INFO, 0), 1 << STATS, 0];
-    ask(&socket, netdev, &mut info)?;
+    ask_ethtool(&socket, netdev, &mut info)?;
     let (count, _) = parted(info[2]);
     if info[1] == 0 || count == 0 {
         return Ok(Vec::new());
@@ -50,11 +46,11 @@ pub(super) fn counters(netdev: &str, index: u32, is_wanted: &dyn Fn(&str) -> boo
     // struct ethtool_gstrings: command, set, length, and the names.
     let mut names = vec![0_u32; 3 + (count + ROOM) * NAME_BYTES / 4];
     names[..3].copy_from_slice(&[GSTRINGS, STATS, count as u32]);
-    ask(&socket, netdev, &mut names)?;
+    ask_ethtool(&socket, netdev, &mut names)?;
     // struct ethtool_stats: command, length, and the values.
     let mut values = vec![0_u64; 1 + count + ROOM];
     values[0] = joined(GSTATS, count as u32);
-    ask(&socket, netdev, &mut values)?;
+    ask_ethtool(&socket, netdev, &mut values)?;
     // Where they are not as many, a value is no longer that of the name in its place.
     if names[2] as usize != count || parted(values[0]).1 as usize != count {
         return Err(Errno::EAGAIN);
@@ -80,23 +76,6 @@ fn parted(both: u64) -> (u32, u32) {
 fn name(bytes: &[u8]) -> String {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).trim().to_owned()
-}
-
-/// Asks the driver; what it answers is written over the question.
-fn ask<T>(socket: &OwnedFd, netdev: &str, question: &mut [T]) -> nix::Result<()> {
-    // SAFETY: all zeros is a request without a name.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays zero.
-    if netdev.len() >= request.ifr_name.len() {
-        return Err(Errno::ENODEV);
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(netdev.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_data = question.as_mut_ptr().cast();
-    // SAFETY: the request names a buffer that lives as long as the call, and has room for what this command writes; the socket is open.
-    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
-    Errno::result(answer).map(drop)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use crate::catalog::Fault;
 use crate::catalog::DeviceModel;
 use crate::verbs::Gid;
 

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 
 use rdma_sys::*;
 
-use super::ObjectKind;
+use crate::catalog::ObjectKind;
 use super::device::{Home, failed, null};
 use super::world::{Ah, Pd};
 use crate::catalog::device::LinkLayer;
@@ -14,7 +14,7 @@ pub unsafe extern "C" fn alloc_pd(context: *mut ibv_context) -> *mut ibv_pd {
     // SAFETY: an open device.
     let home = unsafe { Home::of(context) };
     let made = home.enter("ibv_alloc_pd", &[]).and_then(|mut locked| {
-        locked.has_room(home.device, ObjectKind::Pd)?;
+        locked.has_room(home.device, ObjectKind::ProtectionDomain)?;
         let id = locked.new_id();
         locked.pds.insert(id, Pd { device: home.device, context: home.context, uses: 0 });
         Ok(id)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{Signal, raise};
 
-use super::fault::{Fault, FaultKind, ObjectKind, When};
+use crate::catalog::{Fault, FaultKind, ObjectKind, When};
 
 /// The faults of an installation and how often each was met.
 pub struct Faults {
@@ -40,7 +40,7 @@ impl Faults {
     /// What a call on a device does: goes on, fails with an errno, or does not return at all.
     pub fn at_call(&self, device: &str, call: &str, parameters: &[(&str, u64)]) -> Result<(), i32> {
         for (index, fault) in self.on(device) {
-            let meets = |condition: &super::fault::Condition| {
+            let meets = |condition: &crate::catalog::Condition| {
                 parameters.iter().any(|(name, value)| *name == condition.parameter && condition.holds(*value))
             };
             if fault.kind.call() != Some(call) || !fault.conditions.iter().all(meets) || !self.strikes(index) {

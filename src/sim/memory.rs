@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use rdma_sys::*;
 
-use super::ObjectKind;
+use crate::catalog::ObjectKind;
 use super::device::{Home, failed, null};
 use super::world::{Mr, Piece, World};
 use crate::gpu::reach;
@@ -176,7 +176,7 @@ fn register(
     let parameters = [("length_bytes", length as u64), ("access", u64::from(access))];
     let mut locked = home.enter(call, &parameters)?;
     home.at().model.reg_mr(length as u64, access).map_err(|refusal| super::queues::errno_of(&refusal))?;
-    locked.has_room(home.device, ObjectKind::Mr)?;
+    locked.has_room(home.device, ObjectKind::MemoryRegion)?;
     if let Some(limit) = home.provider.memlock_bytes {
         let locked_bytes = locked.mrs.values().fold(length as u64, |sum, mr| sum.saturating_add(mr.length));
         // core/umem.c, ib_umem_get: EPERM where nothing can be locked at all.

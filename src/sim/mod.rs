@@ -26,7 +26,6 @@ mod connect;
 mod control;
 mod device;
 mod events;
-mod fault;
 mod inject;
 mod link;
 mod manager;
@@ -43,7 +42,6 @@ mod tally;
 mod world;
 
 pub use config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
-pub use fault::{CALLS, Comparison, Condition, Fault, FaultError, FaultKind, ObjectKind, PARAMETERS, When};
 pub use requester::ANSWER_TIMEOUT;
 pub use tally::{Tallies, Tally};
 

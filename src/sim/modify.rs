@@ -13,7 +13,7 @@ use super::world::{Qp, Waiting};
 use crate::catalog::device::{LinkLayer, StateMachine};
 use crate::catalog::{AttributeMask as Mask, Effect, ModifyRequest, QpState};
 use crate::verbs::{Gid, MTU_BYTES};
-use crate::worker::QpType;
+use crate::request::QpType;
 
 pub unsafe extern "C" fn modify_qp(qp: *mut ibv_qp, attr: *mut ibv_qp_attr, mask: c_int) -> c_int {
     // SAFETY: a queue pair that was made, and attributes.

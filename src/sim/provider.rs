@@ -15,7 +15,8 @@ use super::inject::Faults;
 use super::link::Network;
 use super::tally::Counting;
 use super::world::{DeviceState, Timer, World};
-use super::{Fault, InstallError, ObjectKind};
+use super::InstallError;
+use crate::catalog::{Fault, ObjectKind};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, PostReturns};
 use crate::verbs::Gid;
@@ -235,7 +236,7 @@ impl Locked {
     /// Whether one more object can be made; the errno if not.
     pub fn has_room(&self, device: usize, of: ObjectKind) -> Result<(), i32> {
         let at = &self.provider.devices[device];
-        let (most, errno) = at.model.most(of.in_catalog());
+        let (most, errno) = at.model.most(of);
         let most = self.provider.faults.limit(&at.name, of).map_or(most, |limit| most.min(u64::from(limit)));
         if self.has_fewer(device, of, most) { Ok(()) } else { Err(errno.0) }
     }

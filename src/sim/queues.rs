@@ -8,14 +8,14 @@ use std::mem;
 use nix::sys::signal::{Signal, raise};
 use rdma_sys::*;
 
-use super::ObjectKind;
+use crate::catalog::ObjectKind;
 use super::device::{Home, failed, null};
 use super::events;
 use super::provider::Locked;
 use super::world::{Armed, Cq, Qp, Srq, Waiting};
 use crate::catalog::Refusal;
 use crate::verbs::{EFADV_QP_DRIVER_TYPE_SRD, QueuePairCaps};
-use crate::worker::QpType;
+use crate::request::QpType;
 
 /// The errno of a refusal; where a provider dies of the request instead, so does this process.
 pub fn errno_of(refusal: &Refusal) -> i32 {
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn create_cq(
             return Err(libc::EINVAL);
         }
         let granted = home.at().model.create_cq(i64::from(entries)).map_err(|refusal| errno_of(&refusal))?;
-        locked.has_room(home.device, ObjectKind::Cq)?;
+        locked.has_room(home.device, ObjectKind::CompletionQueue)?;
         let handle = locked.new_id();
         // SAFETY: all-zero is a valid value: null pointers, numbers, and locks in their initial state.
         let mut raw: Box<ibv_cq> = Box::new(unsafe { mem::zeroed() });
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn create_srq(pd: *mut ibv_pd, init: *mut ibv_srq_init_att
     let parameters = [("max_wr", u64::from(init.attr.max_wr)), ("max_sge", u64::from(init.attr.max_sge))];
     let made = home.enter("ibv_create_srq", &parameters).and_then(|mut locked| {
         let granted = home.at().model.create_srq(init.attr.max_wr, init.attr.max_sge).map_err(|refusal| errno_of(&refusal))?;
-        locked.has_room(home.device, ObjectKind::Srq)?;
+        locked.has_room(home.device, ObjectKind::SharedReceiveQueue)?;
         (init.attr.max_wr, init.attr.max_sge) = (granted.max_wr, granted.max_sge);
         let handle = locked.new_id();
         // SAFETY: all-zero is a valid value: null pointers, numbers, and locks in their initial state.
@@ -275,7 +275,7 @@ unsafe fn create(call: &'static str, pd: *mut ibv_pd, init: *mut ibv_qp_init_att
         };
         // core/uverbs_cmd.c, create_qp: both queues must exist.
         let (Some(send_cq), Some(recv_cq)) = (send_cq, recv_cq) else { return Err(libc::EINVAL) };
-        locked.has_room(home.device, ObjectKind::Qp)?;
+        locked.has_room(home.device, ObjectKind::QueuePair)?;
         let qpn = locked.new_qpn().ok_or(libc::ENOMEM)?;
         // SAFETY: all-zero is a valid value: null pointers, numbers, and locks in their initial state.
         let mut raw: Box<ibv_qp> = Box::new(unsafe { mem::zeroed() });

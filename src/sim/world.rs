@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rdma_sys::*;
 
-use super::ObjectKind;
+use crate::catalog::ObjectKind;
 use super::connect::{EventQueue, Id};
 use crate::verbs::QueuePairCaps;
 
@@ -305,11 +305,11 @@ impl World {
     /// Whether there are fewer objects of a kind on a device than that.
     pub fn has_fewer(&self, device: usize, of: ObjectKind, than: u64) -> bool {
         let everywhere = match of {
-            ObjectKind::Pd => self.pds.len(),
-            ObjectKind::Mr => self.mrs.len(),
-            ObjectKind::Cq => self.cqs.len(),
-            ObjectKind::Srq => self.srqs.len(),
-            ObjectKind::Qp => self.qps.len(),
+            ObjectKind::ProtectionDomain => self.pds.len(),
+            ObjectKind::MemoryRegion => self.mrs.len(),
+            ObjectKind::CompletionQueue => self.cqs.len(),
+            ObjectKind::SharedReceiveQueue => self.srqs.len(),
+            ObjectKind::QueuePair => self.qps.len(),
         };
         // Counting is only worth its time near the limit.
         (everywhere as u64) < than || (self.count(device, of) as u64) < than
@@ -319,11 +319,11 @@ impl World {
         let in_context = |context: &u32| self.contexts.get(context).is_some_and(|state| state.device == device);
         let in_pd = |pd: &u32| self.pds.get(pd).is_some_and(|pd| pd.device == device);
         match of {
-            ObjectKind::Pd => self.pds.values().filter(|pd| pd.device == device).count(),
-            ObjectKind::Mr => self.mrs.values().filter(|mr| in_pd(&mr.pd)).count(),
-            ObjectKind::Cq => self.cqs.values().filter(|cq| in_context(&cq.context)).count(),
-            ObjectKind::Srq => self.srqs.values().filter(|srq| in_context(&srq.context)).count(),
-            ObjectKind::Qp => self.qps.values().filter(|qp| qp.device == device).count(),
+            ObjectKind::ProtectionDomain => self.pds.values().filter(|pd| pd.device == device).count(),
+            ObjectKind::MemoryRegion => self.mrs.values().filter(|mr| in_pd(&mr.pd)).count(),
+            ObjectKind::CompletionQueue => self.cqs.values().filter(|cq| in_context(&cq.context)).count(),
+            ObjectKind::SharedReceiveQueue => self.srqs.values().filter(|srq| in_context(&srq.context)).count(),
+            ObjectKind::QueuePair => self.qps.values().filter(|qp| qp.device == device).count(),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! 64 bytes takes 300 in the process. So the processor's time stamp counter is read itself, as perftest does (its src/get_clock.h), where
 //! the kernel keeps time by it too: it gives that up when the counter stops or differs between processors (Linux
 //! kernel/time/clocksource.c, the watchdog). How fast it counts is not asked: both clocks are read at the beginning and at the end.
-#![allow(unsafe_code, reason = "reads the processor's time stamp counter")]
 
 use std::fs;
 use std::time::Instant;
@@ -12,6 +11,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use super::Trouble;
+use crate::sys::ticks;
 
 /// What the kernel keeps time by (Documentation/ABI/testing/sysfs-devices-system-clockevents_clocksource in Linux).
 const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -39,7 +39,7 @@ impl Clock {
     /// Ticks since some moment.
     #[inline]
     pub fn now(&self) -> u64 {
-        if self.is_counter { counter() } else { self.began.1.elapsed().as_nanos() as u64 }
+        if self.is_counter { ticks() } else { self.began.1.elapsed().as_nanos() as u64 }
     }
 
     /// Both clocks at one moment.
@@ -64,18 +64,6 @@ impl Clock {
         let counted = ticks.saturating_sub(self.began.0).max(1);
         at.duration_since(self.began.1).as_nanos() as f64 / counted as f64
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn counter() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction, and Linux allows it unless a process asks for the contrary (prctl(2), PR_SET_TSC).
-    unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn counter() -> u64 {
-    0
 }
 
 /// Latencies, sorted.

@@ -6,7 +6,8 @@ use super::{HostModel, Nic, with_prefix_length};
 use crate::catalog::device::{GidShape, LinkLayer};
 use crate::catalog::{DeviceModel, Doubts, host_tree};
 use crate::host::Root;
-use crate::sim::{Fault, FaultKind, ModelSource, SimConfig, SimDevice, SimPort, When};
+use crate::catalog::{Fault, FaultKind, When};
+use crate::sim::{ModelSource, SimConfig, SimDevice, SimPort};
 use crate::verbs::{LIBIBVERBS, MTU_BYTES};
 
 impl HostModel {

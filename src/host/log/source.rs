@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::LogFacts;
 use crate::host::{ReadError, ReadFailure, Root};
+use crate::sys::kernel_log;
 
 const KMSG: &str = "/dev/kmsg";
 
@@ -78,7 +79,7 @@ fn kmsg(facts: &mut LogFacts) -> bool {
                     if std::mem::take(&mut first) {
                         // The buffer holds the newest records only.
                         facts.is_partial |= sequence > 0;
-                        if let Some(text) = at_once() {
+                        if let Some(text) = kernel_log(MOST_BYTES) {
                             text.lines().filter_map(of_syslog).for_each(|line| facts.add(&line));
                             break;
                         }
@@ -101,27 +102,6 @@ fn kmsg(facts: &mut LogFacts) -> bool {
         facts.source = Some(KMSG.to_owned());
     }
     facts.lines > 0
-}
-
-/// All records as text by one call of syslog(2), where it may be used (many containers forbid it): the device takes one for each record.
-fn at_once() -> Option<String> {
-    /// Actions of syslog(2).
-    const READ_ALL: libc::c_int = 3;
-    const SIZE_BUFFER: libc::c_int = 10;
-    #[expect(unsafe_code, reason = "syslog(2) has no safe form")]
-    // SAFETY: this action takes no buffer.
-    let size = unsafe { libc::klogctl(SIZE_BUFFER, std::ptr::null_mut(), 0) };
-    // As text, records are longer than they are there.
-    let mut bytes: Vec<u8> = Vec::with_capacity(usize::try_from(size).ok()?.checked_mul(2)?.min(MOST_BYTES));
-    let room = libc::c_int::try_from(bytes.capacity()).ok()?;
-    #[expect(unsafe_code, reason = "syslog(2) has no safe form")]
-    // SAFETY: the buffer has that much room, and as much of it is filled as is returned.
-    unsafe {
-        let length = usize::try_from(libc::klogctl(READ_ALL, bytes.as_mut_ptr().cast(), room)).ok()?;
-        bytes.set_len(length.min(bytes.capacity()));
-    }
-    // A full buffer may lack the first ones.
-    (!bytes.is_empty() && bytes.len() < bytes.capacity()).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// `<6>[  123.456789] message`, and between them `[  T12]` or `[  C0]` where the kernel names who wrote it (CONFIG_PRINTK_CALLER).

@@ -31,6 +31,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::ObjectKind;
+
 /// The calls that a fault can name.
 pub const CALLS: &[&str] = &[
     "ibv_get_device_list",
@@ -199,37 +201,6 @@ pub enum When {
     From(u64),
     /// From this long after the start on.
     After(Duration),
-}
-
-/// Objects that can run out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "verbs names each so")]
-pub enum ObjectKind {
-    Pd,
-    Mr,
-    Cq,
-    Srq,
-    Qp,
-}
-
-impl ObjectKind {
-    const ALL: [(Self, &str); 5] = [(Self::Pd, "pd"), (Self::Mr, "mr"), (Self::Cq, "cq"), (Self::Srq, "srq"), (Self::Qp, "qp")];
-
-    fn name(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-
-    /// The catalog's word for it.
-    pub(super) fn in_catalog(self) -> crate::catalog::ObjectKind {
-        use crate::catalog::ObjectKind as Kind;
-        match self {
-            Self::Pd => Kind::ProtectionDomain,
-            Self::Mr => Kind::MemoryRegion,
-            Self::Cq => Kind::CompletionQueue,
-            Self::Srq => Kind::SharedReceiveQueue,
-            Self::Qp => Kind::QueuePair,
-        }
-    }
 }
 
 /// How a parameter is compared.
@@ -414,10 +385,9 @@ fn parse_kind(text: &str) -> Result<FaultKind, String> {
         "device_removed" => Err("`device_removed` takes no argument".to_owned()),
         "exhaust" => {
             let (object, limit) = rest.and_then(|rest| rest.split_once('=')).ok_or("write exhaust:OBJECT=N, such as exhaust:qp=100")?;
-            let (object, _) = *ObjectKind::ALL
-                .iter()
-                .find(|(_, name)| *name == object)
-                .ok_or_else(|| format!("`{object}` is no object; valid are {}", ObjectKind::ALL.map(|(_, name)| name).join(", ")))?;
+            let valid = || ObjectKind::ALL.map(ObjectKind::name).join(", ");
+            let known = ObjectKind::ALL.into_iter().find(|kind| kind.name() == object);
+            let object = known.ok_or_else(|| format!("`{object}` is no object; valid are {}", valid()))?;
             let limit = u32::try_from(number(limit, "a number of objects")?).map_err(|_| "that is no limit")?;
             Ok(FaultKind::Exhaust { object, limit })
         }
