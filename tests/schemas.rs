@@ -25,7 +25,7 @@ fn document<T: JsonSchema>(name: &str) {
 #[test]
 fn documents() {
     document::<rdmadoctor::devices::Devices>("devices-1");
-    document::<rdmadoctor::facts::Caps>("caps-1");
+    document::<rdmadoctor::devices::Caps>("caps-1");
     document::<rdmadoctor::facts::Modules>("modules-1");
     document::<rdmadoctor::qp::QpMatrix>("qp-matrix-1");
     document::<rdmadoctor::checks::Probe>("probe-1");

@@ -69,7 +69,7 @@ fn faults() -> impl Strategy<Value = Fault> {
         any::<u64>().prop_map(|offset| FaultKind::CorruptPayload { offset }),
         any::<u8>().prop_map(|port| FaultKind::PortDown { port }),
         Just(FaultKind::DeviceRemoved),
-        (0..5_usize, any::<u32>()).prop_map(|(object, limit)| FaultKind::Exhaust { object: ObjectKind::ALL[object].0, limit }),
+        (0..5_usize, any::<u32>()).prop_map(|(object, limit)| FaultKind::Exhaust { object: ObjectKind::ALL[object], limit }),
     ];
     let when = prop_oneof![
         (1..u64::MAX).prop_map(When::Nth),
