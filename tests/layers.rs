@@ -160,10 +160,7 @@ fn a_planted_upward_import_is_told_with_both_lines() {
     let planted = "use std::fmt;\nuse crate::{\n    verbs::Verbs,\n    cli::run,\n};\n#[cfg(test)]\nmod tests { use crate::report; }\n";
     let mut imports = imports_of("host", Path::new("src/host/planted.rs"), planted);
     imports.extend(imports_of("cli", Path::new("src/cli/planted.rs"), "fn f() { crate::host::read(); }"));
-    assert_eq!(
-        against_the_order(&imports),
-        "src/host/planted.rs:4 uses cli, and `cli` is above it: src/cli/planted.rs:1 uses host\n"
-    );
+    assert_eq!(against_the_order(&imports), "src/host/planted.rs:4 uses cli, and `cli` is above it: src/cli/planted.rs:1 uses host\n");
 }
 
 /// The lines in which something is unsafe.

@@ -21,8 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::device::LinkLayer;
-use crate::host::Root;
 use crate::catalog::Fault;
+use crate::host::Root;
 use crate::sim::PortState;
 
 pub use held::Held;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::devices::port_name;
-use crate::facts::{is_active, is_infiniband, is_roce};
 use super::{Action, Check, Facts, Finding, page};
+use crate::facts::{is_active, is_infiniband, is_roce};
 use crate::host::net::configured::ConfiguredAddress;
 use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};
 use crate::verbs::Gid;

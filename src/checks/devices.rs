@@ -1,7 +1,7 @@
 //! 03: devices and ports.
 
-use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
 use super::{Action, Check, Facts, Finding, modules, page};
+use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
 use crate::host::modules::ModuleState;
 use crate::host::net::NetInterface;
 use crate::host::rdma::{DeviceNode, SysfsDevice, SysfsPort};

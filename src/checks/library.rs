@@ -1,7 +1,7 @@
 //! 01: libraries and providers.
 
-use crate::facts::{family_of, is_iwarp, packages};
 use super::{Action, Check, Facts, Finding, page};
+use crate::facts::{family_of, is_iwarp, packages};
 use crate::host::rdma::SysfsDevice;
 use crate::verbs::LoadError;
 

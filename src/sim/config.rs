@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Fault;
 use crate::catalog::DeviceModel;
+use crate::catalog::Fault;
 use crate::verbs::Gid;
 
 /// A simulated host's RDMA devices.

@@ -5,9 +5,9 @@ use std::ffi::c_int;
 
 use rdma_sys::*;
 
-use crate::catalog::ObjectKind;
 use super::device::{Home, failed, null};
 use super::world::{Ah, Pd};
+use crate::catalog::ObjectKind;
 use crate::catalog::device::LinkLayer;
 
 pub unsafe extern "C" fn alloc_pd(context: *mut ibv_context) -> *mut ibv_pd {

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use rdma_sys::*;
 
-use crate::catalog::ObjectKind;
 use super::device::{Home, failed, null};
 use super::world::{Mr, Piece, World};
+use crate::catalog::ObjectKind;
 use crate::gpu::reach;
 use crate::verbs::DATA_DIRECT;
 

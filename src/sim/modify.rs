@@ -12,8 +12,8 @@ use super::queues::errno_of;
 use super::world::{Qp, Waiting};
 use crate::catalog::device::{LinkLayer, StateMachine};
 use crate::catalog::{AttributeMask as Mask, Effect, ModifyRequest, QpState};
-use crate::verbs::{Gid, MTU_BYTES};
 use crate::request::QpType;
+use crate::verbs::{Gid, MTU_BYTES};
 
 pub unsafe extern "C" fn modify_qp(qp: *mut ibv_qp, attr: *mut ibv_qp_attr, mask: c_int) -> c_int {
     // SAFETY: a queue pair that was made, and attributes.

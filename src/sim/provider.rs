@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use rdma_sys::*;
 
+use super::InstallError;
 use super::config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
 use super::inject::Faults;
 use super::link::Network;
 use super::tally::Counting;
 use super::world::{DeviceState, Timer, World};
-use super::InstallError;
-use crate::catalog::{Fault, ObjectKind};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, PostReturns};
+use crate::catalog::{Fault, ObjectKind};
 use crate::verbs::Gid;
 
 /// An installed simulation. It lives as long as the process, because C objects point into it.

@@ -8,14 +8,14 @@ use std::mem;
 use nix::sys::signal::{Signal, raise};
 use rdma_sys::*;
 
-use crate::catalog::ObjectKind;
 use super::device::{Home, failed, null};
 use super::events;
 use super::provider::Locked;
 use super::world::{Armed, Cq, Qp, Srq, Waiting};
+use crate::catalog::ObjectKind;
 use crate::catalog::Refusal;
-use crate::verbs::{EFADV_QP_DRIVER_TYPE_SRD, QueuePairCaps};
 use crate::request::QpType;
+use crate::verbs::{EFADV_QP_DRIVER_TYPE_SRD, QueuePairCaps};
 
 /// The errno of a refusal; where a provider dies of the request instead, so does this process.
 pub fn errno_of(refusal: &Refusal) -> i32 {

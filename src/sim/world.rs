@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use rdma_sys::*;
 
-use crate::catalog::ObjectKind;
 use super::connect::{EventQueue, Id};
+use crate::catalog::ObjectKind;
 use crate::verbs::QueuePairCaps;
 
 /// Everything that exists. Addresses of C objects are kept as numbers: this side never follows them, it only hands them back.
