@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rdmadoctor::facts;
+use rdmadoctor::survey;
 use rdmadoctor::gpu::{GpuErrorKind, GpuId, GpusFacts, WritesOrdering};
 use rdmadoctor::sim::SimConfig;
 use rdmadoctor::worker::{Provider, Worker, WorkerOptions};
@@ -62,7 +62,7 @@ fn worker(libraries: &Path, fake: &str) -> Worker {
 
 fn asked(fake: &Fake, kind: &str) -> GpusFacts {
     let addresses = ["0000:01:00.0".to_owned(), "0000:02:00.0".to_owned()];
-    facts::gpus(&mut fake.worker(kind), &addresses, Instant::now() + Duration::from_secs(240))
+    survey::gpus(&mut fake.worker(kind), &addresses, Instant::now() + Duration::from_secs(240))
 }
 
 fn kinds(facts: &GpusFacts) -> Vec<Option<GpuErrorKind>> {
