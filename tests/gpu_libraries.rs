@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rdmadoctor::survey;
 use rdmadoctor::gpu::{GpuErrorKind, GpuId, GpusFacts, WritesOrdering};
 use rdmadoctor::sim::SimConfig;
+use rdmadoctor::survey;
 use rdmadoctor::worker::{Provider, Worker, WorkerOptions};
 
 /// Where the libraries are; removed at the end.
