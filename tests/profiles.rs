@@ -3,9 +3,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rdmadoctor::catalog::HostModel;
-use rdmadoctor::profile::{Profile, save};
+use rdmadoctor::profile::{Profile, Seen, save};
+use rdmadoctor::worker::{Provider, QpRequest, QpType, Worker, WorkerOptions};
 
 const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
 
@@ -19,6 +23,44 @@ fn write(host: &str, directory: &Path) -> PathBuf {
     let ran = doctor(&["--host-model", host, "profile", "write", "-o", file.to_str().unwrap()]);
     assert!(file.is_file(), "{host}: {ran:?}");
     file
+}
+
+/// A child that serves a model's verbs.
+fn worker(model: &HostModel) -> Worker {
+    Worker::new(WorkerOptions {
+        program: DOCTOR.into(),
+        provider: Provider::Simulated(model.simulation()),
+        deadline: Duration::from_secs(10),
+        interrupted: Arc::new(AtomicBool::new(false)),
+    })
+}
+
+#[test]
+fn the_gid_that_a_profile_names_is_the_one_that_is_connected_and_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut compared = 0;
+    for host in HostModel::names() {
+        let profile = Profile::load(&write(host, directory.path())).unwrap();
+        let model = HostModel::find(host).unwrap();
+        let mut worker = worker(&model);
+        let inventory = worker.inventory(None);
+        let seen = Seen::look(host.to_owned(), &model.root(), &inventory);
+        for port in profile.devices.iter().filter(|port| port.port == 1 && port.state.as_deref() == Some("active")) {
+            let Some(gid) = &port.gid else { continue };
+            let (_, found) = seen.port(&port.name, port.port).unwrap();
+            if port.transport != "unspecified" {
+                let connected = worker.connect(&port.name, 1, found.best_gid_index(), &QpRequest::base(QpType::RC)).unwrap();
+                let used = found.gids.iter().find(|known| Some(known.index) == connected.gid_index);
+                assert_eq!(used.map(|known| &known.gid), Some(&gid.value), "{host} {}: {connected:?}", port.name);
+            }
+            let brief = ["--sizes", "64", "--iterations", "1", "--repeats", "1", "--depth", "1", "--batch", "1", "--buffer", "hot"];
+            let ran = doctor(&[&["--host-model", host, "--format", "json", "bw", &port.name][..], &brief].concat());
+            let measured: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+            assert_eq!(measured["connection"]["local"]["gid"], gid.value, "{host} {}", port.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 5, "{compared}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn granted_refused_crashed_and_hung() {
     let mut counting = worker(narrow(&["exhaust:qp=5"]));
     let counted = counting.count("narrow_0", &request(1), 100).unwrap();
     assert_eq!((counted.granted, counted.refused.map(|error| error.errno.name())), (5, Some("ENOMEM".to_owned())));
-    let connected = counting.connect("narrow_0", 1, &request(1)).unwrap();
+    let connected = counting.connect("narrow_0", 1, Some(1), &request(1)).unwrap();
     assert_eq!((connected.reached.as_str(), connected.gid_index, connected.refused), ("RTS", Some(1), None));
 
     let mut listing = worker(narrow(&[]));

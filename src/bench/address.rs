@@ -55,12 +55,11 @@ fn kind(gid: &Gid) -> (Option<&str>, bool) {
     (gid.kind.as_deref(), gid.scope == "ipv4")
 }
 
-/// The smaller the better: kinds that differ, version of RoCE, scope, networks that differ, index.
-fn cost(our: &Gid, their: &Gid) -> (bool, bool, usize, bool, bool, u32, u32) {
-    let scope = |gid: &Gid| ["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope).unwrap_or(3);
-    let is_v2 = |gid: &Gid| gid.kind.as_deref() == Some("RoCE v2");
-    let without_netdev = our.netdev.is_none() || their.netdev.is_none();
-    (kind(our) != kind(their), !is_v2(our), scope(our), !is_near(our, their), without_netdev, our.index, their.index)
+/// The smaller the better: kinds that differ, then each end's preference, but that near networks come before interfaces and indices.
+fn cost(our: &Gid, their: &Gid) -> (bool, (u8, u8), bool, bool, u32, u32) {
+    let (ours, theirs) = (our.preference(), their.preference());
+    let lacks_netdev = ours.lacks_netdev || theirs.lacks_netdev;
+    (kind(our) != kind(their), ours.grade, !is_near(our, their), lacks_netdev, ours.index, theirs.index)
 }
 
 /// Whether addresses look like those of one network: the same first 24 bits of IPv4, or 64 of IPv6.
@@ -157,6 +156,36 @@ mod tests {
         let [ours, theirs] = choose([&here, &there], [None, None]).unwrap();
         assert_eq!((ours.index, theirs.index), (4, 7), "{ours:?}");
         assert!(ours.reason.contains("RoCE v2") && ours.reason.contains("10.2.0.1"), "{ours:?}");
+    }
+
+    /// Tables on which a profile, a measurement and a connection with itself used to take different entries.
+    #[test]
+    fn alone_a_port_uses_the_entry_that_is_best_for_anybody() {
+        let bare = |index, kind: Option<&str>, text: &str, netdev: Option<&str>| Gid {
+            kind: kind.map(str::to_owned),
+            netdev: netdev.map(str::to_owned),
+            ..gid(index, "", text)
+        };
+        let (v1, v2, eth) = (Some("IB/RoCE v1"), Some("RoCE v2"), Some("eth0"));
+        let (local, global) = ("fe80:0000:0000:0000:0000:0000:0000:0001", "2001:0db8:0000:0000:0000:0000:0000:0001");
+        let tables = [
+            (3, table()),
+            // An interface that has gone, and one that is there.
+            (5, vec![bare(3, v2, "10.1.0.1", None), bare(5, v2, "10.1.0.2", eth)]),
+            (3, vec![bare(3, v2, "10.1.0.1", None), bare(5, v2, global, eth)]),
+            // A driver that keeps no types of some.
+            (2, vec![bare(0, v1, "10.1.0.1", eth), bare(1, None, local, eth), bare(2, v2, local, eth)]),
+            (1, vec![bare(0, v1, "10.1.0.1", eth), bare(1, None, "10.1.0.1", eth)]),
+            // Several that are alike: the lowest index, however far the table goes.
+            (6, vec![bare(9, v2, "10.1.0.3", eth), bare(6, v2, "10.1.0.2", eth), bare(7, v1, "10.1.0.2", eth)]),
+            (0, vec![bare(0, None, local, None)]),
+        ];
+        for (expected, gids) in tables {
+            let port = port(gids);
+            let [ours, theirs] = choose([&port, &port], [None, None]).unwrap();
+            assert_eq!((ours.index, theirs.index), (expected, expected), "{:?}", port.gids);
+            assert_eq!(port.best_gid_index(), Some(expected), "{:?}", port.gids);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Action, Check, Facts, Finding, page};
 use crate::facts::{is_active, is_infiniband, is_roce};
 use crate::host::net::configured::ConfiguredAddress;
 use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};
-use crate::verbs::Gid;
+use crate::verbs::{Gid, GidPreference};
 
 pub(super) const CHECKS: &[Check] = &[
     Check { page: page("RD-0401"), depends_on: &["RD-0307", "RD-0308", "RD-0905"], run: gids_are_there },
@@ -33,10 +33,13 @@ fn is_version_two(gid: &SysfsGid) -> bool {
     gid.gid_type.as_deref() == Some("RoCE v2")
 }
 
-/// The GID to use: IPv4 before global IPv6, the lowest index of each.
+fn preference(gid: &SysfsGid) -> GidPreference {
+    GidPreference::of(gid.gid_type.as_deref(), parsed(gid).map_or("", Gid::scope), gid.netdev.as_deref(), gid.index)
+}
+
+/// The GID to use, if it is routable.
 fn best(port: &SysfsPort) -> Option<&SysfsGid> {
-    let of = |scope: &str| port.gids.iter().find(|gid| is_version_two(gid) && parsed(gid).is_some_and(|gid| gid.scope() == scope));
-    of("ipv4").or_else(|| of("global"))
+    port.gids.iter().min_by_key(|gid| preference(gid)).filter(|gid| preference(gid).is_routable())
 }
 
 /// Active RoCE ports whose driver keeps types of GIDs.

@@ -264,7 +264,7 @@ fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Opti
     let port = verbs.ports.iter().find(|port| port.state == "active").or_else(|| verbs.ports.first())?;
     // verbs.h: node type 4 is an iWARP adapter.
     let is_iwarp = verbs.node_type == 4;
-    match worker.connect(&device.name, port.port, &QpRequest::base(QpType::RC)) {
+    match worker.connect(&device.name, port.port, device.best_gid_index(port.port), &QpRequest::base(QpType::RC)) {
         Ok(connected) => Some(ConnectionReport {
             port: port.port,
             cause: classify_connection(&connected, is_iwarp, device.family.as_deref(), &port.state),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::part::unread_of;
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
-use crate::verbs::{self, PortAttributes};
+use crate::verbs::{self, GidPreference, PortAttributes};
 use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
 
 pub use caps::{Caps, DeviceCaps, Remark};
@@ -113,6 +113,36 @@ pub struct Gid {
     pub scope: String,
     /// The IPv4 address, where it is one.
     pub ipv4: Option<String>,
+}
+
+impl Gid {
+    /// How good it is to use.
+    #[must_use]
+    pub fn preference(&self) -> GidPreference {
+        GidPreference::of(self.kind.as_deref(), &self.scope, self.netdev.as_deref(), self.index)
+    }
+}
+
+impl Port {
+    /// The entry of its GID table to use, where nothing is known of another end.
+    #[must_use]
+    pub fn best_gid(&self) -> Option<&Gid> {
+        self.gids.iter().min_by_key(|gid| gid.preference())
+    }
+
+    /// The index of that entry, as verbs takes it.
+    #[must_use]
+    pub fn best_gid_index(&self) -> Option<u8> {
+        self.best_gid().and_then(|gid| u8::try_from(gid.index).ok())
+    }
+}
+
+impl Device {
+    /// The index of the GID to use on a port of it.
+    #[must_use]
+    pub fn best_gid_index(&self, port: u8) -> Option<u8> {
+        self.ports.iter().find(|known| known.port == u32::from(port))?.best_gid_index()
+    }
 }
 
 /// Brings both views together. `inventory` is absent where libibverbs was not asked.

@@ -6,7 +6,6 @@ mod memory;
 
 use super::evidence::Book;
 use super::measured::{Measured, Unmeasured};
-use super::seen::best_gid;
 use super::trial::{Trial, Tried};
 use super::{
     Connection, EvidenceKind, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven,
@@ -112,7 +111,7 @@ impl Draft<'_> {
         let entry = format!("devices/{}/{}", device.name, port.port);
         let (name, number) = (&device.name, port.port);
         let place = format!("/sys/class/infiniband/{name}/ports/{number}");
-        let gid = best_gid(port).map(|gid| ProfiledGid {
+        let gid = port.best_gid().map(|gid| ProfiledGid {
             value: gid.gid.clone(),
             kind: gid.kind.clone(),
             netdev: gid.netdev.clone(),

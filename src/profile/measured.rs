@@ -1,7 +1,6 @@
 //! Transfers that are timed for a profile: a port with itself, briefly.
 
 use super::Measurement;
-use super::seen::best_gid;
 use crate::bench::{BandwidthResult, ConnectionReport, Done, LatencyResult, Loopback, LoopbackHooks, LoopbackStep, Verification};
 use crate::devices::{Device, Port};
 use crate::host::net::address::Address;
@@ -192,7 +191,7 @@ pub fn measure(
 ) -> (Vec<Measured>, Vec<Unmeasured>) {
     let (mut measured, mut unmeasured) = (Vec::new(), Vec::new());
     let lack = |why: String| Unmeasured { device: Some(device.name.clone()), port: Some(port.port), why };
-    let planned = Loopback::plan(device, port, best_gid(port).map(|gid| gid.index), addresses);
+    let planned = Loopback::plan(device, port, port.best_gid().map(|gid| gid.index), addresses);
     let ended = planned.and_then(|loopback| {
         loopback.measure(worker, &effort.steps(), hooks, &mut |connection, done| {
             let row = match done {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::FingerprintField;
 use crate::devices;
-use crate::devices::{Device, Devices, Gid, HostLimits, Port};
+use crate::devices::{Device, Devices, HostLimits, Port};
 use crate::facts::host::topology;
 use crate::host::limits::process::{LimitValue, ProcessFacts};
 use crate::host::rdma::RdmaFacts;
@@ -88,14 +88,6 @@ impl Seen {
         let found = self.traffic_classes.iter().find(|(name, number, _, _)| name == device && *number == port)?;
         Some((found.2, &found.3))
     }
-}
-
-/// The address of a port to use: RoCE v2 before v1, IPv4-mapped before global before link-local, then the first. Engines choose so
-/// (DLSlime and NCCL take the first IPv4-mapped RoCE v2 entry).
-#[must_use]
-pub fn best_gid(port: &Port) -> Option<&Gid> {
-    let scope = |gid: &Gid| ["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope).unwrap_or(3);
-    port.gids.iter().min_by_key(|gid| (gid.kind.as_deref() == Some("IB/RoCE v1"), scope(gid), gid.index))
 }
 
 /// Vendor drivers show a forced traffic class in sysfs (MLNX_OFED, `/sys/class/infiniband/DEV/tc/PORT/traffic_class`); rdma_cm's default

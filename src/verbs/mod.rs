@@ -15,6 +15,7 @@ mod manager;
 mod memory;
 mod objects;
 mod post;
+mod preference;
 mod regions;
 mod table;
 
@@ -31,5 +32,6 @@ pub use objects::{
     CompletionQueue, MemoryRegion, ProtectionDomain, QueuePair, QueuePairCaps, QueuePairInit, SharedReceiveQueue, StateChange,
 };
 pub use post::{Completion, Completions, Datagrams, ReceiveRing, SendKind, SendRing, SendRingInit};
+pub use preference::GidPreference;
 pub use regions::Route;
 pub use table::{ConnectionManager, LIBIBVERBS, LIBRDMACM, Verbs};

@@ -85,9 +85,9 @@ pub fn serve() -> anyhow::Result<()> {
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,
             },
-            Request::Connect { provider, device, port, request } => match state.device(&provider, &device) {
+            Request::Connect { provider, device, port, gid_index, request } => match state.device(&provider, &device) {
                 Ok(open) => {
-                    let connected = open.connect_to_itself(port, &request);
+                    let connected = open.connect_to_itself(port, gid_index, &request);
                     reply.send(&Reply::Connected(connected))?;
                 }
                 Err(error) => reply.send(&Reply::CannotStart(error))?,

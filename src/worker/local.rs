@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Connected, Counted, OpenDevice, Outcome, QpRequest, QpType};
-use crate::verbs::{CallError, CompletionQueue, Context, DeviceList, Gid, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs};
+use crate::verbs::{
+    CallError, CompletionQueue, Context, DeviceList, Gid, GidPreference, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs,
+};
 
 /// After how many queue pairs a count shows that it goes on.
 const COUNT_STEP: u32 = 64;
@@ -83,19 +85,22 @@ impl Bench {
     }
 
     /// Walks a reliable connection through its states with itself as the other side: what an engine that exchanges addresses by
-    /// itself will do. Nothing is sent.
-    pub fn connect_to_itself(&mut self, port: u8, request: &QpRequest) -> Connected {
+    /// itself will do. Nothing is sent. `gid_index` is the entry of the GID table to use; absent where the caller does not know the table.
+    pub fn connect_to_itself(&mut self, port: u8, gid_index: Option<u8>, request: &QpRequest) -> Connected {
         let mut result = Connected { reached: "RESET".to_owned(), gid_index: None, refused: None };
-        result.refused = self.walk(port, request, &mut result).err();
+        result.refused = self.walk(port, gid_index, request, &mut result).err();
         result
     }
 
-    fn walk(&mut self, port: u8, request: &QpRequest, result: &mut Connected) -> Result<(), CallError> {
+    fn walk(&mut self, port: u8, gid_index: Option<u8>, request: &QpRequest, result: &mut Connected) -> Result<(), CallError> {
         let (mut queue_pair, _cq) = self.create(request)?;
         let context = self.pd.context();
         let attributes = context.query_port(port)?;
         let is_ethernet = attributes.link_layer == "ethernet";
-        let gid = usable_gid(context, port, attributes.gid_table_length.unsigned_abs());
+        let gid = match gid_index {
+            Some(index) => filled(context, port, index.into()),
+            None => best_gid(context, port, attributes.gid_table_length.unsigned_abs()),
+        };
         result.gid_index = gid.map(|(index, _)| index);
         let (gid_index, remote_gid) = gid.unwrap_or((0, Gid([0; 16])));
         for change in [
@@ -118,10 +123,14 @@ impl Bench {
     }
 }
 
-/// The GID that a connection with itself can use: an IPv4-mapped one before a global, a global before a link-local one.
-fn usable_gid(context: &Context, port: u8, length: u32) -> Option<(u32, Gid)> {
+/// An entry of the GID table that holds something.
+fn filled(context: &Context, port: u8, index: u32) -> Option<(u32, Gid)> {
+    Some((index, context.query_gid(port, index).ok().filter(|gid| !gid.is_empty())?))
+}
+
+/// The GID to use, as far as verbs tells: types and interfaces are known to sysfs alone.
+fn best_gid(context: &Context, port: u8, length: u32) -> Option<(u32, Gid)> {
     // A table is short in practice (256 on mlx5); the limit keeps a senseless length from costing minutes.
-    (0..length.min(1024)).filter_map(|index| Some((index, context.query_gid(port, index).ok().filter(|gid| !gid.is_empty())?))).min_by_key(
-        |(index, gid)| (["ipv4", "global", "link_local"].iter().position(|scope| *scope == gid.scope()), std::cmp::Reverse(*index)),
-    )
+    let entries = (0..length.min(1024)).filter_map(|index| filled(context, port, index));
+    entries.min_by_key(|(index, gid)| GidPreference::of(None, gid.scope(), None, *index))
 }

@@ -294,12 +294,13 @@ impl Worker {
         }
     }
 
-    /// Makes a queue pair and connects it with itself.
+    /// Makes a queue pair and connects it with itself, by this entry of the GID table where its caller knows which is best.
     ///
     /// # Errors
     /// The child gave no answer.
-    pub fn connect(&mut self, device: &str, port: u8, request: &QpRequest) -> Result<Connected, Failure> {
-        let ask = Request::Connect { provider: self.options.provider.clone(), device: device.to_owned(), port, request: request.clone() };
+    pub fn connect(&mut self, device: &str, port: u8, gid_index: Option<u8>, request: &QpRequest) -> Result<Connected, Failure> {
+        let provider = self.options.provider.clone();
+        let ask = Request::Connect { provider, device: device.to_owned(), port, gid_index, request: request.clone() };
         self.send(&ask)?;
         match self.receive(false)? {
             Reply::Connected(connected) => Ok(connected),

@@ -62,7 +62,7 @@ pub(super) enum Request {
     /// Make as many queue pairs as possible, up to `ceiling`, then free them.
     Count { provider: Provider, device: String, request: QpRequest, ceiling: u32 },
     /// Make a queue pair and connect it with itself.
-    Connect { provider: Provider, device: String, port: u8, request: QpRequest },
+    Connect { provider: Provider, device: String, port: u8, gid_index: Option<u8>, request: QpRequest },
     /// Register host memory, and give it back.
     Register { provider: Provider, device: String, bytes: u64 },
     /// Allocate GPU memory, export it, register it with a device, and give it back.

@@ -65,7 +65,8 @@ fn answers(provider: Provider, device: &str, requests: &[QpRequest]) -> Answers 
         outcomes.push(outcome);
         true
     });
-    let connected = [QpType::RC, QpType::UC, QpType::UD].map(|kind| (kind, worker.connect(device, 1, &QpRequest::base(kind)).unwrap()));
+    let connected =
+        [QpType::RC, QpType::UC, QpType::UD].map(|kind| (kind, worker.connect(device, 1, None, &QpRequest::base(kind)).unwrap()));
     Answers { device: found, outcomes, connected: connected.to_vec() }
 }
 

@@ -41,7 +41,7 @@ pub(in crate::cli) fn compare(session: &Session, file: &Path, profile: &Profile,
     let mut worker = session.host.worker()?;
     let inventory = Host::inventory(&mut worker, None)?;
     let seen = Seen::look(session.host.name(), &session.host.root(), &inventory);
-    let connections = connections(&mut worker, profile);
+    let connections = connections(&mut worker, profile, &seen);
     let attempts = attempts(&mut worker, profile, &seen, Instant::now() + within);
     let now = Now { seen: &seen, attempts: &attempts, connections: &connections };
     let mut found = check(&file.display().to_string(), profile, &now);
@@ -49,11 +49,12 @@ pub(in crate::cli) fn compare(session: &Session, file: &Path, profile: &Profile,
     Ok(found)
 }
 
-fn connections(worker: &mut Worker, profile: &Profile) -> HashMap<(String, u32), String> {
+fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(String, u32), String> {
     let mut reached = HashMap::new();
     for (device, port) in profile.connected() {
         let Ok(number) = u8::try_from(port) else { continue };
-        let found = match worker.connect(device, number, &QpRequest::base(QpType::RC)) {
+        let gid_index = seen.port(device, port).and_then(|(_, port)| port.best_gid_index());
+        let found = match worker.connect(device, number, gid_index, &QpRequest::base(QpType::RC)) {
             Ok(connected) => connected.reached,
             // It was not found out, which is no change.
             Err(Failure::Interrupted | Failure::Broken(_)) => continue,

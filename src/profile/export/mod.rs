@@ -24,7 +24,6 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::seen::best_gid;
 use super::{EngineVerdict, Profile, ProfiledEngine, ProfiledPort};
 use crate::catalog::Catalog;
 use crate::devices::Devices;
@@ -246,7 +245,7 @@ fn resolve(devices: &Devices, port: &ProfiledPort) -> Result<Option<u32>, Export
             port.name,
             port.port,
             gid.value,
-            best_gid(found).map_or_else(String::new, |best| format!(" (its best is {})", best.gid))
+            found.best_gid().map_or_else(String::new, |best| format!(" (its best is {})", best.gid))
         ))),
     }
 }
