@@ -21,7 +21,7 @@ demo-lab: build
 lint: setup
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	cargo check --quiet --lib --no-default-features
+	cargo check --quiet --package rdmadoctor-types
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 
 test: lint

@@ -24,46 +24,26 @@
 //! Documents are contracts: `profiles/schema/` has their JSON Schemas, and [`cli::exit`] the exit codes. The rest of the library changes
 //! with the program.
 //!
-//! Without the default features there is [`profile`] alone: the types of a transfer profile, for engines that read one.
+//! The types of a transfer profile are a crate of their own, `rdmadoctor-types`, for engines that read one.
 
-#[cfg(feature = "doctor")]
 pub mod bench;
-#[cfg(feature = "doctor")]
 pub mod capture;
-#[cfg(feature = "doctor")]
 pub mod catalog;
-#[cfg(feature = "doctor")]
 pub mod checks;
-#[cfg(feature = "doctor")]
 pub mod cli;
-#[cfg(feature = "doctor")]
 pub mod compat;
-#[cfg(feature = "doctor")]
 pub mod devices;
-#[cfg(feature = "doctor")]
 pub mod facts;
-#[cfg(feature = "doctor")]
 pub mod gpu;
-#[cfg(feature = "doctor")]
 pub mod host;
-#[cfg(feature = "doctor")]
 pub mod preflight;
 pub mod profile;
-#[cfg(feature = "doctor")]
 pub mod qp;
-#[cfg(feature = "doctor")]
 pub mod report;
-#[cfg(feature = "doctor")]
 pub mod request;
-#[cfg(feature = "doctor")]
 pub mod sim;
-#[cfg(feature = "doctor")]
 pub mod survey;
-#[cfg(feature = "doctor")]
 mod sys;
-#[cfg(feature = "doctor")]
 pub mod transfer;
-#[cfg(feature = "doctor")]
 pub mod verbs;
-#[cfg(feature = "doctor")]
 pub mod worker;

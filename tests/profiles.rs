@@ -74,13 +74,13 @@ fn every_model_is_exported_for_every_engine() {
         assert!(valid.status.success(), "{valid:?}");
         let checked = doctor(&["--host-model", host, "profile", "check", "--profile", file, "--within", "30s"]);
         assert!(checked.status.success(), "{checked:?}");
-        let profile = Profile::load(Path::new(file)).unwrap();
+        let profile = profile::load(Path::new(file)).unwrap();
         assert!(!profile.validated && profile.host.model.as_deref() == Some(host));
     }
     for engine in rdmadoctor::profile::export::names() {
         let mut golden = String::new();
         for (host, file) in hosts.iter().zip(&files) {
-            let created = Profile::load(file).unwrap().created;
+            let created = profile::load(file).unwrap().created;
             let file = file.to_str().unwrap();
             let ran = doctor(&["--host-model", host, "--format", "json", "profile", "export", "--profile", file, "--for", engine]);
             golden += &format!("==== {host}\n");
@@ -188,7 +188,7 @@ fn what_cannot_be_written_is_still_printed_where_that_is_asked() {
     assert_eq!(ran.status.code(), Some(3), "{ran:?}");
     assert!(String::from_utf8(ran.stderr).unwrap().contains("cannot write /proc/nowhere/profile.yaml: making /proc/nowhere"));
     let text = String::from_utf8(ran.stdout).unwrap();
-    Profile::parse(Path::new("stdout"), &text).unwrap();
+    profile::parse(Path::new("stdout"), &text).unwrap();
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_killed_writer_leaves_a_whole_file() {
         let _ = child.kill();
         child.wait().unwrap();
         let after = std::fs::read_to_string(&file).unwrap();
-        Profile::parse(&file, &after).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        profile::parse(&file, &after).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
         replaced += u64::from(after != before);
     }
     assert!(kills < 100 || (replaced > 0 && replaced < kills), "{replaced} of {kills}: the moments do not straddle the writing");
@@ -285,7 +285,7 @@ fn small(host: &str, options: &[&str]) -> Profile {
     let arguments = [&["--host-model", host, "profile", "write", "--engine", "nccl", "-o", "-"], options].concat();
     let ran = doctor(&arguments);
     assert!(ran.status.success(), "{ran:?}");
-    Profile::parse(Path::new("stdout"), &String::from_utf8(ran.stdout).unwrap()).unwrap()
+    profile::parse(Path::new("stdout"), &String::from_utf8(ran.stdout).unwrap()).unwrap()
 }
 
 #[test]

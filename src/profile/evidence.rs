@@ -73,18 +73,16 @@ impl From<&QpRequest> for QueuePairRequest {
     }
 }
 
-impl QueuePairRequest {
-    /// The request to try; none where the type is not known to this program.
-    pub(super) fn to_request(&self) -> Option<QpRequest> {
-        Some(QpRequest {
-            qp_type: self.qp_type.parse().ok()?,
-            max_send_wr: self.max_send_wr,
-            max_recv_wr: self.max_recv_wr,
-            max_send_sge: self.max_send_sge,
-            max_recv_sge: self.max_recv_sge,
-            max_inline_data: self.max_inline_data,
-            cq_depth: self.cq_depth,
-            srq: self.srq_wr.map(|max_wr| SrqRequest { max_wr, max_sge: self.srq_sge.unwrap_or(1) }),
-        })
-    }
+/// The request to try; none where the type is not known to this program.
+pub(super) fn to_request(request: &QueuePairRequest) -> Option<QpRequest> {
+    Some(QpRequest {
+        qp_type: request.qp_type.parse().ok()?,
+        max_send_wr: request.max_send_wr,
+        max_recv_wr: request.max_recv_wr,
+        max_send_sge: request.max_send_sge,
+        max_recv_sge: request.max_recv_sge,
+        max_inline_data: request.max_inline_data,
+        cq_depth: request.cq_depth,
+        srq: request.srq_wr.map(|max_wr| SrqRequest { max_wr, max_sge: request.srq_sge.unwrap_or(1) }),
+    })
 }

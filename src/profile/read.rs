@@ -39,134 +39,132 @@ pub enum ProfileError {
     },
 }
 
-impl Profile {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// It cannot be read, is no profile, or contradicts itself.
-    pub fn load(file: &Path) -> Result<Self, ProfileError> {
-        let unreadable = |why: String| ProfileError::Unreadable { file: file.to_owned(), why };
-        let metadata = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
-        // A pipe could keep the program waiting for ever.
-        if !metadata.is_file() {
-            return Err(unreadable("it is no regular file".to_owned()));
-        }
-        let open = std::fs::File::open(file).map_err(|error| unreadable(error.to_string()))?;
-        let mut bytes = Vec::new();
-        open.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-        if bytes.len() as u64 > MOST_BYTES {
-            return Err(unreadable(format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
-        }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let good = error.utf8_error().valid_up_to();
-            let (line, column) = place(&error.as_bytes()[..good]);
-            ProfileError::Invalid { file: file.to_owned(), line, column, why: "it is not UTF-8 from here on".to_owned() }
-        })?;
-        Self::parse(file, &text)
+/// Reads a file.
+///
+/// # Errors
+/// It cannot be read, is no profile, or contradicts itprofile.
+pub fn load(file: &Path) -> Result<Profile, ProfileError> {
+    let unreadable = |why: String| ProfileError::Unreadable { file: file.to_owned(), why };
+    let metadata = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
+    // A pipe could keep the program waiting for ever.
+    if !metadata.is_file() {
+        return Err(unreadable("it is no regular file".to_owned()));
     }
+    let open = std::fs::File::open(file).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    open.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(unreadable(format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let (line, column) = place(&error.as_bytes()[..good]);
+        ProfileError::Invalid { file: file.to_owned(), line, column, why: "it is not UTF-8 from here on".to_owned() }
+    })?;
+    parse(file, &text)
+}
 
-    /// Reads the text of a file; `file` is only named in errors.
-    ///
-    /// # Errors
-    /// It is no profile, or contradicts itself.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, ProfileError> {
-        let invalid = |(line, column): (usize, usize), why: String| ProfileError::Invalid { file: file.to_owned(), line, column, why };
-        let yaml = |error: serde_yaml::Error| {
-            let at = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            // serde_yaml ends its message with the place, which stands before it here.
-            let full = error.to_string();
-            invalid(at, full.split(" at line ").next().unwrap_or(&full).to_owned())
-        };
-        if text.len() as u64 > MOST_BYTES {
-            return Err(invalid((1, 1), format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
-        }
-        let mut budget = MOST_VALUE_BYTES;
-        Weigh { budget: &mut budget, wants_schema: true }.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(yaml)?;
-        let profile: Self = serde_yaml::from_str(text).map_err(yaml)?;
-        match profile.contradiction() {
-            Some((needle, why)) => Err(invalid(find(text, &needle), why)),
-            None => Ok(profile),
-        }
+/// Reads the text of a file; `file` is only named in errors.
+///
+/// # Errors
+/// It is no profile, or contradicts itprofile.
+pub fn parse(file: &Path, text: &str) -> Result<Profile, ProfileError> {
+    let invalid = |(line, column): (usize, usize), why: String| ProfileError::Invalid { file: file.to_owned(), line, column, why };
+    let yaml = |error: serde_yaml::Error| {
+        let at = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        // serde_yaml ends its message with the place, which stands before it here.
+        let full = error.to_string();
+        invalid(at, full.split(" at line ").next().unwrap_or(&full).to_owned())
+    };
+    if text.len() as u64 > MOST_BYTES {
+        return Err(invalid((1, 1), format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
     }
+    let mut budget = MOST_VALUE_BYTES;
+    Weigh { budget: &mut budget, wants_schema: true }.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(yaml)?;
+    let profile: Profile = serde_yaml::from_str(text).map_err(yaml)?;
+    match contradiction(&profile) {
+        Some((needle, why)) => Err(invalid(find(text, &needle), why)),
+        None => Ok(profile),
+    }
+}
 
-    /// The first thing that does not fit together: a word to find its place by, and what is wrong.
-    fn contradiction(&self) -> Option<(String, String)> {
-        let mut ids = HashSet::new();
-        for evidence in &self.evidence {
-            if !ids.insert(evidence.id.as_str()) {
-                return Some((format!("id: {}", evidence.id), format!("evidence {} is there twice", evidence.id)));
-            }
+/// The first thing that does not fit together: a word to find its place by, and what is wrong.
+fn contradiction(profile: &Profile) -> Option<(String, String)> {
+    let mut ids = HashSet::new();
+    for evidence in &profile.evidence {
+        if !ids.insert(evidence.id.as_str()) {
+            return Some((format!("id: {}", evidence.id), format!("evidence {} is there twice", evidence.id)));
         }
-        for (entry, id) in self.evidence_ids() {
-            if !ids.contains(id) {
-                return Some((id.to_owned(), format!("{entry} names the evidence `{id}`, which is not among `evidence`")));
-            }
-        }
-        let mut ports = HashSet::new();
-        for device in &self.devices {
-            if !ports.insert((&device.name, device.port)) {
-                return Some((format!("name: {}", device.name), format!("{} port {} is there twice", device.name, device.port)));
-            }
-        }
-        let mut engines = HashSet::new();
-        for engine in &self.engines {
-            if !engines.insert((&engine.name, &engine.version)) {
-                return Some((format!("name: {}", engine.name), format!("{} {} is there twice", engine.name, engine.version)));
-            }
-        }
-        if self.created.parse::<jiff::Timestamp>().is_err() {
-            return Some(("created:".to_owned(), format!("`{}` is no time in UTC, such as 2026-01-31T12:00:00Z", self.created)));
-        }
-        if self.validated && !self.unvalidated.is_empty() {
-            return Some(("validated:".to_owned(), "validated is true although entries are listed in `unvalidated`".to_owned()));
-        }
-        if self.validated && self.host.model.is_some() {
-            return Some(("validated:".to_owned(), "validated is true although the host is a model".to_owned()));
-        }
-        None
     }
+    for (entry, id) in evidence_ids(profile) {
+        if !ids.contains(id) {
+            return Some((id.to_owned(), format!("{entry} names the evidence `{id}`, which is not among `evidence`")));
+        }
+    }
+    let mut ports = HashSet::new();
+    for device in &profile.devices {
+        if !ports.insert((&device.name, device.port)) {
+            return Some((format!("name: {}", device.name), format!("{} port {} is there twice", device.name, device.port)));
+        }
+    }
+    let mut engines = HashSet::new();
+    for engine in &profile.engines {
+        if !engines.insert((&engine.name, &engine.version)) {
+            return Some((format!("name: {}", engine.name), format!("{} {} is there twice", engine.name, engine.version)));
+        }
+    }
+    if profile.created.parse::<jiff::Timestamp>().is_err() {
+        return Some(("created:".to_owned(), format!("`{}` is no time in UTC, such as 2026-01-31T12:00:00Z", profile.created)));
+    }
+    if profile.validated && !profile.unvalidated.is_empty() {
+        return Some(("validated:".to_owned(), "validated is true although entries are listed in `unvalidated`".to_owned()));
+    }
+    if profile.validated && profile.host.model.is_some() {
+        return Some(("validated:".to_owned(), "validated is true although the host is a model".to_owned()));
+    }
+    None
+}
 
-    /// Every reference to evidence, with the entry that makes it.
-    fn evidence_ids(&self) -> Vec<(String, &str)> {
-        let mut ids: Vec<(String, &str)> = Vec::new();
-        for device in &self.devices {
-            let entry = |part: &str| format!("devices/{}/{}/{part}", device.name, device.port);
-            let proven =
-                [&device.mtu_bytes, &device.cq_depth, &device.queue_pairs_per_connection, &device.traffic_class, &device.max_rd_atomic];
-            let names = ["mtu_bytes", "cq_depth", "queue_pairs_per_connection", "traffic_class", "max_rd_atomic"];
-            ids.extend(device.gid.iter().map(|gid| (entry("gid"), gid.evidence.as_str())));
-            ids.extend(proven.iter().zip(names).filter_map(|(value, name)| Some((entry(name), value.as_ref()?.evidence.as_str()))));
-            for limit in &device.qp.limits {
-                let refused = limit.refused_evidence.as_deref();
-                ids.extend([Some(limit.evidence.as_str()), refused].into_iter().flatten().map(|id| (entry("qp/limits"), id)));
-            }
-            ids.extend(device.qp.joint.iter().map(|joint| (entry("qp/joint"), joint.evidence.as_str())));
-            ids.extend(device.qp.recommended.iter().map(|value| (entry("qp/recommended"), value.evidence.as_str())));
-            ids.extend(device.connection.iter().map(|value| (entry("connection"), value.evidence.as_str())));
-            let registered = device.memory.iter().filter_map(|value| value.registered_evidence.as_deref());
-            ids.extend(device.memory.iter().map(|value| value.evidence.as_str()).chain(registered).map(|id| (entry("memory"), id)));
-            ids.extend(device.measurements.iter().map(|value| (entry("measurements"), value.evidence.as_str())));
+/// Every reference to evidence, with the entry that makes it.
+fn evidence_ids(profile: &Profile) -> Vec<(String, &str)> {
+    let mut ids: Vec<(String, &str)> = Vec::new();
+    for device in &profile.devices {
+        let entry = |part: &str| format!("devices/{}/{}/{part}", device.name, device.port);
+        let proven =
+            [&device.mtu_bytes, &device.cq_depth, &device.queue_pairs_per_connection, &device.traffic_class, &device.max_rd_atomic];
+        let names = ["mtu_bytes", "cq_depth", "queue_pairs_per_connection", "traffic_class", "max_rd_atomic"];
+        ids.extend(device.gid.iter().map(|gid| (entry("gid"), gid.evidence.as_str())));
+        ids.extend(proven.iter().zip(names).filter_map(|(value, name)| Some((entry(name), value.as_ref()?.evidence.as_str()))));
+        for limit in &device.qp.limits {
+            let refused = limit.refused_evidence.as_deref();
+            ids.extend([Some(limit.evidence.as_str()), refused].into_iter().flatten().map(|id| (entry("qp/limits"), id)));
         }
-        for gpu in &self.gpus {
-            let entry = |part: &str| format!("gpus/{}/{part}", gpu.pci);
-            ids.push((entry("nics"), &gpu.evidence));
-            if let Some(path) = &gpu.path {
-                ids.push((entry("path"), &path.evidence));
-                ids.extend(path.failed.iter().map(|failed| (entry("path"), failed.evidence.as_str())));
-                ids.extend(path.also.iter().map(|also| (entry("path"), also.evidence.as_str())));
-            }
-            ids.extend(gpu.nics.iter().filter_map(|nic| Some((entry("nics"), nic.path.as_ref()?.evidence.as_str()))));
-        }
-        for engine in &self.engines {
-            let entry = format!("engines/{}/{}", engine.name, engine.version);
-            ids.extend(engine.settings.iter().map(|setting| (entry.clone(), setting.evidence.as_str())));
-            for device in &engine.devices {
-                ids.extend(device.evidence.iter().map(|id| (entry.clone(), id.as_str())));
-                ids.extend(device.obstacles.iter().map(|obstacle| (entry.clone(), obstacle.evidence.as_str())));
-            }
-        }
-        ids
+        ids.extend(device.qp.joint.iter().map(|joint| (entry("qp/joint"), joint.evidence.as_str())));
+        ids.extend(device.qp.recommended.iter().map(|value| (entry("qp/recommended"), value.evidence.as_str())));
+        ids.extend(device.connection.iter().map(|value| (entry("connection"), value.evidence.as_str())));
+        let registered = device.memory.iter().filter_map(|value| value.registered_evidence.as_deref());
+        ids.extend(device.memory.iter().map(|value| value.evidence.as_str()).chain(registered).map(|id| (entry("memory"), id)));
+        ids.extend(device.measurements.iter().map(|value| (entry("measurements"), value.evidence.as_str())));
     }
+    for gpu in &profile.gpus {
+        let entry = |part: &str| format!("gpus/{}/{part}", gpu.pci);
+        ids.push((entry("nics"), &gpu.evidence));
+        if let Some(path) = &gpu.path {
+            ids.push((entry("path"), &path.evidence));
+            ids.extend(path.failed.iter().map(|failed| (entry("path"), failed.evidence.as_str())));
+            ids.extend(path.also.iter().map(|also| (entry("path"), also.evidence.as_str())));
+        }
+        ids.extend(gpu.nics.iter().filter_map(|nic| Some((entry("nics"), nic.path.as_ref()?.evidence.as_str()))));
+    }
+    for engine in &profile.engines {
+        let entry = format!("engines/{}/{}", engine.name, engine.version);
+        ids.extend(engine.settings.iter().map(|setting| (entry.clone(), setting.evidence.as_str())));
+        for device in &engine.devices {
+            ids.extend(device.evidence.iter().map(|id| (entry.clone(), id.as_str())));
+            ids.extend(device.obstacles.iter().map(|obstacle| (entry.clone(), obstacle.evidence.as_str())));
+        }
+    }
+    ids
 }
 
 /// Line and column, from 1, of the end of `text`.

@@ -34,15 +34,13 @@ pub struct SaveError {
     next: &'static str,
 }
 
-impl Profile {
-    /// The text of the file.
-    ///
-    /// # Errors
-    /// None in practice: every value of a profile can be written.
-    pub fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
-        let head = "# Written by `rdmadoctor profile write`. Every value names its evidence, which stands at the end.\n";
-        serde_yaml::to_string(self).map(|text| head.to_owned() + &text)
-    }
+/// The text of a profile's file.
+///
+/// # Errors
+/// None in practice: every value of a profile can be written.
+pub fn to_yaml(profile: &Profile) -> Result<String, serde_yaml::Error> {
+    let head = "# Written by `rdmadoctor profile write`. Every value names its evidence, which stands at the end.\n";
+    serde_yaml::to_string(profile).map(|text| head.to_owned() + &text)
 }
 
 /// Replaces `file` by one with this text: a temporary file in the same directory, synced, renamed, and the directory synced. A missing

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entries::verdict_word;
+use super::evidence::to_request;
 use super::seen::depends_on;
 use super::{EngineVerdict, Evidence, EvidenceKind, Profile, ProfiledPort, Seen};
 use crate::qp::{Outcome, QpRequest};
@@ -66,27 +67,25 @@ pub struct Now<'a> {
     pub connections: &'a HashMap<(String, u32), String>,
 }
 
-impl Profile {
-    /// The attempts that decide its entries, cheapest first: device, request, and the outcome then.
-    #[must_use]
-    pub fn decisive(&self) -> Vec<(&str, QpRequest, &str)> {
-        let mut list: Vec<(&str, QpRequest, &str)> = self
-            .evidence
-            .iter()
-            .filter(|evidence| evidence.kind == EvidenceKind::Attempt)
-            .filter_map(|evidence| {
-                let outcome = evidence.outcome.as_deref().filter(|outcome| matches!(*outcome, "granted" | "refused"))?;
-                Some((evidence.device.as_deref()?, evidence.request.as_ref()?.to_request()?, outcome))
-            })
-            .collect();
-        list.sort_by_key(|(_, request, _)| request.memory_bytes());
-        list
-    }
+/// The attempts that decide a profile's entries, cheapest first: device, request, and the outcome then.
+#[must_use]
+pub fn decisive(profile: &Profile) -> Vec<(&str, QpRequest, &str)> {
+    let mut list: Vec<(&str, QpRequest, &str)> = profile
+        .evidence
+        .iter()
+        .filter(|evidence| evidence.kind == EvidenceKind::Attempt)
+        .filter_map(|evidence| {
+            let outcome = evidence.outcome.as_deref().filter(|outcome| matches!(*outcome, "granted" | "refused"))?;
+            Some((evidence.device.as_deref()?, to_request(evidence.request.as_ref()?)?, outcome))
+        })
+        .collect();
+    list.sort_by_key(|(_, request, _)| request.memory_bytes());
+    list
+}
 
-    /// The ports on which a connection was made: device and port.
-    pub fn connected(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.devices.iter().filter(|port| port.connection.is_some()).map(|port| (port.name.as_str(), port.port))
-    }
+/// The ports on which a connection was made: device and port.
+pub fn connected(profile: &Profile) -> impl Iterator<Item = (&str, u32)> {
+    profile.devices.iter().filter(|port| port.connection.is_some()).map(|port| (port.name.as_str(), port.port))
 }
 
 /// Compares a profile with its host.
@@ -166,7 +165,7 @@ impl Judge<'_> {
     /// Whether an attempt comes out otherwise now, and how; or, where it was not made again, what changed of what it depends on.
     fn attempt(&self, id: &str) -> Option<(String, String)> {
         let Evidence { device, request, outcome, .. } = self.profile.evidence(id)?;
-        let (device, request, outcome) = (device.as_deref()?, request.as_ref()?.to_request()?, outcome.as_deref()?);
+        let (device, request, outcome) = (device.as_deref()?, to_request(request.as_ref()?)?, outcome.as_deref()?);
         match self.now.attempts.get(&(device.to_owned(), request)) {
             Some(Outcome::NotRun { .. }) | None => {
                 let mut prefixes = self.depends_on(device);

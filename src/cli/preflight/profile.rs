@@ -9,6 +9,7 @@ use super::{Flight, elapsed, missing};
 use crate::bench::LoopbackReport;
 use crate::checks::Status;
 use crate::preflight::{ProfileStep, Step, StepName, profile_step};
+use crate::profile;
 use crate::profile::{Measured, Unmeasured, save};
 
 /// With less time than this there is no profile worth having.
@@ -50,7 +51,7 @@ pub fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) ->
     if session.host.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted; none was written"), None));
     }
-    let text = profile.to_yaml()?;
+    let text = profile::to_yaml(&profile)?;
     if let Some(Err(error)) = file.map(|file| save(file, &text)) {
         // The rest of the report is not lost with it.
         let failed = Step { status: Status::Fail, is_missing: false, summary: error.to_string(), ..missing(StepName::Profile, "") };

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::Session;
 use super::{UsageError, exit};
+use crate::profile;
 use crate::profile::{DEFAULT_FILE, Profile, ProfileError, diff};
 use crate::report::{Style, Table};
 
@@ -114,7 +115,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 fn validate(session: &Session, files: &[PathBuf]) -> anyhow::Result<u8> {
     let mut checked = Vec::new();
     for file in files {
-        let problem = match Profile::load(file) {
+        let problem = match profile::load(file) {
             Ok(_) => None,
             Err(error @ ProfileError::Unreadable { .. }) => return Err(UsageError(error.to_string()).into()),
             Err(error @ ProfileError::Invalid { .. }) => Some(error.to_string()),
@@ -128,7 +129,7 @@ fn validate(session: &Session, files: &[PathBuf]) -> anyhow::Result<u8> {
 
 /// Reads a profile; a file that is none is the caller's mistake.
 fn load(file: &Path) -> Result<Profile, UsageError> {
-    Profile::load(file).map_err(|error| {
+    profile::load(file).map_err(|error| {
         let hint = match &error {
             ProfileError::Unreadable { .. } if file == Path::new(DEFAULT_FILE) => {
                 "; `rdmadoctor profile write` writes it, --profile FILE names another"

@@ -10,6 +10,7 @@ use super::super::session::Session;
 use super::super::{UsageError, exit, values};
 use super::examine::Examination;
 use crate::catalog::Catalog;
+use crate::profile;
 use crate::profile::{DEFAULT_FILE, Profile, save};
 use crate::qp::{Chosen, choose};
 
@@ -63,7 +64,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         say("rdmadoctor: interrupted; no profile was written");
         return Ok(exit::INTERRUPTED);
     }
-    let text = profile.to_yaml()?;
+    let text = profile::to_yaml(&profile)?;
     if output.as_os_str() == "-" {
         session.output.print_text(&text)?;
     } else {

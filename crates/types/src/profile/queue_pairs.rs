@@ -1,6 +1,6 @@
 //! What a device grants of queue pairs.
 
-#[cfg(feature = "doctor")]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::Proven;
 
 /// What a device grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QueuePairs {
     /// Bounds of single parameters, the others being small.
@@ -24,7 +24,7 @@ pub struct QueuePairs {
 
 /// The bound of one parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// `max_send_wr`, `max_inline_data` and so on.
@@ -43,7 +43,7 @@ pub struct Limit {
 
 /// How deep a queue may be for each value of another parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JointLimit {
     /// The depth: `max_send_wr` or `max_recv_wr`.
@@ -58,7 +58,7 @@ pub struct JointLimit {
 
 /// A step of a joint limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JointPoint {
     /// Largest value of `over` with this depth.
@@ -69,7 +69,7 @@ pub struct JointPoint {
 
 /// What is asked of `ibv_create_cq` and `ibv_create_qp`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QueuePairRequest {
     /// `RC`, `UD` and so on.

@@ -1,11 +1,10 @@
-//! The transfer profile as a file holds it. These types need serde alone (`default-features = false`), so that an
-//! engine can read a profile without the rest of this program.
+//! The transfer profile as a file holds it.
 
 mod gpu;
 mod measured;
 mod queue_pairs;
 
-#[cfg(feature = "doctor")]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +17,7 @@ pub const PROFILE_SCHEMA: &str = "rdmadoctor/profile/1";
 
 /// What attempts and measurements proved of one host, for the engines that run on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// [`PROFILE_SCHEMA`].
@@ -50,7 +49,7 @@ pub struct Profile {
 
 /// The host that a profile belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProfiledHost {
     /// Its name; for people only.
@@ -65,7 +64,7 @@ pub struct ProfiledHost {
 
 /// A version, parameter, limit or identity that entries depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FingerprintField {
     /// Such as `kernel.release` or `device.mlx5_0.firmware`.
@@ -76,7 +75,7 @@ pub struct FingerprintField {
 
 /// A value with the id of what proves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proven<T> {
     /// The value.
@@ -87,7 +86,7 @@ pub struct Proven<T> {
 
 /// A port of an RDMA device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProfiledPort {
     /// Name of the device, such as `mlx5_0`.
@@ -144,7 +143,7 @@ pub struct ProfiledPort {
 
 /// An entry of a GID table, without its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProfiledGid {
     /// The identifier.
@@ -164,7 +163,7 @@ pub struct ProfiledGid {
 
 /// The walk of a queue pair through its states by `ibv_modify_qp`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
     /// The last state reached; `RTS` is what engines need that exchange addresses by themselves.
@@ -178,7 +177,7 @@ pub struct Connection {
 
 /// What an engine's release meets on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProfiledEngine {
     /// Its name in the catalog.
@@ -200,7 +199,7 @@ pub struct ProfiledEngine {
 
 /// What is known of an engine on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EngineVerdict {
     /// Everything that it asks by itself is granted.
@@ -215,7 +214,7 @@ pub enum EngineVerdict {
 
 /// A setting of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EngineSetting {
     /// Such as `SLIME_MAX_CQ_DEPTH`.
@@ -230,7 +229,7 @@ pub struct EngineSetting {
 
 /// An engine on one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EngineDevice {
     /// The device.
@@ -247,7 +246,7 @@ pub struct EngineDevice {
 
 /// Something that keeps an engine from working.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Obstacle {
     /// What, with what would pass.
@@ -258,7 +257,7 @@ pub struct Obstacle {
 
 /// An entry without attempt or measurement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unvalidated {
     /// Such as `devices/mlx5_0/1/measurements`.
@@ -269,7 +268,7 @@ pub struct Unvalidated {
 
 /// What stands behind a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
     /// Its id in this profile.
@@ -293,7 +292,7 @@ pub struct Evidence {
 
 /// Kinds of evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
     /// A queue pair that was asked for.

@@ -1,6 +1,6 @@
 //! GPUs of a profile.
 
-#[cfg(feature = "doctor")]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::Proven;
 
 /// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProfiledGpu {
     /// Its place among the GPUs, from 0.
@@ -33,7 +33,7 @@ pub struct ProfiledGpu {
 
 /// How a GPU's memory reaches a NIC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GpuPath {
     /// `dmabuf`, `peermem` or `staged`.
@@ -53,7 +53,7 @@ pub struct GpuPath {
 
 /// A way that works as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkingPath {
     /// `dmabuf` or `peermem`.
@@ -64,7 +64,7 @@ pub struct WorkingPath {
 
 /// A way that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FailedPath {
     /// `dmabuf` or `peermem`.
@@ -77,7 +77,7 @@ pub struct FailedPath {
 
 /// A NIC as a GPU sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GpuNic {
     /// Name of the RDMA device.

@@ -1,12 +1,12 @@
 //! Memory that a device registers, and transfers that were timed.
 
-#[cfg(feature = "doctor")]
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What memory can be registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     /// Largest memory region that the device publishes.
@@ -35,7 +35,7 @@ pub struct Memory {
 
 /// One measurement: of a port with itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "doctor", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
     /// `write` or `read`.

@@ -1,0 +1,4 @@
+//! What programs exchange with rdmadoctor: the types of a transfer profile, with serde alone, so that an engine can read a profile
+//! without the rest of the program. `schema` adds JSON Schemas (schemars).
+
+pub mod profile;
