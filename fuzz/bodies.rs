@@ -7,7 +7,7 @@ use rdmadoctor::capture;
 use rdmadoctor::catalog::{Catalog, DeviceModel, Engine, HostModel};
 use rdmadoctor::devices::Devices;
 use rdmadoctor::profile::export::{Wanted, export, names};
-use rdmadoctor::profile::{Profile, diff};
+use rdmadoctor::profile::{self, diff};
 
 /// An engine file: whatever the text, an answer; and what is accepted makes asks.
 pub fn engine_file(text: &str) {
@@ -53,14 +53,14 @@ pub fn fault(text: &str) {
 /// A profile: whatever the text, an answer; what is accepted reads back as it is written and can be shown, compared and exported.
 pub fn profile_file(text: &str) {
     let file = Path::new("fuzz.yaml");
-    if let Ok(profile) = Profile::parse(file, text) {
-        if let Ok(written) = profile.to_yaml() {
+    if let Ok(profile) = profile::parse(file, text) {
+        if let Ok(written) = profile::to_yaml(&profile) {
             // What is not a number is not equal to itself.
-            let again = Profile::parse(file, &written).expect("what is written can be read");
-            assert_eq!(again.to_yaml().ok().as_deref(), Some(written.as_str()));
+            let again = profile::parse(file, &written).expect("what is written can be read");
+            assert_eq!(profile::to_yaml(&again).ok().as_deref(), Some(written.as_str()));
         }
         assert!(diff(("a", &profile), ("b", &profile)).differences.is_empty());
-        let _ = profile.decisive();
+        let _ = profile::decisive(&profile);
         let catalog = Catalog::load(None).expect("the embedded catalog is valid");
         let devices = Devices { schema: String::new(), devices: Vec::new(), problems: Vec::new() };
         for name in names() {
