@@ -101,7 +101,7 @@ fn ucx_conf(guest: &mut Guest) {
 fn small(guest: &mut Guest, options: &str) -> Profile {
     let ran = guest.doctor(&format!("-q --answer-within 30s profile write --budget 120s --engine mooncake -o /tmp/small.yaml {options}"));
     assert_eq!(ran.code, 0, "{ran:?}");
-    profile::parse(Path::new("/tmp/small.yaml"), &guest.sh("cat /tmp/small.yaml").out).unwrap()
+    rdmadoctor::profile::parse(Path::new("/tmp/small.yaml"), &guest.sh("cat /tmp/small.yaml").out).unwrap()
 }
 
 fn validated(guest: &mut Guest) {
