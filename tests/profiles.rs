@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rdmadoctor::catalog::HostModel;
-use rdmadoctor::profile::{Profile, Seen, save};
-use rdmadoctor::worker::{Provider, QpRequest, QpType, Worker, WorkerOptions};
 use rdmadoctor::profile;
+use rdmadoctor::profile::{Profile, Seen, save};
 use rdmadoctor::profile::{Profile, save};
+use rdmadoctor::worker::{Provider, QpRequest, QpType, Worker, WorkerOptions};
 
 const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
 
