@@ -8,9 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rdmadoctor::catalog::HostModel;
-use rdmadoctor::profile;
-use rdmadoctor::profile::{Profile, Seen, save};
-use rdmadoctor::profile::{Profile, save};
+use rdmadoctor::profile::{self, Profile, Seen, save};
 use rdmadoctor::worker::{Provider, QpRequest, QpType, Worker, WorkerOptions};
 
 const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
@@ -42,7 +40,7 @@ fn the_gid_that_a_profile_names_is_the_one_that_is_connected_and_measured() {
     let directory = tempfile::tempdir().unwrap();
     let mut compared = 0;
     for host in HostModel::names() {
-        let profile = Profile::load(&write(host, directory.path())).unwrap();
+        let profile = profile::load(&write(host, directory.path())).unwrap();
         let model = HostModel::find(host).unwrap();
         let mut worker = worker(&model);
         let inventory = worker.inventory(None);
