@@ -1,39 +1,54 @@
-//! Stops a build without the set-up at once, with the command that mends it. It has no dependencies, so it runs long
-//! before the build script of rdma-sys would panic for want of libclang or of the verbs headers.
+//! Stops a build without the set-up at once, with the command that mends it: it needs little, so it runs long before the build script of
+//! rdma-sys would panic for want of libclang or of the verbs headers. Then makes constants of the files in `profiles/`.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+#[cfg(feature = "doctor")]
+#[path = "build/families.rs"]
+mod families;
 
 fn main() {
     check_set_up();
     embed_profiles();
     embed_pages();
+    #[cfg(feature = "doctor")]
+    write("families.rs", &families::constants(&yaml_files("profiles/families")));
+}
+
+/// The files of a directory, in the order of their names without the ending.
+fn yaml_files(directory: &str) -> Vec<PathBuf> {
+    println!("cargo::rerun-if-changed={directory}");
+    let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let mut files: Vec<_> = std::fs::read_dir(Path::new(&root).join(directory))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort_by(|left, right| left.file_stem().cmp(&right.file_stem()));
+    files
+}
+
+fn write(name: &str, text: &str) {
+    let out = std::env::var("OUT_DIR").expect("cargo sets it");
+    std::fs::write(Path::new(&out).join(name), text).expect("OUT_DIR is writable");
 }
 
 /// Lists the files of `profiles/` in constants of (name, text), so that a new file needs no line of code.
 fn embed_profiles() {
     let mut constants = String::new();
     for (constant, directory) in [("ENGINES", "profiles/engines"), ("HOSTS", "profiles/hosts")] {
-        println!("cargo::rerun-if-changed={directory}");
-        let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-        let mut files: Vec<_> = std::fs::read_dir(Path::new(&root).join(directory))
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-            .collect();
-        files.sort();
         writeln!(constants, "/// Embedded files of `{directory}`: name and text.\npub(crate) const {constant}: &[(&str, &str)] = &[")
             .unwrap();
-        for file in files {
+        for file in yaml_files(directory) {
             let name = format!("{directory}/{}", file.file_name().unwrap_or_default().to_string_lossy());
             writeln!(constants, "    ({name:?}, include_str!({file:?})),").unwrap();
         }
         constants.push_str("];\n");
     }
-    let out = std::env::var("OUT_DIR").expect("cargo sets it");
-    std::fs::write(Path::new(&out).join("embedded.rs"), constants).expect("OUT_DIR is writable");
+    write("embedded.rs", &constants);
 }
 
 /// Writes the pages of `docs/checks` as a constant, so that nothing is parsed when the program runs.
@@ -58,8 +73,7 @@ fn embed_pages() {
         }
     }
     constant += "];\n";
-    let out = std::env::var("OUT_DIR").expect("cargo sets it");
-    std::fs::write(Path::new(&out).join("check_pages.rs"), constant).expect("OUT_DIR is writable");
+    write("check_pages.rs", &constant);
 }
 
 /// One page as Rust. The front matter is a small part of YAML, and a test reads the pages with a parser of all of it.

@@ -333,7 +333,9 @@ pub struct Software {
     pub abi: Figure<[u32; 2]>,
     /// `abi_version` of the kernel's driver.
     pub kernel_abi: Figure<u32>,
-    /// Whether dma-buf regions can be registered, by kernel: the entry of the newest kernel that is not newer than the host's counts.
+    /// Whether dma-buf regions can be registered, by kernel, where that differs from what the family's file says: the entry of the newest
+    /// kernel that is not newer than the host's counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dma_buf: Vec<ByKernel>,
     /// First rdma-core whose provider registers dma-buf regions.
     #[serde(default)]

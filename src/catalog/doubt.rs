@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DeviceModel;
+use crate::host::families;
 
 /// Figures of a model that its driver's source does not settle, by their path in the model's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +25,10 @@ impl DeviceModel {
         // A figure is written as an object whose key says how sure it is, wherever in the model it stands.
         if let Ok(value) = serde_json::to_value(self) {
             walk(&value, "", &mut doubts);
+        }
+        let by_family = families::find(&self.family).filter(|_| self.software.dma_buf.is_empty());
+        if by_family.is_some_and(|family| family.dma_buf.iter().any(|entry| entry.inferred)) {
+            doubts.inferred.push("software.dma_buf.supported".to_owned());
         }
         for paths in [&mut doubts.set_by_firmware, &mut doubts.inferred] {
             paths.sort();

@@ -3,6 +3,7 @@
 use super::device::*;
 use super::rules::*;
 use super::{Certainty, Errno, Figure, Mlx5, Packing, QpState};
+use crate::host::families::{self, release};
 use crate::request::QpType;
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
 
@@ -104,8 +105,11 @@ impl DeviceModel {
 
     /// Whether a kernel, such as `6.12`, can register dma-buf regions on it.
     #[must_use]
-    pub fn dma_buf(&self, kernel: &str) -> Option<&Figure<bool>> {
-        by_kernel(&self.software.dma_buf, kernel)
+    pub fn takes_dma_buf(&self, kernel: &str) -> bool {
+        match by_kernel(&self.software.dma_buf, kernel) {
+            Some(figure) => figure.value,
+            None => families::find(&self.family).and_then(|family| family.dma_buf(release(kernel))).is_some_and(|entry| entry.supported),
+        }
     }
 
     /// What `ibv_query_qp` tells with a kernel of a queue pair in a state, and of its inline data.
@@ -320,12 +324,6 @@ impl DeviceModel {
 
 /// Source of the figures of a model that was made in code.
 const GIVEN: &str = "given";
-
-/// Numbers of a kernel release that order it: `6.12.0-rc1` is 6 and 12.
-fn release(text: &str) -> (u32, u32) {
-    let mut numbers = text.split(['.', '-', '+']).map_while(|part| part.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
 
 fn by_kernel<'a>(entries: &'a [ByKernel], kernel: &str) -> Option<&'a Figure<bool>> {
     let host = release(kernel);

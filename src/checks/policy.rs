@@ -155,7 +155,7 @@ impl Policy {
             }
             rule.last_day().ok_or_else(|| invalid(format!("`{}` is no day such as 2027-03-31", rule.until)))?;
         }
-        let families: Vec<&str> = crate::host::family::names().collect();
+        let families = crate::host::families::names();
         if let Some(unknown) = policy.require.families.iter().find(|family| !families.contains(&family.as_str())) {
             return Err(invalid(format!("unknown family `{unknown}`; known are {}", families.join(", "))));
         }

@@ -6,7 +6,7 @@ use super::session::Session;
 use super::{UsageError, exit};
 use crate::capture::Capture;
 use crate::facts::Modules;
-use crate::host::family;
+use crate::host::families;
 use crate::host::modules::ModulesFacts;
 use crate::host::part::Asked;
 
@@ -23,7 +23,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     for name in &arguments.names {
         // Module names are C identifiers, with hyphens allowed by modprobe.
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            let families = family::names().collect::<Vec<_>>().join(", ");
+            let families = families::names().join(", ");
             return Err(UsageError(format!("`{name}` is neither a module's name nor a family; families are {families}")).into());
         }
     }
@@ -39,7 +39,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 fn captured(capture: &Capture, names: &[String]) -> Result<ModulesFacts, UsageError> {
     let facts = &capture.facts.modules;
     let is_known = |name: &str| facts.modules.iter().any(|module| module.name == name.replace('-', "_"));
-    match names.iter().find(|name| !is_known(name) && !family::names().any(|family| family == name.as_str())) {
+    match names.iter().find(|name| !is_known(name) && !families::names().contains(&name.as_str())) {
         Some(name) => {
             Err(UsageError(format!("the capture says nothing of `{name}`; only `rdmadoctor modules {name}` on the host itself does")))
         }

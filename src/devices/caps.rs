@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use crate::host::families;
 use crate::verbs::{DeviceAttributes, PortAttributes};
 
 /// The document of `caps`.
@@ -41,9 +42,6 @@ pub struct Remark {
     pub text: String,
 }
 
-/// Families whose queues are packed, so that depth falls as entries grow (rdma-core providers of these names).
-const PACKED: &[&str] = &["mlx5", "mlx4", "irdma", "efa", "hns"];
-
 impl DeviceCaps {
     /// The device with the remarks that belong to it.
     #[must_use]
@@ -58,7 +56,8 @@ fn remarks(family: Option<&str>, attributes: &DeviceAttributes, ports: &[PortAtt
     let mut add = |capability: &str, text: &str| remarks.push(Remark { capability: capability.to_owned(), text: text.to_owned() });
     // drivers/infiniband/core/uverbs_cmd.c, copy_query_dev_fields.
     add("max_sge", "the smaller of the send and the receive limit; the other may be larger. qp-matrix finds both");
-    if family.is_some_and(|family| PACKED.contains(&family)) {
+    let family = family.and_then(families::find);
+    if family.is_some_and(|family| family.packed_queues.is_some()) {
         add(
             "max_qp_wr",
             "not a plain limit on this family: the depth that a queue pair gets falls as entries and inline data grow. qp-matrix finds the frontier",
@@ -67,10 +66,11 @@ fn remarks(family: Option<&str>, attributes: &DeviceAttributes, ports: &[PortAtt
         add("max_qp_wr", "one figure for both queues, and on some devices a best case. qp-matrix finds both limits");
     }
     add("max_inline_data", "not published by any query. qp-matrix finds it");
-    if family == Some("efa") {
-        // drivers/infiniband/hw/efa/efa_verbs.c leaves them 0; efadv_query_device(3) has the real ones.
-        add("max_qp_rd_atom", "always 0 on EFA, and so are the flags: RDMA read support is only in efadv_query_device");
-    } else if attributes.max_qp_rd_atom == 0 {
+    let of_family = family.map(|family| &*family.remarks).unwrap_or_default();
+    for remark in of_family {
+        add(&remark.capability, &remark.text);
+    }
+    if attributes.max_qp_rd_atom == 0 && !of_family.iter().any(|remark| remark.capability == "max_qp_rd_atom") {
         add("max_qp_rd_atom", "0: RDMA reads and atomics are not published");
     }
     if attributes.max_srq == 0 {

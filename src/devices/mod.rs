@@ -311,7 +311,10 @@ fn merged(device: &SysfsDevice, seen: Option<&VerbsDevice>, was_asked: bool, pro
         family_is_guess: device.family.as_ref().is_some_and(|guess| guess.basis == crate::host::family::FamilyBasis::NameOnly),
         driver: device.driver.clone().or_else(|| {
             let soft = device.family.as_ref().filter(|_| device.is_virtual);
-            soft.map(|guess| if guess.family == "rxe" { "rdma_rxe".to_owned() } else { guess.family.clone() })
+            soft.map(|guess| {
+                let family = crate::host::families::find(&guess.family).filter(|family| family.software.is_some());
+                family.and_then(|family| family.modules.last()).map_or(&*guess.family, |module| &*module.name).to_owned()
+            })
         }),
         transport: transport(node_code, device.ports.first().and_then(|port| port.link_layer.as_deref())).to_owned(),
         node_type: device.node_type.as_ref().map(|node| node.name.clone()),

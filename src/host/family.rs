@@ -1,8 +1,9 @@
-//! Device families: how to tell one from sysfs, and which kernel modules it needs.
+//! Of which family a device is, by what sysfs tells of it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::families::{self, Family, SoftwareSign};
 use super::pci::PciFunction;
 
 /// Which family a device is of, and how that is known.
@@ -28,84 +29,6 @@ pub enum FamilyBasis {
     NameOnly,
 }
 
-/// One family of devices.
-struct Family {
-    name: &'static str,
-    /// Drivers of its PCI functions.
-    drivers: &'static [&'static str],
-    /// Vendor, and first and last part number.
-    pci: &'static [(u16, u16, u16)],
-    /// Prefixes of device names where udev does not rename them.
-    prefixes: &'static [&'static str],
-    /// Kernel modules that make it an RDMA device.
-    modules: &'static [&'static str],
-}
-
-/// PCI numbers stand here where they tell a part that carries RDMA from one that does not; a range may hold numbers that were never sold.
-/// Where they do not, only a bound driver makes the family known.
-const FAMILIES: &[Family] = &[
-    Family { name: "erdma", drivers: &["erdma"], pci: &[(0x1ded, 0x107f, 0x107f)], prefixes: &["erdma_"], modules: &["erdma"] },
-    Family {
-        name: "mlx5",
-        drivers: &["mlx5_core"],
-        pci: &[(0x15b3, 0x1011, 0x1fff), (0x15b3, 0xa2d2, 0xa2df)],
-        prefixes: &["mlx5_"],
-        modules: &["mlx5_core", "mlx5_ib"],
-    },
-    Family {
-        name: "mlx4",
-        drivers: &["mlx4_core"],
-        pci: &[(0x15b3, 0x1002, 0x1010), (0x15b3, 0x6340, 0x676e)],
-        prefixes: &["mlx4_"],
-        modules: &["mlx4_core", "mlx4_ib"],
-    },
-    Family {
-        name: "bnxt_re",
-        drivers: &["bnxt_en"],
-        pci: &[(0x14e4, 0x16c0, 0x16f1), (0x14e4, 0x1750, 0x1809), (0x14e4, 0xd800, 0xd804)],
-        prefixes: &["bnxt_re"],
-        modules: &["bnxt_en", "bnxt_re"],
-    },
-    Family {
-        name: "irdma",
-        drivers: &["ice", "irdma", "i40e", "idpf"],
-        pci: &[(0x8086, 0x1591, 0x159b), (0x8086, 0x188a, 0x188e), (0x8086, 0x37ce, 0x37d3)],
-        prefixes: &["irdma"],
-        modules: &["ice", "irdma"],
-    },
-    Family { name: "efa", drivers: &["efa"], pci: &[(0x1d0f, 0xefa0, 0xefaf)], prefixes: &["efa_"], modules: &["efa"] },
-    Family { name: "mana", drivers: &["mana"], pci: &[(0x1414, 0x00b9, 0x00ba)], prefixes: &["mana_"], modules: &["mana", "mana_ib"] },
-    Family {
-        name: "hns",
-        drivers: &["hns3", "hns_roce", "hns_roce_hw_v2"],
-        pci: &[(0x19e5, 0xa222, 0xa228), (0x19e5, 0xa22f, 0xa22f)],
-        prefixes: &["hns_"],
-        modules: &["hns3", "hns_roce_hw_v2"],
-    },
-    Family { name: "qedr", drivers: &["qede"], pci: &[], prefixes: &["qedr"], modules: &["qede", "qedr"] },
-    Family { name: "cxgb4", drivers: &["cxgb4"], pci: &[], prefixes: &["cxgb4_"], modules: &["cxgb4", "iw_cxgb4"] },
-    Family {
-        name: "ionic",
-        drivers: &["ionic"],
-        pci: &[(0x1dd8, 0x1002, 0x1003)],
-        prefixes: &["ionic_"],
-        modules: &["ionic", "ionic_rdma"],
-    },
-    Family {
-        name: "vmw_pvrdma",
-        drivers: &["vmw_pvrdma"],
-        pci: &[(0x15ad, 0x0820, 0x0820)],
-        prefixes: &["vmw_pvrdma"],
-        modules: &["vmw_pvrdma"],
-    },
-    Family { name: "ocrdma", drivers: &["ocrdma", "be2net"], pci: &[], prefixes: &["ocrdma"], modules: &["be2net", "ocrdma"] },
-    Family { name: "rxe", drivers: &[], pci: &[], prefixes: &["rxe"], modules: &["rdma_rxe"] },
-    Family { name: "siw", drivers: &[], pci: &[], prefixes: &["siw"], modules: &["siw"] },
-];
-
-/// Drivers whose functions are RDMA devices only on some parts, so that the driver alone does not make a host want the RDMA modules.
-const MOSTLY_WITHOUT_RDMA: &[&str] = &["i40e", "ice", "idpf", "be2net", "cxgb4", "qede", "hns3", "ionic", "mana"];
-
 /// What sysfs tells of a device that may show its family.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Signs<'a> {
@@ -126,21 +49,23 @@ pub struct Signs<'a> {
 /// Which family a device is of; `None` where nothing tells.
 #[must_use]
 pub fn family(signs: Signs<'_>) -> Option<FamilyGuess> {
-    let guess = |family: &Family, basis| FamilyGuess { family: family.name.to_owned(), basis };
-    let named = |name: &str| FAMILIES.iter().find(|family| family.name == name);
-    if let Some(found) = signs.driver.and_then(by_driver) {
+    let guess = |family: &Family, basis| FamilyGuess { family: family.name.clone().into_owned(), basis };
+    if let Some(found) = signs.driver.and_then(|driver| by_driver(driver, |_| true)) {
         return Some(guess(found, FamilyBasis::Driver));
     }
     if let Some(found) = signs.pci.map(Numbers::of).and_then(by_numbers) {
         return Some(guess(found, FamilyBasis::PciId));
     }
-    if signs.is_virtual && signs.has_parent {
-        return named("rxe").map(|found| guess(found, FamilyBasis::SoftDevice));
+    let by_sign = match () {
+        () if !signs.is_virtual => None,
+        () if signs.has_parent => Some(SoftwareSign::ParentAttribute),
+        () if signs.node_type == Some(4) => Some(SoftwareSign::IwarpNodeType),
+        () => None,
+    };
+    if let Some(found) = by_sign.and_then(|sign| families::all().find(|family| family.software == Some(sign))) {
+        return Some(guess(found, FamilyBasis::SoftDevice));
     }
-    if signs.is_virtual && signs.node_type == Some(4) {
-        return named("siw").map(|found| guess(found, FamilyBasis::SoftDevice));
-    }
-    let by_name = FAMILIES.iter().find(|family| family.prefixes.iter().any(|prefix| signs.name.starts_with(prefix)))?;
+    let by_name = families::all().find(|family| family.device_prefixes.iter().any(|prefix| signs.name.starts_with(&**prefix)))?;
     Some(guess(by_name, FamilyBasis::NameOnly))
 }
 
@@ -152,8 +77,8 @@ pub fn family_of_function(function: &PciFunction) -> Option<&'static str> {
 
 /// As [`family_of_function`].
 pub(super) fn family_of(driver: Option<&str>, numbers: Numbers) -> Option<&'static str> {
-    let driver = driver.filter(|driver| !MOSTLY_WITHOUT_RDMA.contains(driver)).and_then(by_driver);
-    driver.or_else(|| by_numbers(numbers)).map(|family| family.name)
+    let driver = driver.and_then(|driver| by_driver(driver, |known| !known.mostly_without_rdma));
+    driver.or_else(|| by_numbers(numbers)).map(|family| &*family.name)
 }
 
 /// Vendor, device and class of a PCI function.
@@ -170,29 +95,15 @@ impl Numbers {
     }
 }
 
-/// The kernel modules that a family needs; none for a name that is no family.
-#[must_use]
-pub fn modules_of(family: &str) -> &'static [&'static str] {
-    FAMILIES.iter().find(|known| known.name == family).map_or(&[], |known| known.modules)
-}
-
-/// Every family known here.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().map(|family| family.name)
-}
-
-fn by_driver(driver: &str) -> Option<&'static Family> {
-    FAMILIES.iter().find(|family| family.drivers.contains(&driver))
+fn by_driver(driver: &str, counts: fn(&families::Driver) -> bool) -> Option<&'static Family> {
+    families::all().find(|family| family.drivers.iter().any(|known| known.name == driver && counts(known)))
 }
 
 fn by_numbers(Numbers { vendor, device, class }: Numbers) -> Option<&'static Family> {
-    // The vendors make bridges and storage controllers too. EFA has no class of its own.
+    // The vendors make bridges and storage controllers too.
     let is_network = class.is_some_and(|class| class >> 16 == 0x02);
-    if !(is_network || vendor == Some(0x1d0f)) {
-        return None;
-    }
     let (vendor, device) = (vendor?, device?);
-    FAMILIES.iter().find(|family| family.pci.iter().any(|(of, first, last)| *of == vendor && (*first..=*last).contains(&device)))
+    families::all().find(|family| family.pci.iter().any(|range| (is_network || range.any_class) && range.has(vendor, device)))
 }
 
 #[cfg(test)]
@@ -233,11 +144,5 @@ mod tests {
         assert_eq!(family_of_function(&function(0x8086, 0x1593, 0x02_00_00, Some("ice"))), Some("irdma"));
         assert_eq!(family_of_function(&function(0x8086, 0x1572, 0x02_00_00, Some("i40e"))), None);
         assert_eq!(family_of_function(&function(0x14e4, 0x1657, 0x02_00_00, Some("tg3"))), None);
-    }
-
-    #[test]
-    fn every_family_has_modules() {
-        assert!(names().all(|family| !modules_of(family).is_empty()));
-        assert!(modules_of("nothing").is_empty());
     }
 }

@@ -7,6 +7,7 @@ mod directories;
 mod entry;
 mod error;
 mod ethtool;
+pub mod families;
 pub mod family;
 pub mod limits;
 pub mod log;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::prober::is_exhaustion;
 use super::{Culprit, CulpritSet, Outcome, Parameter, QpRequest, QpType, Value};
 use crate::devices::HostLimits;
+use crate::host::families;
 use crate::worker::Connected;
 
 /// The kinds of cause that call for different remedies.
@@ -212,16 +213,16 @@ pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option
     }
     if is_iwarp && error.call == "ibv_modify_qp" {
         evidence.push("the device is an iWARP adapter (node type RNIC): its connections are made by rdma_cm".to_owned());
-        let next_step = match family {
-            // The vendor's driver alone has this parameter (Alibaba Cloud, eRDMA user guide).
-            Some("erdma") => "load Alibaba's erdma driver with compat_mode=Y on both hosts, or use an engine that connects through rdma_cm",
-            _ => "use an engine that connects through rdma_cm",
+        let engine = "use an engine that connects through rdma_cm";
+        let next_step = match family.and_then(families::find).and_then(|family| family.without_rdma_cm.as_ref()) {
+            Some(advice) => format!("{}, or {engine}", advice.action),
+            None => engine.to_owned(),
         };
         return Some(Cause {
             class: CauseClass::Network,
             summary: "an engine that exchanges addresses by itself cannot connect queue pairs of this device: it needs rdma_cm".to_owned(),
             evidence,
-            next_step: Some(next_step.to_owned()),
+            next_step: Some(next_step),
         });
     }
     if connected.gid_index.is_none() {

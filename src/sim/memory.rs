@@ -254,7 +254,7 @@ pub unsafe extern "C" fn mlx5dv_reg_dmabuf_mr(
 unsafe fn register_dma_buf(call: &str, pd: *mut ibv_pd, offset: u64, length: usize, iova: u64, fd: c_int, access: c_int) -> *mut ibv_mr {
     // SAFETY: a domain.
     let (home, id) = unsafe { (Home::of((*pd).context), (*pd).handle) };
-    if !home.at().model.dma_buf(&home.provider.kernel).is_some_and(|figure| figure.value) {
+    if !home.at().model.takes_dma_buf(&home.provider.kernel) {
         return null(libc::EOPNOTSUPP);
     }
     let map = || {

@@ -77,8 +77,7 @@ impl HostModel {
 
     /// The same memory, tried with a NIC.
     fn registered(&self, gpu: &Gpu, nic: &Nic, alone: &GpuMemory) -> GpuMemory {
-        let takes_dma_buf =
-            DeviceModel::find(&nic.model).is_some_and(|model| model.dma_buf(&self.kernel).is_some_and(|figure| figure.value));
+        let takes_dma_buf = DeviceModel::find(&nic.model).is_some_and(|model| model.takes_dma_buf(&self.kernel));
         let registered = |is_granted, call: &str, errno| Registration {
             elapsed_us: if is_granted { Some(0) } else { None },
             error: if is_granted {

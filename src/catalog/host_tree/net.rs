@@ -9,7 +9,7 @@ use super::pci::Places;
 use crate::catalog::DeviceModel;
 use crate::catalog::device::LinkLayer;
 use crate::catalog::host::{HostModel, Interface, Nic, hardware_address, with_prefix_length};
-use crate::host::{Node, family};
+use crate::host::{Node, families};
 use crate::sim::PortState;
 
 /// An interface, whichever part of the model it is from.
@@ -50,7 +50,7 @@ pub(super) fn build(tree: &mut Tree, host: &HostModel, places: &Places) {
 fn of_nic<'a>(host: &HostModel, nic: &'a Nic, places: &Places, index: usize) -> Option<Card<'a>> {
     let name = nic.netdev.as_deref()?;
     let model = DeviceModel::find(&nic.model)?;
-    let has_driver = nic.netdev_pci.is_some() || host.has_module(family::modules_of(&model.family).first()?);
+    let has_driver = nic.netdev_pci.is_some() || host.has_module(families::modules_of(&model.family).first()?);
     let device = places.get(nic.netdev_pci.as_ref().unwrap_or(&nic.pci)).filter(|_| has_driver)?.clone();
     let is_virtio = nic.netdev_pci.is_some();
     let device = if is_virtio { device.join(format!("virtio{index}")) } else { device };

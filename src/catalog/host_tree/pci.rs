@@ -7,7 +7,7 @@ use super::Tree;
 use crate::catalog::DeviceModel;
 use crate::catalog::device::LinkLayer;
 use crate::catalog::host::{Gpu, HostModel, Iommu, Link};
-use crate::host::{Node, family};
+use crate::host::{Node, families};
 
 /// Where functions are in sysfs, by address.
 pub(super) type Places = BTreeMap<String, PathBuf>;
@@ -92,7 +92,7 @@ pub(super) fn build(tree: &mut Tree, host: &HostModel) -> Places {
         let place = add(tree, &mut places, &function);
         tree.text(place.join("resource"), &format!("0x0000384000000000 0x0000384001ffffff 0x000000000014220c{}", EMPTY_RANGES.repeat(5)));
         // The first of a family's modules is the one that takes the function.
-        if family::modules_of(&model.family).first().is_some_and(|base| host.has_module(base)) {
+        if families::modules_of(&model.family).first().is_some_and(|base| host.has_module(base)) {
             driver(tree, &place, &model.driver);
         }
     }

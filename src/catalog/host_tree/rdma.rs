@@ -8,7 +8,7 @@ use super::{Tree, net};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, NodeType};
 use crate::catalog::host::{HostModel, Nic, with_prefix_length};
-use crate::host::{Node, family};
+use crate::host::{Node, families};
 use crate::sim::{GidType, PortState, SimGid};
 use crate::verbs::Gid;
 
@@ -48,7 +48,7 @@ pub(super) fn build(tree: &mut Tree, host: &HostModel, places: &Places) {
     for (index, nic) in host.nics.iter().enumerate() {
         let (Some(model), Some(place)) = (DeviceModel::find(&nic.model), places.get(&nic.pci)) else { continue };
         // A device is there when its driver is.
-        if family::modules_of(&model.family).iter().all(|name| host.has_module(name)) {
+        if families::modules_of(&model.family).iter().all(|name| host.has_module(name)) {
             device(tree, place, nic, model);
             if host.has_module("ib_uverbs") {
                 uverbs(tree, place, index, nic, model);

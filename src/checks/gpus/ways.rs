@@ -4,6 +4,7 @@ use super::no_gpu;
 use crate::checks::modules::peer_memory_module;
 use crate::checks::{Action, Finding};
 use crate::facts::{Facts, family_of};
+use crate::host::families;
 use crate::host::modules::{NvidiaFlavour, SymbolPresence};
 use crate::host::rdma::SysfsDevice;
 
@@ -77,12 +78,10 @@ pub(super) fn kernel_way(facts: &Facts) -> Way {
 
 pub(super) fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
     let Some((family, version)) = family_of(device).zip(facts.host.system.kernel_version()) else { return Way::Unknown };
-    match family {
-        "mlx5" | "efa" if version >= (6, 1) => Way::Open,
-        "irdma" | "bnxt_re" if version >= (6, 12) => Way::Open,
-        // Read in 6.1 and 6.12; vendors' drivers and later kernels are not known.
-        "rxe" | "siw" if version <= (6, 12) => Way::Closed,
-        _ => Way::Unknown,
+    match families::find(family).and_then(|family| family.dma_buf(version)?.certain(version)) {
+        Some(true) => Way::Open,
+        Some(false) => Way::Closed,
+        None => Way::Unknown,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::catalog::DeviceModel;
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
 use crate::facts::{family_of, is_iwarp};
-use crate::host::family;
+use crate::host::{families, family};
 use crate::host::modules::{Module, ModuleState};
 use crate::host::pcie::PcieFunction;
 
@@ -13,7 +13,7 @@ const CORE: &[&str] = &["ib_core", "ib_uverbs"];
 
 /// Whether a module is of those that RDMA devices here need.
 pub(super) fn is_needed(facts: &Facts, name: &str) -> bool {
-    CORE.contains(&name) || functions(facts).any(|(family, _)| family::modules_of(family).contains(&name))
+    CORE.contains(&name) || functions(facts).any(|(family, _)| families::modules_of(family).contains(&name))
 }
 
 /// What is missing, with the step that adds it.
@@ -95,8 +95,8 @@ pub(super) fn drivers_are_there(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for (family, _) in functions(facts) {
-        for name in family::modules_of(family) {
-            if seen.contains(name) {
+        for name in families::modules_of(family) {
+            if seen.contains(&name) {
                 continue;
             }
             seen.push(name);
@@ -104,11 +104,11 @@ pub(super) fn drivers_are_there(facts: &Facts) -> Vec<Finding> {
                 functions(facts).filter(|(other, _)| *other == family).map(|(_, function)| function).collect();
             let works = facts.rdma_devices().iter().any(|device| family_of(device) == Some(family));
             let mut finding = match (facts.in_kernel(name), facts.module(name)) {
-                (Some(true), _) => Finding::pass(*name, format!("the kernel has {name}")),
+                (Some(true), _) => Finding::pass(name, format!("the kernel has {name}")),
                 // It drives a device, so the kernel has it in some shape.
-                _ if works => Finding::pass(*name, format!("{family} devices are there")),
+                _ if works => Finding::pass(name, format!("{family} devices are there")),
                 (Some(false), Some(module)) => dated(facts, family, module, missing(name, module, !has_devices)),
-                _ => Finding::skip(*name, format!("whether the kernel has {name} cannot be seen")),
+                _ => Finding::skip(name, format!("whether the kernel has {name} cannot be seen")),
             };
             for function in of_family {
                 finding = finding.about(function.address());

@@ -9,6 +9,7 @@ use aho_corasick::packed::Searcher;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::host::families;
 use crate::host::pci::is_address;
 
 /// What a line says.
@@ -201,8 +202,22 @@ static WORTH_READING: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::ne
 fn driver_of(message: &str) -> Option<&str> {
     let end = message.bytes().position(|byte| matches!(byte, b' ' | b':'))?;
     let word = &message[..end];
-    [NIC_DRIVERS, RDMA_DRIVERS].iter().any(|drivers| drivers.contains(&word)).then_some(word)
+    [&DRIVERS.link, &DRIVERS.error].iter().any(|drivers| drivers.contains(&word)).then_some(word)
 }
+
+/// Words of drivers, which lines begin with.
+struct Drivers {
+    /// NICs that can do RDMA, whose links matter here.
+    link: Vec<&'static str>,
+    /// What `ibdev_err` and `dev_err` of RDMA drivers begin with.
+    error: Vec<&'static str>,
+}
+
+/// Those of the families; `ib_core` writes its own name for a device without a parent.
+static DRIVERS: LazyLock<Drivers> = LazyLock::new(|| Drivers {
+    link: families::all().flat_map(|family| family.log.link_drivers.iter()).map(|word| &**word).collect(),
+    error: families::all().flat_map(|family| family.log.error_drivers.iter()).map(|word| &**word).chain(["infiniband"]).collect(),
+});
 
 /// What a line says, its time taken off. `None` for a line of no interest.
 #[must_use]
@@ -296,29 +311,6 @@ fn intel_device(message: &str) -> Option<String> {
     [device.to_owned(), format!("0000:{device}")].into_iter().find(|address| is_address(address))
 }
 
-/// Drivers of NICs that can do RDMA, whose links matter here.
-const NIC_DRIVERS: &[&str] =
-    &["mlx5_core", "mlx4_en", "bnxt_en", "ice", "i40e", "idpf", "qede", "cxgb4", "ionic", "mana", "hns3", "efa", "ena"];
-
-/// Words that `ibdev_err` and `dev_err` of RDMA drivers begin with.
-const RDMA_DRIVERS: &[&str] = &[
-    "bnxt_re",
-    "cxgb4",
-    "efa",
-    "erdma",
-    "hns_roce",
-    "hns_roce_hw_v2",
-    "infiniband",
-    "ionic_rdma",
-    "irdma",
-    "mana_ib",
-    "mlx4_ib",
-    "mlx5_ib",
-    "qedr",
-    "rdma_rxe",
-    "siw",
-];
-
 fn driver(message: &str) -> Option<Event> {
     specific(message).or_else(|| link(message)).or_else(|| generic(message))
 }
@@ -372,7 +364,7 @@ fn specific(message: &str) -> Option<Event> {
 /// `mlx5_core 0000:03:00.0 ens3np0: Link down` (mlx5 en_main.c), `… NIC Link is Down` (bnxt.c, ice_main.c), `mlx4_en: eth0: Link Up`
 /// (mlx4 en_netdev.c), `… link down` (hns3_enet.c), `… Link is down` (qede_main.c).
 fn link(message: &str) -> Option<Event> {
-    let driver = driver_of(message).filter(|driver| NIC_DRIVERS.contains(driver))?;
+    let driver = driver_of(message).filter(|driver| DRIVERS.link.contains(driver))?;
     let (before, said) = message.rsplit_once(": ")?;
     let said = said.trim().to_ascii_lowercase();
     let said = said.strip_prefix("nic ").unwrap_or(&said);
@@ -396,7 +388,7 @@ fn link(message: &str) -> Option<Event> {
 
 /// Any line of an RDMA driver that speaks of failure.
 fn generic(message: &str) -> Option<Event> {
-    let driver = driver_of(message).filter(|driver| RDMA_DRIVERS.contains(driver))?;
+    let driver = driver_of(message).filter(|driver| DRIVERS.error.contains(driver))?;
     // kernel/module/main.c, `load_module`, says this of every module from elsewhere, and loads it all the same.
     if message.contains("module verification failed") {
         return None;

@@ -115,19 +115,16 @@ impl<'a> Kernel<'a> {
         if built_in.is_some() {
             return None;
         }
-        let symbol = known::find(module).map(|known| known.symbol).filter(|symbol| !symbol.is_empty())?;
+        let symbol = known::find(module)?.symbol.as_deref()?;
         let owners = self.symbols().ok()?.owners.get(symbol)?;
         owners.contains(&None).then(|| (Running::BuiltIn, format!("/proc/kallsyms: {symbol}")))
     }
 
     /// Whether the symbols tell that a module is not built in.
     pub(super) fn excludes_built_in(&self, module: &str) -> bool {
-        match known::find(module) {
-            // Never part of a kernel's own sources.
-            Some(known) if known.symbol.is_empty() => true,
-            Some(known) => self.symbols().is_ok_and(|symbols| !symbols.owners.contains_key(known.symbol)),
-            None => false,
-        }
+        let Some(known) = known::find(module) else { return false };
+        // What has no symbol is never part of a kernel's own sources.
+        known.symbol.as_deref().is_none_or(|symbol| self.symbols().is_ok_and(|symbols| !symbols.owners.contains_key(symbol)))
     }
 
     /// Whether ib_core takes peer-memory clients.
@@ -156,13 +153,7 @@ fn symbols(root: &Root) -> Result<Symbols, Unread> {
 }
 
 fn scan(source: Source) -> Result<Symbols, String> {
-    let wanted: BTreeSet<&str> = known::ALWAYS
-        .iter()
-        .chain(known::DRIVERS)
-        .map(|known| known.symbol)
-        .filter(|symbol| !symbol.is_empty())
-        .chain([PEER_MEMORY])
-        .collect();
+    let wanted: BTreeSet<&str> = known::all().filter_map(|known| known.symbol.as_deref()).chain([PEER_MEMORY]).collect();
     let mut found = Symbols::default();
     let mut input = BufReader::with_capacity(1 << 16, source.take(SYMBOLS_LIMIT_BYTES));
     let mut line = Vec::new();

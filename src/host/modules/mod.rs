@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use self::disk::Disk;
 use self::kernel::{Kernel, Running};
-use self::known::Known;
 use self::modprobe::Configuration;
 use super::family::Numbers;
 use super::part::Look;
 use super::pci::Identity;
 use super::reader::Reader;
-use super::{ReadError, Root, family, pci, rdma};
+use super::{ReadError, Root, families, family, pci, rdma};
 
 pub use disk::ModuleVersion;
 pub use kernel::SymbolPresence;
+pub use known::{Known, KnownParameter};
 pub use modprobe::{Block, BlockKind, ConfiguredValue};
 pub use nvidia::{NvidiaDriver, NvidiaFlavour, NvidiaNode, NvidiaParameter};
 
@@ -124,7 +124,7 @@ pub fn read_with(root: &Root, asked: &[String], look: Look) -> ModulesFacts {
     let functions = pci::identities(&mut reader);
     let drivers = drivers(&mut reader, &functions, asked);
     let (kernel_release, note) = release(&mut reader);
-    let names: Vec<String> = known::ALWAYS.iter().map(|known| known.name.to_owned()).chain(drivers).collect();
+    let names: Vec<String> = known::ALWAYS.iter().map(|known| known.name.clone().into_owned()).chain(drivers).collect();
     let wanted: BTreeSet<&str> = names.iter().map(String::as_str).chain(PEER_MEMORY_CLIENTS).collect();
     let disk = kernel_release.as_deref().map(|release| Disk::read(&mut reader, release, &wanted)).unwrap_or_default();
     let kernel = Kernel::read(&mut reader);
@@ -169,7 +169,12 @@ fn without_modules(root: &Root) -> Option<String> {
 
 /// A function that only this module has, where it is one that can be built in: for models of hosts.
 pub(crate) fn symbol_of(module: &str) -> Option<&'static str> {
-    known::find(module).map(|known| known.symbol).filter(|symbol| !symbol.is_empty())
+    known::find(module)?.symbol.as_deref()
+}
+
+/// Whether a module is one of those that matter, on whichever host.
+pub(super) fn is_known(module: &str) -> bool {
+    known::find(module).is_some()
 }
 
 /// A module's name as the kernel writes it: `-` and `_` are one.
@@ -196,15 +201,15 @@ fn drivers(reader: &mut Reader<'_>, functions: &[Identity], asked: &[String]) ->
     let mut families: Vec<String> = functions.iter().filter_map(family_of).map(str::to_owned).collect();
     // A reader of its own: problems with these files are told by the reader of RDMA devices.
     families.extend(rdma::families(&mut Reader::new(reader.root)));
-    let mut names: Vec<String> = families.iter().flat_map(|family| family::modules_of(family)).map(|name| (*name).to_owned()).collect();
+    let mut names: Vec<String> = families.iter().flat_map(|family| families::modules_of(family)).map(str::to_owned).collect();
     for name in asked {
-        match family::modules_of(name) {
-            [] => names.push(normal(name).into_owned()),
-            modules => names.extend(modules.iter().map(|name| (*name).to_owned())),
+        match families::modules_of(name) {
+            modules if modules.is_empty() => names.push(normal(name).into_owned()),
+            modules => names.extend(modules.into_iter().map(str::to_owned)),
         }
     }
     let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| !known::ALWAYS.iter().any(|known| known.name == name) && seen.insert(name.clone()));
+    names.retain(|name| !known::ALWAYS.iter().any(|known| known.name == *name) && seen.insert(name.clone()));
     names
 }
 
@@ -251,7 +256,7 @@ impl Host<'_> {
         if let Some(command) = self.configuration.command(name) {
             notes.push(format!("modprobe runs a command in its stead: {} ({}:{})", command.text, command.file, command.line));
         }
-        let why_it_matters = known::find(name).map_or("asked for", |known| known.why).to_owned();
+        let why_it_matters = known::find(name).map_or("asked for", |known| &*known.why).to_owned();
         let parameters = known::find(name).map(|known| self.parameters(reader, known, in_kernel)).unwrap_or_default();
         Module {
             name: name.to_owned(),
@@ -325,12 +330,12 @@ impl Host<'_> {
 
     fn parameters(&self, reader: &mut Reader<'_>, known: &Known, in_kernel: bool) -> Vec<Parameter> {
         let mut parameters = Vec::new();
-        for parameter in known.parameters {
-            let configured = self.configuration.values(known.name, parameter.name);
-            let path = Path::new("/sys/module").join(known.name).join("parameters").join(parameter.name);
+        for parameter in known.parameters.iter() {
+            let configured = self.configuration.values(&known.name, &parameter.name);
+            let path = Path::new("/sys/module").join(&*known.name).join("parameters").join(&*parameter.name);
             let value = if in_kernel { reader.attribute(path) } else { None };
             if in_kernel || !configured.is_empty() {
-                let (name, meaning) = (parameter.name.to_owned(), parameter.meaning.to_owned());
+                let (name, meaning) = (parameter.name.clone().into_owned(), parameter.meaning.clone().into_owned());
                 parameters.push(Parameter { name, meaning, value, configured });
             }
         }

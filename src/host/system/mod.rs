@@ -11,7 +11,7 @@ use self::iommu::IommuFacts;
 use self::kernel_config::KernelConfig;
 use self::memory::MemoryFacts;
 use super::reader::Reader;
-use super::{ReadError, Root};
+use super::{ReadError, Root, modules};
 
 /// What a host says of its kernel and machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -140,10 +140,6 @@ const PARAMETERS: &[&str] = &[
     "transparent_hugepage",
 ];
 
-/// Modules whose parameters may stand on the command line.
-const MODULES: &[&str] =
-    &["ib_core.", "ib_uverbs.", "mlx5_core.", "mlx5_ib.", "mlx4_core.", "erdma.", "irdma.", "bnxt_re.", "nvidia.", "nvidia_uvm."];
-
 /// Reads it. What fails is among the problems.
 #[must_use]
 pub fn read(root: &Root) -> SystemFacts {
@@ -181,7 +177,7 @@ fn parameters(line: &str) -> Vec<KernelParameter> {
     let words = words.iter().filter(|word| !word.is_empty()).take_while(|word| *word != "--");
     words
         .map(|word| word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value.to_owned()))))
-        .filter(|(name, _)| PARAMETERS.contains(name) || MODULES.iter().any(|module| name.replace('-', "_").starts_with(module)))
+        .filter(|(name, _)| PARAMETERS.contains(name) || name.split_once('.').is_some_and(|(module, _)| modules::is_known(module)))
         .map(|(name, value)| KernelParameter { name: name.to_owned(), value })
         .collect()
 }
