@@ -31,11 +31,7 @@ const FAMILY: Kind = Struct(
         ("title", "title", Text),
         ("model", "model", Optional(&Text)),
         ("sources", "sources", List(&Text)),
-        (
-            "drivers",
-            "drivers",
-            List(&Struct("Driver", &[("name", "name", Text), ("mostly_without_rdma", "mostly_without_rdma", Bool)])),
-        ),
+        ("drivers", "drivers", List(&Struct("Driver", &[("name", "name", Text), ("mostly_without_rdma", "mostly_without_rdma", Bool)]))),
         (
             "pci",
             "pci",
@@ -68,10 +64,7 @@ const FAMILY: Kind = Struct(
         (
             "log",
             "log",
-            Struct(
-                "LogWords",
-                &[("link_drivers", "link_drivers", List(&Text)), ("error_drivers", "error_drivers", List(&Text))],
-            ),
+            Struct("LogWords", &[("link_drivers", "link_drivers", List(&Text)), ("error_drivers", "error_drivers", List(&Text))]),
         ),
         (
             "dma_buf",
@@ -92,10 +85,7 @@ const FAMILY: Kind = Struct(
         (
             "remarks",
             "remarks",
-            List(&Struct(
-                "CapabilityRemark",
-                &[("capability", "capability", Text), ("text", "text", Text), ("source", "source", Text)],
-            )),
+            List(&Struct("CapabilityRemark", &[("capability", "capability", Text), ("text", "text", Text), ("source", "source", Text)])),
         ),
     ],
 );

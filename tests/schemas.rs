@@ -58,6 +58,7 @@ fn catalog_files() {
     check::<rdmadoctor::catalog::Engine>("engine-1");
     check::<rdmadoctor::catalog::DeviceModel>("device-1");
     check::<rdmadoctor::catalog::HostModel>("host-1");
+    check::<rdmadoctor::host::families::Family>("family-1");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn everything_is_told_in_one_run_with_its_place() {
         [
             "1:1: `title` is missing",
             "3:10: connect: `pigeon` is none of oob, cm",
-            "4:1: unknown key `colour`; known are aliases, connect, homepage, name, on_refusal, releases, schema, title",
+            "4:1: unknown key `colour`; known are aliases, connect, gpu_paths, homepage, name, on_refusal, releases, schema, title",
             "7:14: releases[0].version: 1.0 is not text; put it in quotes",
             "8:14: releases[0].sources: the list is empty; it takes at least one",
             "10:48: releases[0].queues[0].max_send_wr: `4k` is not a whole number; units stand in the names of keys, so write 4096",

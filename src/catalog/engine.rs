@@ -1,13 +1,14 @@
 //! What engines ask of `ibv_create_qp`, by version: data, read from `profiles/engines/*.yaml`.
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::Path as FilePath;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CatalogError;
 use super::check::{self, Document};
+use crate::gpu::Path;
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Setting, SrqRequest};
 use crate::verbs::DeviceAttributes;
 
@@ -33,9 +34,25 @@ pub struct Engine {
     pub connect: Connect,
     /// What a user sees when a queue pair is refused.
     pub on_refusal: OnRefusal,
+    /// How it gets from GPU memory to a NIC, where that is known.
+    pub gpu_paths: Option<GpuPaths>,
     /// Oldest first.
     #[schemars(length(min = 1))]
     pub releases: Vec<Release>,
+}
+
+/// How an engine gets from GPU memory to a NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GpuPaths {
+    /// What it tries, in this order.
+    #[schemars(length(min = 1))]
+    pub tries: Vec<Path>,
+    /// What it does by itself and which setting changes that.
+    pub how: String,
+    /// Where this is known from.
+    #[schemars(length(min = 1))]
+    pub sources: Vec<String>,
 }
 
 /// How an engine connects queue pairs.
@@ -214,7 +231,7 @@ impl Engine {
     ///
     /// # Errors
     /// The text is no valid engine file; the message names file, line and column.
-    pub fn parse(name: &Path, text: &str) -> Result<Self, CatalogError> {
+    pub fn parse(name: &FilePath, text: &str) -> Result<Self, CatalogError> {
         check::parse(name, text)
     }
 
@@ -242,6 +259,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// Whether it has a name, or is called so beside it.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name) || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+    }
+
     /// Whether a version is newer than every release that is known.
     #[must_use]
     pub fn is_newer(&self, version: &str) -> bool {
@@ -265,6 +288,9 @@ impl Document for Engine {
         let mut misfits = Vec::new();
         if self.releases.is_empty() {
             misfits.push(("releases".to_owned(), "it lists no release".to_owned()));
+        }
+        for (index, _) in self.gpu_paths.iter().flat_map(|paths| paths.tries.iter().enumerate()).filter(|(_, path)| **path == Path::Auto) {
+            misfits.push((format!("gpu_paths.tries[{index}]"), "`auto` is what rdmadoctor chooses by, not a path of an engine".to_owned()));
         }
         for (index, release) in self.releases.iter().enumerate() {
             let path = format!("releases[{index}]");
@@ -434,7 +460,7 @@ releases:
 
     #[test]
     fn releases_are_found_by_version_and_range() {
-        let engine = Engine::parse(Path::new("tiny.yaml"), FILE).unwrap();
+        let engine = Engine::parse(FilePath::new("tiny.yaml"), FILE).unwrap();
         assert_eq!(engine.release(None).unwrap().version, "2.1");
         assert_eq!(engine.release(Some("1.7.3")).unwrap().version, "1.0");
         assert_eq!(engine.release(Some("9")).unwrap().version, "2.1");
@@ -442,14 +468,14 @@ releases:
         assert_eq!(engine.release(Some("1.x")).unwrap().version, "1.0");
         assert_eq!(engine.release(Some("2.1.*")).unwrap().version, "2.1");
         assert!(engine.release(Some("3.x")).is_err());
-        let engine = Engine::parse(Path::new("tiny.yaml"), &FILE.replace("    before: '2.0'\n", "")).unwrap();
+        let engine = Engine::parse(FilePath::new("tiny.yaml"), &FILE.replace("    before: '2.0'\n", "")).unwrap();
         let error = engine.release(Some("0.5")).unwrap_err().to_string();
         assert!(error.contains("1.0") && error.contains("2.1"), "{error}");
     }
 
     #[test]
     fn engines_lower_and_follow_what_the_device_publishes() {
-        let engine = Engine::parse(Path::new("tiny.yaml"), FILE).unwrap();
+        let engine = Engine::parse(FilePath::new("tiny.yaml"), FILE).unwrap();
         let attributes = DeviceAttributes { max_sge: 1, max_cqe: 32767, ..DeviceAttributes::default() };
         let ask = engine.releases[0].queues[0].ask(AskOrigin::User, Some(&attributes));
         assert_eq!((ask.request.max_send_sge, ask.request.max_recv_sge, ask.request.cq_depth), (1, 4, 32767));
@@ -468,7 +494,7 @@ releases:
             (FILE.replace("qp_type: RC", "qp_type: XX"), "RC, UC, UD"),
             ("{".to_owned(), "tiny.yaml:"),
         ] {
-            let error = Engine::parse(Path::new("tiny.yaml"), &damage).unwrap_err().to_string();
+            let error = Engine::parse(FilePath::new("tiny.yaml"), &damage).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("tiny.yaml"), "{error}");
         }
     }

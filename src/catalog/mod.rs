@@ -134,14 +134,10 @@ impl Catalog {
     /// The engine or the version is not known; the message lists what is.
     pub fn find(&self, wanted: &str) -> Result<(&Engine, &Release), CatalogError> {
         let (name, version) = wanted.split_once('@').map_or((wanted, None), |(name, version)| (name, Some(version)));
-        let engine = self
-            .engines
-            .iter()
-            .find(|engine| engine.name.eq_ignore_ascii_case(name) || engine.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name)))
-            .ok_or_else(|| CatalogError::UnknownEngine {
-                name: name.to_owned(),
-                known: self.engines.iter().map(|engine| engine.name.clone()).collect(),
-            })?;
+        let engine = self.engines.iter().find(|engine| engine.is_called(name)).ok_or_else(|| CatalogError::UnknownEngine {
+            name: name.to_owned(),
+            known: self.engines.iter().map(|engine| engine.name.clone()).collect(),
+        })?;
         Ok((engine, engine.release(version)?))
     }
 

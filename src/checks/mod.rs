@@ -32,7 +32,7 @@ pub use explain::{Explanation, Explanations};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
 pub use gpus::{
     Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, GpuTried, KindReport, Met, NearReport, Prerequisite, RefusedMemory, Sureness,
-    WayReport, causes, engine_paths_known, is_engine_path_known, survey,
+    WayReport, causes, survey,
 };
 pub use health::UNREAD;
 pub use page::Page;

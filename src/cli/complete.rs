@@ -90,7 +90,11 @@ pub fn memory_kinds() -> ArgValueCandidates {
 
 /// Engines whose way to GPU memory is known.
 pub fn gpu_engines() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| checks::engine_paths_known().into_iter().map(CompletionCandidate::new).collect())
+    ArgValueCandidates::new(|| {
+        let Ok(catalog) = Catalog::load(None) else { return Vec::new() };
+        let known = catalog.engines().iter().filter(|engine| engine.gpu_paths.is_some());
+        known.map(|engine| CompletionCandidate::new(engine.name.clone())).collect()
+    })
 }
 
 /// RDMA devices: of the modelled host that the command line names, else of this one.

@@ -9,7 +9,7 @@ use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Engine};
 use crate::checks::{self, GpuTried, survey};
 use crate::devices::Problem;
 use crate::facts::{Facts, Level, Wanted};
@@ -40,13 +40,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if session.host.captured().is_none() {
         session.host.only_with_devices("gpu")?;
     }
-    if let Some(unknown) = arguments.engine.iter().find(|engine| !checks::is_engine_path_known(engine)) {
-        let known = checks::engine_paths_known().join(", ");
-        return Err(UsageError(format!("the way of `{unknown}` to GPU memory is not known; known are those of {known}")).into());
-    }
+    let catalog = Catalog::load(None)?;
+    let engines = arguments.engine.iter().map(|name| engine(&catalog, name)).collect::<Result<Vec<_>, _>>()?;
     let started = Instant::now();
     let mut progress = Progress::new("gpu", session.output.quiet);
-    let catalog = Catalog::load(None)?;
     let look = Look {
         session,
         level: Level::Standard,
@@ -72,7 +69,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     } else {
         try_all(session, facts, chosen, started + TIME, &mut progress)?
     };
-    let mut document = survey(facts, tried, &arguments.engine);
+    let mut document = survey(facts, tried, &engines);
     document.unknown = unknown;
     drop(progress);
     if document.gpus.is_empty() {
@@ -95,6 +92,15 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         () if session.host.interrupted() => exit::INTERRUPTED,
         () if is_bad || fails || !document.problems.is_empty() => exit::FAILED,
         () => exit::OK,
+    })
+}
+
+/// An engine whose way to GPU memory is known.
+fn engine<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a Engine, UsageError> {
+    let known = || catalog.engines().iter().filter(|engine| engine.gpu_paths.is_some());
+    known().find(|engine| engine.is_called(name)).ok_or_else(|| {
+        let known = known().map(|engine| engine.name.as_str()).collect::<Vec<_>>().join(", ");
+        UsageError(format!("the way of `{name}` to GPU memory is not known; known are those of {known}"))
     })
 }
 

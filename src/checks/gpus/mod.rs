@@ -10,7 +10,7 @@ mod tried;
 mod ways;
 
 pub use causes::{Cause, RefusedMemory, Sureness, causes};
-pub use engine_paths::{EnginePath, is_known as is_engine_path_known, known as engine_paths_known};
+pub use engine_paths::EnginePath;
 pub use prerequisites::{Met, Prerequisite};
 pub use survey::{DriverReport, GpuReport, GpuSurvey, GpuTried, KindReport, NearReport, WayReport, survey};
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::causes::{Cause, RefusedMemory, causes};
 use super::engine_paths::{EnginePath, path_of};
 use super::prerequisites::{Prerequisite, prerequisites};
+use crate::catalog::Engine;
 use crate::devices::Problem;
 use crate::facts::Facts;
 use crate::gpu::{Copies, GpuError, GpuFacts, GpuForm, Path};
@@ -128,7 +129,7 @@ pub struct GpuTried {
 
 /// Brings together what is known and what was tried.
 #[must_use]
-pub fn survey(facts: &Facts, tried: Vec<GpuTried>, engines: &[String]) -> GpuSurvey {
+pub fn survey(facts: &Facts, tried: Vec<GpuTried>, engines: &[&Engine]) -> GpuSurvey {
     let gpus = facts.gpus.as_ref();
     let driver = DriverReport {
         version: facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.version.clone()),

@@ -4,9 +4,9 @@ use crate::catalog::DeviceModel;
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
 use crate::facts::{family_of, is_iwarp};
-use crate::host::{families, family};
 use crate::host::modules::{Module, ModuleState};
 use crate::host::pcie::PcieFunction;
+use crate::host::{families, family};
 
 /// What RDMA devices need whichever they are.
 const CORE: &[&str] = &["ib_core", "ib_uverbs"];
