@@ -39,10 +39,13 @@ fn write(name: &str, text: &str) {
 /// Lists the files of `profiles/` in constants of (name, text), so that a new file needs no line of code.
 fn embed_profiles() {
     let mut constants = String::new();
-    for (constant, directory) in [("ENGINES", "profiles/engines"), ("HOSTS", "profiles/hosts")] {
+    for (constant, kind) in
+        [("FAMILY_FILES", "families"), ("DEVICES", "devices"), ("ENGINES", "engines"), ("HOSTS", "hosts"), ("TEMPLATES", "templates")]
+    {
+        let directory = format!("profiles/{kind}");
         writeln!(constants, "/// Embedded files of `{directory}`: name and text.\npub(crate) const {constant}: &[(&str, &str)] = &[")
             .unwrap();
-        for file in yaml_files(directory) {
+        for file in yaml_files(&directory) {
             let name = format!("{directory}/{}", file.file_name().unwrap_or_default().to_string_lossy());
             writeln!(constants, "    ({name:?}, include_str!({file:?})),").unwrap();
         }

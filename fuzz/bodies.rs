@@ -61,7 +61,7 @@ pub fn profile_file(text: &str) {
         }
         assert!(diff(("a", &profile), ("b", &profile)).differences.is_empty());
         let _ = profile::decisive(&profile);
-        let catalog = Catalog::load(None).expect("the embedded catalog is valid");
+        let catalog = Catalog::load().expect("the embedded catalog is valid");
         let devices = Devices { schema: String::new(), devices: Vec::new(), problems: Vec::new() };
         for name in names() {
             let _ = export(&profile, &devices, &catalog, &Wanted { name, ..Wanted::default() });

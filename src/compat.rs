@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     fn cells(engine: &str, family: &str) -> Vec<Cell> {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load().unwrap();
         let (engine, _) = catalog.find(engine).unwrap();
         let chosen: Vec<_> = engine.releases.iter().map(|release| Chosen::of(engine, release)).collect();
         compare(&catalog, &chosen, &[DeviceModel::find(family).unwrap()], &no_child()).unwrap().cells
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn every_engine_has_a_verdict_on_every_family() {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load().unwrap();
         let chosen: Vec<_> = catalog.engines().iter().map(|engine| Chosen::of(engine, engine.release(None).unwrap())).collect();
         let models: Vec<_> = DeviceModel::embedded().iter().collect();
         let compat = compare(&catalog, &chosen, &models, &no_child()).unwrap();

@@ -110,3 +110,92 @@ fn faults_of_models_are_checked() {
         assert_eq!(output.status.code(), Some(1), "{text}");
     }
 }
+
+#[test]
+fn every_template_is_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    for kind in ["family", "device", "engine", "host", "policy"] {
+        let output = program().args(["catalog", "new", kind]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let file = directory.path().join(kind);
+        std::fs::write(&file, &output.stdout).unwrap();
+        let checked = program().args(["catalog", "check"]).arg(&file).output().unwrap();
+        assert_eq!(checked.status.code(), Some(0), "{kind}: {}", text(&checked));
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_file_is_the_file() {
+    let output = program().args(["catalog", "show", "erdma", "--kind", "device"]).output().unwrap();
+    let expected = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/devices/erdma.yaml")).unwrap();
+    assert_eq!(text(&output), format!("# profiles/devices/erdma.yaml\n{expected}"));
+    let output = program().args(["catalog", "show", "nothing"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("the catalog has no `nothing`"));
+}
+
+/// A catalog with a family, a device model, an engine and a host that the program does not have.
+fn own_catalog() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+    let read = |path: &str| std::fs::read_to_string(profiles.join(path)).unwrap();
+    let write = |path: &str, text: &str| {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("families/mynic.yaml", &read("templates/family.yaml").replace("name: mine\n", "name: mynic\n"));
+    let device = read("devices/mlx5-6.12.yaml").replacen("name: mlx5-6.12", "name: mynic-1", 1).replacen("family: mlx5", "family: mynic", 1);
+    write("devices/mynic-1.yaml", &device.replace("driver: mlx5_core", "driver: mine_core").replace("15b3:*", "fffe:0001"));
+    write("engines/myengine.yaml", &read("engines/dlslime.yaml").replacen("name: dlslime", "name: myengine", 1).replace("[slime]", "[]"));
+    let nics = "nics: [{name: mine_0, model: mynic, pci: \"0000:17:00.0\", netdev: ens1, addresses: [192.0.2.1/24]}]";
+    let modules = "modules: {loaded: [{name: ib_core}, {name: ib_uverbs}, {name: mine_core}, {name: mine_rdma}]}";
+    let head = "schema: rdmadoctor/host/1\ntitle: Mine\nsources: [invented]\nkernel: 6.12.0\nverbs: {providers: [mynic]}";
+    write("hosts/myhost.yaml", &format!("{head}\nname: myhost\n{nics}\n{modules}\n"));
+    // The same host, which names its device's file.
+    write("elsewhere/host.yaml", &format!("{head}\nname: elsewhere\n{}\n{modules}\n", nics.replace("model: mynic", "model: ./mynic.yaml")));
+    write("elsewhere/mynic.yaml", &device);
+    directory
+}
+
+#[test]
+fn a_directory_adds_a_family_a_device_model_an_engine_and_a_host() {
+    let own = own_catalog();
+    let run = |arguments: &[&str]| {
+        let output = program().arg("--catalog").arg(own.path()).args(arguments).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let (code, list) = run(&["catalog", "list"]);
+    assert_eq!(code, Some(0), "{list}");
+    for name in ["mynic ", "mynic-1 ", "myengine ", "myhost "] {
+        assert!(list.lines().any(|line| line.trim_start().starts_with(name)), "{name}: {list}");
+    }
+    // The family by the PCI numbers and the driver of its file, in the child process that reads the host's files.
+    let (code, devices) = run(&["--host-model", "myhost", "devices"]);
+    assert_eq!(code, Some(0), "{devices}");
+    assert!(devices.contains("mine_0") && devices.contains("mynic"), "{devices}");
+    let (_, modules) = run(&["--host-model", "myhost", "modules"]);
+    assert!(modules.contains("mine_rdma") && modules.contains("makes a function of it an RDMA device"), "{modules}");
+    let (_, compat) = run(&["compat", "--engine", "myengine@0.0.1.post7", "--family", "mynic"]);
+    assert!(compat.contains("granted") && compat.contains("mynic-1"), "{compat}");
+    let (_, compat) = run(&["compat", "--engine", "myengine@0.0.1.post7"]);
+    assert!(compat.contains("mynic-1") && compat.contains("erdma"), "{compat}");
+    let (_, matrix) = run(&["--host-model", "myhost", "qp-matrix", "--engine", "myengine@0.0.1.post7"]);
+    assert!(matrix.contains("granted") && matrix.contains("myengine"), "{matrix}");
+    let (code, gpu) = run(&["--host-model", "h100x8-cx7", "gpu", "--no-try", "--engine", "myengine"]);
+    assert!(code != Some(2) && gpu.contains("myengine"), "{gpu}");
+}
+
+#[test]
+fn a_host_file_names_a_device_file() {
+    let own = own_catalog();
+    let host = own.path().join("elsewhere/host.yaml");
+    let output = program().arg("--host-model").arg(&host).args(["qp-matrix", "--ask", "max_send_sge=4"]).output().unwrap();
+    let matrix = text(&output);
+    assert!(matrix.contains("mine_0") && matrix.contains("granted"), "{matrix}");
+    std::fs::write(own.path().join("elsewhere/mynic.yaml"), "schema: 5").unwrap();
+    let output = program().args(["catalog", "check"]).arg(&host).output().unwrap();
+    let text = text(&output);
+    assert!(text.contains("host.yaml:") && text.contains("mynic.yaml:1:"), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+}

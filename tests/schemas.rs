@@ -35,6 +35,8 @@ fn documents() {
     document::<rdmadoctor::checks::GpuSurvey>("gpu-1");
     document::<rdmadoctor::bench::Pairs>("bw-pairs-1");
     document::<rdmadoctor::cli::CatalogCheck>("catalog-check-1");
+    document::<rdmadoctor::catalog::CatalogList>("catalog-list-1");
+    document::<rdmadoctor::catalog::CatalogFiles>("catalog-files-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::BandwidthResult>>("bw-1");
     document::<rdmadoctor::bench::AtOnce>("bw-at-once-1");
     document::<rdmadoctor::bench::Bench<rdmadoctor::bench::LatencyResult>>("ping-1");
@@ -149,5 +151,8 @@ fn what_commands_print_is_what_the_schemas_say() {
     holds(None, &["compat"]);
     holds(None, &["compat", "--engine", "dlslime@99", "--family", "erdma"]);
     holds(None, &["explain", "RD-0101"]);
+    holds(None, &["catalog", "list"]);
+    holds(None, &["catalog", "show", "erdma"]);
+    holds(None, &["catalog", "new", "device"]);
     holds(None, &["catalog", "check", "profiles/hosts/bare.yaml", "tests/cli/damaged/mine.yaml", "/nowhere"]);
 }

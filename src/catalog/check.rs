@@ -18,6 +18,7 @@ pub use located::Place;
 use located::{Content, Node};
 
 use super::{CatalogError, DeviceModel, Engine, HostModel, device, engine, file, host};
+use crate::host::families::{FAMILY_SCHEMA, Family};
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -117,9 +118,10 @@ pub fn check(path: &Path, text: &str) -> Checked {
     let problems = match declares.as_deref() {
         Some(engine::ENGINE_SCHEMA) => problems::<Engine>(text),
         Some(device::SCHEMA) => problems::<DeviceModel>(text),
+        Some(FAMILY_SCHEMA) => problems::<Family>(text),
         Some(host::HOST_SCHEMA) => HostModel::problems(path, text),
         other => {
-            let known = [engine::ENGINE_SCHEMA, device::SCHEMA, host::HOST_SCHEMA].join(", ");
+            let known = [engine::ENGINE_SCHEMA, device::SCHEMA, FAMILY_SCHEMA, host::HOST_SCHEMA].join(", ");
             let place = place_in(text, "schema");
             let given = other.map_or("missing".to_owned(), |other| format!("`{other}`"));
             vec![Problem::at(place, format!("its schema is {given}; valid are {known}"))]

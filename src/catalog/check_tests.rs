@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::{ENGINES, HOSTS, embedded};
+use crate::catalog::{DEVICES, ENGINES, FAMILY_FILES, HOSTS};
 
 /// Lines of what is wrong, without the file's name.
 fn lines(text: &str) -> Vec<String> {
@@ -59,7 +59,7 @@ fn what_only_reading_finds_is_told_with_its_place() {
 
 #[test]
 fn figures_need_one_value_and_a_source() {
-    let (_, text) = embedded::FILES[0];
+    let (_, text) = DEVICES.iter().find(|(path, _)| path.ends_with("/erdma.yaml")).unwrap();
     let text =
         text.replacen("max_qp: {", "max_qp: {observed: 1, ", 1).replacen("vendor_id: {value: ", "vendor_id: {inferred: [], value: ", 1);
     let found = lines(&text);
@@ -85,7 +85,7 @@ fn the_schema_is_told_where_it_stands() {
 
 #[test]
 fn no_file_of_the_program_has_a_problem() {
-    for (path, text) in ENGINES.iter().chain(HOSTS).chain(embedded::FILES) {
+    for (path, text) in ENGINES.iter().chain(HOSTS).chain(DEVICES).chain(FAMILY_FILES) {
         assert_eq!(check(Path::new(path), text).problems, [], "{path}");
     }
 }

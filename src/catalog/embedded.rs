@@ -1,54 +1,38 @@
-//! The device files: those in the binary, and those of a directory.
+//! The device models: those in the binary, those that a directory adds, and those of files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use super::check::{self, Document};
 use super::device::{DeviceModel, SCHEMA};
-use super::{CatalogError, file};
-
-/// Lists each file by its name, so that a missing one fails the build.
-macro_rules! device_files {
-    ($($name:literal),+ $(,)?) => {
-        &[$((concat!("profiles/devices/", $name, ".yaml"), include_str!(concat!("../../profiles/devices/", $name, ".yaml")))),+]
-    };
-}
-
-/// Path in the repository, and contents.
-pub(super) const FILES: &[(&str, &str)] = device_files![
-    "erdma",
-    "erdma-compat",
-    "mlx5-6.12",
-    "mlx5-6.1",
-    "mlx4",
-    "bnxt_re-thor",
-    "bnxt_re-thor2",
-    "irdma-e810",
-    "irdma-x722",
-    "irdma-gen3",
-    "efa",
-    "mana",
-    "hns",
-    "qedr",
-    "cxgb4",
-    "ionic",
-    "vmw_pvrdma",
-    "ocrdma",
-    "rxe-6.12",
-    "rxe-6.1",
-    "siw",
-    "limited",
-];
+use super::{CatalogError, DEVICES, added, file};
+use crate::host::families;
 
 /// Parsed one by one, each when it is first asked for: most commands need one or two, and all of them take longer than the rest of a start.
-static EACH: LazyLock<Vec<OnceLock<Option<DeviceModel>>>> = LazyLock::new(|| FILES.iter().map(|_| OnceLock::new()).collect());
+static EACH: LazyLock<Vec<OnceLock<Option<DeviceModel>>>> = LazyLock::new(|| DEVICES.iter().map(|_| OnceLock::new()).collect());
 
-static ALL: LazyLock<Vec<DeviceModel>> = LazyLock::new(|| (0..FILES.len()).filter_map(at).cloned().collect());
+static ALL: LazyLock<Vec<DeviceModel>> = LazyLock::new(|| (0..DEVICES.len()).filter_map(at).cloned().collect());
 
 /// The model of a file. A test parses every file, so nothing is dropped here.
 fn at(index: usize) -> Option<&'static DeviceModel> {
-    let (path, text) = FILES.get(index)?;
+    let (path, text) = DEVICES.get(index)?;
     EACH.get(index)?.get_or_init(|| DeviceModel::parse(Path::new(path), text).ok()).as_ref()
+}
+
+/// The model of a name: an added one, or one of the program.
+fn named(wanted: &str) -> Option<&'static DeviceModel> {
+    let added = added::added().into_iter().flat_map(|added| &added.devices).find(|(_, model)| model.name == wanted);
+    match added {
+        Some((_, model)) => Some(model),
+        None => at(DEVICES.iter().position(|(path, _)| name(path) == wanted)?),
+    }
+}
+
+/// Whether a name is meant as a file: nothing in the catalog has such an end, or a slash.
+#[must_use]
+pub fn is_file(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
 /// The name of a model, which its file has as well.
@@ -57,26 +41,56 @@ fn name(path: &str) -> &str {
     file.strip_suffix(".yaml").unwrap_or(file)
 }
 
+/// Files that were asked for by their paths, each read once.
+static OF_FILES: Mutex<BTreeMap<String, &'static DeviceModel>> = Mutex::new(BTreeMap::new());
+
 impl DeviceModel {
-    /// The models that are part of the program, in the order of [`Self::names`].
+    /// The models that are part of the program, by name.
     #[must_use]
     pub fn embedded() -> &'static [Self] {
         &ALL
     }
 
-    /// The embedded model of this name; of a family's name, the first of its models, which is the one of the newest kernel.
-    #[must_use]
-    pub fn find(wanted: &str) -> Option<&'static Self> {
-        match FILES.iter().position(|(path, _)| name(path) == wanted) {
-            Some(index) => at(index),
-            None => (0..FILES.len()).filter_map(at).find(|model| model.family == wanted),
-        }
+    /// Every model: those that were added, and those of the program whose names none of them has.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        let added = || added::added().into_iter().flat_map(|added| added.devices.iter().map(|(_, model)| model));
+        added().chain(ALL.iter().filter(move |model| added().all(|other| other.name != model.name)))
     }
 
-    /// The names of the embedded models.
+    /// The model of this name; of a family's name, the one that the family's file names, or else any of the family; of a path, the one of
+    /// that file.
+    #[must_use]
+    pub fn find(wanted: &str) -> Option<&'static Self> {
+        if is_file(wanted) {
+            return Self::of_file(wanted).ok();
+        }
+        let of_family = || families::find(wanted)?.model.as_deref();
+        named(wanted).or_else(|| of_family().and_then(named)).or_else(|| Self::all().find(|model| model.family == wanted))
+    }
+
+    /// The model of a file, which is read once and kept.
+    ///
+    /// # Errors
+    /// It cannot be read or is none.
+    pub fn of_file(path: &str) -> Result<&'static Self, CatalogError> {
+        let mut read = OF_FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = read.get(path) {
+            return Ok(model);
+        }
+        // There are as many as a host has kinds of NICs, and they live as long as the program.
+        let model: &'static Self = Box::leak(Box::new(Self::load(Path::new(path))?));
+        read.insert(path.to_owned(), model);
+        Ok(model)
+    }
+
+    /// The names of all models.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
-        FILES.iter().map(|(path, _)| name(path)).collect()
+        let added = || added::added().into_iter().flat_map(|added| added.devices.iter().map(|(_, model)| model.name.as_str()));
+        let mut names: Vec<_> = DEVICES.iter().map(|(path, _)| name(path)).filter(|name| added().all(|other| other != *name)).collect();
+        names.extend(added());
+        names.sort_unstable();
+        names
     }
 
     /// Reads a device file.
@@ -111,12 +125,4 @@ impl Document for DeviceModel {
         }
         misfits
     }
-}
-
-/// Reads every `*.yaml` of a directory, in the order of their names.
-///
-/// # Errors
-/// The first file that cannot be used.
-pub fn load_directory(directory: &Path) -> Result<Vec<DeviceModel>, CatalogError> {
-    super::yaml_files(directory)?.iter().map(|(path, text)| DeviceModel::parse(path, text)).collect()
 }

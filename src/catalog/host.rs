@@ -175,7 +175,7 @@ pub struct Link {
 pub struct Nic {
     /// Name of the RDMA device.
     pub name: String,
-    /// The device model, of `profiles/devices`.
+    /// The device model, by its name or its family's, or a device file, seen from this file's directory: `./mine.yaml`.
     #[serde(default)]
     pub model: String,
     /// PCI address.

@@ -3,6 +3,7 @@
 //! Nothing here talks to a device: what a device model answers is computed from its figures alone, and each names its source.
 
 mod accept;
+pub(crate) mod added;
 pub mod check;
 pub mod device;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod figure;
 mod file;
 pub mod host;
 pub(crate) mod host_tree;
+mod listing;
 mod model;
 mod packing;
 pub mod rules;
@@ -25,12 +27,13 @@ use std::path::{Path, PathBuf};
 pub use accept::{Aspect, Grant, Refusal};
 pub use device::DeviceModel;
 pub use doubt::Doubts;
-pub use embedded::load_directory;
+pub use embedded::is_file;
 pub use engine::Engine;
 use engine::Release;
 pub use fault::{CALLS, Comparison, Condition, Fault, FaultError, FaultKind, PARAMETERS, When};
 pub use figure::{Certainty, Derivation, Errno, Figure};
 pub use host::HostModel;
+pub use listing::{CatalogEntry, CatalogFile, CatalogFiles, CatalogList, FileKind};
 pub use model::{FirstKernel, ObjectKind};
 pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
 pub use state::{AttributeMask, Effect, ModifyRequest, QpState};
@@ -91,20 +94,15 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The embedded engines, and those of `directory/engines` (or `directory` itself): a file there replaces an embedded engine of the same name.
+    /// The engines of the program, and those that [`added::add`] added, which take the place of those of the same name.
     ///
     /// # Errors
-    /// A file cannot be read or is damaged.
-    pub fn load(directory: Option<&Path>) -> Result<Self, CatalogError> {
+    /// A file is damaged.
+    pub fn load() -> Result<Self, CatalogError> {
         let mut engines = ENGINES.iter().map(|(name, text)| Engine::parse(Path::new(name), text)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(directory) = directory {
-            let nested = directory.join("engines");
-            let directory = if nested.is_dir() { nested } else { directory.to_owned() };
-            for (path, text) in yaml_files(&directory)? {
-                let engine = Engine::parse(&path, &text)?;
-                engines.retain(|known| known.name != engine.name);
-                engines.push(engine);
-            }
+        for (_, engine) in added::added().into_iter().flat_map(|added| &added.engines) {
+            engines.retain(|known| known.name != engine.name);
+            engines.push(engine.clone());
         }
         engines.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(Self { engines })
@@ -178,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_embedded_catalog_is_valid() {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load().unwrap();
         assert!(!catalog.engines().is_empty());
         for engine in catalog.engines() {
             for release in &engine.releases {
@@ -189,21 +187,8 @@ mod tests {
 
     #[test]
     fn unknown_names_list_the_known_ones() {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load().unwrap();
         assert!(catalog.find("nonsense").err().unwrap().to_string().contains("dlslime"));
         assert!(catalog.find("dlslime@newest").err().unwrap().to_string().contains("0.0.1.post7"));
-    }
-
-    #[test]
-    fn a_directory_adds_engines_and_a_damaged_one_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let (_, text) = ENGINES.iter().find(|(name, _)| name.ends_with("dlslime.yaml")).unwrap();
-        std::fs::write(directory.path().join("mine.yaml"), text.replace("name: dlslime", "name: mine")).unwrap();
-        let catalog = Catalog::load(Some(directory.path())).unwrap();
-        assert!(catalog.find("mine@0.0.1.post7").is_ok() && catalog.find("dlslime").is_ok());
-        std::fs::write(directory.path().join("bad.yaml"), "schema: 5\nname").unwrap();
-        let error = Catalog::load(Some(directory.path())).err().unwrap().to_string();
-        assert!(error.contains("bad.yaml:"), "{error}");
-        assert!(Catalog::load(Some(Path::new("/nowhere"))).err().unwrap().to_string().contains("/nowhere"));
     }
 }

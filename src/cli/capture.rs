@@ -42,9 +42,6 @@ pub struct Arguments {
     /// Look at the limits of this process too, such as an engine that runs already.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// More engine files, or replacements for those that are built in.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
 }
 
 /// The document of `capture`: what was written.
@@ -97,7 +94,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir()) {
         return Err(UsageError(format!("cannot write {}: {} is no directory", output.display(), directory.display())).into());
     }
-    let mut catalog = engines::catalog(arguments.catalog.as_deref(), &arguments.engine)?;
+    let mut catalog = engines::catalog(&arguments.engine)?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.output.quiet);

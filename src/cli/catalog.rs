@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::exit;
+use super::{UsageError, exit};
 use super::session::Session;
+use crate::catalog::{CatalogFiles, CatalogList, FileKind};
 use crate::catalog::check::{Problem, check_file, is_interruption};
 use crate::report::{Style, Table};
 
@@ -20,7 +21,25 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Validate device, engine or host files: unknown keys, values of the wrong kind, missing sources, each with line and column.
+    /// Families, device models, engines with their releases, and hosts.
+    List,
+    /// A file of the catalog, with where it is from.
+    Show {
+        /// The name of a family, device model, engine or host.
+        #[arg(value_name = "NAME", add = super::complete::catalog_names())]
+        name: String,
+        /// Only the file of this kind, where a family and a device model share the name.
+        #[arg(long, value_name = "KIND", value_enum)]
+        kind: Option<FileKind>,
+    },
+    /// A commented file to begin with.
+    New {
+        /// What it is to describe.
+        #[arg(value_name = "KIND", value_enum)]
+        kind: FileKind,
+    },
+    /// Validate family, device, engine, host or policy files: unknown keys, values of the wrong kind, missing sources, each with line and
+    /// column.
     Check {
         /// The files; what each is, its `schema` says.
         #[arg(value_name = "FILE", required = true)]
@@ -85,7 +104,18 @@ impl CheckedFile {
 
 /// Runs an action on the catalog.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    let Action::Check { files } = &arguments.action;
+    let files = match &arguments.action {
+        Action::List => {
+            session.print(&CatalogList::new()?)?;
+            return Ok(exit::OK);
+        }
+        Action::Show { name, kind } => return show(session, name, *kind),
+        Action::New { kind } => {
+            session.print(&CatalogFiles::template(*kind))?;
+            return Ok(exit::OK);
+        }
+        Action::Check { files } => files,
+    };
     let files: Vec<CheckedFile> = files.iter().map(|file| examine(session, file)).collect();
     let worst = files.iter().map(|file| file.verdict).max();
     session.output.print(&CatalogCheck { schema: "rdmadoctor/catalog-check/1".to_owned(), files })?;
@@ -94,6 +124,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Some(FileVerdict::Invalid) => exit::FAILED,
         _ => exit::OK,
     })
+}
+
+fn show(session: &Session, name: &str, kind: Option<FileKind>) -> anyhow::Result<u8> {
+    let found = CatalogFiles::named(name, kind)?;
+    if found.files.is_empty() {
+        let why = format!("the catalog has no `{name}` of that kind; `rdmadoctor catalog list` names what it has");
+        return Err(UsageError(why).into());
+    }
+    session.print(&found)?;
+    Ok(exit::OK)
 }
 
 /// Checks one file; what cannot be read is a finding, so that the others are still checked.

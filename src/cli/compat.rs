@@ -1,13 +1,13 @@
 //! `rdmadoctor compat`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
-use super::engines::{self, is_file};
+use super::engines;
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::{Catalog, DeviceModel};
+use crate::catalog::{Catalog, DeviceModel, is_file};
 use crate::compat::{Cell, Verdict, compare};
 use crate::qp::{Chosen, choose};
 use crate::report::html::HostPage;
@@ -27,9 +27,6 @@ pub struct Arguments {
     /// One verdict, with all that it rests on.
     #[arg(long, num_args = 2, value_names = ["ENGINE", "FAMILY"], conflicts_with_all = ["engine", "family"])]
     explain: Vec<String>,
-    /// More engine files, or replacements for those that are built in.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -46,7 +43,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         [engine, family] => (vec![engine.clone()], vec![family.clone()]),
         _ => (arguments.engine.clone(), arguments.family.clone()),
     };
-    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let mut catalog = Catalog::load()?;
     let mut names = engines::with_files(&mut catalog, &wanted)?;
     if names.is_empty() {
         names.push("all".to_owned());
@@ -71,7 +68,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     if models.is_empty() {
         // `limited` is the lab's device, not one that anybody owns.
-        models = DeviceModel::embedded().iter().filter(|model| model.name != "limited").collect();
+        models = DeviceModel::all().filter(|model| model.name != "limited").collect();
     }
     let compat = compare(&catalog, &chosen, &models, &session.host.worker_options()?)?;
     if session.output.wants_page() {

@@ -10,7 +10,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::session::Session;
 use super::{Cli, UsageError, exit};
-use crate::catalog::{Catalog, DeviceModel, HostModel};
+use crate::catalog::{Catalog, CatalogList, DeviceModel, HostModel};
 use crate::checks::{self, Category};
 use crate::host::Root;
 use crate::report;
@@ -36,6 +36,12 @@ pub struct ManArguments {
 
 /// Answers a shell that asks what can follow. `true` where one did.
 pub fn answer() -> bool {
+    if std::env::var_os(VARIABLE).is_some()
+        && let Some(directory) = value_of("--catalog")
+    {
+        // Whatever is wrong with it is told when the command runs.
+        let _ = crate::catalog::added::add(directory.as_ref());
+    }
     let completion = CompleteEnv::with_factory(Cli::command).var(VARIABLE);
     match completion.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
         Ok(answered) => answered,
@@ -91,7 +97,7 @@ pub fn memory_kinds() -> ArgValueCandidates {
 /// Engines whose way to GPU memory is known.
 pub fn gpu_engines() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let Ok(catalog) = Catalog::load(None) else { return Vec::new() };
+        let Ok(catalog) = Catalog::load() else { return Vec::new() };
         let known = catalog.engines().iter().filter(|engine| engine.gpu_paths.is_some());
         known.map(|engine| CompletionCandidate::new(engine.name.clone())).collect()
     })
@@ -108,13 +114,17 @@ pub fn devices() -> ArgValueCandidates {
 
 /// The modelled host that the command line names.
 fn modelled() -> Option<HostModel> {
+    HostModel::find(&value_of("--host-model")?).ok()
+}
+
+/// What the command line that is completed gives an option.
+fn value_of(option: &str) -> Option<String> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let text = |word: &OsStr| word.to_str().map(str::to_owned);
-    let name = words.iter().enumerate().find_map(|(index, word)| match text(word)?.strip_prefix("--host-model")? {
+    words.iter().enumerate().find_map(|(index, word)| match text(word)?.strip_prefix(option)? {
         "" => text(words.get(index + 1)?),
         value => value.strip_prefix('=').map(str::to_owned),
-    })?;
-    HostModel::find(&name).ok()
+    })
 }
 
 /// Engines, and after an `@` their releases; or a file.
@@ -123,7 +133,7 @@ pub fn engines_or_files() -> ArgValueCompleter {
 }
 
 fn engines_like(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Ok(catalog) = Catalog::load(None) else { return Vec::new() };
+    let Ok(catalog) = Catalog::load() else { return Vec::new() };
     let wants_release = current.to_string_lossy().contains('@');
     let names = catalog.engines().iter().flat_map(|engine| {
         let releases = engine.releases.iter().filter(move |_| wants_release).map(|release| format!("{}@{}", engine.name, release.version));
@@ -140,6 +150,14 @@ pub fn hosts_or_files() -> ArgValueCompleter {
 /// Device models, or a file.
 pub fn models_or_files() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| or_files(current, like(current, DeviceModel::names().into_iter().map(str::to_owned))))
+}
+
+/// Names of the catalog's files.
+pub fn catalog_names() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let files = CatalogList::new().map(|list| list.files).unwrap_or_default();
+        files.into_iter().map(|entry| CompletionCandidate::new(entry.name).help(Some(entry.title.into()))).collect()
+    })
 }
 
 /// Checks.

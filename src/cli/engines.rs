@@ -2,17 +2,12 @@
 
 use std::path::Path;
 
-use crate::catalog::{Catalog, CatalogError};
-
-/// Whether a name is meant as a file: nothing in the catalog has such an end, or a slash.
-pub fn is_file(name: &str) -> bool {
-    name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
-}
+use crate::catalog::{Catalog, CatalogError, is_file};
 
 /// The catalog, for what `wanted` names in it. Without a name nothing is looked up, so the embedded files are not read either: that takes as
 /// long as a quick look at a host.
-pub fn catalog(directory: Option<&Path>, wanted: &[String]) -> Result<Catalog, CatalogError> {
-    if wanted.is_empty() && directory.is_none() { Ok(Catalog::default()) } else { Catalog::load(directory) }
+pub fn catalog(wanted: &[String]) -> Result<Catalog, CatalogError> {
+    if wanted.is_empty() { Ok(Catalog::default()) } else { Catalog::load() }
 }
 
 /// Adds the files among `wanted` to the catalog, and gives names only.

@@ -40,7 +40,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if session.host.captured().is_none() {
         session.host.only_with_devices("gpu")?;
     }
-    let catalog = Catalog::load(None)?;
+    let catalog = Catalog::load()?;
     let engines = arguments.engine.iter().map(|name| engine(&catalog, name)).collect::<Result<Vec<_>, _>>()?;
     let started = Instant::now();
     let mut progress = Progress::new("gpu", session.output.quiet);

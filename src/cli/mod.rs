@@ -90,6 +90,10 @@ struct Global {
     /// Examine a modelled host instead of this one, by name or file; nothing of this host is read or touched.
     #[arg(long, global = true, value_name = "NAME|FILE", add = complete::hosts_or_files())]
     host_model: Option<String>,
+    /// More families, device models, engines and hosts, or replacements for those that are built in: DIR/families, DIR/devices, DIR/engines,
+    /// DIR/hosts, or engines in DIR itself.
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    catalog: Option<PathBuf>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
     #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::catalog::Fault>())]
     fault: Vec<crate::catalog::Fault>,
@@ -191,6 +195,8 @@ impl Command {
 #[must_use]
 pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::worker::SUBCOMMAND) {
+        // The parent has read it without a fault.
+        let _ = std::env::args_os().nth(2).map(|directory| crate::catalog::added::add(directory.as_ref()));
         return ExitCode::from(if crate::worker::serve().is_ok() { exit::OK } else { exit::BROKEN });
     }
     if complete::answer() {

@@ -45,9 +45,6 @@ pub struct Arguments {
     /// Look at the limits of this process too, such as an engine that runs already.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// More engine files, or replacements for those that are built in.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
 }
 
 /// Looks at everything and comes to a verdict. `started` is when the command was given.
@@ -71,7 +68,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
     let checks = selected(arguments)?;
     let named: Vec<String> = arguments.engine.iter().chain(&policy.require.engines).cloned().collect();
-    let mut catalog = engines::catalog(arguments.catalog.as_deref(), &named)?;
+    let mut catalog = engines::catalog(&named)?;
     let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;
     let wanted = wanted(&catalog, &engines, &policy);

@@ -1,6 +1,5 @@
 //! `rdmadoctor qp-matrix`.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -47,9 +46,6 @@ pub struct Arguments {
     /// How many queue pairs can exist at once, up to N, in the shape of --ask or of the smallest request.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
-    /// More engine files, or replacements for those that are built in.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
     /// Try no request whose queues take more; otherwise 256M in searches, and 1G for what --engine and --ask ask.
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     max_memory: Option<u64>,
@@ -76,7 +72,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         return captured(session, arguments, capture);
     }
     session.host.only_with_devices("qp-matrix")?;
-    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let mut catalog = Catalog::load()?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let cells = arguments.grid.iter().try_fold(1usize, |cells, (_, values)| cells.checked_mul(values.len()));
@@ -146,7 +142,7 @@ fn captured(session: &Session, arguments: &Arguments, capture: &Capture) -> anyh
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());
     }
-    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let mut catalog = Catalog::load()?;
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let mut matrix =

@@ -16,7 +16,7 @@ use crate::transfer::{PathTried, RunKind, StageFacts, StageMemory, Trouble};
 
 /// What is known of this host, from files and from the GPUs' driver.
 pub fn facts(session: &Session) -> anyhow::Result<Facts> {
-    let catalog = Catalog::load(None)?;
+    let catalog = Catalog::load()?;
     let look = Look {
         session,
         // The window onto a GPU's memory is known from its driver alone.

@@ -45,6 +45,9 @@ impl Session {
         if let Some(clash) = clash {
             return Err(UsageError(clash.to_owned()).into());
         }
+        if let Some(directory) = &global.catalog {
+            crate::catalog::added::add(directory)?;
+        }
         let mut model = global.host_model.as_deref().map(HostModel::find).transpose()?;
         if let Some(model) = &mut model {
             let lacking = |fault: &crate::catalog::Fault| fault.devices().find_map(|device| model.lacks(device)).map(str::to_owned);

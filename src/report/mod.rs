@@ -3,6 +3,7 @@
 mod at_once;
 mod bench;
 mod caps;
+mod catalog;
 mod compat;
 mod counted;
 mod devices;

@@ -423,6 +423,7 @@ impl Running {
         let printed = File::from(memfd_create(c"rdmadoctor-child-output", MFdFlags::MFD_CLOEXEC)?);
         let child = Command::new(&options.program)
             .arg(SUBCOMMAND)
+            .args(crate::catalog::added::directory())
             // libibverbs then says on standard error which provider it could not load.
             .env("IBV_SHOW_WARNINGS", "1")
             // The driver would keep what it assembles in the user's home directory.

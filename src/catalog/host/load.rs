@@ -1,20 +1,23 @@
 //! Finding and reading host files, each with those that it extends.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
 use super::{HOST_SCHEMA, HostModel, overlay};
 use crate::catalog::check::{self, Document, Place, Problem};
-use crate::catalog::{CatalogError, HOSTS, file};
+use crate::catalog::{CatalogError, DeviceModel, HOSTS, added, file, is_file};
 
 /// Files in a chain of extensions; more is a mistake.
 const LONGEST_CHAIN: usize = 8;
 
 impl HostModel {
-    /// Names of the embedded hosts.
+    /// Names of the hosts that are known.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        HOSTS.iter().filter_map(|(path, _)| Path::new(*path).file_stem()?.to_str())
+        let embedded = HOSTS.iter().filter_map(|(path, _)| Path::new(*path).file_stem()?.to_str());
+        let names: BTreeSet<&str> = embedded.chain(added::hosts().map(|(name, ..)| name)).collect();
+        names.into_iter()
     }
 
     /// The embedded hosts. A test reads every one, so none is left out.
@@ -28,8 +31,8 @@ impl HostModel {
     /// # Errors
     /// There is no such name, or the file cannot be read or is damaged.
     pub fn find(name: &str) -> Result<Self, CatalogError> {
-        if let Some((path, text)) = embedded(name) {
-            return Self::parse(Path::new(path), text);
+        if let Some((path, text)) = known(name, None) {
+            return Self::parse(path, text);
         }
         let path = Path::new(name);
         if !path.exists() && !name.contains(['/', '.']) {
@@ -88,8 +91,28 @@ impl Document for HostModel {
     }
 }
 
-fn embedded(name: &str) -> Option<(&'static str, &'static str)> {
-    HOSTS.iter().find(|(path, _)| Path::new(*path).file_stem().is_some_and(|stem| stem == name)).copied()
+/// The file of a name: one that was added, or one of the program.
+fn known(name: &str, but_for: Option<&Path>) -> Option<(&'static Path, &'static str)> {
+    let added = added::hosts().find(|(known, path, _)| *known == name && but_for != Some(*path)).map(|(_, path, text)| (path, text));
+    added.or_else(|| {
+        let embedded = HOSTS.iter().map(|(path, text)| (Path::new(*path), *text));
+        embedded.into_iter().find(|(path, _)| path.file_stem().is_some_and(|stem| stem == name))
+    })
+}
+
+/// Names the device files of a host's NICs by whole paths: they are seen from the directory of the file that names them.
+fn with_device_files(over: &mut Value, file: &Path, text: &str) -> Result<(), Problem> {
+    let nics = over.get_mut("nics").and_then(Value::as_sequence_mut);
+    for model in nics.into_iter().flatten().filter_map(|nic| nic.get_mut("model")) {
+        let Some(name) = model.as_str().filter(|name| is_file(name)) else { continue };
+        let at_name = |why: String| Fault::new(name, why).placed(text);
+        let path = std::path::absolute(file.parent().unwrap_or(Path::new("")).join(name)).map_err(|error| at_name(error.to_string()))?;
+        // No device or pipe: a file that came from elsewhere could name one that never ends.
+        let path = path.to_str().filter(|_| path.is_file()).ok_or_else(|| at_name(format!("the device model `{name}` is no file")))?;
+        DeviceModel::of_file(path).map_err(|error| at_name(format!("the device model {error}")))?;
+        *model = Value::String(path.to_owned());
+    }
+    Ok(())
 }
 
 /// A host with all that it extends.
@@ -109,7 +132,8 @@ fn merged(file: &Path, text: &str, depth: usize) -> Result<Value, Vec<Problem>> 
     if !problems.is_empty() {
         return Err(problems);
     }
-    let over: Value = serde_yaml::from_str(text).map_err(|error| vec![Problem::at(Place::START, error.to_string())])?;
+    let mut over: Value = serde_yaml::from_str(text).map_err(|error| vec![Problem::at(Place::START, error.to_string())])?;
+    with_device_files(&mut over, file, text).map_err(|problem| vec![problem])?;
     let mut base = match over.get("extends").and_then(Value::as_str) {
         None => Value::Mapping(Mapping::new()),
         Some(name) => {
@@ -121,8 +145,9 @@ fn merged(file: &Path, text: &str, depth: usize) -> Result<Value, Vec<Problem>> 
             let elsewhere = |file: &Path, problems: Vec<Problem>| {
                 problems.iter().flat_map(|problem| at_key(format!("it extends {}", problem.in_file(file)))).collect::<Vec<_>>()
             };
-            match embedded(name) {
-                Some((path, text)) => merged(Path::new(path), text, depth + 1).map_err(|problems| elsewhere(Path::new(path), problems))?,
+            // One that has the name of the program's own may extend that.
+            match known(name, Some(file)) {
+                Some((path, text)) => merged(path, text, depth + 1).map_err(|problems| elsewhere(path, problems))?,
                 None => {
                     let path = file.parent().unwrap_or(Path::new("")).join(name);
                     // No device or pipe: a file that came from elsewhere could name one that never ends.

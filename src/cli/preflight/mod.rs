@@ -55,9 +55,6 @@ pub struct Arguments {
     /// Exit with 4 where there are warnings, or something was not run, and nothing failed.
     #[arg(long)]
     strict: bool,
-    /// More engine files, or replacements for those that are built in.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
 }
 
 /// What of the time budget the probe may take at most, as its level allows; and what is kept for the profile.
@@ -73,7 +70,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     // A file that is none is told before anything is done.
     let baseline = Baseline::load(arguments.baseline.as_deref(), arguments.compare.as_deref())?;
     baseline.fits(session)?;
-    let mut catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let mut catalog = Catalog::load()?;
     let named: Vec<String> = arguments.engine.iter().chain(&policy.require.engines).cloned().collect();
     let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;

@@ -38,9 +38,6 @@ pub(super) struct ForEngine {
     /// Write the files of the export into this directory, and let settings name them there.
     #[arg(long, value_name = "DIR")]
     pub files: Option<PathBuf>,
-    /// More engine files, as `profile write` was given.
-    #[arg(long, value_name = "DIR")]
-    pub catalog: Option<PathBuf>,
 }
 
 /// Arguments of `profile export`.
@@ -105,7 +102,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 /// Makes an export and writes its files where that is asked, or says why there is none.
 pub(super) fn make(session: &Session, profile: &Profile, engine: &ForEngine, force: bool) -> anyhow::Result<Result<Export, ExportError>> {
     of_this_host(session, profile)?;
-    let catalog = Catalog::load(engine.catalog.as_deref())?;
+    let catalog = Catalog::load()?;
     let devices = devices::collect(&host::rdma::read(&session.host.root()), None);
     let directory = engine.files.as_deref().map(std::path::absolute).transpose().context("cannot tell the current directory")?;
     let wanted = Wanted {

@@ -39,9 +39,6 @@ pub struct Arguments {
     /// Time no transfers: the profile then lists them as not validated.
     #[arg(long, conflicts_with = "duration")]
     no_transfers: bool,
-    /// More engine files, or replacements for those that are built in.
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
 }
 
 /// Tries, writes, tells.
@@ -57,7 +54,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
         (None, None) => PathBuf::from(DEFAULT_FILE),
     };
-    let catalog = Catalog::load(arguments.catalog.as_deref())?;
+    let catalog = Catalog::load()?;
     let engines = chosen(&catalog, &arguments.engine)?;
     let profile = examine(session, arguments, &catalog, &engines)?;
     if session.host.interrupted() {
