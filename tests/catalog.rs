@@ -145,7 +145,8 @@ fn own_catalog() -> tempfile::TempDir {
         std::fs::write(path, text).unwrap();
     };
     write("families/mynic.yaml", &read("templates/family.yaml").replace("name: mine\n", "name: mynic\n"));
-    let device = read("devices/mlx5-6.12.yaml").replacen("name: mlx5-6.12", "name: mynic-1", 1).replacen("family: mlx5", "family: mynic", 1);
+    let device =
+        read("devices/mlx5-6.12.yaml").replacen("name: mlx5-6.12", "name: mynic-1", 1).replacen("family: mlx5", "family: mynic", 1);
     write("devices/mynic-1.yaml", &device.replace("driver: mlx5_core", "driver: mine_core").replace("15b3:*", "fffe:0001"));
     write("engines/myengine.yaml", &read("engines/dlslime.yaml").replacen("name: dlslime", "name: myengine", 1).replace("[slime]", "[]"));
     let nics = "nics: [{name: mine_0, model: mynic, pci: \"0000:17:00.0\", netdev: ens1, addresses: [192.0.2.1/24]}]";

@@ -352,7 +352,7 @@ fn objects_and_kernels_are_told() {
 
 #[test]
 fn an_unknown_key_is_named_with_line_and_column() {
-    let (path, text) = DEVICES.iter().find(|(path, _)| path.ends_with("/erdma.yaml")).unwrap();
+    let &(path, text) = DEVICES.iter().find(|(path, _)| path.ends_with("/erdma.yaml")).unwrap();
     let broken = text.replacen("port:\n", "port:\n  gid_colour: 1\n", 1);
     let line = broken.lines().position(|line| line.contains("gid_colour")).unwrap() + 1;
     let error = DeviceModel::parse(Path::new(path), &broken).unwrap_err().to_string();
@@ -361,7 +361,7 @@ fn an_unknown_key_is_named_with_line_and_column() {
 
 #[test]
 fn a_figure_without_source_is_refused_where_it_stands() {
-    let (path, text) = DEVICES.iter().find(|(path, _)| path.ends_with("/erdma.yaml")).unwrap();
+    let &(path, text) = DEVICES.iter().find(|(path, _)| path.ends_with("/erdma.yaml")).unwrap();
     for (from, to) in [
         ("source: \"[6.12] hw/erdma/erdma_verbs.h:22\"", "source: \" \""),
         ("{value: 6, source", "{source"),

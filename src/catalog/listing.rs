@@ -171,8 +171,7 @@ fn known() -> Vec<Known> {
         all.extend(added.engines.iter().map(|(path, engine)| of(FileKind::Engine, &engine.name, path)));
         all.extend(added::hosts().map(|(name, path, _)| of(FileKind::Host, name, path)));
     }
-    let kinds =
-        [(FileKind::Family, FAMILY_FILES), (FileKind::Device, DEVICES), (FileKind::Engine, ENGINES), (FileKind::Host, HOSTS)];
+    let kinds = [(FileKind::Family, FAMILY_FILES), (FileKind::Device, DEVICES), (FileKind::Engine, ENGINES), (FileKind::Host, HOSTS)];
     for (kind, files) in kinds {
         for (path, text) in files {
             let name = stem(path);

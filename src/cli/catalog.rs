@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{UsageError, exit};
 use super::session::Session;
-use crate::catalog::{CatalogFiles, CatalogList, FileKind};
+use super::{UsageError, exit};
 use crate::catalog::check::{Problem, check_file, is_interruption};
+use crate::catalog::{CatalogFiles, CatalogList, FileKind};
 use crate::report::{Style, Table};
 
 /// Arguments of `catalog`.

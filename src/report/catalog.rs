@@ -6,12 +6,9 @@ use crate::catalog::{CatalogEntry, CatalogFiles, CatalogList, FileKind};
 impl Table for CatalogList {
     fn table(&self, style: &Style) -> String {
         let mut out = String::new();
-        for (kind, heading) in [
-            (FileKind::Family, "families"),
-            (FileKind::Device, "device models"),
-            (FileKind::Engine, "engines"),
-            (FileKind::Host, "hosts"),
-        ] {
+        for (kind, heading) in
+            [(FileKind::Family, "families"), (FileKind::Device, "device models"), (FileKind::Engine, "engines"), (FileKind::Host, "hosts")]
+        {
             let rows: Vec<Vec<String>> = self.files.iter().filter(|entry| entry.kind == kind).map(row).collect();
             out += &format!("{}\n{}", style.bold(heading), style.columns_plain(&rows, 2));
         }
