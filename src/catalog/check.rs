@@ -72,7 +72,7 @@ pub struct Checked {
 }
 
 /// A type of file.
-pub(super) trait Document: DeserializeOwned + JsonSchema {
+pub(crate) trait Document: DeserializeOwned + JsonSchema {
     /// What its `schema` says.
     const SCHEMA: &str;
 
@@ -83,13 +83,16 @@ pub(super) trait Document: DeserializeOwned + JsonSchema {
     fn misfits(&self) -> Vec<(String, String)>;
 }
 
-/// Reads a file and checks it. A wait for a pipe ends when `is_interrupted` says so.
+/// A kind of file that a room above knows: what its `schema` says, and all that is wrong with a text of it.
+pub type Kind = (&'static str, fn(&Path, &str) -> Vec<Problem>);
+
+/// Reads a file and checks it, as one of the catalog's or of the kinds that are given. A wait for a pipe ends when `is_interrupted` says so.
 ///
 /// # Errors
 /// It cannot be read, or the wait was interrupted ([`ErrorKind::Interrupted`]).
-pub fn check_file(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Checked, CatalogError> {
+pub fn check_file(path: &Path, kinds: &[Kind], is_interrupted: &dyn Fn() -> bool) -> Result<Checked, CatalogError> {
     match file::read_until(path, is_interrupted) {
-        Ok(text) => Ok(check(path, &text)),
+        Ok(text) => Ok(check(path, &text, kinds)),
         Err(CatalogError::Invalid { problem, .. }) => Ok(Checked { declares: None, problems: vec![problem] }),
         Err(error) => Err(error),
     }
@@ -103,7 +106,7 @@ pub fn is_interruption(error: &CatalogError) -> bool {
 
 /// Checks a file's text. A host file that extends others is looked for beside `path`.
 #[must_use]
-pub fn check(path: &Path, text: &str) -> Checked {
+pub fn check(path: &Path, text: &str, kinds: &[Kind]) -> Checked {
     let Some(tree) = Node::parse(text) else {
         let problem = match serde_yaml::from_str::<serde_yaml::Value>(text) {
             Err(error) => Problem::of(&error),
@@ -120,8 +123,12 @@ pub fn check(path: &Path, text: &str) -> Checked {
         Some(device::SCHEMA) => problems::<DeviceModel>(text),
         Some(FAMILY_SCHEMA) => problems::<Family>(text),
         Some(host::HOST_SCHEMA) => HostModel::problems(path, text),
+        Some(other) if kinds.iter().any(|(schema, _)| *schema == other) => {
+            kinds.iter().filter(|(schema, _)| *schema == other).flat_map(|(_, problems)| problems(path, text)).collect()
+        }
         other => {
-            let known = [engine::ENGINE_SCHEMA, device::SCHEMA, FAMILY_SCHEMA, host::HOST_SCHEMA].join(", ");
+            let known = [engine::ENGINE_SCHEMA, device::SCHEMA, FAMILY_SCHEMA, host::HOST_SCHEMA].into_iter();
+            let known = known.chain(kinds.iter().map(|(schema, _)| *schema)).collect::<Vec<_>>().join(", ");
             let place = place_in(text, "schema");
             let given = other.map_or("missing".to_owned(), |other| format!("`{other}`"));
             vec![Problem::at(place, format!("its schema is {given}; valid are {known}"))]
@@ -147,7 +154,7 @@ pub(super) fn parse<T: Document>(file: &Path, text: &str) -> Result<T, CatalogEr
 }
 
 /// Everything that is wrong with a text as a type.
-pub(super) fn problems<T: Document>(text: &str) -> Vec<Problem> {
+pub(crate) fn problems<T: Document>(text: &str) -> Vec<Problem> {
     let tree = Node::parse(text);
     let mut problems = match &tree {
         Some(tree) => walk::against(tree, schemars::schema_for!(T).as_value()),

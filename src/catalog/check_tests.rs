@@ -3,7 +3,7 @@ use crate::catalog::{DEVICES, ENGINES, FAMILY_FILES, HOSTS};
 
 /// Lines of what is wrong, without the file's name.
 fn lines(text: &str) -> Vec<String> {
-    check(Path::new("x.yaml"), text).problems.iter().map(ToString::to_string).collect()
+    check(Path::new("x.yaml"), text, &[]).problems.iter().map(ToString::to_string).collect()
 }
 
 const ENGINE: &str = "schema: rdmadoctor/engine/1
@@ -86,6 +86,6 @@ fn the_schema_is_told_where_it_stands() {
 #[test]
 fn no_file_of_the_program_has_a_problem() {
     for (path, text) in ENGINES.iter().chain(HOSTS).chain(DEVICES).chain(FAMILY_FILES) {
-        assert_eq!(check(Path::new(path), text).problems, [], "{path}");
+        assert_eq!(check(Path::new(path), text, &[]).problems, [], "{path}");
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, Status, find};
+use crate::catalog::check::Document;
 
 /// The schema that policy files name.
 pub const POLICY_SCHEMA: &str = "rdmadoctor/policy/1";
@@ -145,31 +146,10 @@ impl Policy {
         if policy.schema != POLICY_SCHEMA {
             return Err(invalid(format!("schema is `{}`, expected `{POLICY_SCHEMA}`", policy.schema)));
         }
-        let named = policy.severity.iter().map(|rule| &rule.check).chain(policy.suppress.iter().map(|rule| &rule.check));
-        for id in named {
-            find(id).map_err(|error| invalid(error.to_string()))?;
+        match policy.misfits().into_iter().next() {
+            Some((_, why)) => Err(invalid(why)),
+            None => Ok(policy),
         }
-        for rule in &policy.suppress {
-            if rule.reason.trim().is_empty() {
-                return Err(invalid(format!("the suppression of {} gives no reason", rule.check)));
-            }
-            rule.last_day().ok_or_else(|| invalid(format!("`{}` is no day such as 2027-03-31", rule.until)))?;
-        }
-        let families = crate::host::families::names();
-        if let Some(unknown) = policy.require.families.iter().find(|family| !families.contains(&family.as_str())) {
-            return Err(invalid(format!("unknown family `{unknown}`; known are {}", families.join(", "))));
-        }
-        let thresholds = &policy.thresholds;
-        let shares = [
-            ("bandwidth_percent_of_path", thresholds.bandwidth_percent_of_path),
-            ("bandwidth_percent_of_baseline", thresholds.bandwidth_percent_of_baseline),
-        ];
-        if let Some((name, share)) =
-            shares.into_iter().find_map(|(name, share)| Some((name, share.filter(|share| !(1..=100).contains(share))?)))
-        {
-            return Err(invalid(format!("{name} is {share}; valid are 1 to 100")));
-        }
-        Ok(policy)
     }
 
     /// How grave a finding is under this policy.
@@ -180,6 +160,43 @@ impl Policy {
             (Status::Warn | Status::Fail, Some(Severity::Fail)) => Status::Fail,
             (status, _) => status,
         }
+    }
+}
+
+impl Document for Policy {
+    const SCHEMA: &str = POLICY_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn misfits(&self) -> Vec<(String, String)> {
+        let mut misfits = Vec::new();
+        let severities = self.severity.iter().enumerate().map(|(index, rule)| (format!("severity[{index}].check"), &rule.check));
+        let suppressed = self.suppress.iter().enumerate().map(|(index, rule)| (format!("suppress[{index}].check"), &rule.check));
+        misfits.extend(severities.chain(suppressed).filter_map(|(path, id)| Some((path, find(id).err()?.to_string()))));
+        for (index, rule) in self.suppress.iter().enumerate() {
+            if rule.reason.trim().is_empty() {
+                misfits.push((format!("suppress[{index}].reason"), format!("the suppression of {} gives no reason", rule.check)));
+            }
+            if rule.last_day().is_none() {
+                misfits.push((format!("suppress[{index}].until"), format!("`{}` is no day such as 2027-03-31", rule.until)));
+            }
+        }
+        let families = crate::host::families::names();
+        for (index, unknown) in self.require.families.iter().enumerate().filter(|(_, family)| !families.contains(&family.as_str())) {
+            misfits.push((format!("require.families[{index}]"), format!("unknown family `{unknown}`; known are {}", families.join(", "))));
+        }
+        let thresholds = &self.thresholds;
+        for (name, share) in [
+            ("bandwidth_percent_of_path", thresholds.bandwidth_percent_of_path),
+            ("bandwidth_percent_of_baseline", thresholds.bandwidth_percent_of_baseline),
+        ] {
+            if let Some(share) = share.filter(|share| !(1..=100).contains(share)) {
+                misfits.push((format!("thresholds.{name}"), format!("{name} is {share}; valid are 1 to 100")));
+            }
+        }
+        misfits
     }
 }
 

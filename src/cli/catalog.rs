@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::check::{Problem, check_file, is_interruption};
+use crate::catalog::check::{Kind, Problem, check_file, is_interruption, problems};
 use crate::catalog::{CatalogFiles, CatalogList, FileKind};
+use crate::checks::{POLICY_SCHEMA, Policy};
 use crate::report::{Style, Table};
 
 /// Arguments of `catalog`.
@@ -142,7 +143,8 @@ fn examine(session: &Session, file: &Path) -> CheckedFile {
     if session.host.interrupted() {
         return of(FileVerdict::NotChecked, None, Vec::new());
     }
-    match check_file(file, &|| session.host.interrupted()) {
+    let policies: Kind = (POLICY_SCHEMA, |_, text| problems::<Policy>(text));
+    match check_file(file, &[policies], &|| session.host.interrupted()) {
         Ok(checked) if checked.problems.is_empty() => of(FileVerdict::Valid, checked.declares, Vec::new()),
         Ok(checked) => of(FileVerdict::Invalid, checked.declares, checked.problems),
         Err(error) if is_interruption(&error) => of(FileVerdict::NotChecked, None, Vec::new()),
