@@ -175,7 +175,7 @@ fn a_directory_adds_a_family_a_device_model_an_engine_and_a_host() {
     let (code, devices) = run(&["--host-model", "myhost", "devices"]);
     assert_eq!(code, Some(0), "{devices}");
     assert!(devices.contains("mine_0") && devices.contains("mynic"), "{devices}");
-    let (_, modules) = run(&["--host-model", "myhost", "modules"]);
+    let (_, modules) = run(&["--host-model", "myhost", "--format", "json", "modules"]);
     assert!(modules.contains("mine_rdma") && modules.contains("makes a function of it an RDMA device"), "{modules}");
     let (_, compat) = run(&["compat", "--engine", "myengine@0.0.1.post7", "--family", "mynic"]);
     assert!(compat.contains("granted") && compat.contains("mynic-1"), "{compat}");
