@@ -107,12 +107,12 @@ impl CheckedFile {
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let files = match &arguments.action {
         Action::List => {
-            session.print(&CatalogList::new()?)?;
+            session.output.print(&CatalogList::new()?)?;
             return Ok(exit::OK);
         }
         Action::Show { name, kind } => return show(session, name, *kind),
         Action::New { kind } => {
-            session.print(&CatalogFiles::template(*kind))?;
+            session.output.print(&CatalogFiles::template(*kind))?;
             return Ok(exit::OK);
         }
         Action::Check { files } => files,
@@ -133,7 +133,7 @@ fn show(session: &Session, name: &str, kind: Option<FileKind>) -> anyhow::Result
         let why = format!("the catalog has no `{name}` of that kind; `rdmadoctor catalog list` names what it has");
         return Err(UsageError(why).into());
     }
-    session.print(&found)?;
+    session.output.print(&found)?;
     Ok(exit::OK)
 }
 
