@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-#[cfg(feature = "doctor")]
 #[path = "build/families.rs"]
 mod families;
 
@@ -13,7 +12,6 @@ fn main() {
     check_set_up();
     embed_profiles();
     embed_pages();
-    #[cfg(feature = "doctor")]
     write("families.rs", &families::constants(&yaml_files("profiles/families")));
 }
 
