@@ -18,6 +18,7 @@ use crate::qp::{
     AskReport, Attempter, Chosen, CulpritReport, DeviceAttempter, MatrixOptions, Remedy, Stop, ask_group, newer_than_known, run_device,
 };
 use crate::request::{Outcome, Parameter, QpRequest};
+use crate::schema;
 use crate::sim::{self, InstallError, ModelSource, SimConfig, SimDevice};
 use crate::worker::{Bench, OpenDevice, Provider, Worker, WorkerOptions};
 
@@ -152,7 +153,7 @@ pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel
     // Found a model at a time, told an engine at a time.
     let cells = engines.iter().flat_map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect();
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Ok(Compat { schema: "rdmadoctor/compat/1".to_owned(), cells, attempts_total, elapsed_us })
+    Ok(Compat { schema: schema::COMPAT.to_owned(), cells, attempts_total, elapsed_us })
 }
 
 /// A device of each model, with its name.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use assert_cmd::cargo::{CommandCargoExt as _, cargo_bin};
-use clap::CommandFactory as _;
 use libtest_mimic::{Arguments, Trial};
 
 const SHELLS: [(&str, &str); 5] = [
@@ -27,7 +26,7 @@ fn files() -> Vec<(PathBuf, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
     let mut files: Vec<(PathBuf, String)> = SHELLS.map(|(shell, file)| (dir.join(file), printed(&["completions", shell]))).into();
     let mut pages = vec![Vec::new()];
-    let command = rdmadoctor::cli::Cli::command();
+    let command = rdmadoctor::cli::command();
     let mut open: Vec<(Vec<String>, &clap::Command)> = vec![(Vec::new(), &command)];
     while let Some((way, command)) = open.pop() {
         for below in command.get_subcommands().filter(|command| !command.is_hide_set()) {
@@ -103,6 +102,8 @@ fn bash_completes_devices_engines_and_commands() {
     assert_eq!(bash(&["rdmadoctor", "--host-model", "erdma"]), ["erdma-a10x8"]);
     assert_eq!(bash(&["rdmadoctor", "explain", "RD-0602"]), ["RD-0602"]);
     assert_eq!(bash(&["rdmadoctor", "qp-m"]), ["qp-matrix"]);
+    assert_eq!(bash(&["rdmadoctor", "bw", "--format", ""]), ["table", "json", "csv"]);
+    assert_eq!(bash(&["rdmadoctor", "profile", "export", "--for", "nvs"]), ["nvshmem"]);
 }
 
 fn bash_calls_it_at_a_tab() {

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["request"],
     &["host", "gpu"],
     &["verbs"],
-    &["sys"],
+    &["sys", "schema", "units"],
 ];
 
 /// Rooms in which something may be unsafe.

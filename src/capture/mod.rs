@@ -7,6 +7,7 @@ mod names;
 mod read;
 mod redact;
 mod write;
+mod written;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,14 +18,12 @@ pub use names::host_names;
 pub use read::{CaptureError, DOCUMENT_LIMIT_BYTES, load, parse_document, parse_file};
 pub use redact::Redactor;
 pub use write::{WriteError, compress, write};
-
-/// What a capture says that it is: `rdmadoctor/capture/` and its version.
-pub const CAPTURE_SCHEMA: &str = "rdmadoctor/capture/1";
+pub(crate) use written::Written;
 
 /// The document of a capture.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
-    /// [`CAPTURE_SCHEMA`].
+    /// `rdmadoctor/capture/1`.
     pub schema: String,
     /// The release of rdmadoctor that wrote it.
     pub tool_version: String,

@@ -11,7 +11,8 @@ use flate2::bufread::GzDecoder;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
-use super::{CAPTURE_SCHEMA, Capture};
+use super::Capture;
+use crate::schema::CAPTURE;
 
 /// Longest document that is read; that of a host with 16 NICs and 8 GPUs has some 400 KiB.
 pub const DOCUMENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -140,16 +141,15 @@ struct Head {
 /// It is no capture, or one that this release does not understand.
 pub fn parse_document(text: &[u8]) -> Result<Capture, String> {
     let head: Head = serde_json::from_slice(text).map_err(|error| format!("its document is damaged: {error}"))?;
-    let schema =
-        head.schema.ok_or_else(|| format!("its document does not say what it is; a capture has \"schema\": \"{CAPTURE_SCHEMA}\""))?;
+    let schema = head.schema.ok_or_else(|| format!("its document does not say what it is; a capture has \"schema\": \"{CAPTURE}\""))?;
     let by = head.tool_version.filter(|by| by.len() < 40).map_or_else(String::new, |by| format!(" (rdmadoctor {by} wrote it)"));
-    if schema != CAPTURE_SCHEMA {
+    if schema != CAPTURE {
         let schema: String = schema.chars().take(60).collect();
         let version = schema.strip_prefix("rdmadoctor/capture/").and_then(|version| version.parse::<u64>().ok());
         return Err(match version {
-            Some(_) => format!("it has version {schema}, and this release reads {CAPTURE_SCHEMA}{by}; take a newer release of rdmadoctor"),
-            None => format!("its document is {schema:?}, not {CAPTURE_SCHEMA}"),
+            Some(_) => format!("it has version {schema}, and this release reads {CAPTURE}{by}; take a newer release of rdmadoctor"),
+            None => format!("its document is {schema:?}, not {CAPTURE}"),
         });
     }
-    serde_json::from_slice(text).map_err(|error| format!("its document is not what {CAPTURE_SCHEMA} is{by}: {error}"))
+    serde_json::from_slice(text).map_err(|error| format!("its document is not what {CAPTURE} is{by}: {error}"))
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::catalog::HostModel;
 use crate::facts::{Facts, VerbsFacts, Wanted};
+use crate::schema;
 use crate::worker::{Inventory, VerbsDevice};
 
 /// A capture of a modelled host, as a worker that answers would fill it.
@@ -29,7 +30,7 @@ pub(super) fn of_model(model: &HostModel) -> Capture {
         ..Facts::of_files(host, crate::host::modules::read(&root), devices, Wanted::default())
     };
     Capture {
-        schema: CAPTURE_SCHEMA.to_owned(),
+        schema: schema::CAPTURE.to_owned(),
         tool_version: "0.1.0".to_owned(),
         created: "2026-11-24T12:00:00Z".to_owned(),
         level: Level::Standard,

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use super::check::{self, Document};
 use super::{CatalogError, DeviceModel, Engine, yaml_files};
-use crate::host::families::{self, FAMILY_SCHEMA, Family};
+use crate::host::families::{self, Family};
+use crate::schema;
 
 /// A file with what it says.
 pub(super) type Read<T> = (PathBuf, T);
@@ -83,7 +84,7 @@ fn parsed<T: Document>(files: Vec<Read<String>>) -> Result<Vec<Read<T>>, Catalog
 }
 
 impl Document for Family {
-    const SCHEMA: &str = FAMILY_SCHEMA;
+    const SCHEMA: &str = schema::FAMILY;
 
     fn schema(&self) -> &str {
         &self.schema

@@ -3,6 +3,7 @@
 //! A file is held against the JSON Schema of its type, which finds many mistakes at once, and then read as the type, which finds the rest.
 //! Only the reading decides whether a file is taken by other commands.
 
+mod document;
 mod located;
 mod walk;
 
@@ -14,11 +15,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use document::{CatalogCheck, CheckedFile, FileVerdict};
 pub use located::Place;
 use located::{Content, Node};
 
-use super::{CatalogError, DeviceModel, Engine, HostModel, device, engine, file, host};
-use crate::host::families::{FAMILY_SCHEMA, Family};
+use super::{CatalogError, DeviceModel, Engine, HostModel, file};
+use crate::host::families::Family;
+use crate::schema;
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -119,15 +122,15 @@ pub fn check(path: &Path, text: &str, kinds: &[Kind]) -> Checked {
         _ => None,
     });
     let problems = match declares.as_deref() {
-        Some(engine::ENGINE_SCHEMA) => problems::<Engine>(text),
-        Some(device::SCHEMA) => problems::<DeviceModel>(text),
-        Some(FAMILY_SCHEMA) => problems::<Family>(text),
-        Some(host::HOST_SCHEMA) => HostModel::problems(path, text),
+        Some(schema::ENGINE) => problems::<Engine>(text),
+        Some(schema::DEVICE) => problems::<DeviceModel>(text),
+        Some(schema::FAMILY) => problems::<Family>(text),
+        Some(schema::HOST) => HostModel::problems(path, text),
         Some(other) if kinds.iter().any(|(schema, _)| *schema == other) => {
             kinds.iter().filter(|(schema, _)| *schema == other).flat_map(|(_, problems)| problems(path, text)).collect()
         }
         other => {
-            let known = [engine::ENGINE_SCHEMA, device::SCHEMA, FAMILY_SCHEMA, host::HOST_SCHEMA].into_iter();
+            let known = [schema::ENGINE, schema::DEVICE, schema::FAMILY, schema::HOST].into_iter();
             let known = known.chain(kinds.iter().map(|(schema, _)| *schema)).collect::<Vec<_>>().join(", ");
             let place = place_in(text, "schema");
             let given = other.map_or("missing".to_owned(), |other| format!("`{other}`"));

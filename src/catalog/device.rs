@@ -10,9 +10,6 @@ use super::rules::{CompletionQueues, MemoryRegions, QueuePairs, SharedReceiveQue
 use super::{Errno, Figure};
 use crate::catalog::Fault;
 
-/// The value of `schema` in a device file.
-pub const SCHEMA: &str = "rdmadoctor/device/1";
-
 /// A device family, or a variant of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use super::check::{self, Document};
-use super::device::{DeviceModel, SCHEMA};
+use super::device::DeviceModel;
 use super::{CatalogError, DEVICES, added, file};
 use crate::host::families;
+use crate::schema;
 
 /// Parsed one by one, each when it is first asked for: most commands need one or two, and all of them take longer than the rest of a start.
 static EACH: LazyLock<Vec<OnceLock<Option<DeviceModel>>>> = LazyLock::new(|| DEVICES.iter().map(|_| OnceLock::new()).collect());
@@ -111,7 +112,7 @@ impl DeviceModel {
 }
 
 impl Document for DeviceModel {
-    const SCHEMA: &str = SCHEMA;
+    const SCHEMA: &str = schema::DEVICE;
 
     fn schema(&self) -> &str {
         &self.schema

@@ -10,16 +10,14 @@ use super::CatalogError;
 use super::check::{self, Document};
 use crate::gpu::Path;
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Setting, SrqRequest};
+use crate::schema;
 use crate::verbs::DeviceAttributes;
-
-/// The schema that engine files name.
-pub const ENGINE_SCHEMA: &str = "rdmadoctor/engine/1";
 
 /// One engine: a file of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
-    /// [`ENGINE_SCHEMA`].
+    /// `rdmadoctor/engine/1`.
     pub schema: String,
     /// What `--engine` takes.
     pub name: String,
@@ -278,7 +276,7 @@ fn is_version(text: &str) -> bool {
 }
 
 impl Document for Engine {
-    const SCHEMA: &str = ENGINE_SCHEMA;
+    const SCHEMA: &str = schema::ENGINE;
 
     fn schema(&self) -> &str {
         &self.schema

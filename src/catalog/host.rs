@@ -28,14 +28,11 @@ use crate::sim::PortState;
 pub use held::Held;
 pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};
 
-/// The schema that host files name.
-pub const HOST_SCHEMA: &str = "rdmadoctor/host/1";
-
 /// A modelled host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostModel {
-    /// [`HOST_SCHEMA`].
+    /// `rdmadoctor/host/1`.
     pub schema: String,
     /// What `--host-model` takes.
     pub name: String,

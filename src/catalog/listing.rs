@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CatalogError, DEVICES, ENGINES, FAMILY_FILES, HOSTS, TEMPLATES, added, file};
+use crate::schema;
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -104,7 +105,7 @@ impl CatalogList {
     pub fn new() -> Result<Self, CatalogError> {
         let mut files = known().iter().map(Known::entry).collect::<Result<Vec<_>, _>>()?;
         files.sort_by(|left, right| (left.kind, &left.name).cmp(&(right.kind, &right.name)));
-        Ok(Self { schema: "rdmadoctor/catalog-list/1".to_owned(), files })
+        Ok(Self { schema: schema::CATALOG_LIST.to_owned(), files })
     }
 }
 
@@ -136,7 +137,7 @@ impl CatalogFiles {
     }
 
     fn of(files: Vec<CatalogFile>) -> Self {
-        Self { schema: "rdmadoctor/catalog-files/1".to_owned(), files }
+        Self { schema: schema::CATALOG_FILES.to_owned(), files }
     }
 }
 

@@ -5,6 +5,7 @@ use super::rules::*;
 use super::{Certainty, Errno, Figure, Mlx5, Packing, QpState};
 use crate::host::families::{self, release};
 use crate::request::QpType;
+use crate::schema;
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
 
 /// A kind of object that a device has only so many of.
@@ -176,7 +177,7 @@ impl DeviceModel {
         let many = || Figure::new(1 << 20, GIVEN);
         let capacity = Capacity::default;
         Self {
-            schema: SCHEMA.to_owned(),
+            schema: schema::DEVICE.to_owned(),
             name: name.to_owned(),
             title: name.to_owned(),
             family: name.to_owned(),

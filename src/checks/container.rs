@@ -2,6 +2,7 @@
 
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::Capabilities;
+use crate::units::about_size;
 
 /// What Docker gives /dev/shm where nothing is said.
 const DOCKERS_SHM_BYTES: u64 = 64 << 20;
@@ -69,7 +70,7 @@ fn capability(facts: &Facts) -> Vec<Finding> {
     vec![
         Finding::fail("host", format!("this is {} without CAP_IPC_LOCK and with a limit on locked memory", kind(facts)))
             .saw_not(format!("{}/status, CapBnd", own.source), format!("{:016x}", sets.bounding), "bit 14 (CAP_IPC_LOCK)")
-            .saw_not(format!("{}/limits", own.source), limit.soft.value().map_or_else(String::new, super::limits::shown), "unlimited")
+            .saw_not(format!("{}/limits", own.source), limit.soft.value().map_or_else(String::new, about_size), "unlimited")
             .remedy(
                 Action::Tune,
                 "lift the limit, or give the capability",
@@ -111,22 +112,19 @@ fn shared_memory(facts: &Facts) -> Vec<Finding> {
     match facts.host.limits.container.dev_shm_bytes {
         None => vec![Finding::skip("host", "/dev/shm has no limit that can be seen")],
         Some(bytes) if bytes <= DOCKERS_SHM_BYTES => vec![
-            Finding::warn(
-                "host",
-                format!("/dev/shm has {} only, which is what Docker gives where nothing is said", super::limits::shown(bytes)),
-            )
-            .saw_not("/proc/self/mountinfo", super::limits::shown(bytes), "more: what the engine asks for")
-            .remedy(
-                Action::Tune,
-                "give the container more",
-                &commands(
-                    facts,
-                    "docker run --shm-size=16g …",
-                    "volumes: [{name: shm, emptyDir: {medium: Memory}}]  # mounted on /dev/shm",
+            Finding::warn("host", format!("/dev/shm has {} only, which is what Docker gives where nothing is said", about_size(bytes)))
+                .saw_not("/proc/self/mountinfo", about_size(bytes), "more: what the engine asks for")
+                .remedy(
+                    Action::Tune,
+                    "give the container more",
+                    &commands(
+                        facts,
+                        "docker run --shm-size=16g …",
+                        "volumes: [{name: shm, emptyDir: {medium: Memory}}]  # mounted on /dev/shm",
+                    ),
                 ),
-            ),
         ],
-        Some(bytes) => vec![Finding::pass("host", format!("/dev/shm has {}", super::limits::shown(bytes)))],
+        Some(bytes) => vec![Finding::pass("host", format!("/dev/shm has {}", about_size(bytes)))],
     }
 }
 

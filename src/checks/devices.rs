@@ -5,6 +5,7 @@ use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
 use crate::host::modules::ModuleState;
 use crate::host::net::NetInterface;
 use crate::host::rdma::{DeviceNode, SysfsDevice, SysfsPort};
+use crate::units::gigabits;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -411,10 +412,6 @@ fn rates_agree(facts: &Facts) -> Vec<Finding> {
             .remedy(Action::AskFabric, "check cable, module, switch port and forward error correction", &[])
     };
     rates.iter().map(judge).collect()
-}
-
-fn gigabits(bits: u64) -> String {
-    format!("{} Gb/s", bits / 1_000_000_000)
 }
 
 fn firmware_agrees(facts: &Facts) -> Vec<Finding> {

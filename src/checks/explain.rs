@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Check;
+use crate::schema;
 
 /// The document of `explain ID`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +45,7 @@ impl From<&Check> for Explanation {
     fn from(check: &Check) -> Self {
         let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         Self {
-            schema: "rdmadoctor/explanation/1".to_owned(),
+            schema: schema::EXPLANATION.to_owned(),
             id: check.page.id.to_owned(),
             title: check.page.title.to_owned(),
             category: check.page.category.title().to_owned(),
@@ -62,6 +63,6 @@ impl Explanations {
     /// All of them.
     #[must_use]
     pub fn all() -> Self {
-        Self { schema: "rdmadoctor/explanations/1".to_owned(), checks: super::registry().map(Explanation::from).collect() }
+        Self { schema: schema::EXPLANATIONS.to_owned(), checks: super::registry().map(Explanation::from).collect() }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::process::ProcessFacts;
 use crate::host::limits::{Capabilities, LimitValue};
+use crate::units::about_size;
 
 /// RLIMIT_MEMLOCK where nobody has raised it: 8 MiB since Linux 5.16, 64 KiB before (include/uapi/linux/resource.h, MLOCK_LIMIT).
 const KERNELS_OWN_BYTES: u64 = 8 << 20;
@@ -18,16 +19,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check { page: page("RD-0508"), depends_on: &["RD-0502"], run: near_the_limit },
 ];
 
-pub(super) fn shown(bytes: u64) -> String {
-    match bytes {
-        bytes if bytes >= 1 << 30 => format!("{} GiB", bytes >> 30),
-        bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
-        bytes => format!("{} KiB", bytes >> 10),
-    }
-}
-
 fn limit_shown(limit: LimitValue) -> String {
-    limit.value().map_or_else(|| "unlimited".to_owned(), shown)
+    limit.value().map_or_else(|| "unlimited".to_owned(), about_size)
 }
 
 /// The bound on locked memory that counts. `None` where there is none or it is not known.
@@ -52,17 +45,21 @@ fn memlock(facts: &Facts, process: &ProcessFacts, subject: &str) -> Finding {
     let total = facts.host.system.memory.total_bytes;
     let finding = match (facts.wanted.memlock_bytes, total) {
         (Some(least), _) if soft >= least => {
-            return Finding::pass(subject, "as much memory may be locked as the policy requires").saw(source, shown(soft));
+            return Finding::pass(subject, "as much memory may be locked as the policy requires").saw(source, about_size(soft));
         }
-        (Some(least), _) => {
-            Finding::fail(subject, format!("only {} of memory may be locked", shown(soft))).saw_not(source, shown(soft), shown(least))
-        }
-        (None, _) if soft <= KERNELS_OWN_BYTES => {
-            Finding::fail(subject, format!("only {} of memory may be locked", shown(soft))).saw_not(source, shown(soft), "unlimited")
-        }
-        (None, Some(total)) if soft < total => Finding::warn(subject, format!("{} of {} memory may be locked", shown(soft), shown(total)))
-            .saw_not(source, shown(soft), "unlimited"),
-        (None, _) => return Finding::pass(subject, format!("{} may be locked", shown(soft))).saw(source, shown(soft)),
+        (Some(least), _) => Finding::fail(subject, format!("only {} of memory may be locked", about_size(soft))).saw_not(
+            source,
+            about_size(soft),
+            about_size(least),
+        ),
+        (None, _) if soft <= KERNELS_OWN_BYTES => Finding::fail(subject, format!("only {} of memory may be locked", about_size(soft)))
+            .saw_not(source, about_size(soft), "unlimited"),
+        (None, Some(total)) if soft < total => Finding::warn(
+            subject,
+            format!("{} of {} memory may be locked", about_size(soft), about_size(total)),
+        )
+        .saw_not(source, about_size(soft), "unlimited"),
+        (None, _) => return Finding::pass(subject, format!("{} may be locked", about_size(soft))).saw(source, about_size(soft)),
     };
     finding.saw_not(format!("{}/status, CapEff", process.source), "without CAP_IPC_LOCK", "CAP_IPC_LOCK, or no limit")
 }
@@ -134,10 +131,10 @@ fn service_memlock(facts: &Facts) -> Vec<Finding> {
         match limit.soft.value() {
             None => Finding::pass(name, format!("{name} does not limit locked memory")).saw(place, "infinity"),
             Some(bytes) if facts.wanted.memlock_bytes.is_some_and(|least| bytes >= least) => {
-                Finding::pass(name, format!("{name} gives what the policy requires")).saw(place, shown(bytes))
+                Finding::pass(name, format!("{name} gives what the policy requires")).saw(place, about_size(bytes))
             }
-            Some(bytes) => Finding::warn(name, format!("{name} limits locked memory to {}", shown(bytes)))
-                .saw_not(place, shown(bytes), "infinity")
+            Some(bytes) => Finding::warn(name, format!("{name} limits locked memory to {}", about_size(bytes)))
+                .saw_not(place, about_size(bytes), "infinity")
                 .remedy(
                     Action::Reload,
                     "lift the limit and restart the service",
@@ -162,10 +159,10 @@ fn login_memlock(facts: &Facts) -> Vec<Finding> {
         findings.push(match login.limit.value() {
             None => Finding::pass(subject, "logins may lock all memory").saw(place, "unlimited"),
             Some(bytes) if facts.wanted.memlock_bytes.is_some_and(|least| bytes >= least) => {
-                Finding::pass(subject, "logins may lock what the policy requires").saw(place, shown(bytes))
+                Finding::pass(subject, "logins may lock what the policy requires").saw(place, about_size(bytes))
             }
-            Some(bytes) => Finding::warn(subject, format!("logins may lock {} only", shown(bytes)))
-                .saw_not(&place, shown(bytes), "unlimited")
+            Some(bytes) => Finding::warn(subject, format!("logins may lock {} only", about_size(bytes)))
+                .saw_not(&place, about_size(bytes), "unlimited")
                 .remedy(Action::Tune, format!("write `unlimited` in {place}, and log in anew"), &[]),
         });
     }
@@ -275,15 +272,15 @@ fn near_the_limit(facts: &Facts) -> Vec<Finding> {
     let source = format!("{}/status", process.source);
     // Nine tenths: what is left takes no further buffer of the size that it has.
     vec![if used >= most / 10 * 9 && used > 0 {
-        Finding::fail(&process.source, format!("it has locked {} of {}", shown(used), shown(most)))
-            .saw_not(source, shown(used), format!("well below {}", shown(most)))
+        Finding::fail(&process.source, format!("it has locked {} of {}", about_size(used), about_size(most)))
+            .saw_not(source, about_size(used), format!("well below {}", about_size(most)))
             .remedy(
                 Action::Tune,
                 "raise its limit",
                 &[&format!("prlimit --pid {} --memlock=unlimited", process.source.rsplit('/').next().unwrap_or_default())],
             )
     } else {
-        Finding::pass(&process.source, format!("it has locked {} of {}", shown(used), shown(most)))
+        Finding::pass(&process.source, format!("it has locked {} of {}", about_size(used), about_size(most)))
     }]
 }
 

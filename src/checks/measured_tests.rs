@@ -9,6 +9,7 @@ use crate::bench::{
 };
 use crate::devices::Problem;
 use crate::gpu::Path;
+use crate::schema;
 use crate::transfer::{Completing, Connect, Mismatch, Operation, PathTried, Refusal, StageMemory, Transport};
 use crate::verbs::{CallError, ErrorNumber};
 
@@ -41,7 +42,7 @@ fn row(operation: Operation, rates: &[f64]) -> BandwidthResult {
 fn measured() -> LoopbackReport {
     let path = PathLimit { bits_per_second: 100_000_000_000, bounded_by: "the port's rate".to_owned() };
     let bw = Bench {
-        schema: "rdmadoctor/bw/1".to_owned(),
+        schema: schema::BW.to_owned(),
         connection: None,
         results: vec![row(Operation::Write, &[11e9, 11.5e9, 12e9]), row(Operation::Read, &[9.2e9, 9.5e9, 10e9])],
         ordering: Vec::new(),

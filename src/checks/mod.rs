@@ -36,7 +36,7 @@ pub use gpus::{
 };
 pub use health::UNREAD;
 pub use page::Page;
-pub use policy::{POLICY_SCHEMA, Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
+pub use policy::{Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
 pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
 
 /// What a check is about; the middle digits of its id.
@@ -175,11 +175,6 @@ pub fn find(wanted: &str) -> Result<&'static Check, UnknownCheck> {
         let near = candidates.iter().take(5).map(|check| format!("{} ({})", check.page.id, check.page.title)).collect();
         UnknownCheck { wanted: wanted.to_owned(), near }
     })
-}
-
-/// `1 attempt`, `2 attempts`.
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Runs checks and links what follows from what.

@@ -4,6 +4,7 @@ use super::{Action, Check, Facts, Finding, page};
 use crate::host::pcie::{Express, Link, PcieFunction, Segment};
 use crate::host::system::iommu::IommuMode;
 use crate::host::topo::{Affinity, TopologyNic, TopologyPair};
+use crate::units::gigabits;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { page: page("RD-0801"), depends_on: &[], run: nic_links },
@@ -73,10 +74,6 @@ fn gpu_links(facts: &Facts) -> Vec<Finding> {
         }
     };
     facts.host.topology.gpus.iter().map(judge).collect()
-}
-
-fn gigabits(bits: u64) -> String {
-    format!("{} Gb/s", bits / 1_000_000_000)
 }
 
 fn bottlenecks(facts: &Facts) -> Vec<Finding> {

@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Finding, Status, find};
 use crate::catalog::check::Document;
-
-/// The schema that policy files name.
-pub const POLICY_SCHEMA: &str = "rdmadoctor/policy/1";
+use crate::schema;
 
 /// A policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// [`POLICY_SCHEMA`].
+    /// `rdmadoctor/policy/1`.
     pub schema: String,
     /// What the host must have.
     #[serde(default)]
@@ -143,8 +141,8 @@ impl Policy {
     pub fn parse(file: &Path, text: &str) -> Result<Self, PolicyError> {
         let invalid = |message: String| PolicyError::Invalid { file: file.to_owned(), message };
         let policy: Self = serde_yaml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        if policy.schema != POLICY_SCHEMA {
-            return Err(invalid(format!("schema is `{}`, expected `{POLICY_SCHEMA}`", policy.schema)));
+        if policy.schema != schema::POLICY {
+            return Err(invalid(format!("schema is `{}`, expected `{}`", policy.schema, schema::POLICY)));
         }
         match policy.misfits().into_iter().next() {
             Some((_, why)) => Err(invalid(why)),
@@ -164,7 +162,7 @@ impl Policy {
 }
 
 impl Document for Policy {
-    const SCHEMA: &str = POLICY_SCHEMA;
+    const SCHEMA: &str = schema::POLICY;
 
     fn schema(&self) -> &str {
         &self.schema

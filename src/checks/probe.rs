@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Check, Facts, Finding, Level, Policy, Status, run};
+use crate::schema;
 
 /// The document of `probe`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -96,7 +97,7 @@ pub fn judge(facts: &Facts, level: Level, checks: &[&'static Check], policy: &Po
         () => "pass",
     };
     Probe {
-        schema: "rdmadoctor/probe/1".to_owned(),
+        schema: schema::PROBE.to_owned(),
         verdict: verdict.to_owned(),
         level,
         next_commands: next_commands(&findings, level),

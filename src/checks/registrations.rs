@@ -2,9 +2,10 @@
 
 use nix::errno::Errno;
 
-use super::limits::{bound, shown};
+use super::limits::bound;
 use super::{Action, Check, Facts, Finding, page};
 use crate::facts::HostMemory;
+use crate::units::about_size;
 
 pub(super) const CHECKS: &[Check] =
     &[Check { page: page("RD-0509"), depends_on: &["RD-0501", "RD-0505", "RD-0506", "RD-0306", "RD-1110", "RD-1111"], run: host_memory }];
@@ -21,19 +22,19 @@ fn host_memory(facts: &Facts) -> Vec<Finding> {
 
 fn judge(facts: &Facts, tried: &HostMemory) -> Finding {
     let device = &tried.device;
-    let granted = tried.largest_bytes.map_or_else(|| "nothing".to_owned(), shown);
+    let granted = tried.largest_bytes.map_or_else(|| "nothing".to_owned(), about_size);
     if let Some(refused) = &tried.refused {
         let finding =
-            Finding::fail(device, format!("{granted} of host memory can be registered in one piece, {} cannot", shown(refused.bytes)))
+            Finding::fail(device, format!("{granted} of host memory can be registered in one piece, {} cannot", about_size(refused.bytes)))
                 .saw_not(
                     "ibv_reg_mr",
-                    format!("{} of {}", refused.error, shown(refused.bytes)),
-                    format!("{}, as was tried", shown(tried.most_bytes)),
+                    format!("{} of {}", refused.error, about_size(refused.bytes)),
+                    format!("{}, as was tried", about_size(tried.most_bytes)),
                 );
         let published = facts.verbs_device(device).and_then(|verbs| Some(verbs.attributes.as_ref()?.max_mr_size_bytes));
         return match (Errno::from_raw(refused.error.errno.0), bound(&facts.host.limits.own)) {
             (Errno::ENOMEM | Errno::EPERM, Some(limit)) if refused.bytes > limit / 2 => {
-                finding.saw("/proc/self/limits, Max locked memory", shown(limit)).remedy(
+                finding.saw("/proc/self/limits, Max locked memory", about_size(limit)).remedy(
                     Action::Tune,
                     "lift the limit on locked memory of what starts the engine",
                     &["ulimit -l unlimited", "docker run --ulimit memlock=-1 …"],
@@ -43,7 +44,7 @@ fn judge(facts: &Facts, tried: &HostMemory) -> Finding {
                 finding.remedy(Action::Tune, "give the process CAP_IPC_LOCK or a limit on locked memory above 0", &["ulimit -l unlimited"])
             }
             _ if published.is_some_and(|most| refused.bytes > most) => finding
-                .saw("ibv_query_device, max_mr_size", shown(published.unwrap_or(0)))
+                .saw("ibv_query_device, max_mr_size", about_size(published.unwrap_or(0)))
                 .remedy(Action::Tune, "make the engine register smaller pieces", &[]),
             (Errno::ENOMEM, _) => finding.remedy(
                 Action::Tune,

@@ -11,6 +11,7 @@ use crate::devices::Problem;
 use crate::host::net::NetFacts;
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
+use crate::schema;
 use crate::transfer::Completing;
 use crate::worker::Worker;
 
@@ -20,7 +21,7 @@ pub fn run(session: &Session, arguments: &ends::Arguments, own: &Own, devices: &
         return Err(UsageError(format!("--devices names {} twice", twice.1)).into());
     }
     let mut document = AtOnce {
-        schema: "rdmadoctor/bw-at-once/1".to_owned(),
+        schema: schema::BW_AT_ONCE.to_owned(),
         alone: Vec::new(),
         together: Vec::new(),
         notices: Vec::new(),

@@ -10,6 +10,7 @@ use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
 use crate::cli::output::Output;
+use crate::schema;
 use crate::transfer::{Operation, RunKind};
 
 /// Arguments of `bw`.
@@ -99,7 +100,7 @@ pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<I
 
 /// Measures one device, and judges what came of it.
 pub(super) fn alone(session: &Session, arguments: &ends::Arguments, own: &Own) -> anyhow::Result<Bench<BandwidthResult>> {
-    let mut document = ends::run(session, arguments, own, "rdmadoctor/bw/1", &mut |done, document: &mut Bench<BandwidthResult>| {
+    let mut document = ends::run(session, arguments, own, schema::BW, &mut |done, document: &mut Bench<BandwidthResult>| {
         if let Done::Bandwidth(result) = done {
             document.results.push(*result);
         }

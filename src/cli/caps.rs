@@ -8,6 +8,7 @@ use crate::devices;
 use crate::devices::{Caps, DeviceCaps, Devices, Problem};
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
+use crate::schema;
 use crate::survey::Host;
 
 /// Arguments of `caps`.
@@ -29,7 +30,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             (devices::collect(&sysfs, Some(&inventory)), inventory.ok())
         }
     };
-    let mut caps = Caps { schema: "rdmadoctor/caps/1".to_owned(), devices: Vec::new(), problems: found.problems };
+    let mut caps = Caps { schema: schema::CAPS.to_owned(), devices: Vec::new(), problems: found.problems };
     let known: Vec<String> = found.devices.iter().map(|device| device.name.clone()).collect();
     if let Some(wanted) = arguments.device.as_ref().filter(|wanted| !known.contains(wanted)) {
         return Err(super::unknown_device(wanted, &known).into());

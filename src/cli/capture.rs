@@ -6,19 +6,17 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit, probe};
-use crate::capture::{self, CAPTURE_SCHEMA, Capture, Redactor, WriteError};
+use crate::capture::{self, Capture, Redactor, WriteError, Written};
 use crate::checks::Policy;
 use crate::facts::Level;
 use crate::qp::choose;
-use crate::report::{Style, Table};
+use crate::schema;
 use crate::survey::SurveyError;
 
 /// Arguments of `capture`.
@@ -42,38 +40,6 @@ pub struct Arguments {
     /// Look at the limits of this process too, such as an engine that runs already.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-}
-
-/// The document of `capture`: what was written.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Written {
-    /// `rdmadoctor/capture-written/1`.
-    pub schema: String,
-    /// The file.
-    pub file: String,
-    /// Its length.
-    pub size_bytes: u64,
-    /// With how much effort.
-    pub level: Level,
-    /// Whether addresses, serial numbers and names of hosts were replaced.
-    pub is_redacted: bool,
-}
-
-impl Table for Written {
-    fn table(&self, style: &Style) -> String {
-        let Self { file, size_bytes, level, is_redacted, .. } = self;
-        let kind = if *is_redacted {
-            "addresses, serial numbers and names of hosts are replaced".to_owned()
-        } else {
-            style.warn("nothing is replaced: it holds addresses, serial numbers and names of hosts")
-        };
-        format!(
-            "{file}: level {}, {} KiB; {kind}\n{}",
-            level.name(),
-            size_bytes.div_ceil(1024),
-            style.entry("next", &format!("rdmadoctor --from {file} probe"))
-        )
-    }
 }
 
 /// Writes what is known of this host to a file.
@@ -111,7 +77,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let running = || nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned());
     let host_names = capture::host_names(&session.host.root(), if is_live { running() } else { None });
     let mut capture = Capture {
-        schema: CAPTURE_SCHEMA.to_owned(),
+        schema: schema::CAPTURE.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         created: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         level: arguments.level,
@@ -140,7 +106,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) => return Err(error.into()),
     }
     session.output.print(&Written {
-        schema: "rdmadoctor/capture-written/1".to_owned(),
+        schema: schema::CAPTURE_WRITTEN.to_owned(),
         file: output.display().to_string(),
         size_bytes: bytes.len() as u64,
         level: arguments.level,

@@ -4,14 +4,13 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::check::{Kind, Problem, check_file, is_interruption, problems};
+use crate::catalog::check::{CatalogCheck, CheckedFile, FileVerdict, Kind, Problem, check_file, is_interruption, problems};
 use crate::catalog::{CatalogFiles, CatalogList, FileKind};
-use crate::checks::{POLICY_SCHEMA, Policy};
-use crate::report::{Style, Table};
+use crate::checks::Policy;
+use crate::schema;
 
 /// Arguments of `catalog`.
 #[derive(Debug, Args)]
@@ -48,61 +47,6 @@ enum Action {
     },
 }
 
-/// The document of `catalog check`.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct CatalogCheck {
-    /// `rdmadoctor/catalog-check/1`.
-    pub schema: String,
-    /// In the order of the command line.
-    pub files: Vec<CheckedFile>,
-}
-
-/// One file and what is wrong with it.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct CheckedFile {
-    /// The path as it was given.
-    pub file: PathBuf,
-    /// `valid`, `invalid`, `unreadable`, or `not_checked` after an interruption.
-    pub verdict: FileVerdict,
-    /// What the file says that it is.
-    pub declares: Option<String>,
-    /// What is wrong, from the file's beginning to its end.
-    pub problems: Vec<Problem>,
-}
-
-/// What came of checking a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FileVerdict {
-    /// Other commands take it.
-    Valid,
-    /// It has problems.
-    Invalid,
-    /// It cannot be read.
-    Unreadable,
-    /// The user interrupted before.
-    NotChecked,
-}
-
-impl Table for CatalogCheck {
-    fn table(&self, style: &Style) -> String {
-        self.files.iter().map(|file| file.lines(style)).collect()
-    }
-}
-
-impl CheckedFile {
-    fn lines(&self, style: &Style) -> String {
-        let path = self.file.display();
-        match self.verdict {
-            FileVerdict::Valid => format!("{} {path} ({})\n", style.good("valid  "), self.declares.as_deref().unwrap_or_default()),
-            FileVerdict::NotChecked => format!("{} {path}: not checked: interrupted\n", style.warn("skipped")),
-            FileVerdict::Invalid | FileVerdict::Unreadable => {
-                self.problems.iter().map(|problem| format!("{} {}\n", style.bad("invalid"), problem.in_file(&self.file))).collect()
-            }
-        }
-    }
-}
-
 /// Runs an action on the catalog.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let files = match &arguments.action {
@@ -119,7 +63,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let files: Vec<CheckedFile> = files.iter().map(|file| examine(session, file)).collect();
     let worst = files.iter().map(|file| file.verdict).max();
-    session.output.print(&CatalogCheck { schema: "rdmadoctor/catalog-check/1".to_owned(), files })?;
+    session.output.print(&CatalogCheck { schema: schema::CATALOG_CHECK.to_owned(), files })?;
     Ok(match worst {
         Some(FileVerdict::Unreadable) => exit::USAGE,
         Some(FileVerdict::Invalid) => exit::FAILED,
@@ -143,7 +87,7 @@ fn examine(session: &Session, file: &Path) -> CheckedFile {
     if session.host.interrupted() {
         return of(FileVerdict::NotChecked, None, Vec::new());
     }
-    let policies: Kind = (POLICY_SCHEMA, |_, text| problems::<Policy>(text));
+    let policies: Kind = (schema::POLICY, |_, text| problems::<Policy>(text));
     match check_file(file, &[policies], &|| session.host.interrupted()) {
         Ok(checked) if checked.problems.is_empty() => of(FileVerdict::Valid, checked.declares, Vec::new()),
         Ok(checked) => of(FileVerdict::Invalid, checked.declares, checked.problems),

@@ -10,7 +10,6 @@ use super::{UsageError, exit};
 use crate::catalog::{Catalog, DeviceModel, is_file};
 use crate::compat::{Cell, Verdict, compare};
 use crate::qp::{Chosen, choose};
-use crate::report::html::HostPage;
 
 /// Arguments of `compat`.
 #[derive(Debug, Args)]
@@ -71,12 +70,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         models = DeviceModel::all().filter(|model| model.name != "limited").collect();
     }
     let compat = compare(&catalog, &chosen, &models, &session.host.worker_options()?)?;
-    if session.output.wants_page() {
-        let page = HostPage { name: "engines on device families".to_owned(), compat: Some(compat.clone()), ..HostPage::default() };
-        session.output.print_page(vec![page])?;
-    } else {
-        session.output.print(&compat)?;
-    }
+    session.output.print(&compat)?;
     let worst = compat.cells.iter().map(Cell::worst).max();
     Ok(match (arguments.fail_on, worst) {
         (Some(FailOn::Refused), Some(Verdict::Refused)) | (Some(FailOn::Unknown), Some(Verdict::Refused | Verdict::Unknown)) => {

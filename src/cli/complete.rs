@@ -4,12 +4,12 @@
 use std::ffi::{OsStr, OsString};
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::session::Session;
-use super::{Cli, UsageError, exit};
+use super::{UsageError, exit};
 use crate::catalog::{Catalog, CatalogList, DeviceModel, HostModel};
 use crate::checks::{self, Category};
 use crate::host::Root;
@@ -42,7 +42,7 @@ pub fn answer() -> bool {
         // Whatever is wrong with it is told when the command runs.
         let _ = crate::catalog::added::add(directory.as_ref());
     }
-    let completion = CompleteEnv::with_factory(Cli::command).var(VARIABLE);
+    let completion = CompleteEnv::with_factory(super::command).var(VARIABLE);
     match completion.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
         Ok(answered) => answered,
         Err(error) => {
@@ -70,7 +70,7 @@ pub fn completions(_: &Session, arguments: &CompletionsArguments) -> anyhow::Res
 
 /// Prints a manual page.
 pub fn man(_: &Session, arguments: &ManArguments) -> anyhow::Result<u8> {
-    let mut command = Cli::command();
+    let mut command = super::command();
     command.build();
     let mut page = &command;
     for name in &arguments.command {
@@ -158,6 +158,11 @@ pub fn catalog_names() -> ArgValueCandidates {
         let files = CatalogList::new().map(|list| list.files).unwrap_or_default();
         files.into_iter().map(|entry| CompletionCandidate::new(entry.name).help(Some(entry.title.into()))).collect()
     })
+}
+
+/// What profiles are exported for.
+pub fn exporters() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| crate::profile::export::names().map(CompletionCandidate::new).collect())
 }
 
 /// Checks.

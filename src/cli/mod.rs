@@ -13,6 +13,7 @@ mod ends;
 mod engines;
 mod explain;
 mod forked;
+mod formats;
 mod gather;
 mod gpu;
 mod modules;
@@ -32,10 +33,6 @@ mod token;
 mod topo;
 mod values;
 
-pub use capture::Written;
-pub use catalog::CatalogCheck;
-pub use profile::{ProfileValidation, ValidatedFile};
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +40,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::report::Format;
 use crate::survey::SurveyError;
@@ -73,7 +70,7 @@ pub struct UsageError(pub String);
 /// Says why RDMA does not work on this host, and what would.
 #[derive(Debug, Parser)]
 #[command(name = "rdmadoctor", version, max_term_width = 100, disable_help_subcommand = true)]
-pub struct Cli {
+struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -162,33 +159,18 @@ enum Command {
     Man(complete::ManArguments),
 }
 
-impl Command {
-    /// The kinds of output that it has.
-    fn formats(&self) -> &'static [Format] {
-        match self {
-            // Lines of figures are of measurements alone.
-            Self::Probe(_) => {
-                &[Format::Table, Format::Json, Format::Junit, Format::Github, Format::Prometheus, Format::Markdown, Format::Html]
-            }
-            Self::Preflight(_) => &[Format::Table, Format::Json, Format::Junit, Format::Github, Format::Markdown, Format::Html],
-            Self::Ping(_) | Self::Bw(_) => &[Format::Table, Format::Json, Format::Csv],
-            Self::QpMatrix(_) | Self::Compat(_) => &[Format::Table, Format::Json, Format::Html],
-            // A page in any case; the first one stands for no choice.
-            Self::Report(_) => &[Format::Table, Format::Html],
-            // Text in a language of its own.
-            Self::Completions(_) | Self::Man(_) => &[Format::Table],
-            Self::Devices(_)
-            | Self::Caps(_)
-            | Self::Capture(_)
-            | Self::Modules(_)
-            | Self::Topo
-            | Self::Gpu(_)
-            | Self::Explain(_)
-            | Self::Profile(_)
-            | Self::Peer(_)
-            | Self::Catalog(_) => &[Format::Table, Format::Json],
-        }
-    }
+/// The definition of the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    formats::offered(Cli::command())
+}
+
+/// Reads the process's arguments.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    formats::check(&command, &matches)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Runs the program with the process's arguments and gives its exit code.
@@ -205,7 +187,7 @@ pub fn run() -> ExitCode {
     if let Some(result) = brief() {
         return ended(result);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors. A reader that has gone away is none either.
@@ -213,9 +195,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
         }
     };
-    // Told before the work is done, not after.
-    let formats = cli.command.formats();
-    let result = Session::new(cli.global, formats).and_then(|session| {
+    let result = Session::new(cli.global).and_then(|session| {
         let is_about_no_host = match cli.command {
             Command::Explain(_) => Some("explain"),
             Command::Compat(_) => Some("compat"),
@@ -276,10 +256,9 @@ fn brief() -> Option<anyhow::Result<u8>> {
     let started = *STARTED;
     let interrupted = Arc::new(AtomicBool::new(false));
     let taken = forked::run(&interrupted, || {
-        let cli = Cli::try_parse()?;
-        let formats = cli.command.formats();
+        let cli = parse()?;
         let Command::Probe(arguments) = cli.command else { anyhow::bail!("no probe") };
-        probe::brief(&Session::new(cli.global, formats)?, &arguments, started)
+        probe::brief(&Session::new(cli.global)?, &arguments, started)
     });
     match taken {
         Some((text, code)) => Some(crate::report::print_text(&text).context("cannot write to standard output").map(|()| code)),
@@ -301,10 +280,8 @@ fn unknown_device(wanted: &str, known: &[String]) -> UsageError {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_definitions_are_sound() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -9,6 +9,7 @@ use crate::facts::Modules;
 use crate::host::families;
 use crate::host::modules::ModulesFacts;
 use crate::host::part::Asked;
+use crate::schema;
 
 /// Arguments of `modules`.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         Some(capture) => captured(capture, &arguments.names)?,
         None => session.host.reader(Asked { modules: arguments.names.clone(), ..Asked::default() }, None)?.get()?,
     };
-    session.output.print(&Modules { schema: "rdmadoctor/modules/1".to_owned(), facts })?;
+    session.output.print(&Modules { schema: schema::MODULES.to_owned(), facts })?;
     Ok(exit::OK)
 }
 

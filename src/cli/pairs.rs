@@ -10,6 +10,7 @@ use crate::devices::Problem;
 use crate::gpu::{CudaFacts, GpuForm, GpuName, MemoryKind, Path};
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
+use crate::schema;
 use crate::transfer::{Operation, RunKind};
 
 /// Longest wait for CUDA to tell its GPUs.
@@ -30,7 +31,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         // Those that are measured unless one is asked for.
         _ => SIZE,
     };
-    let mut document = Pairs { schema: "rdmadoctor/bw-pairs/1".to_owned(), size_bytes: size, ..Pairs::default() };
+    let mut document = Pairs { schema: schema::BW_PAIRS.to_owned(), size_bytes: size, ..Pairs::default() };
     let nics = nics(session)?;
     let cuda = session.host.worker_within(CUDA_ANSWER)?.cuda();
     let cuda = cuda.unwrap_or_else(|failure| CudaFacts {
@@ -107,7 +108,7 @@ fn cells(
             document.results.push(*result);
         }
     };
-    let measured = ends::run(session, &of_pair, &own, "rdmadoctor/bw/1", &mut take)?;
+    let measured = ends::run(session, &of_pair, &own, schema::BW, &mut take)?;
     let of = |operation: &Operation| {
         let result = measured.results.iter().find(|result| result.operation == *operation);
         let failure = result.and_then(|result| result.failure.as_ref());

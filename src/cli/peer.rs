@@ -11,6 +11,7 @@ use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
 use crate::bench::{Listening, Snapshot, Ways};
 use crate::devices;
 use crate::host;
+use crate::schema;
 use crate::worker::Worker;
 
 /// Arguments of `peer`.
@@ -72,7 +73,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let address = server.address().context("cannot tell where it listens")?;
     session.output.print(&Listening {
-        schema: "rdmadoctor/peer/1".to_owned(),
+        schema: schema::PEER.to_owned(),
         address: address.ip().to_string(),
         port: address.port(),
         token: given.is_none().then_some(token),

@@ -9,6 +9,7 @@ use super::ends::{self, Own};
 use super::session::Session;
 use crate::bench::{Bench, Done, LatencyResult, OrderingResult};
 use crate::cli::output::Output;
+use crate::schema;
 use crate::transfer::RunKind;
 
 /// Arguments of `ping`.
@@ -61,7 +62,7 @@ pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<I
         litmus: arguments.litmus,
         until,
     };
-    let mut document = ends::run(session, &arguments.ends, &own, "rdmadoctor/ping/1", &mut |done, document: &mut Bench<LatencyResult>| {
+    let mut document = ends::run(session, &arguments.ends, &own, schema::PING, &mut |done, document: &mut Bench<LatencyResult>| {
         if let Done::Latency(result) = done {
             document.results.push(*result);
         }

@@ -18,7 +18,7 @@ use crate::checks::{self, Category, Check, Policy};
 use crate::facts::Topo;
 use crate::facts::{Facts, Level, Wanted, WantedEngine};
 use crate::qp::{AskReport, Chosen, choose};
-use crate::report::html::HostPage;
+use crate::schema;
 
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
@@ -123,13 +123,8 @@ fn report(
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
     };
-    let text = if session.output.wants_page() {
-        let topo = Topo { schema: String::new(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
-        let devices = Some((*facts.devices).clone());
-        session.output.host_page(HostPage { probe: Some(probe), devices, topo: Some(topo), ..HostPage::default() })
-    } else {
-        session.output.rendered(&probe)?
-    };
+    let topo = Topo { schema: schema::TOPO.to_owned(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
+    let text = session.output.rendered(&probe, &[(&*facts.devices).into(), (&topo).into()])?;
     Ok((text, code))
 }
 

@@ -19,8 +19,8 @@ use crate::qp::{
     self, AskGroup, CauseClass, Chosen, ConnectionReport, CountReport, DeviceAttempter, DeviceReport, MatrixOptions, Outcome, QpMatrix,
     Stop, ask_group, choose, classify_connection, run_device,
 };
-use crate::report::html::HostPage;
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
+use crate::schema;
 use crate::survey::Host;
 use crate::worker::{Failure, VerbsDevice, Worker};
 
@@ -96,7 +96,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let seen = inventory.map(|inventory| inventory.devices).unwrap_or_default();
     let deadline = Instant::now() + arguments.deadline;
     let examination = Examination { session, arguments, catalog: &catalog, engines: &engines, deadline };
-    let mut matrix = QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems };
+    let mut matrix = QpMatrix { schema: schema::QP_MATRIX.to_owned(), devices: Vec::new(), problems };
     for device in devices.iter().filter(|device| arguments.device.as_ref().is_none_or(|wanted| *wanted == device.name)) {
         if session.host.interrupted() {
             matrix.problems.push(Problem { summary: format!("{}: not examined: interrupted", device.name), next_step: None });
@@ -114,13 +114,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     drop(worker);
-    if session.output.wants_page() {
-        // Its problems stand in the matrix already.
-        let devices = Devices { schema, devices, problems: Vec::new() };
-        session.output.print_host(HostPage { matrix: Some(matrix.clone()), devices: Some(devices), ..HostPage::default() })?;
-    } else {
-        session.output.print(&matrix)?;
-    }
+    // Its problems stand in the matrix already.
+    let devices = Devices { schema, devices, problems: Vec::new() };
+    session.output.print_beside(&matrix, &[(&devices).into()])?;
     Ok(match () {
         () if session.host.interrupted() => exit::INTERRUPTED,
         () if !matrix.problems.is_empty() || matrix.devices.iter().any(has_failed) => exit::FAILED,
@@ -146,7 +142,7 @@ fn captured(session: &Session, arguments: &Arguments, capture: &Capture) -> anyh
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let mut matrix =
-        QpMatrix { schema: "rdmadoctor/qp-matrix/1".to_owned(), devices: Vec::new(), problems: capture.facts.devices.problems.clone() };
+        QpMatrix { schema: schema::QP_MATRIX.to_owned(), devices: Vec::new(), problems: capture.facts.devices.problems.clone() };
     for report in reports.iter().filter(|report| arguments.device.as_ref().is_none_or(|wanted| *wanted == report.device)) {
         let mut report = report.clone();
         let is_of = |ask: &qp::AskReport, chosen: &Chosen<'_>| {

@@ -11,16 +11,38 @@ use serde::de::DeserializeOwned;
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::report::html::HostPage;
-use crate::report::{Captured, Modelled, Origin};
+use crate::bench::{BandwidthResult, Bench, LatencyResult};
+use crate::checks::Probe;
+use crate::compat::Compat;
+use crate::devices::Devices;
+use crate::facts::Topo;
+use crate::preflight::Preflight;
+use crate::qp::QpMatrix;
+use crate::report::html::{self, HostPage, PARTS};
+use crate::report::{Captured, Kind, Modelled, Origin};
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What `--format json` of `preflight`, `probe`, `qp-matrix`, `ping`, `bw`, `devices`, `topo` or `compat` printed. Files that begin with the same word before their
-    /// first dot (`node1.probe.json`, `node1.topo.json`) are of one host; NAME= says it otherwise.
-    #[arg(required = true, value_name = "[NAME=]FILE")]
+    #[arg(required = true, value_name = "[NAME=]FILE", help = files_help())]
     files: Vec<String>,
+}
+
+fn files_help() -> String {
+    let commands: Vec<String> = PARTS.iter().flat_map(|kind| kind.commands()).map(|command| format!("`{command}`")).collect();
+    let commands = listed(&commands.iter().map(String::as_str).collect::<Vec<_>>(), "or");
+    format!(
+        "What `--format json` of {commands} printed. Files that begin with the same word before their first dot (`node1.probe.json`, \
+         `node1.topo.json`) are of one host; NAME= says it otherwise"
+    )
+}
+
+/// Names with a word before the last.
+fn listed(names: &[&str], word: &str) -> String {
+    match names {
+        [before @ .., last] if !before.is_empty() => format!("{} {word} {last}", before.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// A file at most: a probe of a large host has about a megabyte, a grid some more.
@@ -38,14 +60,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     for argument in &arguments.files {
         let (name, path) = named(argument);
         let index = hosts.iter().position(|host| host.name == name).unwrap_or_else(|| {
-            hosts.push(HostPage { name: name.clone(), ..HostPage::default() });
+            hosts.push(HostPage::of(name.clone(), None));
             hosts.len() - 1
         });
         if let Some(host) = hosts.get_mut(index) {
             add(host, &path)?;
         }
     }
-    session.output.print_page(hosts)?;
+    session.output.print_text(&html::page(hosts))?;
     Ok(exit::OK)
 }
 
@@ -72,22 +94,31 @@ fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
     let head: Head = parse(path, &text, "a document of rdmadoctor, which has a `schema`")?;
     let origin = head.host_model.map(Origin::Model).or_else(|| head.from_capture.map(Origin::Capture));
     host.origin = origin.or_else(|| host.origin.take());
-    let name = head.schema.clone();
-    match head.schema.as_str() {
-        "rdmadoctor/probe/1" => put(&mut host.probe, &host.name, path, &text, &name),
-        "rdmadoctor/qp-matrix/1" => put(&mut host.matrix, &host.name, path, &text, &name),
-        "rdmadoctor/devices/1" => put(&mut host.devices, &host.name, path, &text, &name),
-        "rdmadoctor/topo/1" => put(&mut host.topo, &host.name, path, &text, &name),
-        "rdmadoctor/ping/1" => parse(path, &text, &name).map(|document| host.pings.push(document)).map_err(Into::into),
-        "rdmadoctor/bw/1" => parse(path, &text, &name).map(|document| host.bws.push(document)).map_err(Into::into),
-        "rdmadoctor/preflight/1" => preflight(host, path, &text, &name),
-        "rdmadoctor/compat/1" => put(&mut host.compat, &host.name, path, &text, &name),
-        other => Err(UsageError(format!(
-            "{}: `report` cannot draw `{other}`; it draws rdmadoctor/probe/1, qp-matrix/1, devices/1, topo/1, compat/1, ping/1, bw/1 and preflight/1",
-            path.display()
-        ))
-        .into()),
-    }
+    let schema = head.schema.as_str();
+    let is_laid = match Kind::of(schema) {
+        Some(Kind::Probe) => host.lay((&parse::<Probe>(path, &text, schema)?).into()),
+        Some(Kind::QpMatrix) => host.lay((&parse::<QpMatrix>(path, &text, schema)?).into()),
+        Some(Kind::Devices) => host.lay((&parse::<Devices>(path, &text, schema)?).into()),
+        Some(Kind::Topo) => host.lay((&parse::<Topo>(path, &text, schema)?).into()),
+        Some(Kind::Compat) => host.lay((&parse::<Compat>(path, &text, schema)?).into()),
+        Some(Kind::Ping) => host.lay((&parse::<Bench<LatencyResult>>(path, &text, schema)?).into()),
+        Some(Kind::Bw) => host.lay((&parse::<Bench<BandwidthResult>>(path, &text, schema)?).into()),
+        Some(Kind::Preflight) => host.lay((&parse::<Preflight>(path, &text, schema)?).into()),
+        _ => return Err(UsageError(format!("{}: `report` cannot draw `{schema}`; it draws {}", path.display(), drawn())).into()),
+    };
+    let what = match Kind::of(schema) {
+        _ if is_laid => return Ok(()),
+        Some(Kind::Preflight) => format!("is a whole {schema} of {}, which has its own probe, qp-matrix, devices and topo", host.name),
+        _ => format!("is a second {schema} of {}", host.name),
+    };
+    Err(UsageError(format!("{} {what}; tell hosts apart with NAME=FILE", path.display())).into())
+}
+
+/// What can be drawn, for people.
+fn drawn() -> String {
+    let names = PARTS.map(Kind::schema);
+    let short = |(index, name): (usize, &&'static str)| if index == 0 { *name } else { name.trim_start_matches("rdmadoctor/") };
+    listed(&names.iter().enumerate().map(short).collect::<Vec<_>>(), "and")
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -104,33 +135,6 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn parse<D: DeserializeOwned>(path: &Path, text: &[u8], what: &str) -> Result<D, UsageError> {
     serde_json::from_slice(text).map_err(|error| UsageError(format!("{} is not {what}: {error}", path.display())))
-}
-
-/// Lays a gate's parts where they belong; it brings its own, so that nothing else of them may be there.
-fn preflight(host: &mut HostPage, path: &Path, text: &[u8], schema: &str) -> anyhow::Result<()> {
-    let own = HostPage::of_preflight(parse(path, text, schema)?);
-    if host.probe.is_some() || host.matrix.is_some() || host.devices.is_some() || host.topo.is_some() || host.preflight.is_some() {
-        return Err(UsageError(format!(
-            "{} is a whole {schema} of {}, which has its own probe, qp-matrix, devices and topo; tell hosts apart with NAME=FILE",
-            path.display(),
-            host.name
-        ))
-        .into());
-    }
-    let HostPage { probe, matrix, devices, topo, preflight, pings, bws, .. } = own;
-    (host.probe, host.matrix, host.devices, host.topo, host.preflight) = (probe, matrix, devices, topo, preflight);
-    host.pings.extend(pings);
-    host.bws.extend(bws);
-    Ok(())
-}
-
-/// Lays a document where it belongs.
-fn put<D: DeserializeOwned>(place: &mut Option<D>, host: &str, path: &Path, text: &[u8], schema: &str) -> anyhow::Result<()> {
-    if place.is_some() {
-        return Err(UsageError(format!("{} is a second {schema} of {host}; tell hosts apart with NAME=FILE", path.display())).into());
-    }
-    *place = Some(parse(path, text, schema)?);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::output::Output;
 use super::{Global, UsageError};
 use crate::capture::{self, Capture};
 use crate::catalog::HostModel;
-use crate::report::{Captured, Format, Modelled, Origin};
+use crate::report::{Captured, Modelled, Origin};
 use crate::survey::{Host, Kind, Options, SurveyError};
 
 /// One run of the program.
@@ -21,11 +21,7 @@ pub struct Session {
 
 impl Session {
     /// Checks the options of all commands and listens for Ctrl-C.
-    pub fn new(global: Global, formats: &[Format]) -> anyhow::Result<Self> {
-        if !formats.contains(&global.format) {
-            let names = |formats: &[Format]| formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
-            return Err(UsageError(format!("this command has no format {}, only {}", global.format.name(), names(formats))).into());
-        }
+    pub fn new(global: Global) -> anyhow::Result<Self> {
         // Options of every command may stand on either side of its name, where clap does not see them together.
         let is_elsewhere = global.root != Path::new("/") || global.libibverbs.is_some();
         let clash = match (&global.host_model, is_elsewhere) {

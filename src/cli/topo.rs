@@ -10,6 +10,7 @@ use crate::host::rdma::RdmaFacts;
 use crate::host::system::SystemFacts;
 use crate::host::topo::Topology;
 use crate::host::{ReadError, ReadFailure};
+use crate::schema;
 
 /// Shows how near GPUs and NICs are to each other, from files alone.
 pub fn run(session: &Session) -> anyhow::Result<u8> {
@@ -26,7 +27,7 @@ pub fn run(session: &Session) -> anyhow::Result<u8> {
     };
     let is_unread = errors.iter().any(|error| matches!(error.failure, ReadFailure::NotRead { .. }));
     let problems = errors.iter().map(|error| Problem { summary: error.to_string(), next_step: None }).collect();
-    session.output.print(&Topo { schema: "rdmadoctor/topo/1".to_owned(), topology, problems })?;
+    session.output.print(&Topo { schema: schema::TOPO.to_owned(), topology, problems })?;
     Ok(if is_unread { exit::FAILED } else { exit::OK })
 }
 

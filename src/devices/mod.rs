@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::part::unread_of;
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
+use crate::schema;
 use crate::verbs::{self, GidPreference, PortAttributes};
 use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
 
@@ -195,7 +196,7 @@ pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>
         summary: error.to_string(),
         next_step: unread.filter(|unread| *unread == error).map(|_| NOT_READ.to_owned()),
     }));
-    Devices { schema: "rdmadoctor/devices/1".to_owned(), devices, problems }
+    Devices { schema: schema::DEVICES.to_owned(), devices, problems }
 }
 
 fn failure_step(failure: &Failure) -> Option<String> {

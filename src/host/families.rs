@@ -12,9 +12,6 @@ use super::modules::Known;
 // `FAMILIES`, in the order of their names.
 include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
-/// The schema that family files name.
-pub const FAMILY_SCHEMA: &str = "rdmadoctor/family/1";
-
 /// A text of the program or of a file.
 type Text = Cow<'static, str>;
 /// Several, of the program or of a file.
@@ -24,7 +21,7 @@ type List<T> = Cow<'static, [T]>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Family {
-    /// [`FAMILY_SCHEMA`].
+    /// `rdmadoctor/family/1`.
     pub schema: Text,
     /// Such as `mlx5`, `erdma`, `rxe`.
     pub name: Text,

@@ -11,13 +11,10 @@ use crate::facts::Topo;
 use crate::profile::{FingerprintField, Stale, Unvalidated};
 use crate::qp::QpMatrix;
 
-/// The schema that the document names.
-pub const PREFLIGHT_SCHEMA: &str = "rdmadoctor/preflight/1";
-
 /// Whether a host can carry RDMA transfers, and what stands behind the answer.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Preflight {
-    /// [`PREFLIGHT_SCHEMA`].
+    /// `rdmadoctor/preflight/1`.
     pub schema: String,
     /// `pass`, `warn` or `fail`. What was not run makes it `warn` at least.
     pub verdict: String,

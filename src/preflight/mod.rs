@@ -5,7 +5,7 @@ mod document;
 mod steps;
 
 pub use compare::{Change, ChangeKind, Comparison, compare};
-pub use document::{PREFLIGHT_SCHEMA, Preflight, ProfileStep, Step, StepName, verdict};
+pub use document::{Preflight, ProfileStep, Step, StepName, verdict};
 pub use steps::{baseline_step, matrix_steps, measured_steps, no_gpu_step, probe_step, profile_step};
 
 #[cfg(test)]

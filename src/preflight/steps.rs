@@ -5,15 +5,11 @@ use crate::bench::{Bench, FailureReport, LoopbackReport, Verification};
 use crate::checks::{Category, Finding, Probe, Status, find};
 use crate::gpu::Path;
 use crate::qp::{DeviceReport, QpMatrix};
+use crate::units::{counted, size};
 
 /// The categories that have steps of their own.
 fn is_elsewhere(finding: &Finding) -> bool {
     find(&finding.id).is_ok_and(|check| matches!(check.page.category, Category::QueuePairs | Category::Measured))
-}
-
-/// `1 failure`, `2 failures`.
-fn count(number: usize, name: &str) -> String {
-    format!("{number} {name}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What checks say that are neither about queue pairs nor measurements.
@@ -28,9 +24,9 @@ pub fn probe_step(probe: &Probe) -> Step {
         () => Status::Pass,
     };
     let mut parts = Vec::new();
-    parts.extend((failed > 0).then(|| count(failed, "failure")));
-    parts.extend((broken > 0).then(|| count(broken, "broken check")));
-    parts.extend((warned > 0).then(|| count(warned, "warning")));
+    parts.extend((failed > 0).then(|| counted(failed as u64, "failure")));
+    parts.extend((broken > 0).then(|| counted(broken as u64, "broken check")));
+    parts.extend((warned > 0).then(|| counted(warned as u64, "warning")));
     parts.push(format!("{} passed", number(Status::Pass)));
     parts.push(format!("{} skipped", number(Status::Skip)));
     step(StepName::Probe, None, status, parts.join(", "))
@@ -76,9 +72,9 @@ fn modest(matrix: &QpMatrix) -> Step {
     let (status, summary) = match (granted, matrix.devices.len()) {
         (_, 0) => (Status::Skip, "no device on which a queue pair could be tried".to_owned()),
         (granted, all) if granted == all => {
-            (Status::Pass, format!("a modest queue pair is granted on {}; no engine was asked about", count(all, "device")))
+            (Status::Pass, format!("a modest queue pair is granted on {}; no engine was asked about", counted(all as u64, "device")))
         }
-        (granted, all) => (Status::Fail, format!("a modest queue pair is granted on {granted} of {}", count(all, "device"))),
+        (granted, all) => (Status::Fail, format!("a modest queue pair is granted on {granted} of {}", counted(all as u64, "device"))),
     };
     step(StepName::QpMatrix, None, status, summary)
 }
@@ -190,20 +186,11 @@ fn outcome<R>(which: StepName, device: &str, document: &Bench<R>, rows: &[Row<'_
     Step { is_missing: is_short, ..step(which, Some(device), status, summary) }
 }
 
-/// A size in the unit that divides it.
-fn size(bytes: u64) -> String {
-    match bytes {
-        _ if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-        _ if bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} B"),
-    }
-}
-
 /// The transfer profile.
 #[must_use]
 pub fn profile_step(profile: &ProfileStep, has_limits: bool) -> Step {
     let place = profile.file.as_ref().map_or_else(|| "not written (--profile-out FILE)".to_owned(), |file| format!("written to {file}"));
-    let confirmed = format!("{} confirmed", count(profile.attempts_repeated, "attempt"));
+    let confirmed = format!("{} confirmed", counted(profile.attempts_repeated as u64, "attempt"));
     let open = match profile.unvalidated.len() {
         0 => "all proven".to_owned(),
         1 => "1 entry not proven".to_owned(),
@@ -231,7 +218,7 @@ pub fn baseline_step(comparison: &Comparison) -> Step {
         (None, _) => format!("no good run is kept in {} yet", comparison.file),
         (Some(created), 0) => format!("nothing changed since {created}{replaced}"),
         (Some(created), all) => {
-            format!("{} since {created}, {} worse, {} better{replaced}", count(all, "change"), number(Worse), number(Better))
+            format!("{} since {created}, {} worse, {} better{replaced}", counted(all as u64, "change"), number(Worse), number(Better))
         }
     };
     step(StepName::Baseline, None, Status::Pass, summary)

@@ -7,11 +7,12 @@ use crate::devices::Devices;
 use crate::facts::Level;
 use crate::profile::FingerprintField;
 use crate::qp::QpMatrix;
+use crate::schema;
 
 /// A run on which nothing was found out yet.
 fn run() -> Preflight {
     Preflight {
-        schema: PREFLIGHT_SCHEMA.to_owned(),
+        schema: schema::PREFLIGHT.to_owned(),
         verdict: "pass".to_owned(),
         created: "2027-01-01T00:00:00Z".to_owned(),
         tool_version: "0".to_owned(),
@@ -42,7 +43,7 @@ fn measured(repeats: &[f64]) -> LoopbackReport {
     }))
     .unwrap();
     let bw = Bench {
-        schema: "rdmadoctor/bw/1".to_owned(),
+        schema: schema::BW.to_owned(),
         connection: None,
         results: vec![row],
         ordering: Vec::new(),

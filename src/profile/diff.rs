@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Profile;
 use super::entries::{Entry, entries};
+use crate::schema;
 
 /// The document of `profile diff`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +47,7 @@ pub fn diff((a_name, a): (&str, &Profile), (b_name, b): (&str, &Profile)) -> Pro
         .filter(|(_, a, b)| differ(a.as_ref(), b.as_ref()))
         .map(|(path, a, b)| Difference { entry: path.to_owned(), a: a.map(|entry| entry.value), b: b.map(|entry| entry.value) })
         .collect();
-    ProfileDiff { schema: "rdmadoctor/profile-diff/1".to_owned(), a: a_name.to_owned(), b: b_name.to_owned(), differences }
+    ProfileDiff { schema: schema::PROFILE_DIFF.to_owned(), a: a_name.to_owned(), b: b_name.to_owned(), differences }
 }
 
 fn differ(a: Option<&Entry>, b: Option<&Entry>) -> bool {

@@ -12,6 +12,7 @@ mod save;
 mod seen;
 mod stale;
 mod trial;
+mod validation;
 
 pub use assemble::Material;
 pub use diff::{Difference, ProfileDiff, diff};
@@ -23,3 +24,4 @@ pub use save::{DEFAULT_FILE, SaveError, save, to_yaml};
 pub use seen::Seen;
 pub use stale::{Changed, Now, ProfileCheck, Stale, check, connected, decisive};
 pub use trial::Tried;
+pub(crate) use validation::{ProfileValidation, ValidatedFile};

@@ -11,6 +11,7 @@ use super::evidence::to_request;
 use super::seen::depends_on;
 use super::{EngineVerdict, Evidence, EvidenceKind, Profile, ProfiledPort, Seen};
 use crate::qp::{Outcome, QpRequest};
+use crate::schema;
 
 /// The document of `profile check`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,7 +103,7 @@ pub fn check(file: &str, profile: &Profile, now: &Now<'_>) -> ProfileCheck {
     let attempts_repeated = now.attempts.values().filter(|outcome| !matches!(outcome, Outcome::NotRun { .. })).count();
     let all = profile.evidence.iter().filter(|evidence| evidence.kind == EvidenceKind::Attempt).count();
     ProfileCheck {
-        schema: "rdmadoctor/profile-check/1".to_owned(),
+        schema: schema::PROFILE_CHECK.to_owned(),
         file: file.to_owned(),
         created: profile.created.clone(),
         is_fresh: stale.is_empty(),

@@ -1,261 +1,121 @@
-//! Draws documents: one file a kind of output. Nothing here finds anything out.
+//! Draws documents: one file a format. Nothing here finds anything out.
+//!
+//! To add a format, write its file and name it here. The documents that it draws say which commands offer it.
 
-mod at_once;
-mod bench;
-mod caps;
-mod catalog;
-mod compat;
-mod counted;
-mod devices;
-mod explain;
-mod gpu;
-pub mod html;
-mod modules;
-mod ordering;
-mod pairs;
-mod plot;
-mod preflight;
-mod probe;
-mod profile;
-mod qp_matrix;
-mod text;
-mod topo;
+mod csv;
+mod documents;
+mod findings;
+mod gate;
+mod github;
+pub(crate) mod html;
+mod json;
+mod junit;
+mod markdown;
+mod origin;
+mod prometheus;
+mod svg;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use clap::ValueEnum;
 
-use crate::catalog::Doubts;
+pub use documents::schemas;
+pub(crate) use documents::{Document, Kind};
+pub(crate) use origin::{Captured, Modelled, Origin};
+pub(crate) use svg::{bandwidth_svg, latency_svg};
+pub(crate) use table::Style;
 
-pub use plot::{bandwidth_svg, latency_svg};
-pub use text::Style;
-
-/// A document that people can read in a terminal.
-pub trait Table {
-    /// Draws it, with a final newline.
-    fn table(&self, style: &Style) -> String;
-
-    /// Which figures of a device model it shows, by the beginnings of their paths: doubts about others are of no interest to its reader.
-    fn shown_figures(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// The document in a format that not every document has.
-    fn other(&self, _format: Format) -> Option<String> {
-        None
-    }
-}
-
-/// The kinds of output. Every document has the first two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Format {
+/// The formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
     /// For programs; its schema is published.
     Json,
-    /// XML that CI systems read; of `probe` only.
+    /// XML that CI systems read.
     Junit,
-    /// Annotations of GitHub Actions; of `probe` only.
+    /// Annotations of GitHub Actions.
     Github,
-    /// Metrics in the text format of Prometheus; of `probe` only.
+    /// Metrics in the text format of Prometheus.
     Prometheus,
-    /// For issues and pull requests; of `probe` only.
+    /// For issues and pull requests.
     Markdown,
-    /// A line for each figure; of `ping` and `bw` only.
+    /// A line for each figure.
     Csv,
-    /// A page to look at and to send on, in one file; of `probe`, `qp-matrix`, `compat` and `report`.
+    /// A page to look at and to send on, in one file.
     Html,
 }
 
 impl Format {
+    fn renderer(self) -> &'static dyn Renderer {
+        match self {
+            Self::Table => &table::Tables,
+            Self::Json => &json::Json,
+            Self::Junit => &junit::Junit,
+            Self::Github => &github::Github,
+            Self::Prometheus => &prometheus::Prometheus,
+            Self::Markdown => &markdown::Markdown,
+            Self::Csv => &csv::Csv,
+            Self::Html => &html::Html,
+        }
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied()
+    }
+
     /// Its name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Json => "json",
-            Self::Junit => "junit",
-            Self::Github => "github",
-            Self::Prometheus => "prometheus",
-            Self::Markdown => "markdown",
-            Self::Csv => "csv",
-            Self::Html => "html",
-        }
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
-/// What a document is about, where it is not this machine.
-#[derive(Debug, Clone)]
-pub enum Origin {
-    /// A modelled host.
-    Model(Modelled),
-    /// A host whose facts were written to a file.
-    Capture(Captured),
+/// How one format draws documents.
+trait Renderer {
+    /// Those that it draws.
+    fn documents(&self) -> &'static [Kind];
+
+    /// A document, with a final newline; nothing where it is not among them.
+    fn draw(&self, document: Document<'_>, view: &View<'_>) -> io::Result<Option<String>>;
+
+    /// The text with a sentence on which host it is about. Formats that say it by themselves leave the text as it is.
+    fn marked(&self, text: String, mark: &str) -> String;
 }
 
-/// What a document of a capture says of that.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Captured {
-    /// The file.
-    pub file: String,
-    /// When it was written.
-    pub created: String,
-    /// By which release.
-    pub tool_version: String,
-    /// With how much effort.
-    pub level: String,
-    /// Whether addresses, serial numbers and names of hosts were replaced.
-    pub is_redacted: bool,
-    /// The host, where it has a name.
-    pub host_name: Option<String>,
-    /// The modelled host, where it is of one.
-    pub host_model: Option<String>,
+/// What a format needs to know beside the document.
+pub(crate) struct View<'a> {
+    /// How text is drawn in a terminal.
+    pub style: Style,
+    /// What the document is about, if not this machine: then it says so.
+    pub origin: Option<&'a Origin>,
+    /// The host's name, for a page.
+    pub host_name: String,
+    /// Documents about the same host that a page shows as well.
+    pub beside: &'a [Document<'a>],
 }
 
-impl Origin {
-    /// One sentence.
-    fn mark(&self) -> String {
-        match self {
-            Self::Model(model) => format!("This is the modelled host {}, not this machine.", model.name),
-            Self::Capture(capture) => {
-                let of = match (&capture.host_model, &capture.host_name) {
-                    (Some(model), _) => format!(" of the modelled host {model}"),
-                    (None, Some(name)) => format!(" of {name}"),
-                    (None, None) => String::new(),
-                };
-                let kind = if capture.is_redacted { ", redacted" } else { "" };
-                let Captured { created, tool_version, level, .. } = capture;
-                format!("This is a capture{of} from {created} (rdmadoctor {tool_version}, level {level}{kind}), not this machine.")
-            }
-        }
-    }
-
-    /// Lines before and after the document, which shows figures whose paths begin with one of `shown`.
-    fn marks(&self, style: &Style, shown: &[&str]) -> (String, String) {
-        let before = style.warn(self.mark()) + "\n";
-        match self {
-            Self::Model(model) => (before, model.after(style, shown)),
-            Self::Capture(_) => (before, String::new()),
-        }
-    }
-}
-
-/// What a document about a modelled host says of that.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Modelled {
-    /// The host's name.
-    pub name: String,
-    /// Figures of its devices that are not from source.
-    pub doubts: Vec<Doubts>,
-}
-
-/// A document as JSON has it.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(rename = "{D}Document")]
-pub struct Document<D> {
-    /// The document itself.
-    #[serde(flatten)]
-    pub document: D,
-    /// The modelled host that it is about; absent where it is about this machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_model: Option<Modelled>,
-    /// The capture that it is about; absent where it is about this machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_capture: Option<Captured>,
-}
-
-impl<D> Document<D> {
-    fn new(document: D, origin: Option<&Origin>) -> Self {
-        let (host_model, from_capture) = match origin {
-            None => (None, None),
-            Some(Origin::Model(model)) => (Some(model.clone()), None),
-            Some(Origin::Capture(capture)) => (None, Some(capture.clone())),
-        };
-        Self { document, host_model, from_capture }
-    }
-}
-
-impl Modelled {
-    /// Lines after a document that shows figures whose paths begin with one of `shown`.
-    fn after(&self, style: &Style, shown: &[&str]) -> String {
-        let mut after = String::new();
-        for doubts in &self.doubts {
-            let kinds = [("only inferred", &doubts.inferred), ("as firmware of one device had it", &doubts.set_by_firmware)];
-            let mut told = Vec::new();
-            for (what, paths) in kinds {
-                let is_shown = |path: &&str| shown.iter().any(|prefix| path.starts_with(prefix)) && !path.ends_with("sure_up_to");
-                let mut names: Vec<String> = Vec::new();
-                for path in paths.iter().map(String::as_str).filter(is_shown) {
-                    let name = if style.verbose { path.to_owned() } else { short_name(path) };
-                    if !names.contains(&name) {
-                        names.push(name);
-                    }
-                }
-                if !names.is_empty() {
-                    told.push(format!("{what}: {}", names.join(", ")));
-                }
-            }
-            if !told.is_empty() {
-                after += &style.entry("model", &format!("{}, {}", doubts.model, told.join("; ")));
-            }
-        }
-        after
-    }
-}
-
-/// A figure's name as its reader knows it, from its path in a device file.
-fn short_name(path: &str) -> String {
-    let path = [".limit", ".zero", ".written_back"].iter().find_map(|what| path.strip_suffix(what)).unwrap_or(path);
-    if path == "completion_queues.entries" {
-        return "cq_depth".to_owned();
-    }
-    let (place, name) = path.rsplit_once('.').unwrap_or(("", path));
-    if place == "shared_receive_queues" { format!("srq {name}") } else { name.to_owned() }
-}
-
-/// A document as it is printed. `origin` is what it is about, if not this machine: then the document says so.
-///
-/// # Errors
-/// It is not to be had in that format.
-pub fn render<D: Table + Serialize>(document: &D, format: Format, style: &Style, origin: Option<&Origin>) -> io::Result<String> {
-    Ok(match format {
-        Format::Table => {
-            let (before, after) = origin.map(|origin| origin.marks(style, document.shown_figures())).unwrap_or_default();
-            before + &document.table(style) + &after
-        }
-        Format::Json => json(document, origin)?,
-        other => {
-            let text = document.other(other).ok_or_else(|| io::Error::other("this document has no such format"))?;
-            let mark = origin.map(Origin::mark);
-            match (mark, other) {
-                (None, _) => text,
-                (Some(mark), Format::Prometheus | Format::Csv) => format!("# {mark}\n{text}"),
-                (Some(mark), Format::Github) => format!("::notice::{mark}\n{text}"),
-                // After the declaration, which must be the first thing of an XML document.
-                (Some(mark), Format::Junit) => text.replacen("?>\n", &format!("?>\n<!-- {mark} -->\n"), 1),
-                (Some(mark), _) => format!("{mark}\n\n{text}"),
-            }
-        }
+/// A document as it is printed.
+pub(crate) fn render(document: Document<'_>, format: Format, view: &View<'_>) -> io::Result<String> {
+    let renderer = format.renderer();
+    let no_such = || io::Error::other(format!("{} has no format {}", document.kind().schema(), format.name()));
+    let text = renderer.draw(document, view)?.ok_or_else(no_such)?;
+    Ok(match view.origin {
+        Some(origin) => renderer.marked(text, &origin.mark()),
+        None => text,
     })
 }
 
-/// A document as JSON has it.
-///
-/// # Errors
-/// It is not to be had as JSON.
-pub fn json<D: Serialize>(document: &D, origin: Option<&Origin>) -> io::Result<String> {
-    // By way of a value, which has its keys in order.
-    let value = serde_json::to_value(Document::new(document, origin)).map_err(io::Error::other)?;
-    Ok(serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n")
+/// A document as JSON.
+pub(crate) fn json(document: Document<'_>, origin: Option<&Origin>) -> io::Result<String> {
+    document.json(origin)
 }
 
 /// Writes text as it is to standard output. A reader that has gone away is no error.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub fn print_text(text: &str) -> io::Result<()> {
+pub(crate) fn print_text(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

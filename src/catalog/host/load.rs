@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{HOST_SCHEMA, HostModel, overlay};
+use super::{HostModel, overlay};
 use crate::catalog::check::{self, Document, Place, Problem};
 use crate::catalog::{CatalogError, DeviceModel, HOSTS, added, file, is_file};
+use crate::schema;
 
 /// Files in a chain of extensions; more is a mistake.
 const LONGEST_CHAIN: usize = 8;
@@ -79,7 +80,7 @@ impl HostModel {
 }
 
 impl Document for HostModel {
-    const SCHEMA: &str = HOST_SCHEMA;
+    const SCHEMA: &str = schema::HOST;
 
     fn schema(&self) -> &str {
         &self.schema

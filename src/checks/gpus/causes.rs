@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ways::{Way, nic_way, peer_memory_way};
-use crate::checks::limits::shown;
 use crate::checks::modules::peer_memory_module;
 use crate::facts::Facts;
 use crate::gpu::{GpuError, GpuErrorKind, GpuFacts, GpuForm, Path};
@@ -15,6 +14,7 @@ use crate::host::log::Event;
 use crate::host::modules::{NvidiaFlavour, SymbolPresence};
 use crate::host::system::iommu::IommuMode;
 use crate::transfer::Refusal;
+use crate::units::about_size;
 use crate::verbs::CallError;
 
 /// A registration that was refused.
@@ -179,7 +179,7 @@ impl Found<'_> {
             }
             _ => {
                 let used = self.gpu().and_then(|gpu| Some((gpu.memory_used_bytes?, gpu.memory_bytes?)));
-                let used = used.map(|(used, all)| format!("{} of {} are used", shown(used), shown(all)));
+                let used = used.map(|(used, all)| format!("{} of {} are used", about_size(used), about_size(all)));
                 self.add(
                     Likely,
                     "the GPU's memory is used up, or the GPU is sick",
@@ -346,7 +346,7 @@ impl Found<'_> {
         if own.has_ipc_lock() != Some(true)
             && let Some(limit) = limit
         {
-            let seen = Some(format!("Max locked memory is {}, and CAP_IPC_LOCK is not in force", shown(limit)));
+            let seen = Some(format!("Max locked memory is {}, and CAP_IPC_LOCK is not in force", about_size(limit)));
             let sureness = match () {
                 () if self.refused.path == Path::Staged && limit < self.refused.bytes => Shown,
                 () if limit < self.refused.bytes => Likely,
@@ -370,7 +370,7 @@ impl Found<'_> {
         let window = self.gpu().and_then(|gpu| gpu.bar1_bytes.zip(gpu.bar1_used_bytes));
         if let Some((all, used)) = window {
             let left = all.saturating_sub(used);
-            let seen = Some(format!("{} of {} of the window (BAR1) are used", shown(used), shown(all)));
+            let seen = Some(format!("{} of {} of the window (BAR1) are used", about_size(used), about_size(all)));
             let how = "a smaller size is registered; nvidia-smi -q -d MEMORY shows BAR1";
             match () {
                 () if all < self.refused.bytes => {

@@ -2,11 +2,11 @@
 
 use super::answers;
 use super::ways::{Way, dma_buf_matters, peer_memory_way};
-use crate::checks::limits::shown;
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
 use crate::gpu::{CudaAttributes, GpuFacts, WritesOrdering};
 use crate::host::pcie::PcieFunction;
+use crate::units::about_size;
 
 pub(super) fn windows(facts: &Facts) -> Vec<Finding> {
     let judge = |function: &PcieFunction| {
@@ -21,14 +21,14 @@ pub(super) fn windows(facts: &Facts) -> Vec<Finding> {
                 .saw_not(source, "not assigned", "an address")
                 .remedy(Action::Reboot, firmware, &[]);
         }
-        let size = shown(window.size_bytes);
+        let size = about_size(window.size_bytes);
         match facts.gpus.as_ref().and_then(|gpus| gpus.gpu(address)?.memory_bytes) {
             None => Finding::pass(address, format!("a window of {size} onto its memory")).saw(source, size),
             Some(memory) if window.size_bytes >= memory => {
-                Finding::pass(address, format!("all of its {} can be reached", shown(memory))).saw(source, size)
+                Finding::pass(address, format!("all of its {} can be reached", about_size(memory))).saw(source, size)
             }
-            Some(memory) => Finding::warn(address, format!("only {size} of its {} can be reached at once", shown(memory)))
-                .saw_not(source, size, format!("{}, its memory", shown(memory)))
+            Some(memory) => Finding::warn(address, format!("only {size} of its {} can be reached at once", about_size(memory)))
+                .saw_not(source, size, format!("{}, its memory", about_size(memory)))
                 .remedy(Action::Reboot, firmware, &[]),
         }
     };
@@ -129,7 +129,7 @@ pub(super) fn room(facts: &Facts) -> Vec<Finding> {
         let Some((total, used)) = gpu.bar1_bytes.zip(gpu.bar1_used_bytes) else {
             return Finding::skip(&gpu.pci, "NVML does not say how much of the window is used");
         };
-        let seen = format!("{} of {}", shown(used), shown(total));
+        let seen = format!("{} of {}", about_size(used), about_size(total));
         // Nine tenths: what is left takes little more.
         if total > 0 && used >= total / 10 * 9 {
             Finding::warn(&gpu.pci, format!("{seen} of the window onto its memory are used"))

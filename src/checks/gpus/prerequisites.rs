@@ -4,12 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ways::{Way, flavour_way, kernel_way, nic_way};
-use crate::checks::limits::shown;
 use crate::checks::modules::peer_memory_module;
 use crate::facts::Facts;
 use crate::gpu::{GpuFacts, Path};
 use crate::host::limits::LimitValue;
 use crate::host::modules::SymbolPresence;
+use crate::units::about_size;
 
 /// Whether something is there that is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ pub fn prerequisites(facts: &Facts, gpu: &GpuFacts) -> Vec<Prerequisite> {
     let limits = &facts.host.limits.own;
     let limit = limits.memlock().map(|limit| match limit.soft {
         LimitValue::Unlimited => (true, "Max locked memory is unlimited".to_owned()),
-        LimitValue::Value(value) => (value >= STAGING, format!("Max locked memory is {}", shown(value))),
+        LimitValue::Value(value) => (value >= STAGING, format!("Max locked memory is {}", about_size(value))),
     });
     let locks = match (limits.has_ipc_lock(), limit) {
         (Some(true), _) => (Met::Met, Some("CAP_IPC_LOCK is in force".to_owned())),

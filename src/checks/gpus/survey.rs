@@ -12,6 +12,7 @@ use crate::facts::Facts;
 use crate::gpu::{Copies, GpuError, GpuFacts, GpuForm, Path};
 use crate::host::modules::NvidiaFlavour;
 use crate::host::topo::Affinity;
+use crate::schema;
 use crate::transfer::Refusal;
 use crate::worker::{Contents, GpuMemory};
 
@@ -140,15 +141,7 @@ pub fn survey(facts: &Facts, tried: Vec<GpuTried>, engines: &[&Engine]) -> GpuSu
     };
     let reports: Vec<GpuReport> = tried.into_iter().filter_map(|tried| Some(report(facts, gpus?.gpu(&tried.pci)?, tried))).collect();
     let engines = engines.iter().flat_map(|engine| reports.iter().filter_map(|gpu| path_of(engine, gpu))).collect();
-    GpuSurvey {
-        schema: "rdmadoctor/gpu/1".to_owned(),
-        driver,
-        gpus: reports,
-        engines,
-        unknown: Vec::new(),
-        problems: Vec::new(),
-        stopped: None,
-    }
+    GpuSurvey { schema: schema::GPU.to_owned(), driver, gpus: reports, engines, unknown: Vec::new(), problems: Vec::new(), stopped: None }
 }
 
 fn report(facts: &Facts, gpu: &GpuFacts, tried: GpuTried) -> GpuReport {

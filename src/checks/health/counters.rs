@@ -3,9 +3,10 @@
 use super::bound;
 use super::log::events;
 use crate::checks::devices::port_name;
-use crate::checks::{Action, Finding, counted};
+use crate::checks::{Action, Finding};
 use crate::facts::Facts;
 use crate::host::rdma::{SysfsDevice, SysfsPort};
+use crate::units::counted;
 
 /// Where the policy says nothing: a link may go down when it is plugged in and once more.
 const LINK_DOWNS: u64 = 2;

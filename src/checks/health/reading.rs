@@ -1,8 +1,9 @@
 //! What reading the host itself tells: what is slow, and what came to no end.
 
 use super::{SLOW_READ_MS, bound, or_well};
-use crate::checks::{Action, Finding, counted};
+use crate::checks::{Action, Finding};
 use crate::facts::Facts;
+use crate::units::counted;
 
 /// Parts of the facts whose files devices and their drivers answer; what else is slow tells of a busy host.
 const FROM_DEVICES: &[&str] = &["rdma", "counters", "pcie", "net"];

@@ -12,8 +12,9 @@ use super::super::session::Session;
 use crate::bench::{BandwidthResult, LoopbackReport};
 use crate::checks::Status;
 use crate::cli::output::Output;
-use crate::preflight::{Comparison, PREFLIGHT_SCHEMA, Preflight, Step, baseline_step, compare, verdict};
+use crate::preflight::{Comparison, Preflight, Step, baseline_step, compare, verdict};
 use crate::report::Modelled;
+use crate::schema;
 
 /// More is no document of this program's: one of a large host has some megabytes.
 const MOST_BYTES: u64 = 64 << 20;
@@ -60,8 +61,8 @@ impl Baseline {
             wrong(format!("no document of `rdmadoctor --format json preflight`, which an earlier run is kept as: {error}"))
         };
         let saved: Saved = serde_json::from_slice(&text).map_err(no_document)?;
-        if saved.schema != PREFLIGHT_SCHEMA {
-            return Err(wrong(format!("schema is `{}`, expected `{PREFLIGHT_SCHEMA}`", saved.schema)));
+        if saved.schema != schema::PREFLIGHT {
+            return Err(wrong(format!("schema is `{}`, expected `{}`", saved.schema, schema::PREFLIGHT)));
         }
         let earlier: Preflight = serde_json::from_slice(&text).map_err(no_document)?;
         let host_model = saved.host_model.map(|model| model.name);
@@ -86,7 +87,7 @@ impl Baseline {
         let is_whole = !session.host.interrupted() && !document.steps.iter().any(|step| step.is_missing);
         if self.keeps && document.verdict != "fail" && is_whole {
             // What it was compared with is no part of what it is.
-            match session.output.json(document).and_then(|text| write(file, &text)) {
+            match session.output.json(&*document).and_then(|text| write(file, &text)) {
                 Ok(()) => comparison.is_replaced = true,
                 // The report is not lost with it.
                 Err(error) => {

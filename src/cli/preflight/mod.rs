@@ -21,10 +21,10 @@ use crate::catalog::Catalog;
 use crate::checks::{self, Check, Policy, Status};
 use crate::facts::Topo;
 use crate::facts::{Facts, Level};
-use crate::preflight::{PREFLIGHT_SCHEMA, Preflight, Step, StepName, matrix_steps, measured_steps, no_gpu_step, probe_step, verdict};
+use crate::preflight::{Preflight, Step, StepName, matrix_steps, measured_steps, no_gpu_step, probe_step, verdict};
 use crate::profile::Seen;
 use crate::qp::{Chosen, QpMatrix, choose};
-use crate::report::html::HostPage;
+use crate::schema;
 use crate::survey::SurveyError;
 use baseline::Baseline;
 
@@ -78,11 +78,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let mut document = flight.run()?;
     baseline.keep(session, &mut document);
     document.elapsed_us = elapsed(started);
-    if session.output.wants_page() {
-        session.output.print_host(HostPage::of_preflight(document.clone()))?;
-    } else {
-        session.output.print(&document)?;
-    }
+    session.output.print(&document)?;
     Ok(match document.verdict.as_str() {
         _ if session.host.interrupted() => exit::INTERRUPTED,
         "fail" => exit::FAILED,
@@ -113,7 +109,7 @@ impl Flight<'_> {
         let deadline = self.started + budget;
         let created = jiff::Timestamp::now().round(jiff::Unit::Second).context("cannot tell the time")?.to_string();
         let mut document = Preflight {
-            schema: PREFLIGHT_SCHEMA.to_owned(),
+            schema: schema::PREFLIGHT.to_owned(),
             verdict: String::new(),
             created,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -180,11 +176,8 @@ impl Flight<'_> {
         let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
         let mut probe = checks::judge(&facts, Level::Standard, checks, self.policy, today);
         probe.elapsed_us = probed_us;
-        let matrix = QpMatrix {
-            schema: "rdmadoctor/qp-matrix/1".to_owned(),
-            devices: facts.queue_pairs.take().unwrap_or_default(),
-            problems: Vec::new(),
-        };
+        let matrix =
+            QpMatrix { schema: schema::QP_MATRIX.to_owned(), devices: facts.queue_pairs.take().unwrap_or_default(), problems: Vec::new() };
         let inventory = Ok(facts.inventory().cloned().unwrap_or_default());
         document.fingerprint = Seen::look(self.session.host.name(), &self.session.host.root(), &inventory).fingerprint;
         document.measured = facts.measured.take().unwrap_or_default();
@@ -196,8 +189,7 @@ impl Flight<'_> {
         document.steps.extend(document.measured.iter().flat_map(measured_steps));
         document.qp_matrix = Some(matrix);
         document.devices = Some((*facts.devices).clone());
-        document.topo =
-            Some(Topo { schema: "rdmadoctor/topo/1".to_owned(), topology: (*facts.host.topology).clone(), problems: Vec::new() });
+        document.topo = Some(Topo { schema: schema::TOPO.to_owned(), topology: (*facts.host.topology).clone(), problems: Vec::new() });
         document.probe = Some(probe);
     }
 }

@@ -7,21 +7,24 @@ use clap::Args;
 
 use super::super::progress::say;
 use super::super::session::Session;
-use super::super::{UsageError, exit};
+use super::super::{UsageError, complete, exit};
 use super::{ProfileFile, load, of_this_host};
 use crate::catalog::Catalog;
 use crate::devices;
 use crate::host;
 use crate::profile::Profile;
-use crate::profile::export::{Export, ExportError, Wanted, config_map, export};
+use crate::profile::export::{Export, ExportError, Wanted, config_map, export, names};
 use crate::profile::save;
 use crate::report::Format;
+
+fn names_help() -> String {
+    format!("The engine: {}, or env for plain variables", names().filter(|name| *name != "env").collect::<Vec<_>>().join(", "))
+}
 
 /// For which engine, and what of it; `profile exec` takes the same.
 #[derive(Debug, Args)]
 pub(super) struct ForEngine {
-    /// The engine: dlslime, lmdeploy, mooncake, mooncake-tent, sglang, vllm, nixl, ucx, nccl, nvshmem, libfabric, or env for plain variables.
-    #[arg(long = "for", value_name = "NAME")]
+    #[arg(long = "for", value_name = "NAME", help = names_help(), add = complete::exporters())]
     pub name: String,
     /// The engine's version; the newest known one otherwise.
     #[arg(long, value_name = "VERSION")]

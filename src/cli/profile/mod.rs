@@ -9,13 +9,12 @@ pub(in crate::cli) mod write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde::{Deserialize, Serialize};
 
 use super::session::Session;
 use super::{UsageError, exit};
 use crate::profile;
-use crate::profile::{DEFAULT_FILE, Profile, ProfileError, diff};
-use crate::report::{Style, Table};
+use crate::profile::{DEFAULT_FILE, Profile, ProfileError, ProfileValidation, ValidatedFile, diff};
+use crate::schema;
 
 /// Arguments of `profile`.
 #[derive(Debug, Args)]
@@ -62,34 +61,6 @@ struct ProfileFile {
     profile: PathBuf,
 }
 
-/// The document of `profile validate`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct ProfileValidation {
-    /// `rdmadoctor/profile-validation/1`.
-    pub schema: String,
-    /// In the order of the command line.
-    pub files: Vec<ValidatedFile>,
-}
-
-/// One file and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct ValidatedFile {
-    /// The path as it was given.
-    pub file: PathBuf,
-    /// What is wrong, with file, line and column; absent where nothing is.
-    pub problem: Option<String>,
-}
-
-impl Table for ProfileValidation {
-    fn table(&self, style: &Style) -> String {
-        let line = |file: &ValidatedFile| match &file.problem {
-            Some(problem) => format!("{} {problem}\n", style.bad("invalid")),
-            None => format!("{}   {}\n", style.good("valid"), file.file.display()),
-        };
-        self.files.iter().map(line).collect()
-    }
-}
-
 /// Runs an action on profiles.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.no_capture("profile", "is about this host's devices and files of its own")?;
@@ -123,7 +94,7 @@ fn validate(session: &Session, files: &[PathBuf]) -> anyhow::Result<u8> {
         checked.push(ValidatedFile { file: file.clone(), problem });
     }
     let is_valid = checked.iter().all(|file| file.problem.is_none());
-    session.output.print(&ProfileValidation { schema: "rdmadoctor/profile-validation/1".to_owned(), files: checked })?;
+    session.output.print(&ProfileValidation { schema: schema::PROFILE_VALIDATION.to_owned(), files: checked })?;
     Ok(if is_valid { exit::OK } else { exit::FAILED })
 }
 

@@ -28,6 +28,7 @@ use super::{EngineVerdict, Profile, ProfiledEngine, ProfiledPort};
 use crate::catalog::Catalog;
 use crate::devices::Devices;
 use crate::qp::newer_than_known;
+use crate::schema;
 use context::{Context, Nic};
 
 pub use config_map::config_map;
@@ -90,27 +91,42 @@ pub struct Wanted<'a> {
     pub force: bool,
 }
 
-type Exporter = fn(&Context<'_>) -> Result<Vec<Part>, ExportError>;
+/// What `--for` takes: a name and its file's function.
+struct Exporter {
+    name: &'static str,
+    /// The engine of the catalog whose verdict counts.
+    engine: Option<&'static str>,
+    export: fn(&Context<'_>) -> Result<Vec<Part>, ExportError>,
+    /// Whether the engine registers GPU memory by its address alone, and knows no dma-bufs.
+    registers_by_address: bool,
+}
 
-/// Names, the engine of the catalog whose verdict counts, and the exporter.
-const EXPORTERS: &[(&str, Option<&str>, Exporter)] = &[
-    ("dlslime", Some("dlslime"), dlslime::export),
-    ("lmdeploy", Some("lmdeploy"), lmdeploy::export),
-    ("mooncake", Some("mooncake"), mooncake::export),
-    ("mooncake-tent", Some("mooncake-tent"), tent::export),
-    ("sglang", Some("mooncake"), sglang::export),
-    ("vllm", Some("mooncake"), vllm::export),
-    ("nixl", Some("nixl"), nixl::export),
-    ("ucx", Some("ucx-rc"), ucx::export),
-    ("nccl", Some("nccl"), nccl::export),
-    ("nvshmem", Some("nvshmem"), nvshmem::export),
-    ("libfabric", Some("libfabric"), libfabric::export),
-    ("env", None, env::export),
+const fn exporter(
+    name: &'static str,
+    engine: Option<&'static str>,
+    export: fn(&Context<'_>) -> Result<Vec<Part>, ExportError>,
+) -> Exporter {
+    Exporter { name, engine, export, registers_by_address: false }
+}
+
+const EXPORTERS: &[Exporter] = &[
+    Exporter { registers_by_address: true, ..exporter("dlslime", Some("dlslime"), dlslime::export) },
+    Exporter { registers_by_address: true, ..exporter("lmdeploy", Some("lmdeploy"), lmdeploy::export) },
+    exporter("mooncake", Some("mooncake"), mooncake::export),
+    exporter("mooncake-tent", Some("mooncake-tent"), tent::export),
+    exporter("sglang", Some("mooncake"), sglang::export),
+    exporter("vllm", Some("mooncake"), vllm::export),
+    exporter("nixl", Some("nixl"), nixl::export),
+    exporter("ucx", Some("ucx-rc"), ucx::export),
+    exporter("nccl", Some("nccl"), nccl::export),
+    exporter("nvshmem", Some("nvshmem"), nvshmem::export),
+    exporter("libfabric", Some("libfabric"), libfabric::export),
+    exporter("env", None, env::export),
 ];
 
 /// What `--for` takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    EXPORTERS.iter().map(|(name, _, _)| *name)
+    EXPORTERS.iter().map(|exporter| exporter.name)
 }
 
 /// Makes the export. `devices` are this host's now: GID indexes are looked up there.
@@ -118,21 +134,21 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// The name or version is not known, the profile is of another host, or no setting makes the engine work.
 pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &Wanted<'_>) -> Result<Export, ExportError> {
-    let (_, engine_name, exporter) = EXPORTERS.iter().find(|(name, _, _)| *name == wanted.name).ok_or_else(|| {
+    let exporter = EXPORTERS.iter().find(|exporter| exporter.name == wanted.name).ok_or_else(|| {
         ExportError::Usage(format!("cannot export for `{}`; known are {}", wanted.name, names().collect::<Vec<_>>().join(", ")))
     })?;
     if profile.devices.is_empty() {
         let reasons = vec!["it has no RDMA device".to_owned()];
         return Err(ExportError::Impossible { engine: wanted.name.to_owned(), reasons, remedies: Vec::new() });
     }
-    let engine = engine_name.map(|name| find_engine(profile, catalog, name, wanted.version)).transpose()?;
+    let engine = exporter.engine.map(|name| find_engine(profile, catalog, name, wanted.version)).transpose()?;
     let nics = match engine {
         Some(engine) => usable(profile, devices, engine, wanted.force)?,
         None => every(profile, devices)?,
     };
     let mut context = Context { wanted, profile, engine, nics };
     context.narrow()?;
-    let parts = exporter(&context)?;
+    let parts = (exporter.export)(&context)?;
     let mut notes = vec![if profile.host.model.is_some() {
         "the profile is of a modelled host: nothing of this was tried on real devices".to_owned()
     } else if profile.validated {
@@ -148,14 +164,14 @@ pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &
     for left_out in engine.into_iter().flat_map(|engine| &engine.devices).filter(|device| device.verdict == EngineVerdict::Fails) {
         notes.extend(left_out.obstacles.iter().map(|obstacle| format!("{} is left out: {}", left_out.name, obstacle.summary)));
     }
-    if matches!(wanted.name, "dlslime" | "lmdeploy") {
+    if exporter.registers_by_address {
         notes.extend(context.by_address_only());
     }
     for part in &parts {
         part.check()?;
     }
     Ok(Export {
-        schema: "rdmadoctor/profile-export/1".to_owned(),
+        schema: schema::PROFILE_EXPORT.to_owned(),
         engine: wanted.name.to_owned(),
         version: engine.map(|engine| engine.version.clone()),
         parts,

@@ -2,12 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::super::bench::{buffer, size, verified};
-use super::super::counted;
+use super::super::table::bench::{buffer, verified};
+use super::super::table::counters;
 use super::tables::problems;
 use crate::bench::{
     BandwidthResult, Bench, Carried, ConnectionReport, FailureReport, Latencies, LatencyResult, LoopbackReport, Notice, PathLimit,
 };
+use crate::units::size;
 
 const LEFT: f64 = 90.0;
 const WIDTH: f64 = 250.0;
@@ -23,7 +24,7 @@ const KINDS: usize = 6;
 
 /// A chart for each document, side by side.
 pub(super) fn bandwidth(documents: &[Bench<BandwidthResult>], measured: &[LoopbackReport]) -> Markup {
-    let top = documents.iter().flat_map(|document| &document.results).filter_map(gigabits).fold(0.0, f64::max);
+    let top = documents.iter().flat_map(|document| &document.results).filter_map(rate_of).fold(0.0, f64::max);
     let path = |document: &Bench<BandwidthResult>| {
         let local = &document.connection.as_ref()?.local;
         // With a GPU's memory its own link bounds it too, of which nothing is known.
@@ -73,7 +74,7 @@ fn rows_of(document: &Bench<BandwidthResult>) -> Vec<(String, Option<FailureRepo
     document.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.failure.clone())).collect()
 }
 
-fn gigabits(row: &BandwidthResult) -> Option<f64> {
+fn rate_of(row: &BandwidthResult) -> Option<f64> {
     row.bytes_per_second.map(|rate| rate.median * 8.0 / 1e9).filter(|rate| rate.is_finite() && *rate > 0.0)
 }
 
@@ -124,7 +125,7 @@ impl<'a> Rates<'a> {
     fn of(document: &'a Bench<BandwidthResult>, top: f64, path: Option<PathLimit>) -> Self {
         let rows = &document.results[..document.results.len().min(MOST_ROWS)];
         let mut names: Vec<String> = Vec::new();
-        for name in rows.iter().filter(|row| gigabits(row).is_some()).map(line) {
+        for name in rows.iter().filter(|row| rate_of(row).is_some()).map(line) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -186,7 +187,7 @@ impl<'a> Rates<'a> {
             .iter()
             .filter(|row| line(row) == name)
             .filter_map(|row| {
-                let rate = gigabits(row)?;
+                let rate = rate_of(row)?;
                 Some((self.x(row.size_bytes), self.y(rate), format!("{name}, {}: {rate:.2} Gbit/s", size(row.size_bytes))))
             })
             .collect();
@@ -278,7 +279,7 @@ fn trouble(rows: Vec<(String, Option<FailureReport>)>, notices: &[Notice]) -> Ma
 /// Where data did not go over the device that it should have.
 fn ways(rows: Vec<(String, Vec<Carried>)>) -> Markup {
     html! {
-        @for (line, _) in counted::ways(rows.iter().map(|(name, carried)| (name.as_str(), carried.as_slice()))) { div.note { p { (line) } } }
+        @for (line, _) in counters::ways(rows.iter().map(|(name, carried)| (name.as_str(), carried.as_slice()))) { div.note { p { (line) } } }
     }
 }
 
@@ -291,7 +292,7 @@ fn rates_table(document: &Bench<BandwidthResult>) -> Markup {
                 tr {
                     th scope="row" { (row.operation) }
                     td.number { (size(row.size_bytes)) } td { (row.memory) } td { (buffer(row.buffer)) } td.number { (row.queue_pairs) }
-                    td.number { (gigabits(row).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.3}"))) }
+                    td.number { (rate_of(row).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.3}"))) }
                     td.number { (row.bytes_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", rate.spread_percent))) }
                     td.number { (row.messages_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"))) }
                     td.number { (row.cpu_us_per_gib.map_or_else(|| "-".to_owned(), |us| format!("{:.0}", us / 1000.0))) }

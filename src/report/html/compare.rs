@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::super::bench::{buffer, size};
+use super::super::table::bench::buffer;
 use super::findings::verdict_class;
 use super::{HostPage, badge};
 use crate::checks::Status;
+use crate::units::{gigabits, size};
 
 /// Links to each host's part.
 pub(super) fn contents(hosts: &[HostPage]) -> Markup {
@@ -78,7 +79,7 @@ fn facts(host: &HostPage) -> BTreeMap<String, String> {
         for port in &device.ports {
             let of = |what: &str| format!("{}/{}: {what}", device.name, port.port);
             put(of("state"), or_none(&port.state));
-            put(of("rate"), port.rate_bits_per_second.map_or("unknown".to_owned(), super::super::devices::rate));
+            put(of("rate"), port.rate_bits_per_second.map_or("unknown".to_owned(), gigabits));
             put(of("path MTU"), port.active_mtu_bytes.map_or("unknown".to_owned(), |mtu| format!("{mtu} B")));
         }
     }

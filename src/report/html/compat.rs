@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::super::compat::uncertainty;
-use super::super::qp_matrix::{describe, describe_culprit, describe_remedy};
+use super::super::table::compat::uncertainty;
+use super::super::table::qp_matrix::{describe, describe_culprit, describe_remedy};
 use super::badge;
 use crate::compat::{Cell, Compat, Verdict};
 

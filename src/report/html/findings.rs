@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use maud::{Markup, html};
 
-use super::super::probe::{count, groups, of, summary, worst};
+use super::super::findings::{groups, of, summary, worst};
 use super::{badge, commands};
 use crate::checks::{Category, Finding, Probe, Status};
+use crate::units::counted;
 
 /// Boxes that say which findings are shown; the script obeys them, and without it all are shown.
 pub(super) fn filter() -> Markup {
@@ -23,9 +24,9 @@ pub(super) fn filter() -> Markup {
 
 pub(super) fn draw(probe: &Probe) -> Markup {
     let counts = probe.counts;
-    let mut parts = vec![count(counts.fail + counts.error, "failure"), count(counts.warn, "warning")];
+    let mut parts = vec![counted(counts.fail + counts.error, "failure"), counted(counts.warn, "warning")];
     if counts.consequences > 0 {
-        parts.push(format!("{} that follow", count(counts.consequences, "consequence")));
+        parts.push(format!("{} that follow", counted(counts.consequences, "consequence")));
     }
     parts.push(format!("{} passed", counts.pass));
     parts.push(format!("{} skipped", counts.skip));

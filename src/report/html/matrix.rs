@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::qp_matrix::{describe, describe_culprit, describe_joint, describe_remedy, is_same, remark, word_of_cell};
+use super::super::table::qp_matrix::{describe, describe_culprit, describe_joint, describe_remedy, is_same, remark, word_of_cell};
 use super::{badge, commands, plane, tables};
 use crate::qp::{AskReport, Cause, DeviceReport, Grid, Outcome, Parameter, QpMatrix, Remedy, Value, remedies_of};
 

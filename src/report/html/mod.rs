@@ -11,9 +11,11 @@ mod preflight;
 mod tables;
 mod topology;
 
+use std::io;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::Origin;
+use super::{Document, Kind, Origin, Renderer, View};
 use crate::bench::{BandwidthResult, Bench, LatencyResult};
 use crate::checks::Probe;
 use crate::compat::Compat;
@@ -28,64 +30,128 @@ const SCRIPT: &str = include_str!("page.js");
 /// SHA-256 of the script, as a content security policy names it (CSP level 3, section 2.3.1). A test says what it should be.
 const SCRIPT_HASH: &str = "sha256-lLi6iMWbCF2hMZnv2L6/lQBcdZZ5YSvt7GjTwwUo9uo=";
 
+/// The documents that a page has room for; those of one host lie together.
+pub(crate) const PARTS: [Kind; 8] =
+    [Kind::Probe, Kind::QpMatrix, Kind::Devices, Kind::Topo, Kind::Compat, Kind::Ping, Kind::Bw, Kind::Preflight];
+
+pub(super) struct Html;
+
+impl Renderer for Html {
+    fn documents(&self) -> &'static [Kind] {
+        &[Kind::Probe, Kind::Preflight, Kind::QpMatrix, Kind::Compat]
+    }
+
+    fn draw(&self, document: Document<'_>, view: &View<'_>) -> io::Result<Option<String>> {
+        if !self.documents().contains(&document.kind()) {
+            return Ok(None);
+        }
+        let name = match document {
+            // It is about no host.
+            Document::Compat(_) => "engines on device families".to_owned(),
+            _ => view.host_name.clone(),
+        };
+        let mut host = HostPage::of(name, view.origin.cloned());
+        for part in std::iter::once(&document).chain(view.beside) {
+            host.lay(*part);
+        }
+        Ok(Some(page(vec![host])))
+    }
+
+    /// Each host's part says it.
+    fn marked(&self, text: String, _: &str) -> String {
+        text
+    }
+}
+
+/// What is known of these hosts, as a file that is made now.
+pub(crate) fn page(hosts: Vec<HostPage>) -> String {
+    let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+    Page { created, hosts }.render()
+}
+
 /// What one file shows.
-#[derive(Debug, Clone)]
-pub struct Page {
+struct Page {
     /// When it was made.
-    pub created: String,
+    created: String,
     /// Hosts, in the order of the report.
-    pub hosts: Vec<HostPage>,
+    hosts: Vec<HostPage>,
 }
 
 /// What is known of one host. What was not asked is absent.
-#[derive(Debug, Clone, Default)]
-pub struct HostPage {
+#[derive(Default)]
+pub(crate) struct HostPage {
     /// Its name, or that of the file that told of it.
     pub name: String,
     /// What it is, if not the machine that made the page.
     pub origin: Option<Origin>,
-    /// What checks say.
-    pub probe: Option<Probe>,
-    /// RDMA devices.
-    pub devices: Option<Devices>,
-    /// GPUs, NICs and their distances.
-    pub topo: Option<Topo>,
-    /// What was tried.
-    pub matrix: Option<QpMatrix>,
-    /// Engines on device families; about no host.
-    pub compat: Option<Compat>,
-    /// Latencies, each with what was measured.
-    pub pings: Vec<Bench<LatencyResult>>,
-    /// Bandwidths.
-    pub bws: Vec<Bench<BandwidthResult>>,
+    probe: Option<Probe>,
+    devices: Option<Devices>,
+    topo: Option<Topo>,
+    matrix: Option<QpMatrix>,
+    /// About no host.
+    compat: Option<Compat>,
+    pings: Vec<Bench<LatencyResult>>,
+    bws: Vec<Bench<BandwidthResult>>,
     /// The whole gate; what it holds is laid into the other parts before it is drawn.
-    pub preflight: Option<Preflight>,
+    preflight: Option<Preflight>,
 }
 
 impl HostPage {
-    /// Everything that a gate found out.
-    #[must_use]
-    pub fn of_preflight(mut document: Preflight) -> Self {
-        let (pings, bws): (Vec<_>, Vec<_>) =
-            document.measured.iter_mut().map(|measured| (measured.ping.take(), measured.bw.take())).unzip();
-        Self {
-            name: document.host_name.clone(),
-            probe: document.probe.take(),
-            devices: document.devices.take(),
-            topo: document.topo.take(),
-            matrix: document.qp_matrix.take(),
-            pings: pings.into_iter().flatten().collect(),
-            bws: bws.into_iter().flatten().collect(),
-            preflight: Some(document),
-            ..Self::default()
+    /// An empty one.
+    pub(crate) fn of(name: String, origin: Option<Origin>) -> Self {
+        Self { name, origin, ..Self::default() }
+    }
+
+    /// Lays a document where it belongs. `false` where its place is taken, or the page has none for it.
+    pub(crate) fn lay(&mut self, document: Document<'_>) -> bool {
+        match document {
+            Document::Probe(document) => put(&mut self.probe, document),
+            Document::QpMatrix(document) => put(&mut self.matrix, document),
+            Document::Devices(document) => put(&mut self.devices, document),
+            Document::Topo(document) => put(&mut self.topo, document),
+            Document::Compat(document) => put(&mut self.compat, document),
+            Document::Ping(document) => {
+                self.pings.push(document.clone());
+                true
+            }
+            Document::Bw(document) => {
+                self.bws.push(document.clone());
+                true
+            }
+            Document::Preflight(document) => self.lay_gate(document.clone()),
+            _ => false,
         }
     }
+
+    /// Lays a gate's parts where they belong; it brings its own, so that nothing else of them may be there.
+    fn lay_gate(&mut self, mut document: Preflight) -> bool {
+        if self.probe.is_some() || self.matrix.is_some() || self.devices.is_some() || self.topo.is_some() || self.preflight.is_some() {
+            return false;
+        }
+        self.probe = document.probe.take();
+        self.devices = document.devices.take();
+        self.topo = document.topo.take();
+        self.matrix = document.qp_matrix.take();
+        for measured in &mut document.measured {
+            self.pings.extend(measured.ping.take());
+            self.bws.extend(measured.bw.take());
+        }
+        self.preflight = Some(document);
+        true
+    }
+}
+
+fn put<D: Clone>(place: &mut Option<D>, document: &D) -> bool {
+    let is_free = place.is_none();
+    if is_free {
+        *place = Some(document.clone());
+    }
+    is_free
 }
 
 impl Page {
     /// The whole file.
-    #[must_use]
-    pub fn render(&self) -> String {
+    fn render(&self) -> String {
         let names: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
         let title = format!("rdmadoctor: {}", names.join(", "));
         let policy = format!(

@@ -83,7 +83,7 @@ pub(super) fn draw(frontier: &Frontier, bounds: &[Bound], asks: &[AskReport]) ->
     let beyond = if is_bound { "region-refused" } else { "region-untried" };
     let powers: Vec<u32> = (0..=top as u32).filter(|power| power % 2 == 0 || top < 8.0).collect();
     let ticks: Vec<f64> = (0..=4).map(|tick| (f64::from(last.up_to) * f64::from(tick) / 4.0).round()).collect();
-    let title = format!("{} over {}: {}", frontier.parameter, frontier.over, super::super::qp_matrix::describe_joint(frontier));
+    let title = format!("{} over {}: {}", frontier.parameter, frontier.over, super::super::table::qp_matrix::describe_joint(frontier));
     html! {
         svg viewBox={ "0 0 " (LEFT + WIDTH + 20.0) " " (TOP + HEIGHT + 44.0) } width=(LEFT + WIDTH + 20.0) role="img" aria-label=(title) {
             @for (x, width, y, is_refused) in &steps {

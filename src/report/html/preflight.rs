@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::preflight::{kind, summary};
+use super::super::gate::{kind, summary};
 use super::badge;
 use super::findings::verdict_class;
 use crate::checks::Probe;

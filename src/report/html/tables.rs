@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::super::devices::rate;
 use crate::devices::{Device, Devices, Port, Problem};
+use crate::units::gigabits;
 
 pub(super) fn devices(devices: &Devices) -> Markup {
     html! {
@@ -62,7 +62,7 @@ fn port(port: &Port) -> Markup {
     html! {
         td.number { (port.port) }
         td class=(if state == "active" { "pass" } else { "fail" }) { (state) }
-        td.number { (port.rate_bits_per_second.map_or("-".to_owned(), rate)) }
+        td.number { (port.rate_bits_per_second.map_or("-".to_owned(), gigabits)) }
         td.number { (port.active_mtu_bytes.map_or("-".to_owned(), |mtu| format!("{mtu} B"))) }
     }
 }

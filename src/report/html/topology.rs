@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
-use super::super::devices::rate;
-use super::super::topo::{best, pair, word};
+use super::super::table::topo::{best, pair, word};
 use super::tables;
 use crate::facts::Topo;
 use crate::host::pcie::PciePath;
 use crate::host::topo::{Affinity, Topology};
+use crate::units::gigabits;
 
 pub(super) fn draw(topo: &Topo) -> Markup {
     let topology = &topo.topology;
@@ -36,8 +36,8 @@ fn gpus(topology: &Topology) -> Markup {
                         th.mono scope="row" { (gpu.address) }
                         td.mono { (id(gpu.vendor_id)) ":" (id(gpu.device_id)) }
                         td.number { (gpu.numa_node.map_or("-".to_owned(), |node| node.to_string())) }
-                        td.number { (gpu.path.bits_per_second.map_or("-".to_owned(), rounded)) }
-                        td.number { (gpu.path.capable_bits_per_second.map_or("-".to_owned(), rounded)) }
+                        td.number { (gpu.path.bits_per_second.map_or("-".to_owned(), gigabits)) }
+                        td.number { (gpu.path.capable_bits_per_second.map_or("-".to_owned(), gigabits)) }
                         td { @if gpu.nics.is_empty() { "none" } @else { (best(topology, &gpu.address, &gpu.nics)) } }
                     }
                 } }
@@ -48,11 +48,6 @@ fn gpus(topology: &Topology) -> Markup {
 
 fn id(number: Option<u16>) -> String {
     number.map_or("?".to_owned(), |number| format!("{number:04x}"))
-}
-
-/// A rate of PCIe, whose encoding leaves odd digits.
-fn rounded(bits_per_second: u64) -> String {
-    rate(bits_per_second / 1_000_000_000 * 1_000_000_000)
 }
 
 fn plane(topology: &Topology) -> Markup {
@@ -114,7 +109,7 @@ fn leaves(topology: &Topology) -> Vec<(Vec<String>, String, &'static str)> {
         let first = node.map_or("NUMA node not given".to_owned(), |node| format!("NUMA node {node}"));
         std::iter::once(first).chain(path.bridges.iter().take(DEEPEST).cloned()).collect::<Vec<_>>()
     };
-    let speed = |path: &PciePath| path.bits_per_second.map(|bits| format!(" {}", rounded(bits))).unwrap_or_default();
+    let speed = |path: &PciePath| path.bits_per_second.map(|bits| format!(" {}", gigabits(bits))).unwrap_or_default();
     let gpus = topology.gpus.iter().map(|gpu| (way(gpu.numa_node, &gpu.path), format!("GPU {}{}", gpu.address, speed(&gpu.path)), "gpu"));
     let nics = topology
         .nics

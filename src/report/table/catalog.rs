@@ -1,6 +1,7 @@
 //! `catalog` for people.
 
 use super::{Style, Table};
+use crate::catalog::check::{CatalogCheck, CheckedFile, FileVerdict};
 use crate::catalog::{CatalogEntry, CatalogFiles, CatalogList, FileKind};
 
 impl Table for CatalogList {
@@ -38,5 +39,22 @@ impl Table for CatalogFiles {
             format!("{from}{}", file.text)
         });
         shown.collect::<Vec<_>>().join("---\n")
+    }
+}
+
+impl Table for CatalogCheck {
+    fn table(&self, style: &Style) -> String {
+        self.files.iter().map(|file| lines(file, style)).collect()
+    }
+}
+
+fn lines(file: &CheckedFile, style: &Style) -> String {
+    let path = file.file.display();
+    match file.verdict {
+        FileVerdict::Valid => format!("{} {path} ({})\n", style.good("valid  "), file.declares.as_deref().unwrap_or_default()),
+        FileVerdict::NotChecked => format!("{} {path}: not checked: interrupted\n", style.warn("skipped")),
+        FileVerdict::Invalid | FileVerdict::Unreadable => {
+            file.problems.iter().map(|problem| format!("{} {}\n", style.bad("invalid"), problem.in_file(&file.file))).collect()
+        }
     }
 }

@@ -84,7 +84,7 @@ fn unconnected_because(cell: &Cell) -> String {
 }
 
 /// What an unknown verdict rests on.
-pub(super) fn uncertainty(cell: &Cell) -> String {
+pub(in crate::report) fn uncertainty(cell: &Cell) -> String {
     if cell.verdict == Verdict::Granted {
         return format!("granted; only inferred: {}", cell.notes.first().map_or("", String::as_str));
     }

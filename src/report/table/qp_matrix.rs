@@ -36,7 +36,7 @@ impl Table for QpMatrix {
 }
 
 /// Whether two devices' reports differ in nothing but the name and the time taken.
-pub(super) fn is_same(left: &DeviceReport, right: &DeviceReport) -> bool {
+pub(in crate::report) fn is_same(left: &DeviceReport, right: &DeviceReport) -> bool {
     let plain = |report: &DeviceReport| {
         let timeless = DeviceReport { elapsed_us: 0, ..report.clone() };
         serde_json::to_string(&timeless).map(|text| text.replace(&report.device, "")).ok()
@@ -124,7 +124,7 @@ fn duration(us: u64) -> String {
 }
 
 /// The request in one line, without what is at its plainest.
-pub(super) fn describe(request: &crate::qp::QpRequest) -> String {
+pub(in crate::report) fn describe(request: &crate::qp::QpRequest) -> String {
     let mut words = vec![request.qp_type.to_string()];
     words.extend(Parameter::NUMERIC.iter().map(|parameter| format!("{parameter} {}", parameter.get(request))));
     words.extend(request.srq.map(|srq| format!("shared receive queue of {} with {} entries each", srq.max_wr, srq.max_sge)));
@@ -211,7 +211,7 @@ fn outcome_with_caps(outcome: &Outcome) -> String {
     }
 }
 
-pub(super) fn describe_culprit(culprit: &CulpritReport, is_engine: bool) -> String {
+pub(in crate::report) fn describe_culprit(culprit: &CulpritReport, is_engine: bool) -> String {
     let asked = match culprit.parameter {
         Parameter::Srq if culprit.accepted == Value::Number(0) => "a shared receive queue is asked, the device has none".to_owned(),
         _ if !culprit.exact => {
@@ -247,7 +247,7 @@ fn draw_cause(cause: &Cause, style: Style) -> String {
     out
 }
 
-pub(super) fn describe_remedy(remedy: &Remedy, engine: &str) -> String {
+pub(in crate::report) fn describe_remedy(remedy: &Remedy, engine: &str) -> String {
     match remedy {
         Remedy::Settings { settings } => format!("start {engine} with {} (granted here)", settings.join(" ")),
         Remedy::Versions { versions } => format!("{engine} {}: all its queue pairs are granted here", versions.join(" or ")),
@@ -313,7 +313,7 @@ fn word_of(ending: &Ending) -> String {
     }
 }
 
-pub(super) fn remark(bound: &Bound) -> String {
+pub(in crate::report) fn remark(bound: &Bound) -> String {
     if let Shape::AcceptedAbove { value } = bound.shape {
         return format!("not monotone: {value} is accepted again");
     }
@@ -331,7 +331,7 @@ pub(super) fn remark(bound: &Bound) -> String {
     }
 }
 
-pub(super) fn describe_joint(joint: &Frontier) -> String {
+pub(in crate::report) fn describe_joint(joint: &Frontier) -> String {
     let over = joint.over.name();
     if let Some(broken) = &joint.broken {
         let at = |parameter: Parameter| format!("{parameter} {}", parameter.get(&broken.request));
@@ -354,7 +354,7 @@ pub(super) fn describe_joint(joint: &Frontier) -> String {
 }
 
 /// A cell of a grid in one word.
-pub(super) fn word_of_cell(outcome: &Outcome) -> String {
+pub(in crate::report) fn word_of_cell(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Granted { .. } => "yes".to_owned(),
         Outcome::Refused { error } => error.errno.name(),

@@ -1,14 +1,15 @@
-//! `ping` and `bw` for people, as CSV, and as a drawing.
+//! `ping` and `bw` for people.
 
 use std::fmt::Write as _;
 
-use super::{Format, Style, Table, counted};
+use super::{Style, Table, counters as counting};
 use crate::bench::{
     BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Spread, StagedReport,
     Verification,
 };
 use crate::gpu::MemoryKind;
 use crate::transfer::{Comparing, Connect, StageMemory};
+use crate::units::size;
 
 /// Columns of the longest bar of a chart.
 const BAR: f64 = 40.0;
@@ -68,36 +69,9 @@ impl Table for Bench<BandwidthResult> {
             .iter()
             .map(|row| (format!("{} of {} ({})", row.operation, size(row.size_bytes), buffer(row.buffer)), row.counters.as_slice()))
             .collect();
-        out += &counted::counters(&rows, style);
-        out += &counted::carried(self.results.iter().zip(&rows).map(|(row, (name, _))| (name.as_str(), row.carried.as_slice())), style);
+        out += &counting::counters(&rows, style);
+        out += &counting::carried(self.results.iter().zip(&rows).map(|(row, (name, _))| (name.as_str(), row.carried.as_slice())), style);
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
-    }
-
-    fn other(&self, format: Format) -> Option<String> {
-        (format == Format::Csv).then(|| {
-            let mut out = "operation,buffer,size_bytes,queue_pairs,depth,batch,inline,bytes_per_second,min_bytes_per_second,max_bytes_per_second,messages_per_second,cpu_us_per_gib,verified\n".to_owned();
-            for row in &self.results {
-                let rate = row.bytes_per_second;
-                let _ = writeln!(
-                    out,
-                    "{},{},{},{},{},{},{},{},{},{},{},{},{}",
-                    row.operation,
-                    buffer(row.buffer),
-                    row.size_bytes,
-                    row.queue_pairs,
-                    row.depth,
-                    row.batch,
-                    row.inline,
-                    figure(rate.map(|rate| rate.median)),
-                    figure(rate.map(|rate| rate.min)),
-                    figure(rate.map(|rate| rate.max)),
-                    figure(row.messages_per_second),
-                    figure(row.cpu_us_per_gib),
-                    verified(row.verification.as_ref()),
-                );
-            }
-            out
-        })
     }
 }
 
@@ -126,7 +100,7 @@ impl Table for Bench<LatencyResult> {
             let header = ["op", "size", "min us", "p50", "p90", "p99", "p99.9", "max", "mean", "deviation", "measured", "contents"];
             out += &style.columns_fitting(&header, &rows, &["deviation", "mean", "p90", "p99.9"]);
         }
-        out += &super::plot::percentiles(self, style);
+        out += &super::percentiles::percentiles(self, style);
         for row in &self.results {
             let name = format!("{} of {}", row.operation, size(row.size_bytes));
             out += &details(&name, row.failure.as_ref(), row.verification.as_ref(), style);
@@ -134,36 +108,9 @@ impl Table for Bench<LatencyResult> {
         out += &super::ordering::draw(&self.ordering, style);
         let rows: Vec<(String, &[CounterDelta])> =
             self.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.counters.as_slice())).collect();
-        out += &counted::counters(&rows, style);
-        out += &counted::carried(self.results.iter().zip(&rows).map(|(row, (name, _))| (name.as_str(), row.carried.as_slice())), style);
+        out += &counting::counters(&rows, style);
+        out += &counting::carried(self.results.iter().zip(&rows).map(|(row, (name, _))| (name.as_str(), row.carried.as_slice())), style);
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
-    }
-
-    fn other(&self, format: Format) -> Option<String> {
-        (format == Format::Csv).then(|| {
-            let mut out =
-                "operation,size_bytes,samples,min_us,p50_us,p90_us,p99_us,p999_us,max_us,mean_us,deviation_us,verified\n".to_owned();
-            for row in &self.results {
-                let all = row.latencies.unwrap_or_default();
-                let _ = writeln!(
-                    out,
-                    "{},{},{},{},{},{},{},{},{},{},{},{}",
-                    row.operation,
-                    row.size_bytes,
-                    all.samples,
-                    all.min_us,
-                    all.p50_us,
-                    all.p90_us,
-                    all.p99_us,
-                    all.p999_us,
-                    all.max_us,
-                    all.mean_us,
-                    all.deviation_us,
-                    verified(row.verification.as_ref()),
-                );
-            }
-            out
-        })
     }
 }
 
@@ -182,29 +129,14 @@ impl Table for Listening {
     }
 }
 
-fn figure(value: Option<f64>) -> String {
-    value.map(|value| format!("{value:.1}")).unwrap_or_default()
-}
-
-pub(super) fn buffer(buffer: Buffer) -> &'static str {
+pub(in crate::report) fn buffer(buffer: Buffer) -> &'static str {
     match buffer {
         Buffer::Hot => "hot",
         Buffer::Spread => "spread",
     }
 }
 
-/// A size in the unit that divides it.
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0 => "0 B".to_owned(),
-        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} B"),
-    }
-}
-
-pub(super) fn verified(verification: Option<&Verification>) -> String {
+pub(in crate::report) fn verified(verification: Option<&Verification>) -> String {
     match verification {
         None => "not compared".to_owned(),
         Some(Verification { mismatch: Some(_), .. }) => "WRONG".to_owned(),

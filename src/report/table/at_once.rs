@@ -1,10 +1,9 @@
-//! `bw --devices` for people and as CSV.
+//! `bw --devices` for people.
 
-use std::fmt::Write as _;
-
-use super::bench::{buffer, ending, size};
-use super::{Format, Style, Table};
+use super::bench::{buffer, ending};
+use super::{Style, Table};
 use crate::bench::AtOnce;
+use crate::units::size;
 
 impl Table for AtOnce {
     fn table(&self, style: &Style) -> String {
@@ -48,26 +47,5 @@ impl Table for AtOnce {
             out += &style.columns(&header, &rows);
         }
         out + &ending(&self.notices, self.stopped.as_deref(), style) + &super::devices::problems(&self.problems, style)
-    }
-
-    fn other(&self, format: Format) -> Option<String> {
-        (format == Format::Csv).then(|| {
-            let mut out = "operation,buffer,size_bytes,device,alone_bytes_per_second,together_bytes_per_second\n".to_owned();
-            for row in &self.together {
-                for share in &row.devices {
-                    let _ = writeln!(
-                        out,
-                        "{},{},{},{},{:.1},{:.1}",
-                        row.operation,
-                        buffer(row.buffer),
-                        row.size_bytes,
-                        share.device,
-                        share.alone_bytes_per_second,
-                        share.together_bytes_per_second
-                    );
-                }
-            }
-            out
-        })
     }
 }

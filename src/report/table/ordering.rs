@@ -1,10 +1,10 @@
 //! The litmus of write order, for people.
 
 use super::Style;
-use super::bench::size;
 use crate::bench::OrderingResult;
 use crate::gpu::WritesOrdering;
 use crate::transfer::{OrderReader, Signal};
+use crate::units::size;
 
 /// A line for each size and way of knowing; nothing where nothing was looked at.
 pub fn draw(results: &[OrderingResult], style: Style) -> String {

@@ -2,7 +2,9 @@
 
 use super::{Style, Table};
 use crate::profile::export::Export;
-use crate::profile::{EngineVerdict, GpuPath, Profile, ProfileCheck, ProfileDiff, ProfiledEngine, ProfiledPort};
+use crate::profile::{
+    EngineVerdict, GpuPath, Profile, ProfileCheck, ProfileDiff, ProfileValidation, ProfiledEngine, ProfiledPort, ValidatedFile,
+};
 
 impl Table for Profile {
     fn table(&self, style: &Style) -> String {
@@ -178,5 +180,15 @@ impl Table for ProfileDiff {
 impl Table for Export {
     fn table(&self, _: &Style) -> String {
         self.parts.first().map(|part| part.text.clone()).unwrap_or_default()
+    }
+}
+
+impl Table for ProfileValidation {
+    fn table(&self, style: &Style) -> String {
+        let line = |file: &ValidatedFile| match &file.problem {
+            Some(problem) => format!("{} {problem}\n", style.bad("invalid")),
+            None => format!("{}   {}\n", style.good("valid"), file.file.display()),
+        };
+        self.files.iter().map(line).collect()
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Style, Table};
 use crate::devices::{Caps, DeviceCaps};
+use crate::units::size;
 use crate::verbs::DeviceAttributes;
 
 impl Table for Caps {
@@ -64,7 +65,7 @@ fn draw(device: &DeviceCaps, style: Style) -> String {
         ("max_cq", number(caps.max_cq), "completion queues"),
         ("max_cqe", number(caps.max_cqe), "entries in a completion queue"),
         ("max_mr", number(caps.max_mr), "memory regions"),
-        ("max_mr_size", bytes(caps.max_mr_size_bytes), "largest memory region"),
+        ("max_mr_size", size(caps.max_mr_size_bytes), "largest memory region"),
         ("page_size_cap", format!("{:#x}", caps.page_size_cap), "page sizes of a memory region, as a mask"),
         ("max_pd", number(caps.max_pd), "protection domains"),
         ("max_ah", number(caps.max_ah), "address handles"),
@@ -97,9 +98,9 @@ fn draw(device: &DeviceCaps, style: Style) -> String {
         rows.extend([
             ("completion_timestamp_mask", format!("{:#x}", extended.completion_timestamp_mask), "bits of a completion timestamp"),
             ("hca_core_clock", format!("{} kHz", extended.hca_core_clock_khz), "clock of the timestamps"),
-            ("max_tso", bytes(extended.max_tso_bytes.into()), "largest segmentation offload"),
+            ("max_tso", size(extended.max_tso_bytes.into()), "largest segmentation offload"),
             ("max_wq_type_rq", extended.max_wq_type_rq.to_string(), "receive work queues"),
-            ("max_dm_size", bytes(extended.max_dm_size_bytes), "device memory"),
+            ("max_dm_size", size(extended.max_dm_size_bytes), "device memory"),
             ("max_cq_moderation_count", extended.max_cq_moderation_count.to_string(), "completions gathered before an event"),
             ("max_cq_moderation_period", format!("{} us", extended.max_cq_moderation_period_us), "time that they are gathered"),
             ("max_tag_matching_tags", extended.max_tag_matching_tags.to_string(), "hardware tag matching"),
@@ -121,7 +122,7 @@ fn draw(device: &DeviceCaps, style: Style) -> String {
             port.link_layer,
             port.active_mtu_bytes,
             port.max_mtu_bytes,
-            bytes(port.max_msg_size_bytes.into()),
+            size(port.max_msg_size_bytes.into()),
             port.gid_table_length,
             port.pkey_table_length,
         );
@@ -131,19 +132,4 @@ fn draw(device: &DeviceCaps, style: Style) -> String {
         let _ = write!(out, "{}", style.entry("remark", &format!("{}: {}", remark.capability, remark.text)));
     }
     out
-}
-
-/// Bytes with the largest unit that leaves them whole.
-fn bytes(value: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    if value == u64::MAX {
-        return "2^64-1 B".to_owned();
-    }
-    let mut unit = 0;
-    let mut rest = value;
-    while rest >= 1024 && rest.is_multiple_of(1024) && unit + 1 < UNITS.len() {
-        rest /= 1024;
-        unit += 1;
-    }
-    format!("{rest} {}", UNITS[unit])
 }

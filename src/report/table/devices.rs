@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Style, Table};
 use crate::devices::{Device, Devices, Port, Problem};
+use crate::units::gigabits;
 
 impl Table for Devices {
     fn shown_figures(&self) -> &'static [&'static str] {
@@ -30,11 +31,6 @@ fn draw_problem(problem: &Problem, style: Style) -> String {
         out += &style.entry("next", next);
     }
     out
-}
-
-/// A rate in the unit that people use, with the kernel's precision.
-pub(super) fn rate(bits_per_second: u64) -> String {
-    format!("{} Gb/s", bits_per_second as f64 / 1e9)
 }
 
 fn draw_device(device: &Device, style: Style) -> String {
@@ -70,7 +66,7 @@ fn draw_port(port: &Port, style: Style) -> String {
     let mut words = vec![state];
     words.extend(port.physical_state.clone());
     words.extend(port.link_layer.clone());
-    words.extend(port.rate_bits_per_second.map(rate));
+    words.extend(port.rate_bits_per_second.map(gigabits));
     words.extend(port.active_mtu_bytes.map(|mtu| format!("path MTU {mtu} B")));
     words.extend(port.lid.map(|lid| format!("LID {lid}")));
     let mut out = format!("  {}     {}\n", style.dim(format!("port {}", port.port)), words.join(", "));

@@ -1,12 +1,12 @@
 //! `gpu` for people.
 
-use super::text::Style;
 use super::topo::word;
-use super::{Table, devices};
+use super::{Style, Table, devices};
 use crate::checks::{Cause, EnginePath, GpuReport, GpuSurvey, KindReport, Met, WayReport};
 use crate::gpu::{GpuError, Path, WritesOrdering};
 use crate::host::modules::NvidiaFlavour;
 use crate::transfer::Refusal;
+use crate::units::about_size;
 use crate::worker::Contents;
 
 impl Table for GpuSurvey {
@@ -83,8 +83,8 @@ fn draw_gpu(gpu: &GpuReport, like: Option<&GpuReport>, style: Style) -> String {
         out += &style.entry("NVML", &error.to_string());
     }
     let share = |used: Option<u64>, all: Option<u64>| match (used, all) {
-        (Some(used), Some(all)) => format!("{}, {} used", size(all), size(used)),
-        (None, Some(all)) => size(all),
+        (Some(used), Some(all)) => format!("{}, {} used", about_size(all), about_size(used)),
+        (None, Some(all)) => about_size(all),
         _ => "not known".to_owned(),
     };
     let window = share(facts.bar1_used_bytes, facts.bar1_bytes);
@@ -103,7 +103,7 @@ fn draw_gpu(gpu: &GpuReport, like: Option<&GpuReport>, style: Style) -> String {
                 "to GPU {}; to host {} (locked memory, {} a copy, median of {} by CUDA events; 64 B by the host's clock)",
                 way(&copies.to_gpu),
                 way(&copies.to_host),
-                size(copies.copy_bytes),
+                about_size(copies.copy_bytes),
                 copies.samples
             );
             out += &style.entry("copies", &text);
@@ -288,14 +288,4 @@ fn draw_engine(engine: &EnginePath, style: Style) -> String {
     };
     style.entry("engine", &format!("{} on {}: {verdict}; it tries {tries}", engine.engine, engine.gpu))
         + &style.entry("", &format!("{}. Source: {}", engine.how, engine.source))
-}
-
-/// A size in the largest unit in which it is not below one.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0 => "0 B".to_owned(),
-        _ if bytes >= 1 << 30 => format!("{:.0} GiB", bytes as f64 / f64::from(1 << 30)),
-        _ if bytes >= 1 << 20 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
-        _ => format!("{:.0} KiB", bytes as f64 / 1024.0),
-    }
 }

@@ -57,7 +57,7 @@ impl Table for Topo {
     }
 }
 
-pub(super) fn word(affinity: Affinity) -> &'static str {
+pub(in crate::report) fn word(affinity: Affinity) -> &'static str {
     match affinity {
         Affinity::Pix => "PIX",
         Affinity::Pxb => "PXB",
@@ -68,7 +68,7 @@ pub(super) fn word(affinity: Affinity) -> &'static str {
     }
 }
 
-pub(super) fn pair<'a>(topology: &'a Topology, gpu: &str, nic: &str) -> Option<&'a TopologyPair> {
+pub(in crate::report) fn pair<'a>(topology: &'a Topology, gpu: &str, nic: &str) -> Option<&'a TopologyPair> {
     topology.pairs.iter().find(|pair| pair.gpu == gpu && pair.nic == nic)
 }
 
@@ -87,7 +87,7 @@ fn plane(topology: &Topology, style: Style) -> String {
 }
 
 /// The NICs that are as near as the best one.
-pub(super) fn best(topology: &Topology, gpu: &str, nics: &[String]) -> String {
+pub(in crate::report) fn best(topology: &Topology, gpu: &str, nics: &[String]) -> String {
     let distance = |nic: &String| pair(topology, gpu, nic).map(|pair| pair.affinity);
     let nearest = nics.first().and_then(distance);
     let names: Vec<&str> = nics.iter().filter(|nic| distance(nic) == nearest).map(String::as_str).collect();

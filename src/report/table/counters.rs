@@ -61,7 +61,7 @@ fn whose(side: HostSide) -> &'static str {
 
 /// Where data did not go over the device that it should have, and whether that deserves a warning: the first measurement of each device and
 /// direction, and how many more.
-pub(super) fn ways<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>) -> Vec<(String, bool)> {
+pub(in crate::report) fn ways<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>) -> Vec<(String, bool)> {
     let mut all: Vec<(&str, &Carried, usize)> = Vec::new();
     let of_rows = rows.flat_map(|(name, carried)| carried.iter().map(move |carried| (name, carried)));
     for (name, carried) in of_rows.filter(|(_, carried)| carried.summary.is_some()) {
