@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::Source::{Net, Rdma, Verbs};
 use super::devices::port_name;
 use super::{Action, Check, Facts, Finding, page};
 use crate::facts::{is_active, is_infiniband, is_roce};
@@ -10,18 +11,18 @@ use crate::host::rdma::{SysfsDevice, SysfsGid, SysfsPort};
 use crate::verbs::{Gid, GidPreference};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0401"), depends_on: &["RD-0307", "RD-0308", "RD-0905"], run: gids_are_there },
-    Check { page: page("RD-0402"), depends_on: &["RD-0401"], run: version_two },
-    Check { page: page("RD-0403"), depends_on: &["RD-0401", "RD-0402", "RD-0307"], run: routable },
-    Check { page: page("RD-0404"), depends_on: &["RD-0403", "RD-0402", "RD-0401"], run: ipv4 },
-    Check { page: page("RD-0405"), depends_on: &["RD-0403"], run: one_index },
-    Check { page: page("RD-0406"), depends_on: &[], run: no_duplicates },
-    Check { page: page("RD-0407"), depends_on: &["RD-0307"], run: path_mtu },
-    Check { page: page("RD-0408"), depends_on: &[], run: one_mtu },
-    Check { page: page("RD-0409"), depends_on: &["RD-0307"], run: partitions },
-    Check { page: page("RD-0410"), depends_on: &[], run: subnet_manager },
-    Check { page: page("RD-0411"), depends_on: &["RD-0308", "RD-0403"], run: routes },
-    Check { page: page("RD-0412"), depends_on: &["RD-0905"], run: gids_are_own },
+    Check { page: page("RD-0401"), needs: &[Rdma, Net], depends_on: &["RD-0307", "RD-0308", "RD-0905"], run: gids_are_there },
+    Check { page: page("RD-0402"), needs: &[Rdma], depends_on: &["RD-0401"], run: version_two },
+    Check { page: page("RD-0403"), needs: &[Rdma, Net], depends_on: &["RD-0401", "RD-0402", "RD-0307"], run: routable },
+    Check { page: page("RD-0404"), needs: &[Rdma, Net], depends_on: &["RD-0403", "RD-0402", "RD-0401"], run: ipv4 },
+    Check { page: page("RD-0405"), needs: &[Rdma], depends_on: &["RD-0403"], run: one_index },
+    Check { page: page("RD-0406"), needs: &[Rdma, Net], depends_on: &[], run: no_duplicates },
+    Check { page: page("RD-0407"), needs: &[Rdma, Net, Verbs], depends_on: &["RD-0307"], run: path_mtu },
+    Check { page: page("RD-0408"), needs: &[Rdma, Net], depends_on: &[], run: one_mtu },
+    Check { page: page("RD-0409"), needs: &[Rdma], depends_on: &["RD-0307"], run: partitions },
+    Check { page: page("RD-0410"), needs: &[Rdma], depends_on: &[], run: subnet_manager },
+    Check { page: page("RD-0411"), needs: &[Rdma, Net], depends_on: &["RD-0308", "RD-0403"], run: routes },
+    Check { page: page("RD-0412"), needs: &[Rdma, Net], depends_on: &["RD-0905"], run: gids_are_own },
 ];
 
 /// A GID of the table.

@@ -1,5 +1,6 @@
 //! 09: containers.
 
+use super::Source::{Limits, Net, Rdma, Verbs, VerbsFiles};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::Capabilities;
 use crate::units::about_size;
@@ -8,11 +9,11 @@ use crate::units::about_size;
 const DOCKERS_SHM_BYTES: u64 = 64 << 20;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0901"), depends_on: &["RD-0202"], run: nodes },
-    Check { page: page("RD-0902"), depends_on: &[], run: capability },
-    Check { page: page("RD-0903"), depends_on: &["RD-0213"], run: sysfs },
-    Check { page: page("RD-0904"), depends_on: &[], run: shared_memory },
-    Check { page: page("RD-0905"), depends_on: &[], run: interfaces },
+    Check { page: page("RD-0901"), needs: &[Rdma, Limits, VerbsFiles], depends_on: &["RD-0202"], run: nodes },
+    Check { page: page("RD-0902"), needs: &[Limits], depends_on: &[], run: capability },
+    Check { page: page("RD-0903"), needs: &[Rdma, Limits, VerbsFiles], depends_on: &["RD-0213"], run: sysfs },
+    Check { page: page("RD-0904"), needs: &[Limits], depends_on: &[], run: shared_memory },
+    Check { page: page("RD-0905"), needs: &[Rdma, Net, Limits, Verbs], depends_on: &[], run: interfaces },
 ];
 
 fn not_a_container() -> Vec<Finding> {

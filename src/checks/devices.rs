@@ -1,5 +1,6 @@
 //! 03: devices and ports.
 
+use super::Source::{Limits, Modules, Net, Pcie, Rdma, Verbs};
 use super::{Action, Check, Facts, Finding, modules, page};
 use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
 use crate::host::modules::ModuleState;
@@ -10,33 +11,36 @@ use crate::units::gigabits;
 pub(super) const CHECKS: &[Check] = &[
     Check {
         page: page("RD-0301"),
+        needs: &[Rdma, Pcie, Net, Limits, Modules],
         depends_on: &["RD-0201", "RD-0204", "RD-0205", "RD-0209", "RD-0211", "RD-0213", "RD-0903"],
         run: there_is_a_device,
     },
     Check {
         page: page("RD-0302"),
+        needs: &[Rdma],
         depends_on: &["RD-0204", "RD-0201", "RD-0211", "RD-0213", "RD-0809", "RD-1110"],
         run: functions_are_devices,
     },
-    Check { page: page("RD-0303"), depends_on: &["RD-0202"], run: uverbs_entries },
-    Check { page: page("RD-0304"), depends_on: &["RD-0901", "RD-0303"], run: nodes_are_there },
-    Check { page: page("RD-0305"), depends_on: &["RD-0304"], run: nodes_are_permitted },
+    Check { page: page("RD-0303"), needs: &[Rdma, Verbs], depends_on: &["RD-0202"], run: uverbs_entries },
+    Check { page: page("RD-0304"), needs: &[Rdma, Limits], depends_on: &["RD-0901", "RD-0303"], run: nodes_are_there },
+    Check { page: page("RD-0305"), needs: &[Rdma, Limits], depends_on: &["RD-0304"], run: nodes_are_permitted },
     Check {
         page: page("RD-0306"),
+        needs: &[Rdma, Limits, Verbs],
         depends_on: &[
             "RD-0101", "RD-0103", "RD-0104", "RD-0105", "RD-0106", "RD-0108", "RD-0109", "RD-0303", "RD-0304", "RD-0305", "RD-0213",
         ],
         run: verbs_sees_them,
     },
-    Check { page: page("RD-0307"), depends_on: &["RD-0308", "RD-0309", "RD-0410", "RD-0302"], run: ports_are_active },
-    Check { page: page("RD-0308"), depends_on: &[], run: interfaces_are_up },
-    Check { page: page("RD-0309"), depends_on: &["RD-0308", "RD-1113"], run: interfaces_have_carrier },
-    Check { page: page("RD-0310"), depends_on: &["RD-0203", "RD-0901"], run: connection_manager_node },
-    Check { page: page("RD-0311"), depends_on: &[], run: bonds_are_followed },
-    Check { page: page("RD-0312"), depends_on: &[], run: virtual_functions },
-    Check { page: page("RD-0313"), depends_on: &["RD-0301", "RD-0302", "RD-0307", "RD-0204"], run: required_devices },
-    Check { page: page("RD-0314"), depends_on: &["RD-1101", "RD-1113"], run: rates_agree },
-    Check { page: page("RD-0315"), depends_on: &[], run: firmware_agrees },
+    Check { page: page("RD-0307"), needs: &[Rdma], depends_on: &["RD-0308", "RD-0309", "RD-0410", "RD-0302"], run: ports_are_active },
+    Check { page: page("RD-0308"), needs: &[Rdma, Net], depends_on: &[], run: interfaces_are_up },
+    Check { page: page("RD-0309"), needs: &[Rdma, Net], depends_on: &["RD-0308", "RD-1113"], run: interfaces_have_carrier },
+    Check { page: page("RD-0310"), needs: &[Rdma], depends_on: &["RD-0203", "RD-0901"], run: connection_manager_node },
+    Check { page: page("RD-0311"), needs: &[Rdma, Net], depends_on: &[], run: bonds_are_followed },
+    Check { page: page("RD-0312"), needs: &[Rdma], depends_on: &[], run: virtual_functions },
+    Check { page: page("RD-0313"), needs: &[Rdma], depends_on: &["RD-0301", "RD-0302", "RD-0307", "RD-0204"], run: required_devices },
+    Check { page: page("RD-0314"), needs: &[Rdma], depends_on: &["RD-1101", "RD-1113"], run: rates_agree },
+    Check { page: page("RD-0315"), needs: &[Rdma], depends_on: &[], run: firmware_agrees },
 ];
 
 pub(super) fn port_name(device: &SysfsDevice, port: &SysfsPort) -> String {

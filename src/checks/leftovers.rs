@@ -1,5 +1,6 @@
 //! 11: what a crash leaves behind: GPUs that answer late or not at all, or that wait for a reset.
 
+use super::Source::{Gpus, Limits, Modules, Objects, Pcie, Rdma};
 use super::gpus::answers;
 use super::health::{SLOW_READ_MS, within};
 use super::{Action, Check, Facts, Finding, page};
@@ -7,8 +8,8 @@ use crate::gpu::{GpuError, GpuErrorKind, GpuFacts};
 use crate::host::rdma_objects::{Holder, ObjectsFacts};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-1118"), depends_on: &["RD-1105", "RD-1106", "RD-1116"], run: no_reset_is_due },
-    Check { page: page("RD-1119"), depends_on: &["RD-1107"], run: nothing_is_left },
+    Check { page: page("RD-1118"), needs: &[Pcie, Modules, Gpus], depends_on: &["RD-1105", "RD-1106", "RD-1116"], run: no_reset_is_due },
+    Check { page: page("RD-1119"), needs: &[Rdma, Limits, Objects], depends_on: &["RD-1107"], run: nothing_is_left },
 ];
 
 pub(super) fn gpus_answer(facts: &Facts) -> Vec<Finding> {

@@ -1,5 +1,6 @@
 //! 01: libraries and providers.
 
+use super::Source::{Rdma, System, Verbs, VerbsFiles};
 use super::{Action, Check, Facts, Finding, page};
 use crate::facts::{family_of, is_iwarp, packages};
 use crate::host::rdma::SysfsDevice;
@@ -15,15 +16,15 @@ fn install(facts: &Facts) -> Vec<&'static str> {
 }
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0101"), depends_on: &[], run: library_is_installed },
-    Check { page: page("RD-0102"), depends_on: &[], run: connection_library_is_installed },
-    Check { page: page("RD-0103"), depends_on: &["RD-0101"], run: provider_is_there },
-    Check { page: page("RD-0104"), depends_on: &["RD-0103"], run: provider_is_configured },
-    Check { page: page("RD-0105"), depends_on: &["RD-0103", "RD-0107"], run: generations_agree },
-    Check { page: page("RD-0106"), depends_on: &["RD-0101"], run: abi_fits },
-    Check { page: page("RD-0107"), depends_on: &[], run: one_copy },
-    Check { page: page("RD-0108"), depends_on: &["RD-0101", "RD-1110"], run: library_answers },
-    Check { page: page("RD-0109"), depends_on: &["RD-0202"], run: kernel_abi },
+    Check { page: page("RD-0101"), needs: &[System, VerbsFiles, Verbs], depends_on: &[], run: library_is_installed },
+    Check { page: page("RD-0102"), needs: &[Rdma, System, VerbsFiles], depends_on: &[], run: connection_library_is_installed },
+    Check { page: page("RD-0103"), needs: &[Rdma, System, VerbsFiles, Verbs], depends_on: &["RD-0101"], run: provider_is_there },
+    Check { page: page("RD-0104"), needs: &[Rdma, VerbsFiles, Verbs], depends_on: &["RD-0103"], run: provider_is_configured },
+    Check { page: page("RD-0105"), needs: &[Rdma, System, VerbsFiles, Verbs], depends_on: &["RD-0103", "RD-0107"], run: generations_agree },
+    Check { page: page("RD-0106"), needs: &[Rdma, Verbs], depends_on: &["RD-0101"], run: abi_fits },
+    Check { page: page("RD-0107"), needs: &[VerbsFiles], depends_on: &[], run: one_copy },
+    Check { page: page("RD-0108"), needs: &[Verbs], depends_on: &["RD-0101", "RD-1110"], run: library_answers },
+    Check { page: page("RD-0109"), needs: &[Rdma], depends_on: &["RD-0202"], run: kernel_abi },
 ];
 
 fn library_is_installed(facts: &Facts) -> Vec<Finding> {

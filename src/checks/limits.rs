@@ -1,5 +1,6 @@
 //! 05: limits and permissions.
 
+use super::Source::{Limits, Rdma, System};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::process::ProcessFacts;
 use crate::host::limits::{Capabilities, LimitValue};
@@ -9,14 +10,14 @@ use crate::units::about_size;
 const KERNELS_OWN_BYTES: u64 = 8 << 20;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0501"), depends_on: &["RD-0505", "RD-0902"], run: own_memlock },
-    Check { page: page("RD-0502"), depends_on: &["RD-0503"], run: asked_memlock },
-    Check { page: page("RD-0503"), depends_on: &[], run: service_memlock },
-    Check { page: page("RD-0504"), depends_on: &[], run: login_memlock },
-    Check { page: page("RD-0505"), depends_on: &[], run: inert_capability },
-    Check { page: page("RD-0506"), depends_on: &[], run: group_limits },
-    Check { page: page("RD-0507"), depends_on: &[], run: allowed_nodes },
-    Check { page: page("RD-0508"), depends_on: &["RD-0502"], run: near_the_limit },
+    Check { page: page("RD-0501"), needs: &[Limits, System], depends_on: &["RD-0505", "RD-0902"], run: own_memlock },
+    Check { page: page("RD-0502"), needs: &[Limits, System], depends_on: &["RD-0503"], run: asked_memlock },
+    Check { page: page("RD-0503"), needs: &[Limits], depends_on: &[], run: service_memlock },
+    Check { page: page("RD-0504"), needs: &[Limits], depends_on: &[], run: login_memlock },
+    Check { page: page("RD-0505"), needs: &[Limits], depends_on: &[], run: inert_capability },
+    Check { page: page("RD-0506"), needs: &[Limits], depends_on: &[], run: group_limits },
+    Check { page: page("RD-0507"), needs: &[Rdma, Limits], depends_on: &[], run: allowed_nodes },
+    Check { page: page("RD-0508"), needs: &[Limits], depends_on: &["RD-0502"], run: near_the_limit },
 ];
 
 fn limit_shown(limit: LimitValue) -> String {

@@ -1,18 +1,30 @@
 //! 12: what moved when each device sent to itself. Only `preflight` measures.
 
+use super::Source::Measured;
 use super::{Action, Check, Facts, Finding, page};
 use crate::bench::{BandwidthResult, CounterDelta, CounterKeeper, FailureReport, LoopbackReport, Verification};
 use crate::gpu::Path;
 use crate::transfer::Operation;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-1201"), depends_on: &["RD-0306", "RD-0401", "RD-0403", "RD-0501", "RD-0601", "RD-0604"], run: moves },
-    Check { page: page("RD-1202"), depends_on: &[], run: is_unharmed },
-    Check { page: page("RD-1203"), depends_on: &["RD-0801", "RD-0803", "RD-0805", "RD-0807", "RD-1201"], run: share_of_path },
-    Check { page: page("RD-1204"), depends_on: &["RD-1201"], run: counters },
-    Check { page: page("RD-1205"), depends_on: &["RD-0801", "RD-1201"], run: share_of_earlier },
+    Check {
+        page: page("RD-1201"),
+        needs: &[Measured],
+        depends_on: &["RD-0306", "RD-0401", "RD-0403", "RD-0501", "RD-0601", "RD-0604"],
+        run: moves,
+    },
+    Check { page: page("RD-1202"), needs: &[Measured], depends_on: &[], run: is_unharmed },
+    Check {
+        page: page("RD-1203"),
+        needs: &[Measured],
+        depends_on: &["RD-0801", "RD-0803", "RD-0805", "RD-0807", "RD-1201"],
+        run: share_of_path,
+    },
+    Check { page: page("RD-1204"), needs: &[Measured], depends_on: &["RD-1201"], run: counters },
+    Check { page: page("RD-1205"), needs: &[Measured], depends_on: &["RD-0801", "RD-1201"], run: share_of_earlier },
     Check {
         page: page("RD-1206"),
+        needs: &[Measured],
         depends_on: &["RD-0703", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708", "RD-0710", "RD-0716"],
         run: is_direct,
     },
@@ -246,4 +258,4 @@ fn is_direct(facts: &Facts) -> Vec<Finding> {
 
 #[cfg(test)]
 #[path = "measured_tests.rs"]
-mod tests;
+pub(super) mod tests;

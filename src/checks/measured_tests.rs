@@ -57,6 +57,11 @@ fn facts(measured: LoopbackReport) -> Facts {
     Facts { measured: Some(vec![measured]), ..healthy() }
 }
 
+/// As [`facts`], of the device that is well.
+pub(in crate::checks) fn facts_of_one_device() -> Facts {
+    facts(measured())
+}
+
 /// What a check says of the one device.
 fn finding(facts: &Facts, id: &str) -> Finding {
     run(facts, CHECKS).into_iter().find(|finding| finding.id == id).unwrap()

@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, Level, watched};
+use crate::facts::{Facts, Level, Needs, Source};
 use page::page;
 
 pub use explain::{Explanation, Explanations};
@@ -117,6 +117,8 @@ impl Category {
 pub struct Check {
     /// What `docs/checks` says of it: id, texts, level.
     pub page: &'static Page,
+    /// What it is judged from.
+    pub(crate) needs: &'static [Source],
     /// Checks whose findings can be the cause of this one's.
     pub depends_on: &'static [&'static str],
     /// The check itself.
@@ -187,22 +189,23 @@ pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Ve
     findings
 }
 
-/// Checks that are about what was not read.
-const NEEDS_NO_PART: &[&str] = &["RD-1108", "RD-1115", "RD-1117"];
+/// What is gathered for checks.
+pub(crate) fn needs(checks: &[&Check]) -> Needs {
+    checks.iter().flat_map(|check| check.needs).copied().collect()
+}
 
 fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
     if let Some(why) = facts.not_asked.as_ref().filter(|_| check.page.level > Level::Quick) {
         return vec![Finding { id: check.page.id.to_owned(), ..Finding::skip("host", why) }];
     }
-    // No check may take the others with it.
-    let (result, looked_at) = watched(|| catch_unwind(AssertUnwindSafe(|| (check.run)(facts))));
-    let mut findings = result.unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]);
-    // Whatever it made of a part that is not there, it means nothing.
-    if let Some((part, problem)) = facts.unread().find(|(part, _)| looked_at(*part))
-        && !NEEDS_NO_PART.contains(&check.page.id)
-    {
-        findings = vec![Finding::skip("host", format!("{} was not read to its end, at {}", part.name(), problem.path))];
-    }
+    // Whatever it made of a part that is not there, it would mean nothing.
+    let is_needed = |part| check.needs.iter().any(|source| source.part() == Some(part));
+    let mut findings = match facts.unread().find(|(part, _)| is_needed(*part)) {
+        Some((part, problem)) => vec![Finding::skip("host", format!("{} was not read to its end, at {}", part.name(), problem.path))],
+        // No check may take the others with it.
+        None => catch_unwind(AssertUnwindSafe(|| (check.run)(facts)))
+            .unwrap_or_else(|_| vec![Finding::error("host", "the check itself failed; please report it")]),
+    };
     if findings.is_empty() {
         findings.push(Finding::skip("host", "nothing here that this is about"));
     }

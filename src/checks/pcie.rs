@@ -1,5 +1,6 @@
 //! 08: PCI Express, NUMA and IOMMU.
 
+use super::Source::{Pcie, Rdma, System};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::pcie::{Express, Link, PcieFunction, Segment};
 use crate::host::system::iommu::IommuMode;
@@ -7,15 +8,15 @@ use crate::host::topo::{Affinity, TopologyNic, TopologyPair};
 use crate::units::gigabits;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0801"), depends_on: &[], run: nic_links },
-    Check { page: page("RD-0802"), depends_on: &[], run: gpu_links },
-    Check { page: page("RD-0803"), depends_on: &["RD-0801"], run: bottlenecks },
-    Check { page: page("RD-0804"), depends_on: &[], run: redirects },
-    Check { page: page("RD-0805"), depends_on: &[], run: iommu },
-    Check { page: page("RD-0806"), depends_on: &["RD-0302"], run: sockets },
-    Check { page: page("RD-0807"), depends_on: &[], run: one_setting },
-    Check { page: page("RD-0808"), depends_on: &[], run: numa_nodes },
-    Check { page: page("RD-0809"), depends_on: &[], run: functions_answer },
+    Check { page: page("RD-0801"), needs: &[Rdma, Pcie, System], depends_on: &[], run: nic_links },
+    Check { page: page("RD-0802"), needs: &[Rdma, Pcie, System], depends_on: &[], run: gpu_links },
+    Check { page: page("RD-0803"), needs: &[Rdma, Pcie, System], depends_on: &["RD-0801"], run: bottlenecks },
+    Check { page: page("RD-0804"), needs: &[Rdma, Pcie, System], depends_on: &[], run: redirects },
+    Check { page: page("RD-0805"), needs: &[Rdma, Pcie, System], depends_on: &[], run: iommu },
+    Check { page: page("RD-0806"), needs: &[Rdma, Pcie, System], depends_on: &["RD-0302"], run: sockets },
+    Check { page: page("RD-0807"), needs: &[Rdma, Pcie], depends_on: &[], run: one_setting },
+    Check { page: page("RD-0808"), needs: &[Rdma, Pcie, System], depends_on: &[], run: numa_nodes },
+    Check { page: page("RD-0809"), needs: &[Rdma, Pcie], depends_on: &[], run: functions_answer },
 ];
 
 fn is_of_interest(facts: &Facts, function: &PcieFunction) -> bool {

@@ -1,11 +1,12 @@
 //! 10: quality of service, where drivers show it as files.
 
+use super::Source::{Counters, Net, Rdma};
 use super::{Action, Check, Facts, Finding, page};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-1001"), depends_on: &[], run: settings_agree },
-    Check { page: page("RD-1002"), depends_on: &[], run: both_points },
-    Check { page: page("RD-1003"), depends_on: &["RD-1002"], run: marks_are_answered },
+    Check { page: page("RD-1001"), needs: &[Rdma, Net], depends_on: &[], run: settings_agree },
+    Check { page: page("RD-1002"), needs: &[Rdma, Net], depends_on: &[], run: both_points },
+    Check { page: page("RD-1003"), needs: &[Rdma, Counters], depends_on: &["RD-1002"], run: marks_are_answered },
 ];
 
 /// Settings of the interfaces of RDMA devices: interface, name of the setting, value.

@@ -1,16 +1,32 @@
 //! 06: queue pairs, tried on the devices themselves.
 
+use super::Source::{Log, QueuePairs};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::log::Event;
 use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, newer_than_known, remedies_of};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0601"), depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-0604", "RD-1110", "RD-1111"], run: modest_request },
-    Check { page: page("RD-0602"), depends_on: &["RD-0601", "RD-0501", "RD-0506", "RD-0604"], run: engines_are_granted },
-    Check { page: page("RD-0603"), depends_on: &["RD-0210", "RD-0307", "RD-0401", "RD-0403", "RD-0601"], run: connects_to_itself },
-    Check { page: page("RD-0604"), depends_on: &["RD-1110"], run: nothing_crashed },
-    Check { page: page("RD-0605"), depends_on: &[], run: region_sizes },
-    Check { page: page("RD-0606"), depends_on: &[], run: logged_refusals },
+    Check {
+        page: page("RD-0601"),
+        needs: &[QueuePairs],
+        depends_on: &["RD-0306", "RD-0501", "RD-0506", "RD-0604", "RD-1110", "RD-1111"],
+        run: modest_request,
+    },
+    Check {
+        page: page("RD-0602"),
+        needs: &[QueuePairs],
+        depends_on: &["RD-0601", "RD-0501", "RD-0506", "RD-0604"],
+        run: engines_are_granted,
+    },
+    Check {
+        page: page("RD-0603"),
+        needs: &[QueuePairs],
+        depends_on: &["RD-0210", "RD-0307", "RD-0401", "RD-0403", "RD-0601"],
+        run: connects_to_itself,
+    },
+    Check { page: page("RD-0604"), needs: &[QueuePairs], depends_on: &["RD-1110"], run: nothing_crashed },
+    Check { page: page("RD-0605"), needs: &[Log], depends_on: &[], run: region_sizes },
+    Check { page: page("RD-0606"), needs: &[Log], depends_on: &[], run: logged_refusals },
 ];
 
 /// The reports of devices, or why there are none.

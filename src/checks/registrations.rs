@@ -2,13 +2,18 @@
 
 use nix::errno::Errno;
 
+use super::Source;
 use super::limits::bound;
 use super::{Action, Check, Facts, Finding, page};
 use crate::facts::HostMemory;
 use crate::units::about_size;
 
-pub(super) const CHECKS: &[Check] =
-    &[Check { page: page("RD-0509"), depends_on: &["RD-0501", "RD-0505", "RD-0506", "RD-0306", "RD-1110", "RD-1111"], run: host_memory }];
+pub(super) const CHECKS: &[Check] = &[Check {
+    page: page("RD-0509"),
+    needs: &[Source::Rdma, Source::Limits, Source::Verbs, Source::HostMemory],
+    depends_on: &["RD-0501", "RD-0505", "RD-0506", "RD-0306", "RD-1110", "RD-1111"],
+    run: host_memory,
+}];
 
 fn host_memory(facts: &Facts) -> Vec<Finding> {
     match &facts.memory {

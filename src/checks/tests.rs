@@ -427,8 +427,8 @@ fn nothing_at_all_is_judged_too() {
     let mut facts = healthy();
     let root = crate::host::Root::tree(std::collections::BTreeMap::new());
     facts.host = facts::host::collect(&root, None);
-    facts.modules = crate::host::modules::read(&root).into();
-    facts.devices = crate::devices::collect(&facts.host.rdma, None).into();
+    facts.modules = crate::host::modules::read(&root);
+    facts.devices = crate::devices::collect(&facts.host.rdma, None);
     let findings = run(&facts, registry());
     assert!(findings.iter().all(|finding| finding.status != Status::Error));
     let bad: Vec<&str> = findings.iter().filter(|finding| finding.status.is_bad()).map(|finding| finding.id.as_str()).collect();
@@ -551,10 +551,12 @@ fn no_check_is_fooled_by_a_part_that_was_not_read() {
             if part == stuck { part.unread(None, "no answer in 5000 ms".to_owned()) } else { part.read(&root, &Asked::default()) }
         };
         let host = facts::host::collect_by(&mut |part| Ok::<_, std::convert::Infallible>(read(part))).unwrap();
-        let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap().into();
-        let devices = crate::devices::collect(&host.rdma, None).into();
+        let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap();
+        let devices = crate::devices::collect(&host.rdma, None);
         let facts = Facts { host, modules, devices, ..healthy() };
         let bad: Vec<String> = run(&facts, registry()).iter().filter(|finding| finding.status.is_bad()).map(Finding::key).collect();
         assert_eq!(bad, [format!("RD-1117/{}", stuck.name())], "{}", stuck.name());
     }
 }
+
+mod needs_tests;

@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 use super::session::Session;
-use crate::checks::{Category, Check};
 use crate::devices::Device;
-use crate::facts::{Facts, Level};
-use crate::facts::{HostMemory, MemoryTried};
+use crate::facts::{Facts, HostMemory, MemoryTried, Needs, Source};
 use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
@@ -23,84 +21,55 @@ const GPU_ANSWER: Duration = Duration::from_secs(8);
 /// How long host memory may be registered on all devices together.
 const REGISTRATION_TIME: Duration = Duration::from_secs(6);
 
-/// Which of it is wanted.
-pub(super) struct Beside {
-    gpus: bool,
-    host_memory: bool,
-    gpu_memory: bool,
+/// Asks who holds objects, before this program makes some of its own, and what the GPUs' driver says.
+pub(super) fn ask(
+    needs: &Needs,
+    session: &Session,
+    worker: &mut Worker,
+    facts: &mut Facts,
+    started: Instant,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    if needs.has(Source::Objects) {
+        facts.objects = Some(objects(session, worker));
+    }
+    if needs.has(Source::Gpus) {
+        progress.at("asking the GPU driver");
+        facts.gpus = gpus(session, facts, started + GPU_TIME)?;
+    }
+    Ok(())
 }
 
-impl Beside {
-    /// What these checks judge.
-    pub(super) fn of_checks(checks: &[&Check]) -> Self {
-        let has = |category, level| checks.iter().any(|check| check.page.category == category && check.page.level == level);
-        let gpu_memory = has(Category::Gpus, Level::Deep);
-        Self {
-            gpus: gpu_memory || has(Category::Gpus, Level::Standard) || has(Category::Health, Level::Standard),
-            host_memory: has(Category::Limits, Level::Standard),
-            gpu_memory,
-        }
+/// Registers memory.
+pub(super) fn try_memory(
+    needs: &Needs,
+    session: &Session,
+    worker: &mut Worker,
+    facts: &mut Facts,
+    deadline: Instant,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    if !needs.has(Source::HostMemory) && !needs.has(Source::GpuMemory) {
+        return Ok(());
     }
-
-    /// The GPUs' driver alone.
-    pub(super) fn gpus_only() -> Self {
-        Self { gpus: true, host_memory: false, gpu_memory: false }
+    let mut tried = MemoryTried::default();
+    let usable: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
+    if needs.has(Source::HostMemory) {
+        tried.host = host_memory(session, worker, facts, &usable, deadline, progress);
     }
-
-    /// All that a level has.
-    pub(super) fn of_level(level: Level) -> Self {
-        let is_standard = level >= Level::Standard;
-        Self { gpus: is_standard, host_memory: is_standard, gpu_memory: level >= Level::Deep }
+    if needs.has(Source::GpuMemory) {
+        progress.at("trying GPU memory");
+        tried.gpu = match session.host.modelled_gpu_memory(&usable, &[GpuForm::Plain]) {
+            Some(modelled) => modelled,
+            None => {
+                let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
+                let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
+                survey::try_gpu_memory(&mut session.host.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
+            }
+        };
     }
-
-    /// Asks who holds objects, before this program makes some of its own, and what the GPUs' driver says.
-    pub(super) fn ask(
-        &self,
-        session: &Session,
-        worker: &mut Worker,
-        facts: &mut Facts,
-        started: Instant,
-        progress: &mut Progress,
-    ) -> anyhow::Result<()> {
-        facts.objects = Some(objects(session, worker));
-        if self.gpus {
-            progress.at("asking the GPU driver");
-            facts.gpus = gpus(session, facts, started + GPU_TIME)?;
-        }
-        Ok(())
-    }
-
-    /// Registers memory.
-    pub(super) fn try_memory(
-        &self,
-        session: &Session,
-        worker: &mut Worker,
-        facts: &mut Facts,
-        deadline: Instant,
-        progress: &mut Progress,
-    ) -> anyhow::Result<()> {
-        if !self.host_memory && !self.gpu_memory {
-            return Ok(());
-        }
-        let mut tried = MemoryTried::default();
-        let usable: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
-        if self.host_memory {
-            tried.host = host_memory(session, worker, facts, &usable, deadline, progress);
-        }
-        if self.gpu_memory {
-            progress.at("trying GPU memory");
-            tried.gpu = match session.host.modelled_gpu_memory(&usable, &[GpuForm::Plain]) {
-                Some(modelled) => modelled,
-                None => {
-                    let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
-                    let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
-                    survey::try_gpu_memory(&mut session.host.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
-                }
-            };
-        }
-        facts.memory = Some(tried);
-        Ok(())
-    }
+    facts.memory = Some(tried);
+    Ok(())
 }
 
 /// Registers growing pieces of host memory with each device.

@@ -7,13 +7,12 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit, probe};
 use crate::capture::{self, Capture, Redactor, WriteError, Written};
-use crate::checks::Policy;
+use crate::checks::{self, Check, Policy};
 use crate::facts::Level;
 use crate::qp::choose;
 use crate::schema;
@@ -64,9 +63,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let names = engines::with_files(&mut catalog, &arguments.engine)?;
     let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.output.quiet);
-    let beside = Beside::of_level(arguments.level);
+    let checks: Vec<&Check> = checks::registry().filter(|check| check.page.level <= arguments.level).collect();
     let (level, pid) = (arguments.level, arguments.pid);
-    let look = Look { session, level, budget: level.budget(), pid, modules: &[], needs_attempts: true, beside, started };
+    let look = Look { session, level, budget: level.budget(), pid, modules: &[], needs: checks::needs(&checks), started };
     let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
     drop(progress);
     if session.host.interrupted() {

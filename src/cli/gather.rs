@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use super::beside::{Beside, usable};
+use super::beside::{self, usable};
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, qp_matrix};
@@ -11,8 +11,7 @@ use crate::capture::Capture;
 use crate::catalog::{Catalog, CatalogError};
 use crate::devices;
 use crate::devices::HostLimits;
-use crate::facts;
-use crate::facts::{Facts, Level, VerbsFacts, Wanted};
+use crate::facts::{self, Facts, Level, Needs, Source, VerbsFacts, Wanted};
 use crate::host::modules::ModulesFacts;
 use crate::host::part::{Asked, OfPart, Part};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
@@ -42,12 +41,10 @@ pub struct Look<'a> {
     pub pid: Option<u32>,
     /// Modules that are of interest beside those that always are.
     pub modules: &'a [String],
-    /// Whether queue pairs are tried, where the level allows it.
-    pub needs_attempts: bool,
+    /// What is gathered, where the level allows it.
+    pub needs: Needs,
     /// The time that it may take.
     pub budget: Duration,
-    /// What else is asked and tried there.
-    pub beside: Beside,
     /// When the command was given: its time has run since.
     pub started: Instant,
 }
@@ -63,12 +60,16 @@ impl Look<'_> {
         let modules = reader.get::<ModulesFacts>()?;
         drop(reader);
         // Verbs of this machine say nothing about a host that is mounted elsewhere.
-        let asks_devices = self.level >= Level::Standard && session.host.has_devices();
+        let asks_devices = self.level >= Level::Standard && session.host.has_devices() && self.needs.has_more_than_files();
         let mut worker = if asks_devices { Some(session.host.worker()?) } else { None };
-        if worker.is_some() {
-            progress.at("asking the verbs library");
-        }
-        let inventory = worker.as_mut().map(|worker| Host::inventory(worker, None)).transpose()?;
+        let inventory = worker
+            .as_mut()
+            .filter(|_| self.needs.has(Source::Verbs))
+            .map(|worker| {
+                progress.at("asking the verbs library");
+                Host::inventory(worker, None)
+            })
+            .transpose()?;
         let devices = devices::collect(&host.rdma, inventory.as_ref());
         let verbs = inventory.map(|inventory| match inventory {
             Ok(inventory) => VerbsFacts { inventory: Some(inventory), failure: None },
@@ -78,13 +79,13 @@ impl Look<'_> {
         facts.verbs = verbs;
         let deadline = self.deadline();
         if let Some(worker) = worker.as_mut() {
-            self.beside.ask(session, worker, &mut facts, self.started, progress)?;
+            beside::ask(&self.needs, session, worker, &mut facts, self.started, progress)?;
         }
-        if let Some(worker) = worker.as_mut().filter(|_| self.needs_attempts) {
+        if let Some(worker) = worker.as_mut().filter(|_| self.needs.has(Source::QueuePairs)) {
             facts.queue_pairs = Some(self.attempts(worker, &facts, catalog, engines, progress)?);
         }
         if let Some(worker) = worker.as_mut() {
-            self.beside.try_memory(session, worker, &mut facts, deadline, progress)?;
+            beside::try_memory(&self.needs, session, worker, &mut facts, deadline, progress)?;
         }
         Ok(facts)
     }

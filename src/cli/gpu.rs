@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::beside::{Beside, usable};
+use super::beside::usable;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
@@ -12,7 +12,7 @@ use super::{UsageError, exit};
 use crate::catalog::{Catalog, Engine};
 use crate::checks::{self, GpuTried, survey};
 use crate::devices::Problem;
-use crate::facts::{Facts, Level, Wanted};
+use crate::facts::{Facts, Level, Source, Wanted};
 use crate::gpu::{Copies, GpuError, GpuForm, GpuName};
 use crate::worker::{Failure, GpuMemory, Worker};
 
@@ -49,8 +49,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         level: Level::Standard,
         pid: None,
         modules: &[],
-        needs_attempts: false,
-        beside: Beside::gpus_only(),
+        needs: [Source::Verbs, Source::Gpus].into_iter().collect(),
         started,
         budget: Level::Standard.budget(),
     };

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::beside::Beside;
 use super::forked::Report;
 use super::gather::Look;
 use super::progress::Progress;
@@ -80,8 +79,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
         budget: arguments.level.budget(),
         pid: arguments.pid,
         modules: &policy.require.modules,
-        needs_attempts: checks.iter().any(|check| check.page.category == Category::QueuePairs && check.page.level == Level::Standard),
-        beside: Beside::of_checks(&checks),
+        needs: checks::needs(&checks),
         started,
     };
     let facts = match session.host.captured() {
@@ -123,8 +121,8 @@ fn report(
         "warn" if arguments.strict => exit::WARNED,
         _ => exit::OK,
     };
-    let topo = Topo { schema: schema::TOPO.to_owned(), topology: (*facts.host.topology).clone(), problems: Vec::new() };
-    let text = session.output.rendered(&probe, &[(&*facts.devices).into(), (&topo).into()])?;
+    let topo = Topo { schema: schema::TOPO.to_owned(), topology: facts.host.topology.clone(), problems: Vec::new() };
+    let text = session.output.rendered(&probe, &[(&facts.devices).into(), (&topo).into()])?;
     Ok((text, code))
 }
 

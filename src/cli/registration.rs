@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::beside::Beside;
 use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
@@ -10,7 +9,7 @@ use crate::bench::{BenchError, ConnectionReport, Notice, Settings, Who};
 use crate::catalog::Catalog;
 use crate::checks::{RefusedMemory, causes};
 use crate::devices::Problem;
-use crate::facts::{Facts, Level, Wanted};
+use crate::facts::{Facts, Level, Source, Wanted};
 use crate::gpu::{MemoryKind, Path};
 use crate::transfer::{PathTried, RunKind, StageFacts, StageMemory, Trouble};
 
@@ -23,8 +22,7 @@ pub fn facts(session: &Session) -> anyhow::Result<Facts> {
         level: Level::Standard,
         pid: None,
         modules: &[],
-        needs_attempts: false,
-        beside: Beside::gpus_only(),
+        needs: [Source::Verbs, Source::Gpus].into_iter().collect(),
         started: Instant::now(),
         budget: Level::Quick.budget(),
     };

@@ -6,7 +6,6 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tracked;
 use crate::host::limits::LimitsFacts;
 use crate::host::log::LogFacts;
 use crate::host::net::NetFacts;
@@ -24,26 +23,26 @@ use crate::host::{self, ReadError, Root};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostFacts {
     /// RDMA devices.
-    pub rdma: Tracked<RdmaFacts>,
+    pub rdma: RdmaFacts,
     /// Their counters.
-    pub counters: Tracked<CounterFacts>,
+    pub counters: CounterFacts,
     /// The PCI Express tree.
-    pub pcie: Tracked<PcieFacts>,
+    pub pcie: PcieFacts,
     /// Which NIC is near which GPU.
-    pub topology: Tracked<Topology>,
+    pub topology: Topology,
     /// Network interfaces, addresses and routes.
-    pub net: Tracked<NetFacts>,
+    pub net: NetFacts,
     /// Limits of processes, services and containers.
-    pub limits: Tracked<LimitsFacts>,
+    pub limits: LimitsFacts,
     /// The kernel and the machine.
-    pub system: Tracked<SystemFacts>,
+    pub system: SystemFacts,
     /// The files of RDMA's user space.
-    pub verbs_files: Tracked<VerbsFilesFacts>,
+    pub verbs_files: VerbsFilesFacts,
     /// The kernel's log.
-    pub log: Tracked<LogFacts>,
+    pub log: LogFacts,
     /// Vital product data.
     #[serde(default)]
-    pub vpd: Tracked<VpdFacts>,
+    pub vpd: VpdFacts,
     /// How long each part took to read, in the order in which they were read. A slow one is a sign by itself.
     pub timings: Vec<PartTiming>,
 }
@@ -116,7 +115,7 @@ pub fn collect_by<E>(read: &mut dyn FnMut(Part) -> Result<PartFacts, E>) -> Resu
     let verbs_files = timed(&mut timings, read)?;
     let log = timed(&mut timings, read)?;
     let vpd = timed(&mut timings, read)?;
-    let topology = topology(&pcie, &rdma, &system).into();
+    let topology = topology(&pcie, &rdma, &system);
     Ok(HostFacts { rdma, counters, pcie, topology, net, limits, system, verbs_files, log, vpd, timings })
 }
 
@@ -128,13 +127,13 @@ pub fn topology(pcie: &PcieFacts, rdma: &RdmaFacts, system: &SystemFacts) -> Top
     host::topo::derive(pcie, rdma, &Surroundings { numa_nodes, virtual_machine: virtual_machine.as_deref() })
 }
 
-fn timed<T: OfPart, E>(timings: &mut Vec<PartTiming>, read: &mut dyn FnMut(Part) -> Result<PartFacts, E>) -> Result<Tracked<T>, E> {
+fn timed<T: OfPart, E>(timings: &mut Vec<PartTiming>, read: &mut dyn FnMut(Part) -> Result<PartFacts, E>) -> Result<T, E> {
     let start = Instant::now();
     let facts = read(T::PART)?;
     let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     timings.push(PartTiming { part: T::PART.name().to_owned(), elapsed_us });
     // A reader gives what it was asked for.
-    Ok(T::of(facts).unwrap_or_default().into())
+    Ok(T::of(facts).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ pub mod host;
 mod level;
 mod memory;
 mod modules;
+mod source;
 mod topo;
-mod tracked;
 mod tree;
 
 pub use level::Level;
 pub use memory::{HostMemory, MemoryTried, RefusedMemory};
 pub use modules::Modules;
+pub(crate) use source::{Needs, Source};
 pub use topo::Topo;
-pub use tracked::{MadeOf, Tracked, watched};
 pub use tree::{Facts, VerbsFacts, Wanted, WantedEngine, family_of, is_active, is_infiniband, is_iwarp, is_roce, packages};

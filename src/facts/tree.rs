@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::LoopbackReport;
 use crate::devices::{Device, Devices};
+use crate::facts::MemoryTried;
 use crate::facts::host::HostFacts;
-use crate::facts::{MemoryTried, Tracked};
 use crate::gpu::GpusFacts;
 use crate::host::ReadError;
 use crate::host::modules::{Module, ModuleState, ModulesFacts};
@@ -24,9 +24,9 @@ pub struct Facts {
     /// What files say.
     pub host: HostFacts,
     /// Kernel modules.
-    pub modules: Tracked<ModulesFacts>,
+    pub modules: ModulesFacts,
     /// RDMA devices as sysfs and the verbs library see them.
-    pub devices: Tracked<Devices>,
+    pub devices: Devices,
     /// What the verbs library says; absent where it was not asked.
     pub verbs: Option<VerbsFacts>,
     /// What was tried on each device; absent where nothing was.
@@ -100,8 +100,8 @@ impl Facts {
     pub fn of_files(host: HostFacts, modules: ModulesFacts, devices: Devices, wanted: Wanted) -> Self {
         Self {
             host,
-            modules: modules.into(),
-            devices: devices.into(),
+            modules,
+            devices,
             verbs: None,
             queue_pairs: None,
             gpus: None,

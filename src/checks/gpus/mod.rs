@@ -14,35 +14,63 @@ pub use engine_paths::EnginePath;
 pub use prerequisites::{Met, Prerequisite};
 pub use survey::{DriverReport, GpuReport, GpuSurvey, GpuTried, KindReport, NearReport, WayReport, survey};
 
+use super::Source::{GpuMemory, Gpus, Limits, Log, Modules, Pcie, Rdma, System};
 use super::{Check, Facts, Finding, page};
 use crate::gpu::GpusFacts;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { page: page("RD-0701"), depends_on: &["RD-0209", "RD-0211", "RD-1106"], run: driver::gpus_are_bound },
-    Check { page: page("RD-0702"), depends_on: &["RD-0209", "RD-0211"], run: driver::unified_memory },
+    Check { page: page("RD-0701"), needs: &[Pcie], depends_on: &["RD-0209", "RD-0211", "RD-1106"], run: driver::gpus_are_bound },
+    Check { page: page("RD-0702"), needs: &[Pcie, Modules], depends_on: &["RD-0209", "RD-0211"], run: driver::unified_memory },
     Check {
         page: page("RD-0703"),
+        needs: &[Rdma, Pcie, System, Modules, Gpus],
         depends_on: &["RD-0208", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708"],
         run: ways::a_way_to_register,
     },
-    Check { page: page("RD-0704"), depends_on: &["RD-0208"], run: ways::open_driver },
-    Check { page: page("RD-0705"), depends_on: &["RD-0208"], run: ways::kernel_version },
-    Check { page: page("RD-0706"), depends_on: &["RD-0208"], run: ways::kernel_options },
-    Check { page: page("RD-0707"), depends_on: &["RD-0208"], run: ways::nic_driver },
-    Check { page: page("RD-0708"), depends_on: &["RD-0208", "RD-0209", "RD-0211"], run: ways::peer_memory_is_loaded },
-    Check { page: page("RD-0709"), depends_on: &[], run: memory::windows },
-    Check { page: page("RD-0710"), depends_on: &["RD-0704", "RD-0705"], run: memory::attributes },
-    Check { page: page("RD-0711"), depends_on: &[], run: memory::not_divided },
-    Check { page: page("RD-0712"), depends_on: &["RD-0206"], run: driver::one_version },
-    Check { page: page("RD-0713"), depends_on: &["RD-0702"], run: driver::nodes },
-    Check { page: page("RD-0714"), depends_on: &["RD-0701", "RD-0702", "RD-0712", "RD-0713", "RD-1105", "RD-1106"], run: driver::cuda },
-    Check { page: page("RD-0715"), depends_on: &["RD-0701", "RD-0712", "RD-0713", "RD-1105", "RD-1106"], run: driver::nvml },
-    Check { page: page("RD-0716"), depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714"], run: memory::dma_buf },
-    Check { page: page("RD-0717"), depends_on: &["RD-0714"], run: memory::ordering },
-    Check { page: page("RD-0718"), depends_on: &["RD-0709"], run: memory::room },
-    Check { page: page("RD-0719"), depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714", "RD-0716", "RD-1116"], run: tried::export },
+    Check { page: page("RD-0704"), needs: &[Pcie, Modules], depends_on: &["RD-0208"], run: ways::open_driver },
+    Check { page: page("RD-0705"), needs: &[Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::kernel_version },
+    Check { page: page("RD-0706"), needs: &[Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::kernel_options },
+    Check { page: page("RD-0707"), needs: &[Rdma, Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::nic_driver },
+    Check {
+        page: page("RD-0708"),
+        needs: &[Rdma, Pcie, System, Modules, Gpus],
+        depends_on: &["RD-0208", "RD-0209", "RD-0211"],
+        run: ways::peer_memory_is_loaded,
+    },
+    Check { page: page("RD-0709"), needs: &[Pcie, Gpus], depends_on: &[], run: memory::windows },
+    Check { page: page("RD-0710"), needs: &[Pcie, Modules, Gpus], depends_on: &["RD-0704", "RD-0705"], run: memory::attributes },
+    Check { page: page("RD-0711"), needs: &[Pcie, Modules, Gpus], depends_on: &[], run: memory::not_divided },
+    Check { page: page("RD-0712"), needs: &[Pcie, Limits, Log, Modules, Gpus], depends_on: &["RD-0206"], run: driver::one_version },
+    Check { page: page("RD-0713"), needs: &[Pcie, Limits, Modules], depends_on: &["RD-0702"], run: driver::nodes },
+    Check {
+        page: page("RD-0714"),
+        needs: &[Pcie, Limits, Modules, Gpus],
+        depends_on: &["RD-0701", "RD-0702", "RD-0712", "RD-0713", "RD-1105", "RD-1106"],
+        run: driver::cuda,
+    },
+    Check {
+        page: page("RD-0715"),
+        needs: &[Pcie, Limits, Modules, Gpus],
+        depends_on: &["RD-0701", "RD-0712", "RD-0713", "RD-1105", "RD-1106"],
+        run: driver::nvml,
+    },
+    Check {
+        page: page("RD-0716"),
+        needs: &[Pcie, Modules, Gpus],
+        depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714"],
+        run: memory::dma_buf,
+    },
+    Check { page: page("RD-0717"), needs: &[Pcie, Modules, Gpus], depends_on: &["RD-0714"], run: memory::ordering },
+    Check { page: page("RD-0718"), needs: &[Pcie, Modules, Gpus], depends_on: &["RD-0709"], run: memory::room },
+    Check {
+        page: page("RD-0719"),
+        needs: &[Pcie, Modules, Gpus, GpuMemory],
+        depends_on: &["RD-0704", "RD-0705", "RD-0706", "RD-0714", "RD-0716", "RD-1116"],
+        run: tried::export,
+    },
     Check {
         page: page("RD-0720"),
+        needs: &[Rdma, Pcie, Modules, Gpus, GpuMemory],
         depends_on: &["RD-0208", "RD-0703", "RD-0707", "RD-0708", "RD-0718", "RD-0719", "RD-0306", "RD-0501"],
         run: tried::registration,
     },

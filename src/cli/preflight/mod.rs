@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::beside::{Beside, usable};
+use super::beside::usable;
 use super::gather::Look;
 use super::probe::wanted;
 use super::progress::Progress;
@@ -160,8 +160,7 @@ impl Flight<'_> {
             budget: Level::Standard.budget().min(self.arguments.time_budget / PROBE_PART),
             pid: None,
             modules: &self.policy.require.modules,
-            needs_attempts: true,
-            beside: Beside::of_checks(checks),
+            needs: checks::needs(checks),
             started: self.started,
         };
         let wanted = wanted(self.catalog, self.engines, self.policy);
@@ -188,8 +187,8 @@ impl Flight<'_> {
         document.steps.extend(matrix_steps(&matrix, &untried));
         document.steps.extend(document.measured.iter().flat_map(measured_steps));
         document.qp_matrix = Some(matrix);
-        document.devices = Some((*facts.devices).clone());
-        document.topo = Some(Topo { schema: schema::TOPO.to_owned(), topology: (*facts.host.topology).clone(), problems: Vec::new() });
+        document.devices = Some(facts.devices.clone());
+        document.topo = Some(Topo { schema: schema::TOPO.to_owned(), topology: facts.host.topology.clone(), problems: Vec::new() });
         document.probe = Some(probe);
     }
 }
