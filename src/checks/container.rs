@@ -1,6 +1,6 @@
 //! 09: containers.
 
-use super::Source::{Limits, Net, Rdma, Verbs, VerbsFiles};
+use super::Source::{Limits, Net, Rdma, VerbsFiles};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::Capabilities;
 use crate::units::about_size;
@@ -13,7 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { page: page("RD-0902"), needs: &[Limits], depends_on: &[], run: capability },
     Check { page: page("RD-0903"), needs: &[Rdma, Limits, VerbsFiles], depends_on: &["RD-0213"], run: sysfs },
     Check { page: page("RD-0904"), needs: &[Limits], depends_on: &[], run: shared_memory },
-    Check { page: page("RD-0905"), needs: &[Rdma, Net, Limits, Verbs], depends_on: &[], run: interfaces },
+    Check { page: page("RD-0905"), needs: &[Rdma, Net, Limits], depends_on: &[], run: interfaces },
 ];
 
 fn not_a_container() -> Vec<Finding> {

@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         page: page("RD-0302"),
-        needs: &[Rdma],
+        needs: &[Rdma, Pcie],
         depends_on: &["RD-0204", "RD-0201", "RD-0211", "RD-0213", "RD-0809", "RD-1110"],
         run: functions_are_devices,
     },

@@ -57,9 +57,9 @@ fn facts(measured: LoopbackReport) -> Facts {
     Facts { measured: Some(vec![measured]), ..healthy() }
 }
 
-/// As [`facts`], of the device that is well.
-pub(in crate::checks) fn facts_of_one_device() -> Facts {
-    facts(measured())
+/// A device and a GPU that are well.
+pub(in crate::checks) fn all_well() -> Facts {
+    Facts { measured: Some(vec![measured(), of_gpu(Path::Peermem)]), ..healthy() }
 }
 
 /// What a check says of the one device.

@@ -40,7 +40,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { page: page("RD-0709"), needs: &[Pcie, Gpus], depends_on: &[], run: memory::windows },
     Check { page: page("RD-0710"), needs: &[Pcie, Modules, Gpus], depends_on: &["RD-0704", "RD-0705"], run: memory::attributes },
     Check { page: page("RD-0711"), needs: &[Pcie, Modules, Gpus], depends_on: &[], run: memory::not_divided },
-    Check { page: page("RD-0712"), needs: &[Pcie, Limits, Log, Modules, Gpus], depends_on: &["RD-0206"], run: driver::one_version },
+    Check { page: page("RD-0712"), needs: &[Pcie, Log, Modules, Gpus], depends_on: &["RD-0206"], run: driver::one_version },
     Check { page: page("RD-0713"), needs: &[Pcie, Limits, Modules], depends_on: &["RD-0702"], run: driver::nodes },
     Check {
         page: page("RD-0714"),
@@ -70,7 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         page: page("RD-0720"),
-        needs: &[Rdma, Pcie, Modules, Gpus, GpuMemory],
+        needs: &[Rdma, Pcie, System, Log, Modules, Gpus, GpuMemory],
         depends_on: &["RD-0208", "RD-0703", "RD-0707", "RD-0708", "RD-0718", "RD-0719", "RD-0306", "RD-0501"],
         run: tried::registration,
     },

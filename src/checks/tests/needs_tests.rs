@@ -3,6 +3,9 @@
 use super::*;
 use crate::capture::parse_file;
 use crate::facts::Source;
+use crate::host::log::AerSeverity;
+use crate::host::net::configured::ConfiguredAddress;
+use crate::host::rdma_objects::OpenNode;
 
 /// All but what is not gathered for any check.
 const SOURCES: [Source; 16] = [
@@ -53,7 +56,7 @@ fn only(facts: &Facts, sources: &[Source]) -> Facts {
         facts.host.topology = Default::default();
     }
     if ![Source::Rdma, Source::Verbs].into_iter().all(has) {
-        facts.devices = facts::collect(&Default::default(), None);
+        facts.devices = crate::devices::collect(&Default::default(), None);
     }
     facts.verbs = facts.verbs.filter(|_| has(Source::Verbs));
     facts.queue_pairs = facts.queue_pairs.filter(|_| has(Source::QueuePairs));
@@ -61,17 +64,109 @@ fn only(facts: &Facts, sources: &[Source]) -> Facts {
     facts.objects = facts.objects.filter(|_| has(Source::Objects));
     facts.measured = facts.measured.filter(|_| has(Source::Measured));
     facts.memory = facts.memory.filter(|_| has(Source::HostMemory) || has(Source::GpuMemory));
-    for memory in &mut facts.memory {
+    if let Some(memory) = &mut facts.memory {
         memory.host.retain(|_| has(Source::HostMemory));
         memory.gpu.retain(|_| has(Source::GpuMemory));
     }
     facts
 }
 
+fn listed(facts: &mut Facts) {
+    let device = VerbsDevice {
+        name: "mlx5_0".to_owned(),
+        node_type: 1,
+        transport_type: 0,
+        error: None,
+        loss: None,
+        attributes: None,
+        ports: Vec::new(),
+    };
+    asked_verbs(facts).devices.push(device);
+}
+
+fn address_is_configured(facts: &mut Facts) {
+    let address = ConfiguredAddress {
+        netdev: "eth0".to_owned(),
+        address: "192.0.2.77".parse().unwrap(),
+        prefix_length: 24,
+        file: "/etc/systemd/network/eth0.network".to_owned(),
+        line: 3,
+    };
+    facts.host.net.configured_addresses.push(address);
+}
+
+fn gpus_are_not_asked(facts: &mut Facts) {
+    facts.gpus = None;
+}
+
+/// Where a check looks at more than it does on those of [`WOUNDS`].
+#[rustfmt::skip]
+const OTHERS: &[(&str, fn(&mut Facts))] = &[
+    ("RD-0104", |f| { listed(f); f.host.verbs_files.driver_files = Some(Vec::new()); }),
+    ("RD-0201", |f| f.modules.modules.clear()),
+    ("RD-0201", |f| { state(f, "ib_core", ModuleState::Unknown); f.host.rdma.devices = None; f.host.net.interfaces = None; }),
+    ("RD-0201", |f| { state(f, "ib_core", ModuleState::Unknown); f.host.rdma.devices = None; f.host.pcie.functions = None; }),
+    ("RD-0202", |f| f.modules.modules.clear()),
+    ("RD-0202", |f| { state(f, "ib_uverbs", ModuleState::OnDisk); listed(f); }),
+    ("RD-0202", |f| { state(f, "ib_uverbs", ModuleState::OnDisk); f.host.rdma.uverbs_abi_version = None; f.host.rdma.devices = None; }),
+    ("RD-0204", |f| {
+        *f = modelled("erdma-a10x8");
+        f.host.rdma.devices = None;
+        state(f, "erdma", ModuleState::Absent);
+        f.host.system.kernel_release = Some("5.4.0".to_owned());
+    }),
+    ("RD-0209", |f| log(f, Event::UnknownSymbol { module: "mlx5_ib".to_owned(), symbol: "ib_umem_get_peer".to_owned(), errno: Some(-2) }, 1)),
+    ("RD-0213", |f| { container(f); f.host.verbs_files.devices_shared_between_namespaces = Some(false); f.host.rdma.devices = None; f.host.verbs_files.nodes = None; }),
+    ("RD-0301", |f| { f.host.rdma.devices = None; state(f, "rdma_rxe", ModuleState::Absent); }),
+    ("RD-0303", |f| { device(f).uverbs = None; listed(f); }),
+    ("RD-0306", |f| {
+        container(f);
+        asked_verbs(f);
+        f.devices.devices[0].seen_by.verbs = Some(false);
+        f.devices.devices[0].problem = Some(Problem { summary: "no provider".to_owned(), next_step: None });
+    }),
+    ("RD-0401", |f| { address_is_configured(f); device(f).ports[0].gids.clear(); device(f).netdevs = vec!["eth0".to_owned()]; }),
+    ("RD-0403", |f| { address_is_configured(f); device(f).ports[0].gids.retain(|gid| gid.gid.starts_with("fe80")); }),
+    ("RD-0404", |f| {
+        address_is_configured(f);
+        device(f).ports[0].gids.iter_mut().filter(|gid| !gid.gid.starts_with("fe80")).for_each(|gid| gid.gid = "2001:0db8:0000:0000:0000:0000:0000:0001".to_owned());
+    }),
+    ("RD-0406", |f| f.host.net.addresses = vec![Address {
+        address: "192.0.2.1".parse().unwrap(), netdev: Some("eth0".to_owned()), prefix_length: Some(24), source: "x".to_owned(), is_duplicate: true, is_tentative: false }]),
+    ("RD-0501", |f| { f.host.limits.own = unprivileged(1 << 30); f.host.system.memory.total_bytes = Some(1 << 40); }),
+    ("RD-0509", |f| { f.host.limits.own = unprivileged(1 << 20); registered(f, 12); }),
+    ("RD-0703", |f| { dma_buf_only(f); f.gpus.as_mut().unwrap().gpus.iter_mut().for_each(|gpu| gpu.cuda.as_mut().unwrap().dma_buf_supported = Some(false)); }),
+    ("RD-0708", without_peer_memory),
+    ("RD-0708", |f| { without_peer_memory(f); f.gpus.as_mut().unwrap().gpus.iter_mut().for_each(|gpu| gpu.cuda.as_mut().unwrap().dma_buf_supported = Some(false)); }),
+    ("RD-0713", |f| { container(f); f.modules.nvidia.as_mut().unwrap().nodes.iter_mut().for_each(|node| node.found = None); }),
+    ("RD-0713", |f| f.modules.nvidia = None),
+    ("RD-0714", |f| { container(f); answer(f).cuda = None; }),
+    ("RD-0714", |f| { gpus_are_not_asked(f); f.modules.nvidia = None; }),
+    ("RD-0714", |f| { gpus_are_not_asked(f); f.host.pcie.functions = None; }),
+    ("RD-0715", |f| { container(f); f.gpus.as_mut().unwrap().nvml.error = Some(GpuError::LibraryMissing { library: "libnvidia-ml.so.1".to_owned() }); }),
+    ("RD-0720", |f| { gpu_memory(f); log(f, Event::PeerMemoryFailed, 1); }),
+    ("RD-0805", |f| {
+        f.host.system.iommu.mode = IommuMode::Translated;
+        f.host.system.iommu.groups = vec![IommuGroup { group: 1, kind: Some("DMA".to_owned()) }];
+        nic(f).iommu_group = Some(1);
+    }),
+    ("RD-0809", |f| { nic(f).function.vendor_id = None; nic(f).config.as_mut().unwrap().is_answering = false; }),
+    ("RD-1104", |f| log(f, Event::AerError { severity: AerSeverity::Fatal, pci: Some("0000:1a:00.0".to_owned()) }, 1)),
+    ("RD-1112", |f| log(f, Event::IommuFault { pci: Some("0000:1b:00.0".to_owned()) }, 1)),
+    ("RD-1116", |f| { container(f); answer(f).error = refused("NVML_ERROR_NO_PERMISSION"); }),
+    ("RD-1119", |f| { container(f); held(f, |holder| holder.pid = None); }),
+    ("RD-1119", |f| {
+        held(f, |holder| holder.pid = None);
+        let open = OpenNode { node: "/dev/infiniband/uverbs9".to_owned(), pid: 7, name: None, state: None };
+        f.objects.as_mut().unwrap().open_by.push(open);
+    }),
+];
+
 /// Hosts on which each check has something to look at: models, every wound, what was captured, what was measured.
 fn hosts() -> Vec<(String, Facts)> {
     let mut hosts: Vec<(String, Facts)> = HostModel::names().map(|name| (name.to_owned(), modelled(name))).collect();
-    for (id, _, wound) in WOUNDS {
+    let wounds = WOUNDS.iter().map(|(id, _, wound)| (id, wound));
+    for (id, wound) in wounds.chain(OTHERS.iter().map(|(id, wound)| (id, wound))) {
         let mut facts = healthy();
         wound(&mut facts);
         hosts.push((format!("{id}, number {}", hosts.len()), facts));
@@ -81,7 +176,7 @@ fn hosts() -> Vec<(String, Facts)> {
         let bytes = std::fs::read(captures.join(format!("{name}.json.gz"))).unwrap();
         hosts.push((name.to_owned(), parse_file(&bytes).unwrap().facts));
     }
-    hosts.push(("measured".to_owned(), crate::checks::measured::tests::facts_of_one_device()));
+    hosts.push(("measured".to_owned(), crate::checks::measured::tests::all_well()));
     hosts
 }
 
