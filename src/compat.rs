@@ -20,7 +20,7 @@ use crate::qp::{
 use crate::request::{Outcome, Parameter, QpRequest};
 use crate::schema;
 use crate::sim::{self, InstallError, ModelSource, SimConfig, SimDevice};
-use crate::worker::{Bench, OpenDevice, Provider, Worker, WorkerOptions};
+use crate::worker::{Bench, OpenDevice, Target, Worker, WorkerOptions};
 
 /// The document of `compat`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -137,7 +137,7 @@ pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel
     // What may crash or hang does so in a child process.
     let (faulty, sound): (Vec<&DeviceModel>, Vec<&DeviceModel>) = models.iter().partition(|model| !model.faults.is_empty());
     let verbs = Arc::new(sim::install(of_models(&sound))?);
-    let mut worker = Worker::new(WorkerOptions { provider: Provider::Simulated(of_models(&faulty)), ..child.clone() });
+    let mut worker = Worker::new(WorkerOptions { target: Target::Devices(of_models(&faulty)), ..child.clone() });
     let mut attempts_total = 0;
     let mut columns = Vec::new();
     for model in models {
@@ -311,7 +311,7 @@ mod tests {
     fn no_child() -> WorkerOptions {
         WorkerOptions {
             program: "/nowhere".into(),
-            provider: Provider::Library(None),
+            target: Target::live(),
             deadline: std::time::Duration::from_secs(1),
             interrupted: Arc::default(),
         }

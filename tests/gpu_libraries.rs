@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdmadoctor::gpu::{GpuErrorKind, GpuId, GpusFacts, WritesOrdering};
 use rdmadoctor::sim::SimConfig;
 use rdmadoctor::survey;
-use rdmadoctor::worker::{Provider, Worker, WorkerOptions};
+use rdmadoctor::worker::{ReadCuda, ReadNvml, ReadNvmlGpu, Target, Worker, WorkerOptions};
 
 /// Where the libraries are; removed at the end.
 struct Fake(tempfile::TempDir);
@@ -54,7 +54,7 @@ fn worker(libraries: &Path, fake: &str) -> Worker {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     Worker::new(WorkerOptions {
         program,
-        provider: Provider::Simulated(SimConfig::default()),
+        target: Target::Devices(SimConfig::default()),
         deadline: deadline(fake),
         interrupted: Arc::new(AtomicBool::new(false)),
     })
@@ -84,7 +84,7 @@ fn gpus_that_are_well_answer() {
     assert_eq!(facts.cuda.driver_version.as_deref(), Some("12.4"));
     // CUDA shows one of them only.
     assert_eq!(facts.gpu("0000:02:00.0").unwrap().cuda, None);
-    let unknown = fake.worker("well").nvml_gpu(&GpuId::Pci("0000:7f:00.0".to_owned())).unwrap();
+    let unknown = fake.worker("well").ask(ReadNvmlGpu(GpuId::Pci("0000:7f:00.0".to_owned()))).unwrap();
     assert_eq!(unknown.error.unwrap().to_string(), "nvmlDeviceGetHandleByPciBusId_v2 on 0000:7f:00.0: NVML_ERROR_NOT_FOUND (6)");
 }
 
@@ -121,11 +121,11 @@ fn libraries_that_cannot_be_loaded_are_told_from_missing_ones() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("libnvidia-ml.so.1"), "no library").unwrap();
     let mut worker = worker(dir.path(), "well");
-    let nvml = worker.nvml().unwrap().error.unwrap();
+    let nvml = worker.ask(ReadNvml).unwrap().error.unwrap();
     assert!(nvml.to_string().contains("libnvidia-ml.so.1 cannot be loaded"), "{nvml}");
     if Path::new("/proc/driver/nvidia").exists() {
         eprintln!("skipped in part: this host has the driver's libraries");
         return;
     }
-    assert_eq!(worker.cuda().unwrap().error.unwrap().to_string(), "libcuda.so.1 was not found");
+    assert_eq!(worker.ask(ReadCuda).unwrap().error.unwrap().to_string(), "libcuda.so.1 was not found");
 }

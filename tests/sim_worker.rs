@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdmadoctor::catalog::DeviceModel;
 use rdmadoctor::sim::{ModelSource, SimConfig, SimDevice};
 use rdmadoctor::verbs::QueuePairCaps;
-use rdmadoctor::worker::{Outcome, Provider, QpRequest, QpType, Worker, WorkerOptions};
+use rdmadoctor::worker::{Connect, Count, Outcome, QpRequest, QpType, Target, Worker, WorkerOptions};
 
 /// Six to send and one to receive, as eRDMA.
 fn narrow(faults: &[&str]) -> SimConfig {
@@ -23,7 +23,7 @@ fn narrow(faults: &[&str]) -> SimConfig {
 fn worker(config: SimConfig) -> Worker {
     Worker::new(WorkerOptions {
         program: env!("CARGO_BIN_EXE_rdmadoctor").into(),
-        provider: Provider::Simulated(config),
+        target: Target::Devices(config),
         deadline: Duration::from_secs(3),
         interrupted: Arc::new(AtomicBool::new(false)),
     })
@@ -85,9 +85,9 @@ fn granted_refused_crashed_and_hung() {
     assert_eq!(verdicts(&outcomes), ["granted", "crashed", "granted", "granted", "granted"]);
 
     let mut counting = worker(narrow(&["exhaust:qp=5"]));
-    let counted = counting.count("narrow_0", &request(1), 100).unwrap();
+    let counted = counting.ask(Count { device: "narrow_0".to_owned(), request: request(1), ceiling: 100 }).unwrap();
     assert_eq!((counted.granted, counted.refused.map(|error| error.errno.name())), (5, Some("ENOMEM".to_owned())));
-    let connected = counting.connect("narrow_0", 1, Some(1), &request(1)).unwrap();
+    let connected = counting.ask(Connect { device: "narrow_0".to_owned(), port: 1, gid_index: Some(1), request: request(1) }).unwrap();
     assert_eq!((connected.reached.as_str(), connected.gid_index, connected.refused), ("RTS", Some(1), None));
 
     let mut listing = worker(narrow(&[]));
@@ -129,7 +129,7 @@ fn granted_refused_crashed_and_hung() {
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut babbling = Worker::new(WorkerOptions {
         program,
-        provider: Provider::Simulated(narrow(&[])),
+        target: Target::Devices(narrow(&[])),
         deadline: Duration::from_secs(5),
         interrupted: Arc::new(AtomicBool::new(false)),
     });

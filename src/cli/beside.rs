@@ -10,7 +10,7 @@ use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::survey;
-use crate::worker::Worker;
+use crate::worker::{ReadObjects, Register, Worker};
 
 /// How long all GPUs together may be asked.
 const GPU_TIME: Duration = Duration::from_secs(12);
@@ -90,7 +90,7 @@ fn host_memory(
         progress.at(&format!("{device}: registering host memory"));
         let share = until.saturating_duration_since(Instant::now()) / u32::try_from(usable.len() - index).unwrap_or(1).max(1);
         let mut try_one = |bytes| {
-            worker.register(device, bytes).map(|tried| match (tried.error, tried.elapsed_us) {
+            worker.ask(Register { device: device.clone(), bytes }).map(|tried| match (tried.error, tried.elapsed_us) {
                 (Some(error), _) => Err(error),
                 (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
             })
@@ -109,7 +109,7 @@ pub(super) fn usable(facts: &Facts) -> Vec<&Device> {
 /// Who holds objects of RDMA devices.
 fn objects(session: &Session, worker: &mut Worker) -> ObjectsFacts {
     session.host.modelled_objects().unwrap_or_else(|| {
-        let asked = worker.objects();
+        let asked = worker.ask(ReadObjects);
         asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() })
     })
 }

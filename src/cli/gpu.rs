@@ -14,7 +14,7 @@ use crate::checks::{self, GpuTried, survey};
 use crate::devices::Problem;
 use crate::facts::{Facts, Level, Source, Wanted};
 use crate::gpu::{Copies, GpuError, GpuForm, GpuName};
-use crate::worker::{Failure, GpuMemory, Worker};
+use crate::worker::{Failure, GpuMemory, MeasureCopies, TryGpuMemory, Worker};
 
 /// Longest wait for one answer: the first one brings a GPU up and makes a context.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -199,7 +199,7 @@ struct Trying<'a> {
 impl Trying<'_> {
     fn copies(&mut self, pci: &str) -> Result<Copies, String> {
         self.progress.at(&format!("{pci}: copying"));
-        match self.worker.copies(pci) {
+        match self.worker.ask(MeasureCopies(pci.to_owned())) {
             Ok(copies) => copies.map_err(|error| error.to_string()),
             Err(failure) => Err(failure.to_string()),
         }
@@ -213,7 +213,10 @@ impl Trying<'_> {
                 break;
             }
             self.progress.at(&format!("{pci}: {} {}", form.call(), nic.unwrap_or_default()));
-            let memory = self.worker.gpu_memory_as(pci, form, nic).unwrap_or_else(|failure| lost(pci, form, nic, failure));
+            let memory = self
+                .worker
+                .ask(TryGpuMemory { gpu: pci.to_owned(), form, device: nic.map(str::to_owned) })
+                .unwrap_or_else(|failure| lost(pci, form, nic, failure));
             let has_memory = memory.allocation_error.is_none();
             tried.push(memory);
             if !has_memory {

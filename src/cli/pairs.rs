@@ -33,7 +33,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let mut document = Pairs { schema: schema::BW_PAIRS.to_owned(), size_bytes: size, ..Pairs::default() };
     let nics = nics(session)?;
-    let cuda = session.host.worker_within(CUDA_ANSWER)?.cuda();
+    let cuda = session.host.worker_within(CUDA_ANSWER)?.ask(crate::worker::ReadCuda);
     let cuda = cuda.unwrap_or_else(|failure| CudaFacts {
         error: Some(crate::gpu::GpuError::NotAsked { why: failure.to_string() }),
         ..CudaFacts::default()

@@ -22,6 +22,7 @@ use crate::qp::{
 use crate::request::{Ask, AskOrigin, Parameter, QpRequest, QpType, Value, parse_ask, parse_grid};
 use crate::schema;
 use crate::survey::Host;
+use crate::worker;
 use crate::worker::{Failure, VerbsDevice, Worker};
 
 /// Arguments of `qp-matrix`.
@@ -232,7 +233,7 @@ impl Examination<'_> {
             progress.at("counting queue pairs");
             let request = arguments.ask.first().cloned().or_else(|| report.base.as_ref().map(|base| base.request.clone()));
             if let Some(request) = request {
-                match worker.count(&device.name, &request, ceiling) {
+                match worker.ask(worker::Count { device: device.name.clone(), request, ceiling }) {
                     Ok(counted) => report.count = Some(CountReport { request, ceiling, counted }),
                     Err(failure) => report.count_failed = Some(failure.to_string()),
                 }
@@ -256,7 +257,9 @@ fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Opti
     let port = verbs.ports.iter().find(|port| port.state == "active").or_else(|| verbs.ports.first())?;
     // verbs.h: node type 4 is an iWARP adapter.
     let is_iwarp = verbs.node_type == 4;
-    match worker.connect(&device.name, port.port, device.best_gid_index(port.port), &QpRequest::base(QpType::RC)) {
+    let gid_index = device.best_gid_index(port.port);
+    let request = QpRequest::base(QpType::RC);
+    match worker.ask(worker::Connect { device: device.name.clone(), port: port.port, gid_index, request }) {
         Ok(connected) => Some(ConnectionReport {
             port: port.port,
             cause: classify_connection(&connected, is_iwarp, device.family.as_deref(), &port.state),

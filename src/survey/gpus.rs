@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::gpu::{CudaFacts, GpuError, GpuFacts, GpuId, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
-use crate::worker::{Failure, Worker};
+use crate::worker::{Failure, ReadCuda, ReadNvml, ReadNvmlGpu, Worker};
 
 /// Longest wait for one answer: bringing a GPU up takes its driver a second or two.
 const ANSWER: Duration = Duration::from_secs(8);
@@ -20,7 +20,8 @@ pub fn collect(worker: &mut Worker, addresses: &[String], deadline: Instant) -> 
         worker.wait_at_most((deadline.saturating_duration_since(Instant::now()) / share).clamp(LEAST, ANSWER));
     };
     wait(worker, 2);
-    let nvml = worker.nvml().unwrap_or_else(|failure| NvmlFacts { error: Some(error_of(LIBNVIDIA_ML, failure)), ..NvmlFacts::default() });
+    let nvml =
+        worker.ask(ReadNvml).unwrap_or_else(|failure| NvmlFacts { error: Some(error_of(LIBNVIDIA_ML, failure)), ..NvmlFacts::default() });
     let ids: Vec<GpuId> = match addresses {
         [] => (0..nvml.gpu_count.unwrap_or(0)).map(GpuId::Index).collect(),
         addresses => addresses.iter().cloned().map(GpuId::Pci).collect(),
@@ -34,7 +35,7 @@ pub fn collect(worker: &mut Worker, addresses: &[String], deadline: Instant) -> 
             None if is_late => Err(late()),
             None => {
                 wait(worker, 2);
-                worker.nvml_gpu(&id).map_err(|failure| error_of(LIBNVIDIA_ML, failure))
+                worker.ask(ReadNvmlGpu(id.clone())).map_err(|failure| error_of(LIBNVIDIA_ML, failure))
             }
         };
         facts.gpus.push(answer.unwrap_or_else(|error| GpuFacts { pci: id.to_string(), error: Some(error), ..GpuFacts::default() }));
@@ -43,7 +44,7 @@ pub fn collect(worker: &mut Worker, addresses: &[String], deadline: Instant) -> 
         CudaFacts { error: Some(late()), ..CudaFacts::default() }
     } else {
         wait(worker, 1);
-        worker.cuda().unwrap_or_else(|failure| CudaFacts { error: Some(error_of(LIBCUDA, failure)), ..CudaFacts::default() })
+        worker.ask(ReadCuda).unwrap_or_else(|failure| CudaFacts { error: Some(error_of(LIBCUDA, failure)), ..CudaFacts::default() })
     };
     facts.join(cuda);
     facts

@@ -14,8 +14,8 @@ use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
-use crate::sim::{SimConfig, Tallies};
-use crate::worker::{Failure, Files, GpuMemory, Inventory, Provider, Worker, WorkerOptions};
+use crate::sim::Tallies;
+use crate::worker::{Failure, GpuMemory, Inventory, ModelledHost, Target, Worker, WorkerOptions};
 
 /// Why a host does not give what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -182,16 +182,13 @@ impl Host {
     /// # Errors
     /// The child process that reads cannot be made.
     pub fn reader(&self, asked: Asked, deadline: Option<Duration>) -> Result<Reader, SurveyError> {
-        let here = Reader { files: None, root: self.root(), asked, deadline: self.answer_within(), of_kernel: deadline };
-        let files = match &self.kind {
+        let here = Reader { worker: None, root: self.root(), asked, deadline: self.answer_within(), of_kernel: deadline };
+        match &self.kind {
             // Its files are in memory and cannot hang unless they are to.
-            Kind::Modelled(model) if model.hang.is_empty() => return Ok(here),
-            Kind::Modelled(model) => Files::Modelled(model.clone()),
-            Kind::Captured(_) => return Ok(here),
-            Kind::Live => Files::Below(PathBuf::from("/")),
-            Kind::Mounted(directory) => Files::Below(absolute(directory)?),
-        };
-        Ok(Reader { files: Some((files, Worker::new(self.worker_options()?))), ..here })
+            Kind::Modelled(model) if model.hang.is_empty() => Ok(here),
+            Kind::Captured(_) => Ok(here),
+            Kind::Modelled(_) | Kind::Live | Kind::Mounted(_) => Ok(Reader { worker: Some(self.worker()?), ..here }),
+        }
     }
 
     /// A child process that serves verbs, not yet started.
@@ -240,12 +237,12 @@ impl Host {
             let file = tempfile::Builder::new().prefix("rdmadoctor-").tempfile();
             let _ = self.tallies.set(file.map_err(|source| SurveyError::Own { what, source })?.into_temp_path());
         }
-        Ok(Tallies::of(&self.counting(model)))
+        Ok(Tallies::of(&self.of_model(model).simulation()))
     }
 
-    /// A model's verbs, whose devices count what they carry if somebody wants to know.
-    fn counting(&self, model: &HostModel) -> SimConfig {
-        SimConfig { tallies: self.tallies.get().map(|path| path.to_path_buf()), ..model.simulation() }
+    /// What a child is told of a model, whose devices count what they carry if somebody wants to know.
+    fn of_model(&self, model: &HostModel) -> ModelledHost {
+        ModelledHost { model: model.clone(), tallies: self.tallies.get().map(|path| path.to_path_buf()) }
     }
 
     /// How child processes are started and waited for.
@@ -256,9 +253,10 @@ impl Host {
         let what = "cannot find the own program, which is also the child process";
         Ok(WorkerOptions {
             program: own_program().map_err(|source| SurveyError::Own { what, source })?,
-            provider: match self.model() {
-                Some(model) => Provider::Simulated(self.counting(model)),
-                None => Provider::Library(self.options.libibverbs.clone()),
+            target: match &self.kind {
+                Kind::Modelled(model) => Target::Modelled(Box::new(self.of_model(model))),
+                Kind::Mounted(directory) => Target::Live { root: absolute(directory)?, libibverbs: self.options.libibverbs.clone() },
+                Kind::Live | Kind::Captured(_) => Target::Live { root: PathBuf::from("/"), libibverbs: self.options.libibverbs.clone() },
             },
             deadline: self.answer_within(),
             interrupted: self.options.interrupted.clone(),
@@ -283,7 +281,7 @@ fn absolute(directory: &Path) -> Result<PathBuf, SurveyError> {
 
 /// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.
 pub struct Reader {
-    files: Option<(Files, Worker)>,
+    worker: Option<Worker>,
     root: Root,
     asked: Asked,
     deadline: Duration,
@@ -298,8 +296,8 @@ impl Reader {
     /// The child process cannot be talked to, or the user interrupted.
     pub fn part(&mut self, part: Part) -> Result<PartFacts, SurveyError> {
         let deadline = self.of_kernel.filter(|_| part.is_kernels()).map_or(self.deadline, |deadline| deadline.min(self.deadline));
-        match &mut self.files {
-            Some((files, worker)) => match worker.read(files, part, &self.asked, deadline) {
+        match &mut self.worker {
+            Some(worker) => match worker.read(part, &self.asked, deadline) {
                 Err(Failure::Interrupted) => Err(SurveyError::Interrupted("interrupted while the host's files were read".to_owned())),
                 answer => Ok(answer?),
             },

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::gpus::error_of;
 use crate::facts::host::HostFacts;
 use crate::facts::{HostMemory, RefusedMemory};
-use crate::gpu::LIBCUDA;
+use crate::gpu::{GpuForm, LIBCUDA};
 use crate::host::system::memory::MemoryFacts;
 use crate::verbs::CallError;
-use crate::worker::{Failure, GpuMemory, Worker};
+use crate::worker::{Failure, GpuMemory, TryGpuMemory, Worker};
 
 /// What the ramp begins with, and the unit of every size.
 const PAGE_BYTES: u64 = 4096;
@@ -101,13 +101,15 @@ pub fn gpu(worker: &mut Worker, gpus: &[String], devices: &[String], deadline: I
                 return tried;
             }
             let device = device.map(String::as_str);
-            let memory = worker.gpu_memory(gpu, device).unwrap_or_else(|failure| {
-                let lost = GpuMemory { gpu: gpu.clone(), device: device.map(str::to_owned), ..GpuMemory::default() };
-                match device {
-                    None => GpuMemory { allocation_error: Some(error_of(LIBCUDA, failure)), ..lost },
-                    Some(_) => GpuMemory { device_error: Some(failure.to_string()), ..lost },
-                }
-            });
+            let memory = worker
+                .ask(TryGpuMemory { gpu: gpu.clone(), form: GpuForm::Plain, device: device.map(str::to_owned) })
+                .unwrap_or_else(|failure| {
+                    let lost = GpuMemory { gpu: gpu.clone(), device: device.map(str::to_owned), ..GpuMemory::default() };
+                    match device {
+                        None => GpuMemory { allocation_error: Some(error_of(LIBCUDA, failure)), ..lost },
+                        Some(_) => GpuMemory { device_error: Some(failure.to_string()), ..lost },
+                    }
+                });
             let has_memory = memory.allocation_error.is_none();
             tried.push(memory);
             if !has_memory {

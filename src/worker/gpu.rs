@@ -4,30 +4,65 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{Reply, Request};
-use super::{Failure, Worker};
+use super::OpenDevice;
+use super::child::State;
+use super::question::{Notes, Question};
 use crate::gpu::{self, Context, Copies, CudaFacts, GpuError, GpuFacts, GpuId, Nvml, NvmlFacts};
 
+/// What NVML says of the host.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum GpuRequest {
-    /// Load NVML and ask it of the host.
-    Nvml,
-    /// Ask NVML of one GPU.
-    NvmlGpu(GpuId),
-    /// Load CUDA and ask it of all GPUs.
-    Cuda,
-    /// Measure copies from and to a GPU.
-    Copies(String),
+pub struct ReadNvml;
+
+impl Question for ReadNvml {
+    type Answer = NvmlFacts;
+    type Note = ();
+
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<NvmlFacts, OpenDevice> {
+        let started = Instant::now();
+        Ok(Nvml::host(state.gpus.nvml(), started))
+    }
 }
 
+/// What NVML says of one GPU.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum GpuReply {
-    Nvml(NvmlFacts),
-    NvmlGpu(Box<GpuFacts>),
-    Cuda(CudaFacts),
-    Copies(Result<Copies, GpuError>),
+pub struct ReadNvmlGpu(pub GpuId);
+
+impl Question for ReadNvmlGpu {
+    type Answer = GpuFacts;
+    type Note = ();
+
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuFacts, OpenDevice> {
+        Ok(match state.gpus.nvml() {
+            Ok(nvml) => nvml.gpu(&self.0),
+            Err(error) => GpuFacts { pci: self.0.to_string(), error: Some(error), ..GpuFacts::default() },
+        })
+    }
+}
+
+/// What CUDA says of the GPUs that it shows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadCuda;
+
+impl Question for ReadCuda {
+    type Answer = CudaFacts;
+    type Note = ();
+
+    fn answer(self, _: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenDevice> {
+        Ok(gpu::read_cuda())
+    }
+}
+
+/// How fast the GPU of this address copies from and to locked host memory.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MeasureCopies(pub String);
+
+impl Question for MeasureCopies {
+    type Answer = Result<Copies, GpuError>;
+    type Note = ();
+
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Self::Answer, OpenDevice> {
+        Ok(state.gpus.context(&self.0).and_then(gpu::measure_copies))
+    }
 }
 
 /// What the child keeps between questions.
@@ -38,21 +73,6 @@ pub(super) struct Gpus {
 }
 
 impl Gpus {
-    pub(super) fn answer(&mut self, request: &GpuRequest) -> GpuReply {
-        match request {
-            GpuRequest::Nvml => {
-                let started = Instant::now();
-                GpuReply::Nvml(Nvml::host(self.nvml(), started))
-            }
-            GpuRequest::NvmlGpu(id) => GpuReply::NvmlGpu(Box::new(match self.nvml() {
-                Ok(nvml) => nvml.gpu(id),
-                Err(error) => GpuFacts { pci: id.to_string(), error: Some(error), ..GpuFacts::default() },
-            })),
-            GpuRequest::Cuda => GpuReply::Cuda(gpu::read_cuda()),
-            GpuRequest::Copies(pci) => GpuReply::Copies(self.context(pci).and_then(gpu::measure_copies)),
-        }
-    }
-
     /// The context of a GPU; that of another one is released first.
     pub(super) fn context(&mut self, pci: &str) -> Result<&Context, GpuError> {
         let open = match self.context.take().filter(|context| context.pci() == pci) {
@@ -68,59 +88,5 @@ impl Gpus {
             None => Nvml::load()?,
         };
         Ok(self.nvml.insert(loaded))
-    }
-}
-
-impl Worker {
-    /// What NVML says of the host.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn nvml(&mut self) -> Result<NvmlFacts, Failure> {
-        match self.ask_gpus(GpuRequest::Nvml)? {
-            GpuReply::Nvml(facts) => Ok(facts),
-            _ => Err(super::parent::unexpected()),
-        }
-    }
-
-    /// What NVML says of one GPU.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn nvml_gpu(&mut self, id: &GpuId) -> Result<GpuFacts, Failure> {
-        match self.ask_gpus(GpuRequest::NvmlGpu(id.clone()))? {
-            GpuReply::NvmlGpu(facts) => Ok(*facts),
-            _ => Err(super::parent::unexpected()),
-        }
-    }
-
-    /// What CUDA says of the GPUs that it shows.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn cuda(&mut self) -> Result<CudaFacts, Failure> {
-        match self.ask_gpus(GpuRequest::Cuda)? {
-            GpuReply::Cuda(facts) => Ok(facts),
-            _ => Err(super::parent::unexpected()),
-        }
-    }
-
-    /// How fast a GPU copies from and to locked host memory.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn copies(&mut self, gpu: &str) -> Result<Result<Copies, GpuError>, Failure> {
-        match self.ask_gpus(GpuRequest::Copies(gpu.to_owned()))? {
-            GpuReply::Copies(copies) => Ok(copies),
-            _ => Err(super::parent::unexpected()),
-        }
-    }
-
-    fn ask_gpus(&mut self, request: GpuRequest) -> Result<GpuReply, Failure> {
-        self.send(&Request::Gpu(request))?;
-        match self.receive(false)? {
-            Reply::Gpu(reply) => Ok(reply),
-            _ => Err(super::parent::unexpected()),
-        }
     }
 }

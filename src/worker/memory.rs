@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::child::State;
 use super::gpu::Gpus;
-use super::protocol::{Reply, Request};
-use super::{Bench, Failure, OpenDevice, Worker};
+use super::question::{Notes, Question};
+use super::{Bench, OpenDevice};
 use crate::gpu::{Buffer, GpuError, GpuForm, Path};
 use crate::host::rdma_objects::ObjectsFacts;
+use crate::host::{self, Root};
 use crate::transfer::{self, PathTried, Refusal};
 use crate::verbs::CallError;
 
@@ -85,64 +87,66 @@ pub enum Contents {
     },
 }
 
-impl Worker {
-    /// Registers that much host memory with a device, and gives it back.
-    ///
-    /// # Errors
-    /// The child gave no answer, or could not open the device.
-    pub fn register(&mut self, device: &str, bytes: u64) -> Result<Registration, Failure> {
-        let provider = self.provider().clone();
-        self.send(&Request::Register { provider, device: device.to_owned(), bytes })?;
-        match self.receive(false)? {
-            Reply::Registered(registration) => Ok(registration),
-            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
-            _ => Err(super::parent::unexpected()),
-        }
-    }
+/// Registers that much host memory with a device, and gives it back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Register {
+    /// The device.
+    pub device: String,
+    /// How much.
+    pub bytes: u64,
+}
 
-    /// Allocates memory of a GPU, exports it, registers it with a device where one is named, and gives it back.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn gpu_memory(&mut self, gpu: &str, device: Option<&str>) -> Result<GpuMemory, Failure> {
-        self.gpu_memory_as(gpu, GpuForm::Plain, device)
-    }
+impl Question for Register {
+    type Answer = Registration;
+    type Note = ();
 
-    /// As [`Self::gpu_memory`], of memory that is allocated in another way.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn gpu_memory_as(&mut self, gpu: &str, form: GpuForm, device: Option<&str>) -> Result<GpuMemory, Failure> {
-        let provider = self.provider().clone();
-        self.send(&Request::GpuMemory { provider, gpu: gpu.to_owned(), form, device: device.map(str::to_owned) })?;
-        match self.receive(false)? {
-            Reply::GpuMemory(tried) => Ok(*tried),
-            _ => Err(super::parent::unexpected()),
-        }
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Registration, OpenDevice> {
+        // A size that no address space holds is refused like any other that is too large.
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        Ok(state.device(&self.device)?.domain().try_host_memory(bytes).into())
     }
 }
 
-impl Worker {
-    /// Who holds objects of this host's RDMA devices.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn objects(&mut self) -> Result<ObjectsFacts, Failure> {
-        self.send(&Request::Objects)?;
-        match self.receive(false)? {
-            Reply::Objects(facts) => Ok(facts),
-            _ => Err(super::parent::unexpected()),
-        }
+/// Allocates memory of a GPU, exports it, registers it with a device where one is named, and gives it back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TryGpuMemory {
+    /// The GPU's address.
+    pub gpu: String,
+    /// How the memory is allocated.
+    pub form: GpuForm,
+    /// The device.
+    pub device: Option<String>,
+}
+
+impl Question for TryGpuMemory {
+    type Answer = GpuMemory;
+    type Note = ();
+
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuMemory, OpenDevice> {
+        // Taken out, since the device is held at the same time.
+        let mut gpus = std::mem::take(&mut state.gpus);
+        let device = self.device.as_deref().map(|name| state.device(name));
+        let tried = try_gpu(&mut gpus, (&self.gpu, self.form), device, self.device.as_deref());
+        state.gpus = gpus;
+        Ok(tried)
     }
 }
 
-/// Tries memory of a GPU, in the child.
-pub(super) fn try_gpu(
-    gpus: &mut Gpus,
-    (gpu, form): (&str, GpuForm),
-    device: Option<Result<&mut Bench, OpenDevice>>,
-    name: Option<&str>,
-) -> GpuMemory {
+/// Who holds objects of the host's RDMA devices.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadObjects;
+
+impl Question for ReadObjects {
+    type Answer = ObjectsFacts;
+    type Note = ();
+
+    fn answer(self, _: &mut State, _: &mut Notes<'_, ()>) -> Result<ObjectsFacts, OpenDevice> {
+        Ok(host::rdma_objects::read(&Root::default()))
+    }
+}
+
+/// Tries memory of a GPU.
+fn try_gpu(gpus: &mut Gpus, (gpu, form): (&str, GpuForm), device: Option<Result<&mut Bench, OpenDevice>>, name: Option<&str>) -> GpuMemory {
     let bytes = GPU_BYTES as u64;
     let mut tried = GpuMemory { gpu: gpu.to_owned(), form, device: name.map(str::to_owned), bytes, ..GpuMemory::default() };
     let started = Instant::now();

@@ -5,20 +5,29 @@
 //! what a dead child held, and a child dies with its parent. A file of sysfs may never answer either, so files of a host are read by such
 //! a child too.
 
+mod attempts;
 mod child;
+mod devices;
+mod files;
 mod gpu;
 mod local;
 mod memory;
+mod moving;
 mod parent;
-mod protocol;
+mod question;
+mod target;
 mod watching;
 
 pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
+pub use attempts::{Connect, Connected, Count, Counted};
 pub use child::serve;
+pub use devices::{Inventory, Loss, OpenDevice, VerbsDevice};
+pub use gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu};
 pub use local::Bench;
-pub use memory::{Contents, GpuMemory, Registration};
+pub use memory::{Contents, GpuMemory, ReadObjects, Register, Registration, TryGpuMemory};
 pub use parent::{Failure, Worker, WorkerOptions};
-pub use protocol::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Provider, VerbsDevice};
+pub use question::Question;
+pub use target::{ModelledHost, Target};
 
 /// The hidden subcommand that turns the program into a child.
 pub const SUBCOMMAND: &str = "__worker";

@@ -14,24 +14,15 @@ use std::time::{Duration, Instant};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
-use super::protocol::{Reply, Request};
-use super::{Connected, Counted, Files, Inventory, Loss, OpenDevice, Outcome, Provider, QpRequest, SUBCOMMAND, VerbsDevice};
-use crate::host::part::{Asked, Part, PartFacts};
-use crate::transfer;
+use super::question::{Message, Question, Request};
+use super::{OpenDevice, Outcome, SUBCOMMAND, Target};
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
-/// Requests that are sent in one message: the first answer must not wait for the reading of a large grid.
-const CHUNK: usize = 1024;
-/// From how many outstanding answers on they are collected in portions, and how long a portion gathers.
-const BATCH: usize = 32;
+/// How long a portion of answers gathers.
 const BATCH_PAUSE: Duration = Duration::from_millis(2);
 /// How long a killed child may take to go away. One that the kernel holds uninterruptibly does not; it is left to init then.
 const REAP: Duration = Duration::from_secs(2);
-/// How many deadlines a part of the files may take that is read on and on.
-const MOST_WAITS: u32 = 10;
-/// After how many deadlines that passed no further device is asked.
-const MOST_DEADLINES: u32 = 2;
 /// Most that is taken of the child's answers at once: some are hundreds of KiB.
 const READ_BYTES: usize = 64 << 10;
 /// How much of what a child printed is kept.
@@ -42,8 +33,8 @@ const PRINTED_BYTES: u64 = 64 * 1024;
 pub struct WorkerOptions {
     /// The program that serves [`SUBCOMMAND`]; normally the running one.
     pub program: PathBuf,
-    /// The implementation of verbs.
-    pub provider: Provider,
+    /// What it works on.
+    pub target: Target,
     /// Longest wait for one answer.
     pub deadline: Duration,
     /// Set when the user wants to stop.
@@ -121,211 +112,33 @@ impl Worker {
         self.options.deadline = deadline;
     }
 
-    /// The implementation of verbs that children use.
-    pub(super) fn provider(&self) -> &Provider {
-        &self.options.provider
-    }
-
     /// Whether the user has asked to stop.
     #[must_use]
     pub fn interrupted(&self) -> bool {
         self.options.interrupted.load(Ordering::Relaxed)
     }
 
-    /// The devices that the verbs library knows, each opened and queried; only `wanted`, where one is named. A device whose provider
-    /// crashes or hangs is named with what became of it, and the others go on in a new child.
+    /// Asks the child, and waits for what comes of it.
     ///
     /// # Errors
-    /// The library crashed or hung before it listed anything; a library that is missing is part of the answer instead.
-    pub fn inventory(&mut self, wanted: Option<&str>) -> Result<Inventory, Failure> {
-        self.send(&Request::List { provider: self.options.provider.clone() })?;
-        let Reply::Listed(mut inventory) = self.receive(false)? else { return Err(unexpected()) };
-        let mut printed = self.running.as_mut().map(Running::printed).unwrap_or_default();
-        let started = Instant::now();
-        let mut gone = Vec::new();
-        for device in inventory.devices.iter_mut().filter(|device| wanted.is_none_or(|wanted| wanted == device.name)) {
-            if started.elapsed() > self.options.deadline * MOST_DEADLINES {
-                device.loss = Some(Loss::NotAsked);
-                continue;
-            }
-            match self.query(&device.name) {
-                Ok(queried) => *device = queried,
-                Err(Failure::Crashed { signal, printed }) => device.loss = Some(Loss::Crashed { signal, printed }),
-                Err(Failure::Hung { deadline_ms, held_in }) => device.loss = Some(Loss::Hung { deadline_ms, held_in }),
-                Err(Failure::CannotStart(OpenDevice::Call(error))) => device.error = Some(error),
-                Err(Failure::CannotStart(_)) => gone.push(device.name.clone()),
-                Err(failure) => return Err(failure),
-            }
-        }
-        // It went away between the list and the question.
-        inventory.devices.retain(|device| !gone.contains(&device.name));
-        for line in self.running.as_mut().map(Running::printed).unwrap_or_default() {
-            if !printed.contains(&line) {
-                printed.push(line);
-            }
-        }
-        inventory.printed = printed;
-        Ok(inventory)
+    /// The child gave no answer, or could not begin.
+    pub fn ask<Q: Question>(&mut self, question: Q) -> Result<Q::Answer, Failure> {
+        self.follow(question, &mut |_| Ok(()))
     }
 
-    fn query(&mut self, device: &str) -> Result<VerbsDevice, Failure> {
-        self.send(&Request::Query { provider: self.options.provider.clone(), device: device.to_owned() })?;
-        match self.receive(false)? {
-            Reply::Queried(device) => Ok(*device),
-            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Reads a part of a host's files. One that comes to no end, or whose reader dies, has that as its problem.
-    /// `deadline` is the longest wait for one path from here on: a part that takes long because it is large is read to its end.
-    ///
-    /// # Errors
-    /// The user interrupted, or there is no child to be had.
-    pub fn read(&mut self, files: &Files, part: Part, asked: &Asked, deadline: Duration) -> Result<PartFacts, Failure> {
-        self.options.deadline = deadline;
-        let started = Instant::now();
-        let mut moved = started;
-        let mut answer = self.send(&Request::Read { files: files.clone(), part, asked: asked.clone() });
-        let mut slow = None;
-        while answer.is_ok() {
-            match self.receive(false) {
-                Ok(Reply::Part(facts)) => return Ok(facts),
-                Ok(reply @ (Reply::Slow(_) | Reply::Reading)) => {
-                    (slow, moved) = match reply {
-                        Reply::Slow(path) => (path, moved),
-                        _ => (None, Instant::now()),
-                    };
-                    if moved.elapsed() >= deadline || started.elapsed() >= deadline * MOST_WAITS {
-                        self.stop();
-                        answer = Err(Failure::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in: None });
-                    }
-                }
-                Ok(_) => answer = Err(unexpected()),
-                Err(failure) => answer = Err(failure),
-            }
-        }
-        match answer {
-            Err(Failure::Hung { deadline_ms, held_in }) => {
-                let place = held_in.map(|place| format!("; the kernel held it in {place}")).unwrap_or_default();
-                Ok(part.unread(slow, format!("no answer in {deadline_ms} ms{place}")))
-            }
-            Err(Failure::Crashed { signal, .. }) => Ok(part.unread(slow, format!("the process that read it died of {signal}"))),
-            Err(failure) => Err(failure),
-            Ok(()) => Err(unexpected()),
-        }
-    }
-
-    /// Tries requests one after another and hands each outcome to `each`, which says whether to go on.
-    pub fn attempts(&mut self, device: &str, requests: &[QpRequest], each: &mut dyn FnMut(usize, Outcome) -> bool) {
-        for (index, chunk) in requests.chunks(CHUNK).enumerate() {
-            let mut goes_on = true;
-            self.chunk(device, chunk, &mut |at, outcome| {
-                goes_on = each(index * CHUNK + at, outcome);
-                goes_on
-            });
-            if !goes_on {
-                return;
-            }
-        }
-    }
-
-    fn chunk(&mut self, device: &str, requests: &[QpRequest], each: &mut dyn FnMut(usize, Outcome) -> bool) {
-        let mut next = 0;
-        while next < requests.len() {
-            let ask = Request::Attempts {
-                provider: self.options.provider.clone(),
-                device: device.to_owned(),
-                requests: requests[next..].to_vec(),
-            };
-            let mut failure = self.send(&ask).err();
-            while failure.is_none() && next < requests.len() {
-                // Answers may come without a pause in which a wait would notice.
-                if self.interrupted() {
-                    self.stop();
-                    failure = Some(Failure::Interrupted);
-                    break;
-                }
-                match self.receive(requests.len() - next >= BATCH) {
-                    Ok(Reply::Attempt(outcome)) => {
-                        next += 1;
-                        if !each(next - 1, outcome) {
-                            // The child would go on with the rest.
-                            self.stop();
-                            return;
-                        }
-                    }
-                    Ok(Reply::CannotStart(error)) => failure = Some(Failure::CannotStart(error)),
-                    Ok(_) => failure = Some(unexpected()),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            if let Some(failure) = failure {
-                // A crash or a hang belongs to the request that was being tried; the others have a new child.
-                let lost_one = matches!(failure, Failure::Crashed { .. } | Failure::Hung { .. });
-                let outcome = Outcome::from(failure);
-                loop {
-                    next += 1;
-                    if !each(next - 1, outcome.clone()) {
-                        return;
-                    }
-                    if lost_one || next == requests.len() {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Makes up to `ceiling` queue pairs at once.
-    ///
-    /// # Errors
-    /// The child gave no answer; what it held is freed with it.
-    pub fn count(&mut self, device: &str, request: &QpRequest, ceiling: u32) -> Result<Counted, Failure> {
-        let ask = Request::Count { provider: self.options.provider.clone(), device: device.to_owned(), request: request.clone(), ceiling };
-        self.send(&ask)?;
+    /// As [`Self::ask`]. `each` hears what is told before the answer, and ends the child by an error.
+    pub(super) fn follow<Q: Question>(
+        &mut self,
+        question: Q,
+        each: &mut dyn FnMut(Q::Note) -> Result<(), Failure>,
+    ) -> Result<Q::Answer, Failure> {
+        self.send(question)?;
         loop {
-            match self.receive(false)? {
-                Reply::Counting => {}
-                Reply::Counted(counted) => return Ok(counted),
-                Reply::CannotStart(error) => return Err(Failure::CannotStart(error)),
-                _ => return Err(unexpected()),
+            match self.receive::<Q>(false)? {
+                Message::Note(note) => each(note).inspect_err(|_| self.stop())?,
+                Message::Answer(answer) => return Ok(answer),
+                Message::CannotStart(error) => return Err(Failure::CannotStart(error)),
             }
-        }
-    }
-
-    /// Makes a queue pair and connects it with itself, by this entry of the GID table where its caller knows which is best.
-    ///
-    /// # Errors
-    /// The child gave no answer.
-    pub fn connect(&mut self, device: &str, port: u8, gid_index: Option<u8>, request: &QpRequest) -> Result<Connected, Failure> {
-        let provider = self.options.provider.clone();
-        let ask = Request::Connect { provider, device: device.to_owned(), port, gid_index, request: request.clone() };
-        self.send(&ask)?;
-        match self.receive(false)? {
-            Reply::Connected(connected) => Ok(connected),
-            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Tells the child to do something with its ends of connections. [`Worker::hear`] gives the answer.
-    ///
-    /// # Errors
-    /// The child is lost, and with it all ends.
-    pub fn tell(&mut self, command: &transfer::Command) -> Result<(), Failure> {
-        self.send(&Request::Transfer { provider: self.options.provider.clone(), command: command.clone() })
-    }
-
-    /// The next answer to what the child was told.
-    ///
-    /// # Errors
-    /// The child gave none in time, or died.
-    pub fn hear(&mut self) -> Result<transfer::Answer, Failure> {
-        match self.receive(false)? {
-            Reply::Transfer(answer) => Ok(answer),
-            Reply::CannotStart(error) => Err(Failure::CannotStart(error)),
-            _ => Err(unexpected()),
         }
     }
 
@@ -335,27 +148,34 @@ impl Worker {
         self.options.deadline
     }
 
-    fn running(&mut self) -> Result<&mut Running, Failure> {
+    /// What the child printed so far.
+    pub(super) fn printed(&mut self) -> Vec<String> {
+        self.running.as_mut().map(Running::printed).unwrap_or_default()
+    }
+
+    /// Sends a question; what comes of it is to be received.
+    pub(super) fn send(&mut self, question: impl Into<Request>) -> Result<(), Failure> {
+        let broken = |error: &dyn std::fmt::Display| Failure::Broken(error.to_string());
+        let mut lines = Vec::new();
         if self.running.is_none() {
-            self.running = Some(Running::start(&self.options).map_err(|error| Failure::Broken(error.to_string()))?);
+            // Its host is the first that a child is told.
+            lines = serde_json::to_vec(&self.options.target).map_err(|error| broken(&error))?;
+            lines.push(b'\n');
         }
-        self.running.as_mut().ok_or_else(unexpected)
+        serde_json::to_writer(&mut lines, &question.into()).map_err(|error| broken(&error))?;
+        lines.push(b'\n');
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => Running::start(&self.options).map_err(|error| broken(&error))?,
+        };
+        self.running.insert(running).socket.write_all(&lines).map_err(|_| self.lost())
     }
 
-    pub(super) fn send(&mut self, request: &Request) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(request).map_err(|error| Failure::Broken(error.to_string()))?;
-        line.push(b'\n');
-        let sent = self.running()?.socket.write_all(&line);
-        match sent {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.lost()),
-        }
-    }
-
-    pub(super) fn receive(&mut self, is_batch: bool) -> Result<Reply, Failure> {
+    /// The next that the child says to a question.
+    pub(super) fn receive<Q: Question>(&mut self, is_batch: bool) -> Result<Message<Q::Note, Q::Answer>, Failure> {
         let started = Instant::now();
         loop {
-            let Some(running) = self.running.as_mut() else { return Err(unexpected()) };
+            let Some(running) = self.running.as_mut() else { return Err(none()) };
             if let Some(length) = running.received[running.consumed..].iter().position(|byte| *byte == b'\n') {
                 let line = running.consumed..running.consumed + length;
                 running.consumed = line.end + 1;
@@ -388,7 +208,7 @@ impl Worker {
 
     /// The child closed its end: it died, and its status says of what.
     fn lost(&mut self) -> Failure {
-        let Some(mut running) = self.running.take() else { return unexpected() };
+        let Some(mut running) = self.running.take() else { return none() };
         let printed = running.printed();
         match running.reap() {
             Some(status) => match status.signal() {
@@ -403,7 +223,7 @@ impl Worker {
         }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.reap();
         }
@@ -470,8 +290,8 @@ impl Running {
     }
 }
 
-pub(super) fn unexpected() -> Failure {
-    Failure::Broken("its child sent an answer to another question".to_owned())
+fn none() -> Failure {
+    Failure::Broken("there is no child that was asked".to_owned())
 }
 
 /// Where the kernel holds a process: the function that it sleeps in, as /proc tells without privileges.

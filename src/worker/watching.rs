@@ -4,8 +4,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::child::{Replies, TELL_EVERY};
-use super::protocol::Reply;
+use super::files::Reading;
+use super::moving::TELL_EVERY;
+use super::question::OwnNotes;
 use crate::host::being_read;
 
 /// How often the reading is looked at, and after how many looks without another path it is slow.
@@ -37,11 +38,11 @@ impl Shared {
 }
 
 impl Watching {
-    /// Starts the thread, which tells what it sees by `replies`.
-    pub(super) fn start(replies: &Replies) -> io::Result<Self> {
+    /// Starts the thread, which tells what it sees by `notes`.
+    pub(super) fn start(mut notes: OwnNotes<Reading>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (watched, mut replies) = (shared.clone(), replies.another()?);
-        std::thread::Builder::new().name("watching".to_owned()).spawn(move || watch(&watched, &mut replies))?;
+        let watched = shared.clone();
+        std::thread::Builder::new().name("watching".to_owned()).spawn(move || watch(&watched, &mut notes))?;
         Ok(Self(shared))
     }
 
@@ -61,7 +62,7 @@ impl Watching {
 }
 
 /// Watches until the parent is gone.
-fn watch(shared: &Shared, replies: &mut Replies) {
+fn watch(shared: &Shared, notes: &mut OwnNotes<Reading>) {
     let mut state = shared.lock();
     loop {
         state.sleeps = true;
@@ -77,13 +78,13 @@ fn watch(shared: &Shared, replies: &mut Replies) {
             let (number, path) = being_read();
             looks = if number == last { looks + 1 } else { 0 };
             last = number;
-            let reply = match () {
-                () if looks == SLOW_LOOKS => Reply::Slow(path),
-                () if number != told && told_at.elapsed() >= TELL_EVERY => Reply::Reading,
+            let note = match () {
+                () if looks == SLOW_LOOKS => Reading::Slow(path),
+                () if number != told && told_at.elapsed() >= TELL_EVERY => Reading::GoesOn,
                 () => continue,
             };
             (told, told_at) = (number, Instant::now());
-            if replies.send(&reply).is_err() {
+            if !notes.note(note) {
                 return;
             }
         }

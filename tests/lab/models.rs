@@ -14,7 +14,7 @@ use rdmadoctor::catalog::rules::Capacity;
 use rdmadoctor::request::{Parameter, Value};
 use rdmadoctor::sim::{SimConfig, SimDevice};
 use rdmadoctor::verbs::{CallError, ErrorNumber};
-use rdmadoctor::worker::{Connected, Outcome, Provider, QpRequest, QpType, SrqRequest, VerbsDevice, Worker, WorkerOptions};
+use rdmadoctor::worker::{Connect, Connected, Outcome, QpRequest, QpType, SrqRequest, Target, VerbsDevice, Worker, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
 use super::Test;
@@ -47,14 +47,14 @@ struct Answers {
 /// Asks in the guest: prints what the real device answers.
 pub fn ask(device: &str, file: &str) {
     let requests: Vec<QpRequest> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let answers = answers(Provider::Library(None), device, &requests);
+    let answers = answers(Target::live(), device, &requests);
     serde_json::to_writer(std::io::stdout(), &answers).unwrap();
 }
 
-fn answers(provider: Provider, device: &str, requests: &[QpRequest]) -> Answers {
+fn answers(target: Target, device: &str, requests: &[QpRequest]) -> Answers {
     let mut worker = Worker::new(WorkerOptions {
         program: env!("CARGO_BIN_EXE_rdmadoctor").into(),
-        provider,
+        target,
         deadline: Duration::from_secs(60),
         interrupted: Arc::new(AtomicBool::new(false)),
     });
@@ -65,8 +65,9 @@ fn answers(provider: Provider, device: &str, requests: &[QpRequest]) -> Answers 
         outcomes.push(outcome);
         true
     });
-    let connected =
-        [QpType::RC, QpType::UC, QpType::UD].map(|kind| (kind, worker.connect(device, 1, None, &QpRequest::base(kind)).unwrap()));
+    let connected = [QpType::RC, QpType::UC, QpType::UD].map(|kind| {
+        (kind, worker.ask(Connect { device: device.to_owned(), port: 1, gid_index: None, request: QpRequest::base(kind) }).unwrap())
+    });
     Answers { device: found, outcomes, connected: connected.to_vec() }
 }
 
@@ -82,7 +83,7 @@ fn compare(guest: &mut Guest, device: &str, name: &str) {
     requests.extend((0..count).map(|_| random.request()));
 
     let config = SimConfig { devices: vec![SimDevice::new(device, name)], ..SimConfig::default() };
-    let mut modelled = answers(Provider::Simulated(config), device, &requests);
+    let mut modelled = answers(Target::Devices(config), device, &requests);
     if name == "siw" {
         for (request, outcome) in requests.iter().zip(&mut modelled.outcomes) {
             if outcome.is_granted() && meets_reserved_offset(request) {

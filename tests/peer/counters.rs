@@ -13,15 +13,15 @@ use rdmadoctor::bench::{CounterKeeper, Flow, HostSide, Pair, PortOf, Side, Snaps
 use rdmadoctor::host::{Node, Root};
 use rdmadoctor::sim::{SimConfig, Tallies};
 use rdmadoctor::transfer::{Command, Connect, Operation, RunKind, StagePlan};
-use rdmadoctor::worker::{Provider, Worker, WorkerOptions};
+use rdmadoctor::worker::{Target, Worker, WorkerOptions};
 
 use super::{Running, TOKEN, choice, link, plan};
 
 /// Devices whose data is counted in a file of the directory.
 pub fn options(directory: &Path, file: &str) -> WorkerOptions {
     let options = super::options(directory);
-    let Provider::Simulated(config) = options.provider else { panic!("not simulated") };
-    WorkerOptions { provider: Provider::Simulated(SimConfig { tallies: Some(directory.join(file)), ..config }), ..options }
+    let Target::Devices(config) = options.target else { panic!("not simulated") };
+    WorkerOptions { target: Target::Devices(SimConfig { tallies: Some(directory.join(file)), ..config }), ..options }
 }
 
 /// A host with the one device, and another that nobody opens.

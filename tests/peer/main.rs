@@ -1,4 +1,4 @@
-//! A peer's server over the simulated provider: clients that know the token, and those that do not.
+//! A peer's server over the simulated target: clients that know the token, and those that do not.
 
 mod counters;
 mod credit;
@@ -20,7 +20,7 @@ use rdmadoctor::transfer::{
     Transport,
 };
 use rdmadoctor::verbs::Reliability;
-use rdmadoctor::worker::{Provider, Worker, WorkerOptions};
+use rdmadoctor::worker::{Target, Worker, WorkerOptions};
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -32,14 +32,14 @@ struct Running {
 }
 
 /// Two simulated hosts of one network.
-fn provider(directory: &Path) -> Provider {
-    Provider::Simulated(SimConfig { directory: Some(directory.to_owned()), ..SimConfig::of_models(["mlx5-6.1"]) })
+fn provider(directory: &Path) -> Target {
+    Target::Devices(SimConfig { directory: Some(directory.to_owned()), ..SimConfig::of_models(["mlx5-6.1"]) })
 }
 
 fn options(directory: &Path) -> WorkerOptions {
     WorkerOptions {
         program: PathBuf::from(env!("CARGO_BIN_EXE_rdmadoctor")),
-        provider: provider(directory),
+        target: provider(directory),
         deadline: Duration::from_secs(20),
         interrupted: Arc::new(AtomicBool::new(false)),
     }

@@ -56,7 +56,7 @@ fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>
     let cuda = match &facts.gpus {
         // A model's GPUs have no memory: this machine's stand for them, where it has some.
         _ if is_model => {
-            let cuda = flight.session.host.worker_within(ANSWER)?.cuda();
+            let cuda = flight.session.host.worker_within(ANSWER)?.ask(crate::worker::ReadCuda);
             let lost = |failure: crate::worker::Failure| CudaFacts {
                 error: Some(GpuError::NotAsked { why: failure.to_string() }),
                 ..CudaFacts::default()

@@ -13,7 +13,7 @@ use crate::profile;
 use crate::profile::{Now, Profile, ProfileCheck, Seen, check};
 use crate::qp::{Outcome, QpRequest, QpType};
 use crate::survey::Host;
-use crate::worker::{Failure, Worker};
+use crate::worker::{Connect, Failure, Worker};
 
 /// Arguments of `profile check`.
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(
     for (device, port) in profile::connected(&profile) {
         let Ok(number) = u8::try_from(port) else { continue };
         let gid_index = seen.port(device, port).and_then(|(_, port)| port.best_gid_index());
-        let found = match worker.connect(device, number, gid_index, &QpRequest::base(QpType::RC)) {
+        let found = match worker.ask(Connect { device: device.to_owned(), port: number, gid_index, request: QpRequest::base(QpType::RC) }) {
             Ok(connected) => connected.reached,
             // It was not found out, which is no change.
             Err(Failure::Interrupted | Failure::Broken(_)) => continue,

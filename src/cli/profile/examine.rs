@@ -18,7 +18,7 @@ use crate::profile::{Effort, Material, Measured, Profile, Seen, Tried, Unmeasure
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
 use crate::survey;
 use crate::survey::Host;
-use crate::worker::{GpuMemory, Worker};
+use crate::worker::{GpuMemory, Register, Worker};
 
 /// Attempts at most on each device: bounds need some hundreds, and each engine's culprits as many.
 const MOST_ATTEMPTS: u64 = 20_000;
@@ -196,7 +196,7 @@ fn memory(
         // A large piece takes longer than other questions do.
         worker.wait_at_most(share.max(examination.session.host.answer_within()));
         let mut try_one = |bytes| {
-            worker.register(&device.name, bytes).map(|tried| match (tried.error, tried.elapsed_us) {
+            worker.ask(Register { device: device.name.clone(), bytes }).map(|tried| match (tried.error, tried.elapsed_us) {
                 (Some(error), _) => Err(error),
                 (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
             })

@@ -1,0 +1,81 @@
+//! Reads the files of a host, a part at a time.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::child::State;
+use super::question::{Notes, Question};
+use super::watching::Watching;
+use super::{Failure, OpenDevice, Worker};
+use crate::host::part::{Asked, Part, PartFacts};
+
+/// How many deadlines a part of the files may take that is read on and on.
+const MOST_WAITS: u32 = 10;
+
+/// A part of the host's files.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Read {
+    part: Part,
+    asked: Asked,
+}
+
+/// How far it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// A path takes long, in case that it never ends.
+    Slow(Option<PathBuf>),
+    /// Paths are read, one after another.
+    GoesOn,
+}
+
+impl Question for Read {
+    type Answer = PartFacts;
+    type Note = Reading;
+
+    fn answer(self, state: &mut State, notes: &mut Notes<'_, Reading>) -> Result<PartFacts, OpenDevice> {
+        if state.watching.is_none() {
+            state.watching = notes.another().and_then(Watching::start).ok();
+        }
+        let root = state.target.root();
+        let facts = match &state.watching {
+            Some(watching) => watching.during(|| self.part.read(&root, &self.asked)),
+            None => self.part.read(&root, &self.asked),
+        };
+        // A large part takes its time to be written down too.
+        notes.note(Reading::GoesOn);
+        Ok(facts)
+    }
+}
+
+impl Worker {
+    /// Reads a part of a host's files. One that comes to no end, or whose reader dies, has that as its problem.
+    /// `deadline` is the longest wait for one path from here on: a part that takes long because it is large is read to its end.
+    ///
+    /// # Errors
+    /// The user interrupted, or there is no child to be had.
+    pub fn read(&mut self, part: Part, asked: &Asked, deadline: Duration) -> Result<PartFacts, Failure> {
+        self.wait_at_most(deadline);
+        let deadline_ms = deadline.as_millis() as u64;
+        let started = Instant::now();
+        let (mut slow, mut moved) = (None, started);
+        let answer = self.follow(Read { part, asked: asked.clone() }, &mut |note| {
+            match note {
+                Reading::Slow(path) => slow = path,
+                Reading::GoesOn => (slow, moved) = (None, Instant::now()),
+            }
+            let is_late = moved.elapsed() >= deadline || started.elapsed() >= deadline * MOST_WAITS;
+            if is_late { Err(Failure::Hung { deadline_ms, held_in: None }) } else { Ok(()) }
+        });
+        match answer {
+            Err(Failure::Hung { deadline_ms, held_in }) => {
+                let place = held_in.map(|place| format!("; the kernel held it in {place}")).unwrap_or_default();
+                Ok(part.unread(slow, format!("no answer in {deadline_ms} ms{place}")))
+            }
+            Err(Failure::Crashed { signal, .. }) => Ok(part.unread(slow, format!("the process that read it died of {signal}"))),
+            answer => answer,
+        }
+    }
+}

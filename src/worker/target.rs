@@ -1,0 +1,77 @@
+//! What a child works on: told once, when it starts.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::HostModel;
+use crate::host::Root;
+use crate::sim::SimConfig;
+
+/// What a child works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// This machine.
+    Live {
+        /// Where its files are: `/`, or where those of another one are mounted.
+        root: PathBuf,
+        /// The verbs library in place of the one that the dynamic linker finds.
+        libibverbs: Option<PathBuf>,
+    },
+    /// Simulated devices; all else is this machine's.
+    Devices(SimConfig),
+    /// A modelled host.
+    Modelled(Box<ModelledHost>),
+}
+
+/// A modelled host, and where it meets others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelledHost {
+    /// The host.
+    pub model: HostModel,
+    /// Where its devices count what they carry, for whoever wants to know.
+    pub tallies: Option<PathBuf>,
+}
+
+impl Target {
+    /// This machine as it is.
+    #[must_use]
+    pub fn live() -> Self {
+        Self::Live { root: PathBuf::from("/"), libibverbs: None }
+    }
+
+    /// Where its files are.
+    pub(super) fn root(&self) -> Root {
+        match self {
+            Self::Live { root, .. } => Root::dir(root),
+            Self::Devices(_) => Root::default(),
+            Self::Modelled(host) => host.model.root(),
+        }
+    }
+
+    /// The verbs library to load in place of the usual one.
+    pub(super) fn libibverbs(&self) -> Option<&Path> {
+        match self {
+            Self::Live { libibverbs, .. } => libibverbs.as_deref(),
+            Self::Devices(_) | Self::Modelled(_) => None,
+        }
+    }
+
+    /// The devices that stand for real ones; absent where a library is loaded.
+    pub(super) fn simulation(&self) -> Option<SimConfig> {
+        match self {
+            Self::Live { .. } => None,
+            Self::Devices(config) => Some(config.clone()),
+            Self::Modelled(host) => Some(host.simulation()),
+        }
+    }
+}
+
+impl ModelledHost {
+    /// Its verbs.
+    #[must_use]
+    pub fn simulation(&self) -> SimConfig {
+        SimConfig { tallies: self.tallies.clone(), ..self.model.simulation() }
+    }
+}
