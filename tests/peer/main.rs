@@ -1,4 +1,4 @@
-//! A peer's server over the simulated target: clients that know the token, and those that do not.
+//! A peer's server over the simulated provider: clients that know the token, and those that do not.
 
 mod counters;
 mod credit;
@@ -32,14 +32,14 @@ struct Running {
 }
 
 /// Two simulated hosts of one network.
-fn provider(directory: &Path) -> Target {
+fn target(directory: &Path) -> Target {
     Target::Devices(SimConfig { directory: Some(directory.to_owned()), ..SimConfig::of_models(["mlx5-6.1"]) })
 }
 
 fn options(directory: &Path) -> WorkerOptions {
     WorkerOptions {
         program: PathBuf::from(env!("CARGO_BIN_EXE_rdmadoctor")),
-        target: provider(directory),
+        target: target(directory),
         deadline: Duration::from_secs(20),
         interrupted: Arc::new(AtomicBool::new(false)),
     }
