@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rdmadoctor::catalog::HostModel;
 use rdmadoctor::profile::{self, Profile, Seen, save};
-use rdmadoctor::worker::{Provider, QpRequest, QpType, Worker, WorkerOptions};
+use rdmadoctor::worker::{Connect, QpRequest, QpType, Target, Worker, WorkerOptions};
 
 const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
 
@@ -29,7 +29,7 @@ fn write(host: &str, directory: &Path) -> PathBuf {
 fn worker(model: &HostModel) -> Worker {
     Worker::new(WorkerOptions {
         program: DOCTOR.into(),
-        provider: Provider::Simulated(model.simulation()),
+        target: Target::Devices(model.simulation()),
         deadline: Duration::from_secs(10),
         interrupted: Arc::new(AtomicBool::new(false)),
     })
@@ -49,7 +49,14 @@ fn the_gid_that_a_profile_names_is_the_one_that_is_connected_and_measured() {
             let Some(gid) = &port.gid else { continue };
             let (_, found) = seen.port(&port.name, port.port).unwrap();
             if port.transport != "unspecified" {
-                let connected = worker.connect(&port.name, 1, found.best_gid_index(), &QpRequest::base(QpType::RC)).unwrap();
+                let connected = worker
+                    .ask(Connect {
+                        device: port.name.clone(),
+                        port: 1,
+                        gid_index: found.best_gid_index(),
+                        request: QpRequest::base(QpType::RC),
+                    })
+                    .unwrap();
                 let used = found.gids.iter().find(|known| Some(known.index) == connected.gid_index);
                 assert_eq!(used.map(|known| &known.gid), Some(&gid.value), "{host} {}: {connected:?}", port.name);
             }
