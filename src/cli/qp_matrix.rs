@@ -233,7 +233,7 @@ impl Examination<'_> {
             progress.at("counting queue pairs");
             let request = arguments.ask.first().cloned().or_else(|| report.base.as_ref().map(|base| base.request.clone()));
             if let Some(request) = request {
-                match worker.ask(worker::Count { device: device.name.clone(), request, ceiling }) {
+                match worker.ask(worker::Count { device: device.name.clone(), request: request.clone(), ceiling }) {
                     Ok(counted) => report.count = Some(CountReport { request, ceiling, counted }),
                     Err(failure) => report.count_failed = Some(failure.to_string()),
                 }
