@@ -116,6 +116,15 @@ pub struct FailureReport {
     pub next_step: Option<String>,
 }
 
+impl FailureReport {
+    /// As a problem of a document that has no figures then.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        let causes: String = self.causes.iter().map(|cause| format!("; likely: {cause}")).collect();
+        Problem { summary: format!("{}: {}{causes}", self.step, self.summary), next_step: self.next_step }
+    }
+}
+
 /// How much a counter grew during a measurement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CounterDelta {

@@ -4,6 +4,8 @@ mod address;
 mod causes;
 mod counters;
 mod document;
+mod end;
+mod judge;
 mod loopback;
 mod measure;
 mod measured;
@@ -11,7 +13,9 @@ mod ordering;
 mod pair;
 mod pairs;
 pub mod peer;
+mod plan;
 mod ramp;
+mod request;
 mod runs;
 mod settings;
 mod side;
@@ -20,7 +24,7 @@ mod statistics;
 mod together;
 mod verify;
 
-pub use address::{Choice, choose, common_pkey};
+pub use address::common_pkey;
 pub use causes::{Bears, Known, bears, explain};
 pub use counters::{
     Carried, CountUnit, Counted, CounterEvidence, CounterKeeper, Direction, Flow, HostSide, PortOf, Reading, Snapshot, Watched, Way, Ways,
@@ -29,12 +33,16 @@ pub use document::{
     AtOnce, BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
     OrderingResult, Share, StagedReport, TogetherResult, Verification,
 };
-pub use loopback::{Loopback, LoopbackHooks, LoopbackStep};
+pub use end::Hosts;
+pub use judge::judge_together;
+pub use loopback::LoopbackHooks;
 pub use measure::{Done, Measurement, measure};
 pub use measured::{LoopbackReport, PathLimit};
 pub use ordering::order;
 pub use pair::{EndChoice, Pair};
 pub use pairs::{PairCell, Pairs};
+pub use plan::{Obstacle, Plan, plan};
+pub use request::{PeerAddress, Request};
 pub use settings::Settings;
 pub use side::{BenchError, Side, Who};
 pub use statistics::{Latencies, Spread};

@@ -1,17 +1,14 @@
 //! `rdmadoctor bw`.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
 use super::at_once;
-use super::ends::{self, Own};
+use super::ends;
 use super::session::Session;
-use crate::bench::{BandwidthResult, Bench, Buffer, Done, Notice};
+use crate::bench::{BandwidthResult, Bench, Request};
 use crate::cli::output::Output;
-use crate::schema;
-use crate::transfer::{Operation, RunKind};
 
 /// Arguments of `bw`.
 #[derive(Debug, Args)]
@@ -55,10 +52,6 @@ enum Buffers {
     Both,
 }
 
-/// From which factor between read and write on it deserves a look. Reads wait for answers, so small ones are slower anywhere.
-const APART: f64 = 1.5;
-const LARGE: u64 = 64 << 10;
-
 /// Measures bandwidth, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("bw")?;
@@ -66,20 +59,20 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         return super::pairs::run(session, arguments);
     }
     if !arguments.devices.is_empty() {
-        return at_once::run(session, &arguments.ends, &arguments.own(None), &arguments.devices);
+        return at_once::run(session, &arguments.request()?, &arguments.devices);
     }
-    let document = measured(session, arguments, None)?;
+    let document = measured(session, &arguments.request()?)?;
     session.output.print(&document)?;
     if let Some(path) = &arguments.plot {
         Output::write_file(path, &crate::report::bandwidth_svg(&document))?;
     }
-    Ok(ends::code(session, !document.problems.is_empty(), document.results.iter().any(is_bad)))
+    Ok(ends::code(&session.host, !document.problems.is_empty(), document.results.iter().any(BandwidthResult::is_bad)))
 }
 
 impl Arguments {
-    fn own(&self, until: Option<Instant>) -> Own {
-        Own {
-            kind: RunKind::Bandwidth,
+    /// The request that they make.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        self.ends.request(Request {
             sizes: self.sizes.clone(),
             queue_pairs: self.queue_pairs,
             hot: self.buffer != Buffers::Spread,
@@ -87,64 +80,14 @@ impl Arguments {
             bidirectional: self.bidirectional,
             depth: self.depth,
             batch: self.batch,
-            litmus: None,
-            until,
-        }
+            ..Request::default()
+        })
     }
 }
 
-/// Measures bandwidth, at most until then.
-pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<BandwidthResult>> {
-    alone(session, &arguments.ends, &arguments.own(until))
-}
-
-/// Measures one device, and judges what came of it.
-pub(super) fn alone(session: &Session, arguments: &ends::Arguments, own: &Own) -> anyhow::Result<Bench<BandwidthResult>> {
-    let mut document = ends::run(session, arguments, own, schema::BW, &mut |done, document: &mut Bench<BandwidthResult>| {
-        if let Done::Bandwidth(result) = done {
-            document.results.push(*result);
-        }
-    })?;
-    judge(&mut document);
+/// Measures bandwidth, and judges what came of it.
+pub(super) fn measured(session: &Session, request: &Request) -> anyhow::Result<Bench<BandwidthResult>> {
+    let mut document = ends::bandwidth(session, request)?;
+    document.judge();
     Ok(document)
-}
-
-/// Whether a measurement failed, or what arrived was not what was sent.
-pub(super) fn is_bad(result: &BandwidthResult) -> bool {
-    result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-}
-
-/// What the figures say beside each other.
-fn judge(document: &mut Bench<BandwidthResult>) {
-    let rate = |operation: Operation, size: u64, buffer: Buffer| {
-        let of = |result: &&BandwidthResult| (result.operation, result.size_bytes, result.buffer) == (operation, size, buffer);
-        document.results.iter().find(of).and_then(|result| Some(result.bytes_per_second?.median))
-    };
-    let mut notices = Vec::new();
-    for result in document.results.iter().filter(|result| result.operation == Operation::Write && result.size_bytes >= LARGE) {
-        let (size, buffer) = (result.size_bytes, result.buffer);
-        let (Some(write), Some(read)) = (rate(Operation::Write, size, buffer), rate(Operation::Read, size, buffer)) else { continue };
-        let factor = write / read;
-        if (1.0 / APART..APART).contains(&factor) {
-            continue;
-        }
-        let (faster, slower) = if factor > 1.0 { ("write", "read") } else { ("read", "write") };
-        notices.push(Notice {
-            summary: format!("{slower} is {:.1} times slower than {faster} at {size} bytes", factor.max(1.0 / factor)),
-            causes: if slower == "read" {
-                vec![
-                    "few reads may be under way at once (max_qp_rd_atom, max_qp_init_rd_atom)".to_owned(),
-                    "PCIe reads are slow on the way to memory: MaxReadReq, relaxed ordering, IOMMU, a GPU behind another socket".to_owned(),
-                ]
-            } else {
-                vec!["writes are held up: flow control, a receiver whose memory is far (NUMA), posted-write ordering".to_owned()]
-            },
-        });
-    }
-    let noisy = document.results.iter().filter_map(|result| {
-        let spread = result.bytes_per_second.filter(|rate| rate.is_noisy)?.spread_percent;
-        Some(format!("{} of {} bytes ({spread:.0} %)", result.operation, result.size_bytes))
-    });
-    notices.extend(ends::noise(&noisy.collect::<Vec<_>>()));
-    document.notices.extend(notices);
 }

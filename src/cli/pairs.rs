@@ -2,16 +2,16 @@
 
 use super::UsageError;
 use super::bw::Arguments;
-use super::ends::{self, Own};
+use super::ends;
 use super::session::Session;
-use crate::bench::{BandwidthResult, Bench, Done, PairCell, Pairs};
+use crate::bench::{PairCell, Pairs, Request};
 use crate::devices;
 use crate::devices::Problem;
 use crate::gpu::{CudaFacts, GpuForm, GpuName, MemoryKind, Path};
 use crate::host::part::Asked;
 use crate::host::rdma::RdmaFacts;
 use crate::schema;
-use crate::transfer::{Operation, RunKind};
+use crate::transfer::Operation;
 
 /// Longest wait for CUDA to tell its GPUs.
 const CUDA_ANSWER: std::time::Duration = std::time::Duration::from_secs(20);
@@ -31,6 +31,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         // Those that are measured unless one is asked for.
         _ => SIZE,
     };
+    let request = Request { sizes: vec![size], hot: true, spread: false, bidirectional: false, ..arguments.request()? };
     let mut document = Pairs { schema: schema::BW_PAIRS.to_owned(), size_bytes: size, ..Pairs::default() };
     let nics = nics(session)?;
     let cuda = session.host.worker_within(CUDA_ANSWER)?.ask(crate::worker::ReadCuda);
@@ -48,14 +49,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         let next = if nics.is_empty() { "`rdmadoctor devices` says why" } else { "`rdmadoctor gpu` says why" };
         document.problems.push(Problem { summary, next_step: Some(next.to_owned()) });
     }
-    let operations = [Operation::Write, Operation::Read].into_iter().filter(|operation| arguments.ends.wants(*operation));
+    let operations = [Operation::Write, Operation::Read].into_iter().filter(|operation| request.wants(*operation));
     let operations: Vec<Operation> = operations.collect();
     for (gpu, nic) in gpus.iter().flat_map(|gpu| nics.iter().map(move |nic| (gpu, nic))) {
         for path in PATHS {
             if session.host.interrupted() {
                 break;
             }
-            document.cells.extend(cells(session, arguments, size, (gpu, nic, path), &operations)?);
+            document.cells.extend(cells(session, &request, (gpu, nic, path), &operations)?);
         }
     }
     if session.host.interrupted() {
@@ -67,7 +68,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let lacks_a_way = gpus.iter().any(|gpu| nics.iter().any(|nic| !works(gpu, nic)));
     let is_wrong = document.cells.iter().any(|cell| cell.is_right == Some(false));
-    Ok(ends::code(session, !document.problems.is_empty(), lacks_a_way || is_wrong))
+    Ok(ends::code(&session.host, !document.problems.is_empty(), lacks_a_way || is_wrong))
 }
 
 /// NICs with an active port.
@@ -84,31 +85,21 @@ fn nics(session: &Session) -> anyhow::Result<Vec<String>> {
 /// The cells of a pair and way, one for each operation.
 fn cells(
     session: &Session,
-    arguments: &Arguments,
-    size: u64,
+    request: &Request,
     (gpu, nic, path): (&str, &str, Path),
     operations: &[Operation],
 ) -> anyhow::Result<Vec<PairCell>> {
     let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: GpuForm::Plain, path };
-    let of_pair = arguments.ends.of_pair(nic, memory, operations);
-    let own = Own {
-        kind: RunKind::Bandwidth,
-        sizes: vec![size],
-        queue_pairs: arguments.queue_pairs,
-        hot: true,
-        spread: false,
-        bidirectional: false,
-        depth: arguments.depth,
-        batch: arguments.batch,
-        litmus: None,
-        until: None,
-    };
-    let mut take = |done: Done, document: &mut Bench<BandwidthResult>| {
-        if let Done::Bandwidth(result) = done {
-            document.results.push(*result);
-        }
-    };
-    let measured = ends::run(session, &of_pair, &own, schema::BW, &mut take)?;
+    let measured = ends::bandwidth(
+        session,
+        &Request {
+            device: Some(nic.to_owned()),
+            memory,
+            to_memory: Some(MemoryKind::Host),
+            operations: operations.to_vec(),
+            ..request.clone()
+        },
+    )?;
     let of = |operation: &Operation| {
         let result = measured.results.iter().find(|result| result.operation == *operation);
         let failure = result.and_then(|result| result.failure.as_ref());

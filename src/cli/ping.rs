@@ -1,16 +1,13 @@
 //! `rdmadoctor ping`.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 
-use super::ends::{self, Own};
+use super::ends;
 use super::session::Session;
-use crate::bench::{Bench, Done, LatencyResult, OrderingResult};
+use crate::bench::{Bench, LatencyResult, OrderingResult, Request};
 use crate::cli::output::Output;
-use crate::schema;
-use crate::transfer::RunKind;
 
 /// Arguments of `ping`.
 #[derive(Debug, Args)]
@@ -33,45 +30,28 @@ pub struct Arguments {
 /// Measures latency, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("ping")?;
-    let document = measured(session, arguments, None)?;
+    let document = measured(session, &arguments.request()?)?;
     session.output.print(&document)?;
     if let Some(path) = &arguments.plot {
         Output::write_file(path, &crate::report::latency_svg(&document))?;
     }
-    let is_bad = |result: &LatencyResult| {
-        result.failure.is_some() || result.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())
-    };
     Ok(ends::code(
-        session,
+        &session.host,
         !document.problems.is_empty(),
-        document.results.iter().any(is_bad) || document.ordering.iter().any(OrderingResult::is_bad),
+        document.results.iter().any(LatencyResult::is_bad) || document.ordering.iter().any(OrderingResult::is_bad),
     ))
 }
 
-/// Measures latency, at most until then.
-pub(super) fn measured(session: &Session, arguments: &Arguments, until: Option<Instant>) -> anyhow::Result<Bench<LatencyResult>> {
-    let own = Own {
-        kind: RunKind::Latency,
-        sizes: arguments.sizes.clone(),
-        queue_pairs: 1,
-        hot: true,
-        spread: false,
-        bidirectional: false,
-        depth: None,
-        batch: None,
-        litmus: arguments.litmus,
-        until,
-    };
-    let mut document = ends::run(session, &arguments.ends, &own, schema::PING, &mut |done, document: &mut Bench<LatencyResult>| {
-        if let Done::Latency(result) = done {
-            document.results.push(*result);
-        }
-    })?;
-    let noisy = document.results.iter().filter_map(|result| {
-        let spread = result.p50_us.filter(|median| median.is_noisy)?.spread_percent;
-        Some(format!("{} of {} bytes ({spread:.0} %)", result.operation, result.size_bytes))
-    });
-    let noise = ends::noise(&noisy.collect::<Vec<_>>());
-    document.notices.extend(noise);
+impl Arguments {
+    /// The request that they make.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        self.ends.request(Request { sizes: self.sizes.clone(), litmus: self.litmus, ..Request::latency() })
+    }
+}
+
+/// Measures latency, and judges what came of it.
+pub(super) fn measured(session: &Session, request: &Request) -> anyhow::Result<Bench<LatencyResult>> {
+    let mut document = ends::latency(session, request)?;
+    document.judge();
     Ok(document)
 }

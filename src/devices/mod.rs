@@ -128,7 +128,8 @@ impl Port {
     /// The entry of its GID table to use, where nothing is known of another end.
     #[must_use]
     pub fn best_gid(&self) -> Option<&Gid> {
-        self.gids.iter().min_by_key(|gid| gid.preference())
+        // Verbs names entries by one byte.
+        self.gids.iter().filter(|gid| gid.index <= 255).min_by_key(|gid| gid.preference())
     }
 
     /// The index of that entry, as verbs takes it.

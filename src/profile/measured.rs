@@ -1,10 +1,9 @@
 //! Transfers that are timed for a profile: a port with itself, briefly.
 
 use super::Measurement;
-use crate::bench::{BandwidthResult, ConnectionReport, Done, LatencyResult, Loopback, LoopbackHooks, LoopbackStep, Verification};
+use crate::bench::{BandwidthResult, ConnectionReport, Done, Hosts, LatencyResult, LoopbackHooks, Obstacle, Request, Verification, plan};
 use crate::devices::{Device, Port};
-use crate::host::net::address::Address;
-use crate::transfer::{Limit, Operation, RunKind};
+use crate::transfer::{Limit, Operation, RunKind, Transport};
 use crate::worker::Worker;
 
 /// A transfer that was timed.
@@ -54,27 +53,32 @@ const QUEUE_PAIRS: u32 = 4;
 const REPEATS: u32 = 3;
 
 impl Effort {
-    fn steps(self) -> Vec<LoopbackStep> {
+    /// What is measured of a port, by the address that the profile names: writes and reads of memory that stays in a cache.
+    fn requests(self, device: &Device, port: &Port) -> Vec<Request> {
         let (limit, repeats, depth) = match self {
             Self::Timed { repeat_ms } => (Limit::TimeMs(repeat_ms.max(1)), REPEATS, None),
             Self::Verified => (Limit::Iterations(1), 1, Some(1)),
         };
-        let step = |kind, sizes: &[u64], queue_pairs| LoopbackStep {
+        let request = |kind, sizes: &[u64], queue_pairs| Request {
             kind,
+            device: Some(device.name.clone()),
+            port: Some(port.port),
             operations: vec![Operation::Write, Operation::Read],
             sizes: sizes.to_vec(),
             queue_pairs,
             limit,
             repeats,
             depth,
+            spread: false,
+            ..Request::default()
         };
         match self {
             Self::Timed { .. } => vec![
-                step(RunKind::Latency, &[SMALL], 1),
-                step(RunKind::Bandwidth, &[BLOCK, LARGE], 1),
-                step(RunKind::Bandwidth, &[LARGE], QUEUE_PAIRS),
+                request(RunKind::Latency, &[SMALL], 1),
+                request(RunKind::Bandwidth, &[BLOCK, LARGE], 1),
+                request(RunKind::Bandwidth, &[LARGE], QUEUE_PAIRS),
             ],
-            Self::Verified => vec![step(RunKind::Bandwidth, &[BLOCK], 1)],
+            Self::Verified => vec![request(RunKind::Bandwidth, &[BLOCK], 1)],
         }
     }
 }
@@ -181,28 +185,51 @@ fn verified(
     }
 }
 
+/// Plans each request, and measures it; `each` gets the figures. Tells whether all was measured.
+fn measure_all(
+    worker: &mut Worker,
+    requests: &[Request],
+    hosts: &Hosts<'_>,
+    hooks: &mut LoopbackHooks<'_>,
+    each: &mut dyn FnMut(&ConnectionReport, Done),
+) -> Result<bool, String> {
+    for request in requests {
+        let plan = plan(request, hosts).map_err(|obstacle| match obstacle {
+            // Of which device it is, is said beside it.
+            Obstacle::Unusable { problem, .. } => problem.summary,
+            Obstacle::Inactive { states, .. } => states.join(", "),
+            Obstacle::NoAddress { .. } => "its interface has no address, which rdma_cm needs: ip address add …".to_owned(),
+            obstacle => obstacle.into_problem().summary,
+        })?;
+        if plan.settings.transport != Transport::Rc {
+            return Err("the device has no reliable connections, which RDMA writes and reads are measured over here".to_owned());
+        }
+        if (hooks.stop)() || !plan.measure(request.kind, worker, hooks, each)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Measures a port with itself, by the address that the profile names.
 pub fn measure(
     worker: &mut Worker,
     (device, port): (&Device, &Port),
-    addresses: &[Address],
+    hosts: &Hosts<'_>,
     effort: Effort,
     hooks: &mut LoopbackHooks<'_>,
 ) -> (Vec<Measured>, Vec<Unmeasured>) {
     let (mut measured, mut unmeasured) = (Vec::new(), Vec::new());
     let lack = |why: String| Unmeasured { device: Some(device.name.clone()), port: Some(port.port), why };
-    let planned = Loopback::plan(device, port, port.best_gid().map(|gid| gid.index), addresses);
-    let ended = planned.and_then(|loopback| {
-        loopback.measure(worker, &effort.steps(), hooks, &mut |connection, done| {
-            let row = match done {
-                Done::Bandwidth(row) => Measured::bandwidth(connection, &row),
-                Done::Latency(row) => Measured::latency(connection, &row),
-            };
-            match row {
-                Ok(row) => measured.push(row),
-                Err(lack) => unmeasured.push(lack),
-            }
-        })
+    let ended = measure_all(worker, &effort.requests(device, port), hosts, hooks, &mut |connection, done| {
+        let row = match done {
+            Done::Bandwidth(row) => Measured::bandwidth(connection, &row),
+            Done::Latency(row) => Measured::latency(connection, &row),
+        };
+        match row {
+            Ok(row) => measured.push(row),
+            Err(lack) => unmeasured.push(lack),
+        }
     });
     match ended {
         Err(why) => unmeasured.push(lack(why)),
@@ -223,7 +250,7 @@ pub fn measure(
 mod tests {
     use super::*;
     use crate::bench::{EndReport, FailureReport};
-    use crate::transfer::{Completing, Connect, Mismatch, Transport};
+    use crate::transfer::{Completing, Connect, Mismatch};
 
     fn connection() -> ConnectionReport {
         let end = EndReport {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::super::beside::usable;
 use super::Flight;
-use super::measure::{Pace, bandwidth, is_datagram, is_up, latency};
-use crate::bench::LoopbackReport;
+use super::measure::{Pace, bandwidth, is_datagram, is_up, latency, request};
+use crate::bench::{LoopbackReport, Request};
 use crate::devices::Device;
 use crate::facts::Facts;
-use crate::gpu::{CudaFacts, GpuError};
+use crate::gpu::{CudaFacts, GpuError, GpuForm, GpuName, MemoryKind, Path};
+use crate::transfer::Operation;
 
 /// Figures of a GPU, and the context that is made twice.
 const FIGURES: u32 = 30;
@@ -83,14 +84,17 @@ fn is_divided(facts: &Facts, gpu: &str) -> bool {
 }
 
 fn one(flight: &Flight<'_>, gpu: &str, nic: &Device, until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
-    let memory = format!("cuda:{gpu}");
-    let ends = ["--memory", &memory, "--to-memory", "host"];
+    let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: GpuForm::Plain, path: Path::Auto };
+    let base = Request { memory, to_memory: Some(MemoryKind::Host), ..request(flight, nic, until) };
+    let (first, all, size) = if is_datagram(nic) {
+        (Operation::Send, vec![Operation::Send], 4 << 10)
+    } else {
+        (Operation::Write, vec![Operation::Write, Operation::Read], 1 << 20)
+    };
     // Writes alone: they say whether data gets out of the GPU, and how fast.
-    let own = if is_datagram(nic) { ["--op", "send", "--sizes", "64"] } else { ["--op", "write", "--sizes", "64"] };
-    latency(flight, nic, &[ends, own].concat(), until, report)?;
+    latency(flight, &Request { operations: vec![first], sizes: vec![64], ..base.clone() }, report)?;
     if report.moves_nothing() {
         return Ok(());
     }
-    let own = if is_datagram(nic) { ["--op", "send", "--sizes", "4k"] } else { ["--op", "write,read", "--sizes", "1M"] };
-    bandwidth(flight, nic, &[ends, own].concat(), until, report)
+    bandwidth(flight, &Request { operations: all, sizes: vec![size], ..base }, report)
 }

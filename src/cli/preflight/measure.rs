@@ -2,16 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use clap::Parser;
-
 use super::super::beside::usable;
 use super::super::{bw, ping};
 use super::{Flight, elapsed};
-use crate::bench::{LoopbackReport, PathLimit};
+use crate::bench::{LoopbackReport, PathLimit, Request};
 use crate::devices::Device;
 use crate::facts::Facts;
-use crate::transfer::Operation;
+use crate::transfer::{Limit, Operation, RunKind};
 
 /// Figures of a device.
 const FIGURES: u32 = 40;
@@ -19,22 +16,6 @@ const FIGURES: u32 = 40;
 /// 1 Gbit/s. What is slower is software, mostly: a megabyte takes it so long that looking for a depth, and for what more queue pairs bring,
 /// would take the time of everything else.
 const SLOW_BYTES_PER_SECOND: f64 = 125e6;
-
-/// `ping` with the words of a command line: whatever has a default there has it here.
-#[derive(Parser)]
-#[command(no_binary_name = true)]
-struct Ping {
-    #[command(flatten)]
-    arguments: ping::Arguments,
-}
-
-/// As [`Ping`].
-#[derive(Parser)]
-#[command(no_binary_name = true)]
-struct Bw {
-    #[command(flatten)]
-    arguments: bw::Arguments,
-}
 
 /// When measuring ends, and what one device or GPU takes.
 pub struct Pace {
@@ -113,53 +94,58 @@ fn path(flight: &Flight<'_>, facts: &Facts, device: &Device) -> Option<PathLimit
     PathLimit::of(&device.name, port.rate_bits_per_second, &facts.host.topology)
 }
 
+const WRITE_READ: [Operation; 2] = [Operation::Write, Operation::Read];
+
 fn measure(flight: &Flight<'_>, device: &Device, until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
-    let own = if is_datagram(device) { ["--op", "send", "--sizes", "64,4k"] } else { ["--op", "write,read", "--sizes", "64,4k"] };
-    latency(flight, device, &own, until, report)?;
+    let base = request(flight, device, until);
+    let operations = if is_datagram(device) { vec![Operation::Send] } else { WRITE_READ.to_vec() };
+    let small = Request { operations: operations.clone(), sizes: vec![64, 4 << 10], ..base.clone() };
+    latency(flight, &small, report)?;
     if report.moves_nothing() {
         return Ok(());
     }
     if is_datagram(device) {
-        return bandwidth(flight, device, &["--op", "send", "--sizes", "4k"], until, report);
+        return bandwidth(flight, &Request { operations, sizes: vec![4 << 10], ..base }, report);
     }
-    bandwidth(flight, device, &["--op", "write,read", "--sizes", "64k"], until, report)?;
+    bandwidth(flight, &Request { operations: operations.clone(), sizes: vec![64 << 10], ..base.clone() }, report)?;
+    let large = Request { operations, sizes: vec![1 << 20], ..base };
     let best = |operation| report.best(operation)?.bytes_per_second;
-    let is_slow = [Operation::Write, Operation::Read].into_iter().filter_map(best).any(|rate| rate.median < SLOW_BYTES_PER_SECOND);
+    let is_slow = WRITE_READ.into_iter().filter_map(best).any(|rate| rate.median < SLOW_BYTES_PER_SECOND);
     if is_slow {
-        return bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M", "--depth", "4", "--batch", "1"], until, report);
+        return bandwidth(flight, &Request { depth: Some(4), batch: Some(1), ..large }, report);
     }
-    bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M"], until, report)?;
+    bandwidth(flight, &large, report)?;
     // Whether one queue pair fills the link is told by more of them.
-    bandwidth(flight, device, &["--op", "write,read", "--sizes", "1M", "--queue-pairs", "4"], until, report)
+    bandwidth(flight, &Request { queue_pairs: 4, ..large }, report)
 }
 
 /// What every measurement here has.
-fn common(flight: &Flight<'_>, device: &Device) -> [String; 3] {
-    let duration = format!("{}us", flight.arguments.duration.max(Duration::from_millis(1)).as_micros());
-    [device.name.clone(), "--duration".to_owned(), duration]
+pub fn request(flight: &Flight<'_>, device: &Device, until: Instant) -> Request {
+    let milliseconds = u64::try_from(flight.arguments.duration.as_millis()).unwrap_or(u64::MAX);
+    Request {
+        device: Some(device.name.clone()),
+        limit: Limit::TimeMs(milliseconds.max(1)),
+        spread: false,
+        until: Some(until),
+        ..Request::default()
+    }
 }
 
-/// `ping`, with these words more.
-pub fn latency(flight: &Flight<'_>, device: &Device, words: &[&str], until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
-    let common = common(flight, device);
-    let words = common.iter().map(String::as_str).chain(words.iter().copied());
-    let words = Ping::try_parse_from(words).context("ping does not take what preflight asks")?;
+/// As `ping` does.
+pub fn latency(flight: &Flight<'_>, request: &Request, report: &mut LoopbackReport) -> anyhow::Result<()> {
     let began = Instant::now();
-    report.ping = Some(ping::measured(flight.session, &words.arguments, Some(until))?);
+    report.ping = Some(ping::measured(flight.session, &Request { kind: RunKind::Latency, ..request.clone() })?);
     report.ping_elapsed_us += elapsed(began);
     Ok(())
 }
 
-/// `bw`, with these words more; once more, as long as nothing stands in the way.
-pub fn bandwidth(flight: &Flight<'_>, device: &Device, words: &[&str], until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
+/// As `bw` does; once more, as long as nothing stands in the way.
+pub fn bandwidth(flight: &Flight<'_>, request: &Request, report: &mut LoopbackReport) -> anyhow::Result<()> {
     if report.bw.as_ref().is_some_and(|bw| !bw.problems.is_empty() || bw.stopped.is_some()) {
         return Ok(());
     }
-    let common = common(flight, device);
-    let words = common.iter().map(String::as_str).chain(words.iter().copied()).chain(["--buffer", "hot"]);
-    let words = Bw::try_parse_from(words).context("bw does not take what preflight asks")?;
     let began = Instant::now();
-    let more = bw::measured(flight.session, &words.arguments, Some(until))?;
+    let more = bw::measured(flight.session, request)?;
     match &mut report.bw {
         None => report.bw = Some(more),
         Some(measured) => {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::super::progress::Progress;
 use super::super::qp_matrix;
 use super::super::session::Session;
-use crate::bench::LoopbackHooks;
+use crate::bench::{Hosts, LoopbackHooks};
 use crate::catalog::Catalog;
 use crate::devices;
 use crate::devices::Device;
@@ -228,16 +228,16 @@ fn transfers(
         unmeasured.push(all(format!("the speed of a simulation of {model} says nothing of the device")));
     }
     let addresses = host::net::read(root).addresses;
+    let hosts = Hosts { ours: &seen.devices.devices, our_addresses: &addresses, theirs: None, answer_within: session.host.answer_within() };
     let ports: Vec<_> = seen.usable().flat_map(|device| device.ports.iter().map(move |port| (device, port))).collect();
     for (index, (device, port)) in ports.iter().enumerate() {
         let until = Instant::now() + share(deadline, ports.len() - index);
         let mut hooks = LoopbackHooks {
             root,
-            patience_ms: u64::try_from(session.host.answer_within().as_millis()).unwrap_or(u64::MAX) * 4 / 5,
             say: &mut |text| progress.at(&format!("{}: {text}", device.name)),
             stop: &|| session.host.interrupted() || Instant::now() >= until,
         };
-        let (mut found, mut lacking) = measure(worker, (device, port), &addresses, effort, &mut hooks);
+        let (mut found, mut lacking) = measure(worker, (device, port), &hosts, effort, &mut hooks);
         measured.append(&mut found);
         unmeasured.append(&mut lacking);
     }

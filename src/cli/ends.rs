@@ -1,23 +1,16 @@
-//! What `ping` and `bw` share: the options of both, the choice of both ends, and the way from there to a report.
+//! What `ping` and `bw` share: the options of both, and how what comes of a request is shown.
 
-mod choose;
-mod end;
-mod run;
-
-pub(super) use choose::choose;
-pub(super) use end::Hosts;
-pub(super) use run::{known, run};
-
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
+use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, values};
-use crate::bench::{ConnectionReport, EndChoice, Known, Notice, Settings};
-use crate::devices::Problem;
+use super::{UsageError, exit, registration, values};
+use crate::bench::{BandwidthResult, Bench, LatencyResult, Notice, PeerAddress, Request};
 use crate::gpu::MemoryKind;
-use crate::transfer::{Completing, Connect, Operation, RunKind, Transport};
+use crate::survey::{self, Host, Onlooker, SurveyError};
+use crate::transfer::{Completing, Connect, Limit, Operation, StageMemory, Transport};
 
 /// Options of `ping` and `bw`.
 #[derive(Debug, Clone, Args)]
@@ -96,98 +89,104 @@ pub fn message_size(text: &str) -> Result<u64, String> {
 }
 
 impl Arguments {
-    /// The same of one device, back to itself.
-    pub fn of_device(&self, device: &str) -> Self {
-        Self { device: Some(device.to_owned()), ..self.clone() }
-    }
-
     /// Whether it is said which ends, or which memory.
     pub fn names_an_end(&self) -> bool {
         let has_memory = self.memory != MemoryKind::Host || self.to_memory.is_some();
         self.device.is_some() || self.to.is_some() || self.peer.is_some() || has_memory
     }
 
-    /// Whether an operation is measured.
-    pub fn wants(&self, operation: Operation) -> bool {
-        self.op.is_empty() || self.op.contains(&operation)
+    /// The request that they make; `rest` is what else there is to it.
+    pub fn request(&self, rest: Request) -> anyhow::Result<Request> {
+        let milliseconds = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);
+        Ok(Request {
+            device: self.device.clone(),
+            to: self.to.clone(),
+            peer: self.peer.as_ref().map(|host| self.peer_address(host)).transpose()?,
+            memory: self.memory.clone(),
+            to_memory: self.to_memory.clone(),
+            gid_index: self.gid_index,
+            mtu_bytes: self.mtu,
+            connect: self.connect,
+            transport: self.transport,
+            operations: self.op.clone(),
+            immediate: self.immediate,
+            limit: self.iterations.map_or(Limit::TimeMs(milliseconds), Limit::Iterations),
+            repeats: self.repeats,
+            completion: self.completion,
+            verify: !self.no_verify,
+            ..rest
+        })
     }
 
-    /// The same for a NIC with itself, with this memory on this end and the host's on the other.
-    pub fn of_pair(&self, nic: &str, memory: MemoryKind, operations: &[Operation]) -> Self {
-        let (device, to_memory) = (Some(nic.to_owned()), Some(MemoryKind::Host));
-        Self { device, memory, to_memory, op: operations.to_vec(), ..self.clone() }
-    }
-}
-
-/// What only one of the commands has.
-pub struct Own {
-    /// Bandwidth or latency.
-    pub kind: RunKind,
-    /// Sizes of messages.
-    pub sizes: Vec<u64>,
-    /// Queue pairs.
-    pub queue_pairs: u32,
-    /// Which buffers.
-    pub hot: bool,
-    /// As above.
-    pub spread: bool,
-    /// Both ends send.
-    pub bidirectional: bool,
-    /// Given depths.
-    pub depth: Option<u32>,
-    /// As above.
-    pub batch: Option<u32>,
-    /// How often the order of writes is looked at, if it is.
-    pub litmus: Option<u64>,
-    /// When measuring ends, whatever is left to measure.
-    pub until: Option<Instant>,
-}
-
-impl Own {
-    fn is_late(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until)
+    fn peer_address(&self, host: &str) -> anyhow::Result<PeerAddress> {
+        let token = self.secret.token()?.ok_or_else(|| {
+            UsageError("--peer needs the token that `rdmadoctor peer` prints there: --token, --token-file or RDMADOCTOR_TOKEN".to_owned())
+        })?;
+        Ok(PeerAddress { host: host.to_owned(), token })
     }
 }
 
-/// Why there is nothing to measure.
-pub(super) enum Obstacle {
-    /// A mistake of the caller's.
-    Usage(UsageError),
-    /// The host's.
-    Problem(Problem),
+/// Measures bandwidth, and shows how far it is.
+pub fn bandwidth(session: &Session, request: &Request) -> anyhow::Result<Bench<BandwidthResult>> {
+    watched(session, "bw", |onlooker| survey::bandwidth(&session.host, request, onlooker))
 }
 
-impl From<UsageError> for Obstacle {
-    fn from(error: UsageError) -> Self {
-        Self::Usage(error)
-    }
+/// Measures latency, and shows how far it is.
+pub fn latency(session: &Session, request: &Request) -> anyhow::Result<Bench<LatencyResult>> {
+    watched(session, "ping", |onlooker| survey::latency(&session.host, request, onlooker))
 }
 
-/// Both ends, and what to do with them.
-pub(super) struct Chosen {
-    pub ends: [EndChoice; 2],
-    pub settings: Settings,
-    pub connection: ConnectionReport,
-    /// What is known of both ends that bears on failures.
-    pub hints: Known,
-    /// What disagrees between both ends.
-    notices: Vec<Notice>,
-    pub mark: u64,
-}
-
-/// Says that figures are too noisy to quote.
-pub fn noise(figures: &[String]) -> Option<Notice> {
-    (!figures.is_empty()).then(|| Notice {
-        summary: format!("too noisy to quote, by how much repeats differ: {}", figures.join(", ")),
-        causes: vec!["something else uses the device or the processors; a longer --duration and more --repeats steady it".to_owned()],
-    })
+fn watched<R>(
+    session: &Session,
+    title: &str,
+    measure: impl FnOnce(&mut Onlooker<'_>) -> Result<Bench<R>, SurveyError>,
+) -> anyhow::Result<Bench<R>> {
+    let mut progress = Progress::new(title, session.output.quiet);
+    // What the cause engine needs may not be found out, which ends the run.
+    let mut unexplained = None;
+    let mut refused = |memory: &StageMemory, device: &str, is_here: bool| {
+        registration::of_memory(session, memory, device, is_here).unwrap_or_else(|error| {
+            unexplained.get_or_insert(error);
+            Vec::<Notice>::new()
+        })
+    };
+    let measured = measure(&mut Onlooker { say: &mut |detail| progress.at(detail), refused: &mut refused })?;
+    unexplained.map_or(Ok(measured), Err)
 }
 
 /// Exit code of a document.
-pub fn code(session: &Session, has_problems: bool, has_failed: bool) -> u8 {
+pub fn code(host: &Host, has_problems: bool, has_failed: bool) -> u8 {
     match () {
-        () if session.host.interrupted() => exit::INTERRUPTED,
+        () if host.interrupted() => exit::INTERRUPTED,
         () if has_problems || has_failed => exit::FAILED,
         () => exit::OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::bench::Request;
+    use crate::cli::{bw, ping};
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Bw {
+        #[command(flatten)]
+        arguments: bw::Arguments,
+    }
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Ping {
+        #[command(flatten)]
+        arguments: ping::Arguments,
+    }
+
+    #[test]
+    fn without_options_a_request_is_the_default_one() {
+        assert_eq!(Bw::parse_from([""; 0]).arguments.request().unwrap(), Request::default());
+        assert_eq!(Ping::parse_from([""; 0]).arguments.request().unwrap(), Request::latency());
     }
 }

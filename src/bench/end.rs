@@ -1,0 +1,112 @@
+//! An end: a device by its name or by what it can do, its active port, and the address by which the other end finds it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::address::{Choice, choose};
+use super::plan::Obstacle;
+use super::request::Request;
+use crate::devices::{Device, Port, Problem};
+use crate::host::net::address::Address;
+
+/// What is known of the hosts of both ends.
+pub struct Hosts<'a> {
+    /// Devices of this host.
+    pub ours: &'a [Device],
+    /// Its addresses.
+    pub our_addresses: &'a [Address],
+    /// Of another host's.
+    pub theirs: Option<(&'a [Device], &'a [Address])>,
+    /// Longest wait for one answer.
+    pub answer_within: Duration,
+}
+
+/// A device and one of its ports.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) device: &'a Device,
+    pub(super) port: &'a Port,
+}
+
+impl<'a> End<'a> {
+    /// A device by name, or the first that can be used, and its port of that number, or its first active one.
+    pub(super) fn find(devices: &'a [Device], wanted: Option<&str>, port: Option<u32>) -> Result<Self, Obstacle> {
+        let active = |device: &'a Device| device.ports.iter().find(|known| is_active(known) && port.is_none_or(|port| port == known.port));
+        let device = match wanted {
+            Some(name) => devices.iter().find(|device| device.name == name).ok_or_else(|| Obstacle::unknown(name, devices))?,
+            None => devices
+                .iter()
+                .find(|device| device.problem.is_none() && active(device).is_some())
+                .or_else(|| devices.first())
+                .ok_or_else(|| Obstacle::problem("there is no RDMA device to measure with", "`rdmadoctor devices` says why"))?,
+        };
+        if let Some(problem) = &device.problem {
+            return Err(Obstacle::Unusable { device: device.name.clone(), problem: problem.clone() });
+        }
+        active(device).map(|port| Self { device, port }).ok_or_else(|| {
+            let states = device.ports.iter().filter(|known| port.is_none_or(|port| port == known.port));
+            let state = |port: &Port| format!("port {} is {}", port.port, port.state.as_deref().unwrap_or("in an unknown state"));
+            Obstacle::Inactive { device: device.name.clone(), states: states.map(state).collect() }
+        })
+    }
+
+    /// The other end: the device that was named, or on another host the first that this end reaches, or this end itself.
+    pub(super) fn other(request: &Request, hosts: &Hosts<'a>, here: Self) -> Result<Self, Obstacle> {
+        match (&request.to, hosts.theirs) {
+            (to, Some((devices, _))) => {
+                let reaches = |device: &&Device| {
+                    let there = Self::find(devices, Some(&device.name), None).ok();
+                    there.is_some_and(|there| {
+                        choose([here.port, there.port], [request.gid_index, None]).is_ok_and(|[ours, _]| !ours.needs_router)
+                    })
+                };
+                let first = devices.iter().find(reaches).map(|device| device.name.as_str());
+                Self::find(devices, to.as_deref().or(first), None).map_err(|obstacle| match obstacle {
+                    usage @ Obstacle::Usage(_) => usage,
+                    obstacle => {
+                        let problem = obstacle.into_problem();
+                        Obstacle::Problem(Problem { summary: format!("the other side: {}", problem.summary), ..problem })
+                    }
+                })
+            }
+            (Some(name), None) => Self::find(hosts.ours, Some(name), None),
+            (None, None) => Ok(here),
+        }
+    }
+
+    pub(super) fn is_ethernet(&self) -> bool {
+        self.port.link_layer.as_deref().is_none_or(|layer| !layer.eq_ignore_ascii_case("infiniband"))
+    }
+
+    pub(super) fn is_iwarp(&self) -> bool {
+        self.device.transport == "iWARP"
+    }
+
+    /// EFA has datagrams and a type of its own only (rdma-core providers/efa/verbs.c, efa_create_qp).
+    pub(super) fn is_efa(&self) -> bool {
+        self.device.transport == "unspecified"
+    }
+
+    /// Its port's number, as verbs takes it.
+    pub(super) fn number(&self) -> u8 {
+        u8::try_from(self.port.port).unwrap_or(1)
+    }
+
+    /// The address by which rdma_cm finds it: that of its GID, or one of its interface.
+    pub(super) fn address(&self, gid: &Choice, known: &[Address]) -> Result<IpAddr, Obstacle> {
+        let of_gid = self.port.gids.iter().find(|entry| entry.gid == gid.gid).and_then(|entry| entry.ipv4.as_ref()?.parse().ok());
+        let own = |address: &&Address| address.netdev.as_ref().is_some_and(|netdev| self.device.netdevs.contains(netdev));
+        let is_plain = |address: &IpAddr| match address {
+            IpAddr::V4(_) => true,
+            // A link-local address needs an interface beside it, which rdma_cm is not given here.
+            IpAddr::V6(six) => six.segments()[0] & 0xffc0 != 0xfe80,
+        };
+        let of_interface =
+            || known.iter().filter(own).map(|address| address.address).filter(is_plain).min_by_key(|address| address.is_ipv6());
+        of_gid.or_else(of_interface).ok_or_else(|| Obstacle::NoAddress { device: self.device.name.clone() })
+    }
+}
+
+fn is_active(port: &Port) -> bool {
+    port.state.as_deref() == Some("active")
+}
