@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rdmadoctor::bench::peer::{ClientHandshake, Decoder, Limits, Request, ServerHandshake, Session, Step, Turn};
 use rdmadoctor::capture;
-use rdmadoctor::catalog::{Catalog, DeviceModel, Engine, HostModel};
+use rdmadoctor::catalog::{Catalog, DeviceModel, Engine};
+use rdmadoctor::sim::HostModel;
 use rdmadoctor::devices::Devices;
 use rdmadoctor::profile::export::{Wanted, export, names};
 use rdmadoctor::profile::{self, diff};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rdmadoctor::catalog::HostModel;
+use rdmadoctor::sim::HostModel;
 use rdmadoctor::profile::{self, Profile, Seen, save};
 use rdmadoctor::worker::{Connect, QpRequest, QpType, Target, Worker, WorkerOptions};
 

@@ -42,7 +42,7 @@ fn policies() {
 fn catalog_files() {
     check::<rdmadoctor::catalog::Engine>("engine-1");
     check::<rdmadoctor::catalog::DeviceModel>("device-1");
-    check::<rdmadoctor::catalog::HostModel>("host-1");
+    check::<rdmadoctor::sim::HostModel>("host-1");
     check::<rdmadoctor::host::families::Family>("family-1");
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::HostModel;
+use crate::sim::HostModel;
 use crate::facts::{Facts, VerbsFacts, Wanted};
 use crate::schema;
 use crate::worker::{Inventory, VerbsDevice};

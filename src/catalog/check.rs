@@ -19,7 +19,7 @@ pub(crate) use document::{CatalogCheck, CheckedFile, FileVerdict};
 pub use located::Place;
 use located::{Content, Node};
 
-use super::{CatalogError, DeviceModel, Engine, HostModel, file};
+use super::{CatalogError, DeviceModel, Engine, file};
 use crate::host::families::Family;
 use crate::schema;
 
@@ -125,12 +125,11 @@ pub fn check(path: &Path, text: &str, kinds: &[Kind]) -> Checked {
         Some(schema::ENGINE) => problems::<Engine>(text),
         Some(schema::DEVICE) => problems::<DeviceModel>(text),
         Some(schema::FAMILY) => problems::<Family>(text),
-        Some(schema::HOST) => HostModel::problems(path, text),
         Some(other) if kinds.iter().any(|(schema, _)| *schema == other) => {
             kinds.iter().filter(|(schema, _)| *schema == other).flat_map(|(_, problems)| problems(path, text)).collect()
         }
         other => {
-            let known = [schema::ENGINE, schema::DEVICE, schema::FAMILY, schema::HOST].into_iter();
+            let known = [schema::ENGINE, schema::DEVICE, schema::FAMILY].into_iter();
             let known = known.chain(kinds.iter().map(|(schema, _)| *schema)).collect::<Vec<_>>().join(", ");
             let place = place_in(text, "schema");
             let given = other.map_or("missing".to_owned(), |other| format!("`{other}`"));
@@ -144,7 +143,7 @@ pub fn check(path: &Path, text: &str, kinds: &[Kind]) -> Checked {
 ///
 /// # Errors
 /// The text is no such file.
-pub(super) fn parse<T: Document>(file: &Path, text: &str) -> Result<T, CatalogError> {
+pub(crate) fn parse<T: Document>(file: &Path, text: &str) -> Result<T, CatalogError> {
     if let Ok(document) = serde_yaml::from_str::<T>(text)
         && document.schema() == T::SCHEMA
         && document.misfits().is_empty()
@@ -192,12 +191,12 @@ pub(crate) fn problems<T: Document>(text: &str) -> Vec<Problem> {
 }
 
 /// Where a key of the root stands, or where the text begins.
-pub(super) fn place_in(text: &str, key: &str) -> Place {
+pub(crate) fn place_in(text: &str, key: &str) -> Place {
     Node::parse(text).and_then(|tree| tree.get(key).map(|entry| entry.place)).unwrap_or(Place::START)
 }
 
 /// Whether the root has a key.
-pub(super) fn has_key(text: &str, key: &str) -> bool {
+pub(crate) fn has_key(text: &str, key: &str) -> bool {
     Node::parse(text).is_some_and(|tree| matches!(tree.content, Content::Map(_)) && tree.get(key).is_some())
 }
 

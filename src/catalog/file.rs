@@ -24,7 +24,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 ///
 /// # Errors
 /// It cannot be read, is too long, or is not UTF-8.
-pub(super) fn read(path: &Path) -> Result<String, CatalogError> {
+pub(crate) fn read(path: &Path) -> Result<String, CatalogError> {
     read_until(path, &|| false)
 }
 
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path) -> Result<String, CatalogError> {
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_until(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<String, CatalogError> {
+pub(crate) fn read_until(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<String, CatalogError> {
     let bytes = bytes(path, is_interrupted).map_err(|source| CatalogError::Unreadable { file: path.to_owned(), source })?;
     let invalid = |problem| CatalogError::Invalid { file: path.to_owned(), problem };
     if bytes.len() > LONGEST_BYTES {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::catalog::HostModel;
+use crate::sim::HostModel;
 use crate::devices::Problem;
 use crate::facts::{self, HostMemory, MemoryTried, RefusedMemory, VerbsFacts, Wanted};
 use crate::gpu::{CudaAttributes, GpuError, GpuFacts, WritesOrdering};

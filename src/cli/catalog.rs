@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::session::Session;
 use super::{UsageError, exit};
+use crate::sim::HostModel;
 use crate::catalog::check::{CatalogCheck, CheckedFile, FileVerdict, Kind, Problem, check_file, is_interruption, problems};
 use crate::catalog::{CatalogFiles, CatalogList, FileKind};
 use crate::checks::Policy;
@@ -88,7 +89,7 @@ fn examine(session: &Session, file: &Path) -> CheckedFile {
         return of(FileVerdict::NotChecked, None, Vec::new());
     }
     let policies: Kind = (schema::POLICY, |_, text| problems::<Policy>(text));
-    match check_file(file, &[policies], &|| session.host.interrupted()) {
+    match check_file(file, &[(schema::HOST, HostModel::problems), policies], &|| session.host.interrupted()) {
         Ok(checked) if checked.problems.is_empty() => of(FileVerdict::Valid, checked.declares, Vec::new()),
         Ok(checked) => of(FileVerdict::Invalid, checked.declares, checked.problems),
         Err(error) if is_interruption(&error) => of(FileVerdict::NotChecked, None, Vec::new()),

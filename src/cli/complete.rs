@@ -10,7 +10,8 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::{Catalog, CatalogList, DeviceModel, HostModel};
+use crate::catalog::{Catalog, CatalogList, DeviceModel};
+use crate::sim::HostModel;
 use crate::checks::{self, Category};
 use crate::host::Root;
 use crate::report;

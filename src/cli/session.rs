@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::output::Output;
 use super::{Global, UsageError};
 use crate::capture::{self, Capture};
-use crate::catalog::HostModel;
+use crate::sim::HostModel;
 use crate::report::{Captured, Modelled, Origin};
 use crate::survey::{Host, Kind, Options, SurveyError};
 

@@ -2,8 +2,10 @@
 
 mod ask;
 mod attempt;
+mod memory;
 mod parameter;
 
 pub use ask::{Ask, AskOrigin, Setting, parse_ask, parse_grid};
 pub use attempt::{Outcome, QpRequest, QpType, SrqRequest};
+pub use memory::{Contents, GpuMemory, PathTried, Refusal, Registration};
 pub use parameter::{Parameter, Value};

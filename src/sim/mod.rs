@@ -26,6 +26,8 @@ mod connect;
 mod control;
 mod device;
 mod events;
+pub mod host;
+pub(crate) mod host_tree;
 mod inject;
 mod link;
 mod manager;
@@ -42,6 +44,7 @@ mod tally;
 mod world;
 
 pub use config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
+pub use host::HostModel;
 pub use requester::ANSWER_TIMEOUT;
 pub use tally::{Tallies, Tally};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempPath;
 
 use crate::capture::Capture;
-use crate::catalog::HostModel;
+use crate::sim::HostModel;
 use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::LEAD;
 use super::{StagePlan, Trouble};
+use crate::request::Refusal;
+use crate::request::PathTried;
 use crate::gpu::{Buffer, Context, GpuError, GpuForm, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
 use crate::verbs::{CallError, ProtectionDomain, Region, Route};
 
@@ -54,53 +56,6 @@ pub struct GpuIdentity {
     pub pci: String,
     /// Its UUID.
     pub uuid: String,
-}
-
-/// A way into the NIC that was tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PathTried {
-    /// Which.
-    pub path: Path,
-    /// How long the registration took; absent where it was refused.
-    pub elapsed_us: Option<u64>,
-    /// Why it is none.
-    pub refusal: Option<Refusal>,
-}
-
-/// Who refused a way into the NIC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
-#[serde(tag = "by", rename_all = "snake_case")]
-pub enum Refusal {
-    /// The GPU's driver.
-    #[error("{error}")]
-    Gpu {
-        /// Its error.
-        error: GpuError,
-    },
-    /// Verbs.
-    #[error("{error}")]
-    Verbs {
-        /// Its error.
-        error: CallError,
-    },
-    /// It was not tried.
-    #[error("{why}")]
-    NotTried {
-        /// Why not.
-        why: String,
-    },
-}
-
-impl From<GpuError> for Refusal {
-    fn from(error: GpuError) -> Self {
-        Self::Gpu { error }
-    }
-}
-
-impl From<CallError> for Refusal {
-    fn from(error: CallError) -> Self {
-        Self::Verbs { error }
-    }
 }
 
 impl StageMemory {

@@ -24,7 +24,8 @@ mod watch;
 
 pub use command::{Answer, Command};
 pub use layout::LEAD;
-pub use memory::{Comparing, GpuIdentity, PathTried, Refusal, StageMemory, try_paths};
+pub use crate::request::{PathTried, Refusal};
+pub use memory::{Comparing, GpuIdentity, StageMemory, try_paths};
 pub use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{
     Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd, RunKind,

@@ -18,13 +18,13 @@ mod question;
 mod target;
 mod watching;
 
-pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
+pub use crate::request::{Contents, GpuMemory, Outcome, QpRequest, QpType, Registration, SrqRequest};
 pub use attempts::{Connect, Connected, Count, Counted};
 pub use child::serve;
 pub use devices::{Inventory, Loss, OpenDevice, VerbsDevice};
 pub use gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu};
 pub use local::Bench;
-pub use memory::{Contents, GpuMemory, ReadObjects, Register, Registration, TryGpuMemory};
+pub use memory::{ReadObjects, Register, TryGpuMemory};
 pub use parent::{Failure, Worker, WorkerOptions};
 pub use question::Question;
 pub use target::{ModelledHost, Target};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::HostModel;
+use crate::sim::HostModel;
 use crate::host::Root;
 use crate::sim::SimConfig;
 

@@ -260,7 +260,7 @@ impl Secrets {
 
 /// A modelled host's facts, with what the verbs library and attempts gave.
 fn document_of(number: usize) -> Value {
-    use crate::catalog::HostModel;
+    use crate::sim::HostModel;
     let model = HostModel::find(["erdma-a10x8", "h100x8-cx7"][number]).unwrap();
     serde_json::to_value(crate::capture::tests::of_model(&model)).unwrap()
 }

@@ -34,7 +34,7 @@ const GZIP: &str = "\
 const INFO: &[u8] =
     b"version=1.2.3\0srcversion=ABCDEF0123456789\0license=GPL\0vermagic=6.1.0-13-amd64 SMP preempt mod_unload modversions \0";
 
-pub(in crate::host::modules) use crate::catalog::host_tree::module_file as module;
+pub(in crate::host::modules) use crate::sim::host_tree::module_file as module;
 
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()

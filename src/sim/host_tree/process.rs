@@ -1,7 +1,7 @@
 //! What bounds the process that looks at the host: limits, capabilities, namespaces, control groups, and the container that it is in.
 
 use super::Tree;
-use crate::catalog::host::{HostModel, Runtime};
+use crate::sim::host::{HostModel, Runtime};
 use crate::host::Node;
 
 /// CAP_IPC_LOCK, capabilities(7).

@@ -6,7 +6,7 @@ use crate::gpu::{
     CudaAttributes, CudaFacts, CudaGpu, GpuError, GpuFacts, GpuForm, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts, WritesOrdering,
 };
 use crate::verbs::{CallError, ErrorNumber};
-use crate::worker::{GpuMemory, Registration};
+use crate::request::{GpuMemory, Registration};
 
 /// The deadline that a library which hangs lets pass.
 const DEADLINE_MS: u64 = 10_000;
@@ -159,7 +159,7 @@ fn error_of(word: &str, library: &str, call: &str, object: &str) -> GpuError {
 
 #[cfg(test)]
 mod tests {
-    use crate::catalog::HostModel;
+    use crate::sim::HostModel;
     use crate::gpu::GpuErrorKind;
 
     #[test]

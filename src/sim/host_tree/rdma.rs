@@ -7,7 +7,7 @@ use super::pci::Places;
 use super::{Tree, net};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, NodeType};
-use crate::catalog::host::{HostModel, Nic, with_prefix_length};
+use crate::sim::host::{HostModel, Nic, with_prefix_length};
 use crate::host::{Node, families};
 use crate::sim::{GidType, PortState, SimGid};
 use crate::verbs::Gid;
@@ -138,12 +138,12 @@ fn is_roce(nic: &Nic, model: &DeviceModel) -> bool {
 }
 
 /// GUID of a NIC, from its place.
-pub(in crate::catalog) fn guid(nic: &Nic) -> u64 {
+pub(crate) fn guid(nic: &Nic) -> u64 {
     super::number_of(&format!("{}{}", nic.pci, nic.name))
 }
 
 /// The GID table of a NIC, as the RDMA core fills it from the interface's addresses.
-pub(in crate::catalog) fn gids(nic: &Nic) -> Vec<SimGid> {
+pub(crate) fn gids(nic: &Nic) -> Vec<SimGid> {
     let Some(model) = DeviceModel::find(&nic.model) else { return Vec::new() };
     let mac = net::mac_of(nic);
     let from_guid = || {

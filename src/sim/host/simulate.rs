@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{HostModel, Nic, with_prefix_length};
 use crate::catalog::device::{GidShape, LinkLayer};
-use crate::catalog::{DeviceModel, Doubts, host_tree};
+use crate::catalog::{DeviceModel, Doubts};
+use crate::sim::host_tree;
 use crate::catalog::{Fault, FaultKind, When};
 use crate::host::Root;
 use crate::sim::{ModelSource, SimConfig, SimDevice, SimPort};

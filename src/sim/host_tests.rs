@@ -2,7 +2,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::{DeviceModel, HOSTS, host_tree};
+use super::super::host_tree;
+use crate::catalog::{DeviceModel, HOSTS};
 use super::*;
 use crate::devices;
 use crate::facts;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Tree;
-use crate::catalog::host::{HostModel, HugePages};
+use crate::sim::host::{HostModel, HugePages};
 use crate::host::Node;
 
 /// Options as distributions for servers set them.

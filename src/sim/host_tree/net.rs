@@ -8,7 +8,7 @@ use super::Tree;
 use super::pci::Places;
 use crate::catalog::DeviceModel;
 use crate::catalog::device::LinkLayer;
-use crate::catalog::host::{HostModel, Interface, Nic, hardware_address, with_prefix_length};
+use crate::sim::host::{HostModel, Interface, Nic, hardware_address, with_prefix_length};
 use crate::host::{Node, families};
 use crate::sim::PortState;
 

@@ -20,7 +20,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::device::LinkLayer;
+use super::host_tree;
+use crate::catalog::device::LinkLayer;
 use crate::catalog::Fault;
 use crate::host::Root;
 use crate::sim::PortState;
@@ -396,7 +397,7 @@ impl HostModel {
     /// The host's files.
     #[must_use]
     pub fn root(&self) -> Root {
-        Root::tree(super::host_tree::build(self))
+        Root::tree(host_tree::build(self))
     }
 
     /// Whether the running kernel has a module, loaded or built in.

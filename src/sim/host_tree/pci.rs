@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Tree;
 use crate::catalog::DeviceModel;
 use crate::catalog::device::LinkLayer;
-use crate::catalog::host::{Gpu, HostModel, Iommu, Link};
+use crate::sim::host::{Gpu, HostModel, Iommu, Link};
 use crate::host::{Node, families};
 
 /// Where functions are in sysfs, by address.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::host::HostModel;
-use super::{Certainty, DeviceModel};
+use crate::catalog::{Certainty, DeviceModel};
 use crate::host::Node;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Tree;
-use crate::catalog::host::HostModel;
+use crate::sim::host::HostModel;
 use crate::host::Node;
 use crate::host::modules::symbol_of;
 
