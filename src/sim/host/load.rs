@@ -63,7 +63,7 @@ impl HostModel {
     }
 
     /// Everything that is wrong with a file's text.
-    pub(crate) fn problems(file: &Path, text: &str) -> Vec<Problem> {
+    pub fn problems(file: &Path, text: &str) -> Vec<Problem> {
         let mut problems = whole(file, text).err().unwrap_or_default();
         // Each has a default because of files that extend others, so no schema asks for them.
         if !check::has_key(text, "extends") {
