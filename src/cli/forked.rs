@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getppid, pipe2, setpgid};
+use nix::unistd::{ForkResult, Pid, getppid, pipe2, setpgid};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::host::count_reading_by;
+use crate::sys;
 
 /// How long nothing more may be read before the copy is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,12 +37,10 @@ pub type Report = (String, u8);
 /// Has `look` taken by a copy of this process, to be called before there are other threads; the sooner, the less both have to hold. `None` where
 /// nothing came of it: it hung, died, failed, or the user interrupted. Then nothing was printed, and it can be taken in another way.
 pub fn run(interrupted: &Arc<AtomicBool>, look: impl FnOnce() -> anyhow::Result<Report>) -> Option<Report> {
-    let counter = shared_counter()?;
+    let counter = sys::shared_counter()?;
     let (hears, tells) = pipe2(OFlag::O_CLOEXEC).ok()?;
     let parent = Pid::this();
-    #[expect(unsafe_code, reason = "fork(2) has no safe form")]
-    // SAFETY: this process has no other thread that could hold a lock, so its copy may do all that it could itself.
-    match unsafe { fork() }.ok()? {
+    match sys::fork()? {
         ForkResult::Parent { child } => {
             drop(tells);
             for signal in [SIGINT, SIGTERM] {
@@ -60,11 +57,7 @@ pub fn run(interrupted: &Arc<AtomicBool>, look: impl FnOnce() -> anyhow::Result<
             drop(hears);
             count_reading_by(counter);
             let is_told = catch_unwind(AssertUnwindSafe(|| tell(File::from(tells), parent, look))).unwrap_or(None).is_some();
-            #[expect(unsafe_code, reason = "what the parent has yet to do at its end, the copy must not do")]
-            // SAFETY: ends this process.
-            unsafe {
-                libc::_exit(i32::from(!is_told))
-            }
+            sys::exit(i32::from(!is_told))
         }
     }
 }
@@ -77,17 +70,6 @@ fn end(child: Pid) {
             return;
         }
         std::thread::sleep(REAP_PAUSE);
-    }
-}
-
-/// A number that this process and its copy both have.
-fn shared_counter() -> Option<&'static AtomicU64> {
-    let length = NonZeroUsize::new(size_of::<AtomicU64>())?;
-    #[expect(unsafe_code, reason = "memory that processes share has no safe form")]
-    // SAFETY: a mapping of its own, of zeros and at a page's beginning, that lasts as long as the process does.
-    unsafe {
-        let page = mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED).ok()?;
-        Some(page.cast().as_ref())
     }
 }
 
