@@ -117,7 +117,11 @@ const OTHERS: &[(&str, fn(&mut Facts))] = &[
     }),
     ("RD-0209", |f| log(f, Event::UnknownSymbol { module: "mlx5_ib".to_owned(), symbol: "ib_umem_get_peer".to_owned(), errno: Some(-2) }, 1)),
     ("RD-0213", |f| { container(f); f.host.verbs_files.devices_shared_between_namespaces = Some(false); f.host.rdma.devices = None; f.host.verbs_files.nodes = None; }),
-    ("RD-0301", |f| { f.host.rdma.devices = None; state(f, "rdma_rxe", ModuleState::Absent); }),
+    ("RD-0301", |f| {
+        f.host.rdma.devices = None;
+        let absent = Module { name: "rdma_rxe".to_owned(), state: ModuleState::Absent, ..module(f, "mlx5_ib").clone() };
+        f.modules.modules.push(absent);
+    }),
     ("RD-0303", |f| { device(f).uverbs = None; listed(f); }),
     ("RD-0306", |f| {
         container(f);
