@@ -92,6 +92,11 @@ impl Module {
                     let mut uses = Vec::new();
                     leaves(&used.tree, &mut Vec::new(), &mut uses);
                     for (way, last, renamed) in uses {
+                        if way.first().is_some_and(|first| first == "rdmadoctor_types") {
+                            // Another crate's: its own surface.
+                            lines.insert(format!("{}::{last} use", full(&way.join("::"))));
+                            continue;
+                        }
                         if last == "*" {
                             // What is public there is public here.
                             let whole = self.resolve(&way).unwrap_or_else(|| panic!("`pub use {}::*` is of no module", way.join("::")));

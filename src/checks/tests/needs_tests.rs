@@ -139,6 +139,13 @@ const OTHERS: &[(&str, fn(&mut Facts))] = &[
         address: "192.0.2.1".parse().unwrap(), netdev: Some("eth0".to_owned()), prefix_length: Some(24), source: "x".to_owned(), is_duplicate: true, is_tentative: false }]),
     ("RD-0501", |f| { f.host.limits.own = unprivileged(1 << 30); f.host.system.memory.total_bytes = Some(1 << 40); }),
     ("RD-0509", |f| { f.host.limits.own = unprivileged(1 << 20); registered(f, 12); }),
+    ("RD-0509", |f| {
+        registered(f, 5);
+        listed(f);
+        let attributes = crate::catalog::DeviceModel::find("mlx5").unwrap().attributes();
+        let listed = asked_verbs(f).devices.last_mut().unwrap();
+        listed.attributes = Some(crate::verbs::DeviceAttributes { max_mr_size_bytes: 1 << 20, ..attributes });
+    }),
     ("RD-0703", |f| { dma_buf_only(f); f.gpus.as_mut().unwrap().gpus.iter_mut().for_each(|gpu| gpu.cuda.as_mut().unwrap().dma_buf_supported = Some(false)); }),
     ("RD-0708", without_peer_memory),
     ("RD-0708", |f| { without_peer_memory(f); f.gpus.as_mut().unwrap().gpus.iter_mut().for_each(|gpu| gpu.cuda.as_mut().unwrap().dma_buf_supported = Some(false)); }),
@@ -154,11 +161,11 @@ const OTHERS: &[(&str, fn(&mut Facts))] = &[
         f.host.system.iommu.groups = vec![IommuGroup { group: 1, kind: Some("DMA".to_owned()) }];
         nic(f).iommu_group = Some(1);
     }),
-    ("RD-0809", |f| { nic(f).function.vendor_id = None; nic(f).config.as_mut().unwrap().is_answering = false; }),
+    ("RD-0809", |f| { (nic(f).function.vendor_id, nic(f).function.device_id, nic(f).function.driver) = (None, None, None); nic(f).config.as_mut().unwrap().is_answering = false; }),
     ("RD-1104", |f| log(f, Event::AerError { severity: AerSeverity::Fatal, pci: Some("0000:1a:00.0".to_owned()) }, 1)),
     ("RD-1112", |f| log(f, Event::IommuFault { pci: Some("0000:1b:00.0".to_owned()) }, 1)),
     ("RD-1116", |f| { container(f); answer(f).error = refused("NVML_ERROR_NO_PERMISSION"); }),
-    ("RD-1119", |f| { container(f); held(f, |holder| holder.pid = None); }),
+    ("RD-1119", |f| { container(f); f.host.limits.container.in_first_process_namespace = Some(false); held(f, |holder| holder.pid = None); }),
     ("RD-1119", |f| {
         held(f, |holder| holder.pid = None);
         let open = OpenNode { node: "/dev/infiniband/uverbs9".to_owned(), pid: 7, name: None, state: None };
