@@ -5,10 +5,10 @@ use std::path::Path;
 use rdmadoctor::bench::peer::{ClientHandshake, Decoder, Limits, Request, ServerHandshake, Session, Step, Turn};
 use rdmadoctor::capture;
 use rdmadoctor::catalog::{Catalog, DeviceModel, Engine};
-use rdmadoctor::sim::HostModel;
 use rdmadoctor::devices::Devices;
 use rdmadoctor::profile::export::{Wanted, export, names};
 use rdmadoctor::profile::{self, diff};
+use rdmadoctor::sim::HostModel;
 
 /// An engine file: whatever the text, an answer; and what is accepted makes asks.
 pub fn engine_file(text: &str) {

@@ -3,7 +3,6 @@
 #[path = "../fuzz/bodies.rs"]
 mod bodies;
 
-
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -87,7 +86,11 @@ fn what_is_read_has_no_problem_in(text: &str) -> Result<(), TestCaseError> {
     use rdmadoctor::sim::HostModel;
     let path = Path::new("x.yaml");
     let is_read = Engine::parse(path, text).is_ok() || DeviceModel::parse(path, text).is_ok() || HostModel::parse(path, text).is_ok();
-    let problems: Vec<String> = check::check(path, text, &[("rdmadoctor/host/1", HostModel::problems)]).problems.iter().map(|problem| problem.summary.clone()).collect();
+    let problems: Vec<String> = check::check(path, text, &[("rdmadoctor/host/1", HostModel::problems)])
+        .problems
+        .iter()
+        .map(|problem| problem.summary.clone())
+        .collect();
     // A number where text is due is read as the text that it is written as, nothing as empty text; and YAML less strictly.
     let is_lenient = |problem: &String| {
         problem.ends_with("source: it is empty") || problem.contains(" is not text") || problem.starts_with("strict readers")

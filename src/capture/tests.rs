@@ -1,7 +1,7 @@
 use super::*;
-use crate::sim::HostModel;
 use crate::facts::{Facts, VerbsFacts, Wanted};
 use crate::schema;
+use crate::sim::HostModel;
 use crate::worker::{Inventory, VerbsDevice};
 
 /// A capture of a modelled host, as a worker that answers would fill it.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::sim::HostModel;
 use crate::devices::Problem;
 use crate::facts::{self, HostMemory, MemoryTried, RefusedMemory, VerbsFacts, Wanted};
 use crate::gpu::{CudaAttributes, GpuError, GpuFacts, WritesOrdering};
@@ -27,6 +26,7 @@ use crate::host::system::kernel_config::{KernelConfig, KernelOption};
 use crate::host::topo::Affinity;
 use crate::host::verbs_files::{Library, Provider};
 use crate::host::{ReadError, ReadFailure};
+use crate::sim::HostModel;
 use crate::verbs::{CallError, ErrorNumber};
 use crate::worker::{GpuMemory, Inventory, Registration, VerbsDevice};
 

@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::sim::HostModel;
 use crate::catalog::check::{CatalogCheck, CheckedFile, FileVerdict, Kind, Problem, check_file, is_interruption, problems};
 use crate::catalog::{CatalogFiles, CatalogList, FileKind};
 use crate::checks::Policy;
 use crate::schema;
+use crate::sim::HostModel;
 
 /// Arguments of `catalog`.
 #[derive(Debug, Args)]

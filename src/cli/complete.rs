@@ -11,10 +11,10 @@ use clap_complete::env::{CompleteEnv, Shells};
 use super::session::Session;
 use super::{UsageError, exit};
 use crate::catalog::{Catalog, CatalogList, DeviceModel};
-use crate::sim::HostModel;
 use crate::checks::{self, Category};
 use crate::host::Root;
 use crate::report;
+use crate::sim::HostModel;
 
 /// The variable by which a shell's script asks.
 const VARIABLE: &str = "RDMADOCTOR_COMPLETE";

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::output::Output;
 use super::{Global, UsageError};
 use crate::capture::{self, Capture};
-use crate::sim::HostModel;
 use crate::report::{Captured, Modelled, Origin};
+use crate::sim::HostModel;
 use crate::survey::{Host, Kind, Options, SurveyError};
 
 /// One run of the program.

@@ -21,8 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::host_tree;
-use crate::catalog::device::LinkLayer;
 use crate::catalog::Fault;
+use crate::catalog::device::LinkLayer;
 use crate::host::Root;
 use crate::sim::PortState;
 

@@ -3,8 +3,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::super::host_tree;
-use crate::catalog::{DeviceModel, HOSTS};
 use super::*;
+use crate::catalog::{DeviceModel, HOSTS};
 use crate::devices;
 use crate::facts;
 use crate::host;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use tempfile::TempPath;
 
 use crate::capture::Capture;
-use crate::sim::HostModel;
 use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::host::rdma_objects::ObjectsFacts;
+use crate::sim::HostModel;
 use crate::sim::Tallies;
 use crate::worker::{Failure, GpuMemory, Inventory, ModelledHost, Target, Worker, WorkerOptions};
 

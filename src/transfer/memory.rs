@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::LEAD;
 use super::{StagePlan, Trouble};
-use crate::request::Refusal;
-use crate::request::PathTried;
 use crate::gpu::{Buffer, Context, GpuError, GpuForm, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
+use crate::request::PathTried;
+use crate::request::Refusal;
 use crate::verbs::{CallError, ProtectionDomain, Region, Route};
 
 /// What an end's memory is.

@@ -22,9 +22,9 @@ mod staged;
 mod trouble;
 mod watch;
 
+pub use crate::request::{PathTried, Refusal};
 pub use command::{Answer, Command};
 pub use layout::LEAD;
-pub use crate::request::{PathTried, Refusal};
 pub use memory::{Comparing, GpuIdentity, StageMemory, try_paths};
 pub use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{

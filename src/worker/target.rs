@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sim::HostModel;
 use crate::host::Root;
+use crate::sim::HostModel;
 use crate::sim::SimConfig;
 
 /// What a child works on.

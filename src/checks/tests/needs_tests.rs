@@ -99,9 +99,12 @@ fn gpus_are_not_asked(facts: &mut Facts) {
     facts.gpus = None;
 }
 
+/// A check, and what changes a healthy host so that it looks at more.
+type Other = (&'static str, fn(&mut Facts));
+
 /// Where a check looks at more than it does on those of [`WOUNDS`].
 #[rustfmt::skip]
-const OTHERS: &[(&str, fn(&mut Facts))] = &[
+const OTHERS: &[Other] = &[
     ("RD-0104", |f| { listed(f); f.host.verbs_files.driver_files = Some(Vec::new()); }),
     ("RD-0201", |f| f.modules.modules.clear()),
     ("RD-0201", |f| { state(f, "ib_core", ModuleState::Unknown); f.host.rdma.devices = None; f.host.net.interfaces = None; }),

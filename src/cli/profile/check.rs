@@ -52,7 +52,7 @@ pub(in crate::cli) fn compare(session: &Session, file: &Path, profile: &Profile,
 
 fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(String, u32), String> {
     let mut reached = HashMap::new();
-    for (device, port) in profile::connected(&profile) {
+    for (device, port) in profile::connected(profile) {
         let Ok(number) = u8::try_from(port) else { continue };
         let gid_index = seen.port(device, port).and_then(|(_, port)| port.best_gid_index());
         let found = match worker.ask(Connect { device: device.to_owned(), port: number, gid_index, request: QpRequest::base(QpType::RC) }) {
@@ -69,7 +69,7 @@ fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(
 /// Makes decisive attempts again, as many as fit; each device has its share of the time.
 fn attempts(worker: &mut Worker, profile: &Profile, seen: &Seen, deadline: Instant) -> HashMap<(String, QpRequest), Outcome> {
     let mut outcomes = HashMap::new();
-    let decisive = profile::decisive(&profile);
+    let decisive = profile::decisive(profile);
     let mut devices: Vec<&str> = decisive.iter().map(|(device, _, _)| *device).filter(|device| seen.verbs(device).is_some()).collect();
     devices.sort_unstable();
     devices.dedup();

@@ -5,8 +5,8 @@ use crate::catalog::DeviceModel;
 use crate::gpu::{
     CudaAttributes, CudaFacts, CudaGpu, GpuError, GpuFacts, GpuForm, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts, WritesOrdering,
 };
-use crate::verbs::{CallError, ErrorNumber};
 use crate::request::{GpuMemory, Registration};
+use crate::verbs::{CallError, ErrorNumber};
 
 /// The deadline that a library which hangs lets pass.
 const DEADLINE_MS: u64 = 10_000;
@@ -159,8 +159,8 @@ fn error_of(word: &str, library: &str, call: &str, object: &str) -> GpuError {
 
 #[cfg(test)]
 mod tests {
-    use crate::sim::HostModel;
     use crate::gpu::GpuErrorKind;
+    use crate::sim::HostModel;
 
     #[test]
     fn modelled_gpus_answer() {

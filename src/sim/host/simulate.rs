@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::{HostModel, Nic, with_prefix_length};
 use crate::catalog::device::{GidShape, LinkLayer};
 use crate::catalog::{DeviceModel, Doubts};
-use crate::sim::host_tree;
 use crate::catalog::{Fault, FaultKind, When};
 use crate::host::Root;
+use crate::sim::host_tree;
 use crate::sim::{ModelSource, SimConfig, SimDevice, SimPort};
 use crate::verbs::{LIBIBVERBS, MTU_BYTES};
 

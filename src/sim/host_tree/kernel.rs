@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Tree;
-use crate::sim::host::{HostModel, HugePages};
 use crate::host::Node;
+use crate::sim::host::{HostModel, HugePages};
 
 /// Options as distributions for servers set them.
 const USUAL_CONFIG: &[(&str, &str)] = &[

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Tree;
-use crate::sim::host::HostModel;
 use crate::host::Node;
 use crate::host::modules::symbol_of;
+use crate::sim::host::HostModel;
 
 pub(super) fn build(tree: &mut Tree, host: &HostModel) {
     let kernel = host.kernel.as_str();

@@ -8,9 +8,9 @@ use super::Tree;
 use super::pci::Places;
 use crate::catalog::DeviceModel;
 use crate::catalog::device::LinkLayer;
-use crate::sim::host::{HostModel, Interface, Nic, hardware_address, with_prefix_length};
 use crate::host::{Node, families};
 use crate::sim::PortState;
+use crate::sim::host::{HostModel, Interface, Nic, hardware_address, with_prefix_length};
 
 /// An interface, whichever part of the model it is from.
 struct Card<'a> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::Tree;
 use crate::catalog::DeviceModel;
 use crate::catalog::device::LinkLayer;
-use crate::sim::host::{Gpu, HostModel, Iommu, Link};
 use crate::host::{Node, families};
+use crate::sim::host::{Gpu, HostModel, Iommu, Link};
 
 /// Where functions are in sysfs, by address.
 pub(super) type Places = BTreeMap<String, PathBuf>;

@@ -1,8 +1,8 @@
 //! What bounds the process that looks at the host: limits, capabilities, namespaces, control groups, and the container that it is in.
 
 use super::Tree;
-use crate::sim::host::{HostModel, Runtime};
 use crate::host::Node;
+use crate::sim::host::{HostModel, Runtime};
 
 /// CAP_IPC_LOCK, capabilities(7).
 const IPC_LOCK: u64 = 1 << 14;

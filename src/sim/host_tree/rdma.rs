@@ -7,8 +7,8 @@ use super::pci::Places;
 use super::{Tree, net};
 use crate::catalog::DeviceModel;
 use crate::catalog::device::{GidShape, LinkLayer, NodeType};
-use crate::sim::host::{HostModel, Nic, with_prefix_length};
 use crate::host::{Node, families};
+use crate::sim::host::{HostModel, Nic, with_prefix_length};
 use crate::sim::{GidType, PortState, SimGid};
 use crate::verbs::Gid;
 
