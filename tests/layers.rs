@@ -156,6 +156,15 @@ fn every_room_has_a_floor() {
 }
 
 #[test]
+fn the_page_on_architecture_has_the_same_rooms_in_the_same_order() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
+    let table = page.split("## Three requests").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    let told: Vec<Vec<&str>> = rows.map(|(rooms, _)| rooms.split(", ").map(|room| room.trim_matches('`')).collect()).collect();
+    assert_eq!(told, FLOORS);
+}
+
+#[test]
 fn a_planted_upward_import_is_told_with_both_lines() {
     let planted = "use std::fmt;\nuse crate::{\n    verbs::Verbs,\n    cli::run,\n};\n#[cfg(test)]\nmod tests { use crate::report; }\n";
     let mut imports = imports_of("host", Path::new("src/host/planted.rs"), planted);

@@ -91,7 +91,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The engines of the program, and those that [`added::add`] added, which take the place of those of the same name.
+    /// The engines of the program, and those that `--catalog DIR` added, which take the place of those of the same name.
     ///
     /// # Errors
     /// A file is damaged.
