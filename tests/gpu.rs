@@ -64,7 +64,7 @@ impl Gpu {
 
     fn command(self, faults: &[&str], arguments: &[&str]) -> Command {
         let mut command = program();
-        command.args(["--host-model", "h100x8-cx7", "--format", "json", "-q", "--answer-within", "60s"]);
+        command.args(["--host-model", "h100x8-cx7", "--gpus", "local", "--format", "json", "-q", "--answer-within", "60s"]);
         command.args(faults.iter().flat_map(|fault| ["--fault", fault])).args(arguments);
         if let Self::Fake(kind) = self {
             command.env("LD_LIBRARY_PATH", fake().unwrap()).env("FAKE_GPU", kind);
@@ -342,7 +342,7 @@ fn data_direct_is_taken_where_it_is_and_refused_with_its_reason_where_not() {
     std::fs::write(&model, text).unwrap();
     let run = |device: &str, memory: &str| {
         let mut command = program();
-        command.args(["--format", "json", "-q", "--answer-within", "60s", "--host-model"]).arg(&model);
+        command.args(["--format", "json", "-q", "--answer-within", "60s", "--gpus", "local", "--host-model"]).arg(&model);
         command.args(["bw", device, "--memory", memory, "--op", "write", "--sizes", "64k", "--iterations", "4", "--repeats", "1"]);
         let output = command.env("LD_LIBRARY_PATH", libraries).env("FAKE_GPU", "direct").output().unwrap();
         let document: Value =
@@ -382,7 +382,7 @@ fn all_pairs_have_a_figure_or_a_reason() {
 /// The gate, with the memory that there is.
 fn gate(gpu: Gpu, host: &str) -> Value {
     let mut command = program();
-    command.args(["--host-model", host, "--format", "json", "-q", "--answer-within", "60s"]);
+    command.args(["--host-model", host, "--gpus", "local", "--format", "json", "-q", "--answer-within", "60s"]);
     command.args(["preflight", "--duration", "1ms", "--time-budget", "10m"]);
     if let Gpu::Fake(kind) = gpu {
         command.env("LD_LIBRARY_PATH", fake().unwrap()).env("FAKE_GPU", kind);

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::session::Session;
 use crate::devices::Device;
 use crate::facts::{Facts, HostMemory, MemoryTried, Needs, Source};
-use crate::gpu::{GpuForm, GpusFacts};
+use crate::gpu::GpusFacts;
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::survey;
@@ -31,7 +31,7 @@ pub(super) fn ask(
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
     if needs.has(Source::Objects) {
-        facts.objects = Some(objects(session, worker));
+        facts.objects = Some(objects(worker));
     }
     if needs.has(Source::Gpus) {
         progress.at("asking the GPU driver");
@@ -59,14 +59,9 @@ pub(super) fn try_memory(
     }
     if needs.has(Source::GpuMemory) {
         progress.at("trying GPU memory");
-        tried.gpu = match session.host.modelled_gpu_memory(&usable, &[GpuForm::Plain]) {
-            Some(modelled) => modelled,
-            None => {
-                let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
-                let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
-                survey::try_gpu_memory(&mut session.host.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline)
-            }
-        };
+        let answering = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter(|gpu| gpu.cuda.is_some());
+        let gpus: Vec<String> = answering.map(|gpu| gpu.pci.clone()).collect();
+        tried.gpu = survey::try_gpu_memory(&mut session.host.worker_within(GPU_ANSWER)?, &gpus, &usable, deadline);
     }
     facts.memory = Some(tried);
     Ok(())
@@ -107,18 +102,13 @@ pub(super) fn usable(facts: &Facts) -> Vec<&Device> {
 }
 
 /// Who holds objects of RDMA devices.
-fn objects(session: &Session, worker: &mut Worker) -> ObjectsFacts {
-    session.host.modelled_objects().unwrap_or_else(|| {
-        let asked = worker.ask(ReadObjects);
-        asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() })
-    })
+fn objects(worker: &mut Worker) -> ObjectsFacts {
+    let asked = worker.ask(ReadObjects);
+    asked.unwrap_or_else(|failure| ObjectsFacts { error: Some(format!("RDMA netlink: {failure}")), ..ObjectsFacts::default() })
 }
 
 /// What the GPUs' driver says; nothing where the kernel has none.
 fn gpus(session: &Session, facts: &Facts, deadline: Instant) -> anyhow::Result<Option<GpusFacts>> {
-    if let Some(modelled) = session.host.modelled_gpus() {
-        return Ok(modelled);
-    }
     // Without the driver in the kernel there is nobody to ask, and RD-0701 says so.
     if facts.modules.nvidia.is_none() {
         return Ok(None);

@@ -21,6 +21,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How long everything may be tried.
 const TIME: Duration = Duration::from_secs(30);
 
+/// What nobody knows of a model's GPUs.
+const OF_A_MODEL: &str =
+    "how fast copies are, whether contents are right, and how long anything takes: nothing is tried, a model says what would be granted";
+
 /// Arguments of `gpu`.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -151,7 +155,7 @@ fn captured(facts: &Facts, gpus: Vec<String>) -> (Vec<GpuTried>, Vec<String>) {
     (all, unknown)
 }
 
-/// Tries each GPU's memory, or says what a modelled host's would give; then, what a model cannot know.
+/// Tries each GPU's memory; then, what a model cannot know.
 fn try_all(
     session: &Session,
     facts: &Facts,
@@ -160,31 +164,23 @@ fn try_all(
     progress: &mut Progress,
 ) -> anyhow::Result<(Vec<GpuTried>, Vec<String>)> {
     let nics: Vec<String> = usable(facts).into_iter().map(|device| device.name.clone()).collect();
-    if let Some(modelled) = session.host.modelled_gpu_memory(&nics, &GpuForm::ALL) {
-        let of = |pci: String| {
-            let memory = modelled.iter().filter(|memory| memory.gpu == pci).cloned().collect();
-            GpuTried { pci, memory, copies: None }
-        };
-        let unknown = "how fast copies are, whether contents are right, and how long anything takes: nothing is tried, a model says what would \
-                       be granted";
-        let all: Vec<GpuTried> = gpus.into_iter().map(of).collect();
-        let unknown = all.first().map(|_| unknown.to_owned()).into_iter().collect();
-        return Ok((all, unknown));
-    }
     let mut trying = Trying { session, worker: session.host.worker_within(ANSWER)?, nics: &nics, deadline, progress };
-    let mut tried = Vec::new();
+    let (mut tried, mut unknown) = (Vec::new(), Vec::new());
     for pci in gpus {
         let mut gpu = GpuTried { pci: pci.clone(), ..GpuTried::default() };
         let is_shown = facts.gpus.as_ref().and_then(|gpus| gpus.gpu(&pci)).is_some_and(|gpu| gpu.cuda.is_some());
         if is_shown {
-            gpu.copies = Some(trying.copies(&pci));
+            gpu.copies = trying.copies(&pci).transpose();
+            if gpu.copies.is_none() && unknown.is_empty() {
+                unknown.push(OF_A_MODEL.to_owned());
+            }
             for form in GpuForm::ALL {
                 gpu.memory.extend(trying.form(&pci, form));
             }
         }
         tried.push(gpu);
     }
-    Ok((tried, Vec::new()))
+    Ok((tried, unknown))
 }
 
 /// What trying a GPU's memory takes.
@@ -197,7 +193,8 @@ struct Trying<'a> {
 }
 
 impl Trying<'_> {
-    fn copies(&mut self, pci: &str) -> Result<Copies, String> {
+    /// How fast it copies; nothing where nobody knows, of a model's.
+    fn copies(&mut self, pci: &str) -> Result<Option<Copies>, String> {
         self.progress.at(&format!("{pci}: copying"));
         match self.worker.ask(MeasureCopies(pci.to_owned())) {
             Ok(copies) => copies.map_err(|error| error.to_string()),

@@ -40,7 +40,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::report::Format;
 use crate::survey::SurveyError;
@@ -91,6 +91,9 @@ struct Global {
     /// DIR/hosts, or engines in DIR itself.
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     catalog: Option<PathBuf>,
+    /// Whose GPUs hold the data that the modelled host moves: `local` for this machine's; without it no GPU does.
+    #[arg(long, global = true, value_enum, value_name = "WHOSE")]
+    gpus: Option<GpusOf>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
     #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::catalog::Fault>())]
     fault: Vec<crate::catalog::Fault>,
@@ -115,6 +118,13 @@ struct Global {
     /// Show no progress.
     #[arg(short, long, global = true)]
     quiet: bool,
+}
+
+/// Whose GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GpusOf {
+    /// This machine's.
+    Local,
 }
 
 #[derive(Debug, Subcommand)]

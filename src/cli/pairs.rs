@@ -34,7 +34,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let request = Request { sizes: vec![size], hot: true, spread: false, bidirectional: false, ..arguments.request()? };
     let mut document = Pairs { schema: schema::BW_PAIRS.to_owned(), size_bytes: size, ..Pairs::default() };
     let nics = nics(session)?;
-    let cuda = session.host.worker_within(CUDA_ANSWER)?.ask(crate::worker::ReadCuda);
+    let cuda = session.host.worker_within(CUDA_ANSWER)?.ask(crate::worker::ReadUsableGpus);
     let cuda = cuda.unwrap_or_else(|failure| CudaFacts {
         error: Some(crate::gpu::GpuError::NotAsked { why: failure.to_string() }),
         ..CudaFacts::default()

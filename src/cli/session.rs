@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::output::Output;
-use super::{Global, UsageError};
+use super::{Global, GpusOf, UsageError};
 use crate::capture::{self, Capture};
 use crate::report::{Captured, Modelled, Origin};
 use crate::sim::HostModel;
@@ -35,6 +35,7 @@ impl Session {
             (None, _) if !global.fault.is_empty() => {
                 Some("--fault lets something go wrong on a modelled host; give --host-model NAME with it")
             }
+            (None, _) if global.gpus.is_some() => Some("--gpus says whose GPUs a modelled host uses; give --host-model NAME with it"),
             _ if global.verbose && global.quiet => Some("--verbose and --quiet contradict each other"),
             _ => None,
         };
@@ -75,15 +76,16 @@ impl Session {
             (None, None) if global.root == Path::new("/") => Kind::Live,
             (None, None) => Kind::Mounted(global.root),
         };
-        let origin = origin(&kind, global.from.as_deref());
-        let options = Options { libibverbs: global.libibverbs, answer_within: global.answer_within, interrupted };
+        let has_local_gpus = global.gpus == Some(GpusOf::Local);
+        let origin = origin(&kind, global.from.as_deref(), has_local_gpus);
+        let options = Options { libibverbs: global.libibverbs, answer_within: global.answer_within, interrupted, has_local_gpus };
         let output = Output { format: global.format, color: global.color, verbose: global.verbose, quiet: global.quiet, origin };
         Ok(Self { host: Host::new(kind, options), output })
     }
 }
 
 /// What documents are about, where it is not this machine.
-fn origin(kind: &Kind, file: Option<&Path>) -> Option<Origin> {
+fn origin(kind: &Kind, file: Option<&Path>, has_local_gpus: bool) -> Option<Origin> {
     let captured = |capture: &Capture| Captured {
         file: file.iter().map(|path| path.display().to_string()).collect(),
         created: capture.created.clone(),
@@ -94,7 +96,7 @@ fn origin(kind: &Kind, file: Option<&Path>) -> Option<Origin> {
         host_model: capture.host_model.clone(),
     };
     match kind {
-        Kind::Modelled(model) => Some(Origin::Model(Modelled { name: model.name.clone(), doubts: model.doubts() })),
+        Kind::Modelled(model) => Some(Origin::Model(Modelled { name: model.name.clone(), doubts: model.doubts(), has_local_gpus })),
         Kind::Captured(capture) => Some(Origin::Capture(captured(capture))),
         Kind::Live | Kind::Mounted(_) => None,
     }

@@ -38,6 +38,9 @@ impl Origin {
     /// One sentence.
     pub(super) fn mark(&self) -> String {
         match self {
+            Self::Model(model) if model.has_local_gpus => {
+                format!("This is the modelled host {}, not this machine; GPUs that hold data are this machine's.", model.name)
+            }
             Self::Model(model) => format!("This is the modelled host {}, not this machine.", model.name),
             Self::Capture(capture) => {
                 let of = match (&capture.host_model, &capture.host_name) {
@@ -69,6 +72,9 @@ pub struct Modelled {
     pub name: String,
     /// Figures of its devices that are not from source.
     pub doubts: Vec<Doubts>,
+    /// Whether GPUs that hold data are this machine's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_local_gpus: bool,
 }
 
 impl Modelled {

@@ -9,13 +9,11 @@ use std::time::Duration;
 use tempfile::TempPath;
 
 use crate::capture::Capture;
-use crate::gpu::{GpuForm, GpusFacts};
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
-use crate::host::rdma_objects::ObjectsFacts;
 use crate::sim::HostModel;
 use crate::sim::Tallies;
-use crate::worker::{Failure, GpuMemory, Inventory, ModelledHost, Target, Worker, WorkerOptions};
+use crate::worker::{Failure, Inventory, ModelledHost, Target, Worker, WorkerOptions};
 
 /// Why a host does not give what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +57,8 @@ pub struct Options {
     pub answer_within: Duration,
     /// Set when the user has asked to stop.
     pub interrupted: Arc<AtomicBool>,
+    /// Whether a modelled host moves data from and to this machine's GPUs.
+    pub has_local_gpus: bool,
 }
 
 /// The host that a run is about.
@@ -207,24 +207,6 @@ impl Host {
         Ok(Worker::new(WorkerOptions { deadline, ..self.worker_options()? }))
     }
 
-    /// The GPUs of the modelled host; absent where this one is looked at.
-    #[must_use]
-    pub fn modelled_gpus(&self) -> Option<Option<GpusFacts>> {
-        self.model().map(HostModel::gpus)
-    }
-
-    /// What trying these kinds of the modelled host's GPU memory with these devices would give; absent where this host is looked at.
-    #[must_use]
-    pub fn modelled_gpu_memory(&self, devices: &[String], forms: &[GpuForm]) -> Option<Vec<GpuMemory>> {
-        self.model().map(|model| model.gpu_memory(devices, forms))
-    }
-
-    /// What is held of the modelled host's RDMA devices; absent where this host is looked at.
-    #[must_use]
-    pub fn modelled_objects(&self) -> Option<ObjectsFacts> {
-        self.model().map(HostModel::objects)
-    }
-
     /// What the modelled host's devices count of the data that they carry, by child processes that are started from now on; absent where this
     /// host is looked at, whose devices count themselves.
     ///
@@ -242,7 +224,11 @@ impl Host {
 
     /// What a child is told of a model, whose devices count what they carry if somebody wants to know.
     fn of_model(&self, model: &HostModel) -> ModelledHost {
-        ModelledHost { model: model.clone(), tallies: self.tallies.get().map(|path| path.to_path_buf()) }
+        ModelledHost {
+            model: model.clone(),
+            tallies: self.tallies.get().map(|path| path.to_path_buf()),
+            has_local_gpus: self.options.has_local_gpus,
+        }
     }
 
     /// How child processes are started and waited for.

@@ -8,10 +8,10 @@ use rdma_sys::ibv_qp_type;
 
 use super::credit::{Credit, steps};
 use super::layout::{places, start};
-use super::memory::{Bytes, Placed, Staging, place};
+use super::memory::{Bytes, HUGE_PAGE, Placed, Staging, Supply, place};
 use super::pattern::Ground;
 use super::{Completing, LinkFacts, LinkPlan, StageFacts, StageMemory, StagePlan, Transport, Trouble};
-use crate::gpu::{Context as GpuContext, Kernels};
+use crate::gpu::{Context as GpuContext, Kernels, MemoryKind};
 use crate::verbs::{
     CompletionChannel, CompletionQueue, ConnectionId, ConnectionManager, Context, Datagrams, DeviceList, EventChannel, ProtectionDomain,
     QueuePair, QueuePairCaps, QueuePairInit, ReceiveRing, Region, Verbs,
@@ -93,8 +93,13 @@ impl Transport {
 }
 
 impl End {
+    /// How many huge pages of 2 MiB its memory is.
+    pub fn huge_pages(&self) -> u64 {
+        if self.plan.memory == MemoryKind::HostHuge { (self.region.length() as u64).div_ceil(HUGE_PAGE as u64) } else { 0 }
+    }
+
     /// Opens the device and registers memory.
-    pub fn open(verbs: &Arc<Verbs>, manager: Option<&Arc<ConnectionManager>>, plan: &StagePlan) -> Result<Self, Trouble> {
+    pub fn open(verbs: &Arc<Verbs>, manager: Option<&Arc<ConnectionManager>>, plan: &StagePlan, supply: Supply) -> Result<Self, Trouble> {
         let mut manager_end = None;
         let context = match plan.manager {
             None => {
@@ -121,7 +126,7 @@ impl End {
         };
         let facts = facts(&context, plan)?;
         let pd = context.alloc_pd()?;
-        let Placed { region, staging, kernels, context: of_gpu, memory } = place(&pd, plan)?;
+        let Placed { region, staging, kernels, context: of_gpu, memory } = place(&pd, plan, supply)?;
         let mut end = Self { plan: plan.clone(), pd, region, staging, kernels, context: of_gpu, facts, manager: manager_end, link: None };
         // Inline payload is copied by the processor, which has no pages of a GPU's memory.
         end.facts.max_inline_bytes = if end.region.is_of_host() && end.staging.is_none() { end.most_inline() } else { 0 };

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::layout::LEAD;
 use super::{StagePlan, Trouble};
 use crate::gpu::{Buffer, Context, GpuError, GpuForm, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
-use crate::request::PathTried;
-use crate::request::Refusal;
-use crate::verbs::{CallError, ProtectionDomain, Region, Route};
+use crate::request::{PathTried, Refusal};
+use crate::verbs::{CallError, ErrorNumber, ProtectionDomain, Region, Route};
 
 /// What an end's memory is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -133,14 +132,56 @@ pub struct Placed {
     pub memory: StageMemory,
 }
 
+/// Where memory comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supply {
+    /// This machine has it.
+    Machine,
+    /// A modelled host has it, and this machine's ordinary memory stands for it.
+    Modelled {
+        /// How many huge pages of 2 MiB are free.
+        huge_pages: u64,
+        /// Whether this machine's GPUs may be used.
+        has_gpus: bool,
+    },
+}
+
+/// Size of a huge page.
+pub const HUGE_PAGE: usize = 2 << 20;
+
+impl Supply {
+    /// Whether it has no memory of a kind at all.
+    fn lacks(self, kind: &MemoryKind) -> bool {
+        kind.needs_cuda() && matches!(self, Self::Modelled { has_gpus: false, .. })
+    }
+}
+
+/// Huge pages of a modelled host.
+fn modelled_pages(pd: &ProtectionDomain, length: usize, free: u64) -> Result<Region, CallError> {
+    let length = length.next_multiple_of(HUGE_PAGE);
+    if (length / HUGE_PAGE) as u64 > free {
+        let object = format!("{length} bytes in huge pages of 2 MiB");
+        return Err(CallError { call: "mmap".to_owned(), object, errno: ErrorNumber(libc::ENOMEM) });
+    }
+    pd.register_pages(length)
+}
+
 /// Allocates what a plan asks for and registers it.
-pub fn place(pd: &ProtectionDomain, plan: &StagePlan) -> Result<Placed, Trouble> {
+pub fn place(pd: &ProtectionDomain, plan: &StagePlan, supply: Supply) -> Result<Placed, Trouble> {
+    if supply.lacks(&plan.memory) {
+        let why = "the modelled host's GPU memory cannot be allocated; `--gpus local` takes this machine's".to_owned();
+        return Err(Trouble::Unusable { why });
+    }
     let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
     let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
     let of_host = |region| Placed { region, staging: None, kernels: None, context: None, memory: memory.clone() };
     match &plan.memory {
         MemoryKind::Host => shrinking(length, plan, |length| pd.register_pages(length)).map(of_host),
-        MemoryKind::HostHuge => shrinking(length, plan, |length| pd.register_huge_pages(length)).map(of_host),
+        MemoryKind::HostHuge => shrinking(length, plan, |length| match supply {
+            Supply::Machine => pd.register_huge_pages(length),
+            Supply::Modelled { huge_pages, .. } => modelled_pages(pd, length, huge_pages),
+        })
+        .map(of_host),
         MemoryKind::HostPinned => {
             // Which GPU's context allocates it makes no difference.
             let context = open(&GpuName::Ordinal(0), &memory)?;

@@ -25,7 +25,7 @@ mod watch;
 pub use crate::request::{PathTried, Refusal};
 pub use command::{Answer, Command};
 pub use layout::LEAD;
-pub use memory::{Comparing, GpuIdentity, StageMemory, try_paths};
+pub use memory::{Comparing, GpuIdentity, StageMemory, Supply, try_paths};
 pub use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{
     Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd, RunKind,

@@ -11,7 +11,9 @@ use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
 use super::watch::{Host, Watch};
-use super::{Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Transport, Trouble, ordering, pingpong, staged};
+use super::{
+    Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Supply, Transport, Trouble, ordering, pingpong, staged,
+};
 use crate::gpu::GpuError;
 use crate::verbs::{ConnectionManager, Verbs};
 
@@ -19,13 +21,30 @@ use crate::verbs::{ConnectionManager, Verbs};
 pub type Manager<'a> = dyn Fn() -> Result<Arc<ConnectionManager>, String> + 'a;
 
 /// The ends of connections in this process.
-#[derive(Default)]
 pub struct Ends {
+    supply: Supply,
     ends: BTreeMap<u8, End>,
     manager: Option<Arc<ConnectionManager>>,
 }
 
 impl Ends {
+    /// None yet; they will have memory of this supply.
+    #[must_use]
+    pub fn new(supply: Supply) -> Self {
+        Self { supply, ends: BTreeMap::new(), manager: None }
+    }
+
+    /// What is left of the supply.
+    fn left(&self) -> Supply {
+        match self.supply {
+            Supply::Machine => Supply::Machine,
+            Supply::Modelled { huge_pages, has_gpus } => {
+                let taken: u64 = self.ends.values().map(End::huge_pages).sum();
+                Supply::Modelled { huge_pages: huge_pages.saturating_sub(taken), has_gpus }
+            }
+        }
+    }
+
     /// Does one command. A failure leaves the ends open; the next link replaces broken queue pairs.
     pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Answer {
         self.work(verbs, manager, command, host).unwrap_or_else(|trouble| {
@@ -43,7 +62,7 @@ impl Ends {
                 if plan.manager.is_some() && self.manager.is_none() {
                     self.manager = Some(manager().map_err(|why| Trouble::Unusable { why })?);
                 }
-                let opened = End::open(verbs, self.manager.as_ref(), plan)?;
+                let opened = End::open(verbs, self.manager.as_ref(), plan, self.left())?;
                 let facts = opened.facts.clone();
                 self.ends.insert(*end, opened);
                 Ok(Answer::Opened(Box::new(facts)))

@@ -51,13 +51,13 @@ pub struct State {
 impl State {
     fn new(target: Target) -> Self {
         Self {
+            ends: transfer::Ends::new(target.supply()),
             target,
             verbs: None,
             simulation: None,
             list: None,
             open: None,
             gpus: Gpus::default(),
-            ends: transfer::Ends::default(),
             watching: None,
         }
     }

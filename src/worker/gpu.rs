@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::OpenDevice;
 use super::child::State;
 use super::question::{Notes, Question};
+use super::{OpenDevice, modelled};
 use crate::gpu::{self, Context, Copies, CudaFacts, GpuError, GpuFacts, GpuId, Nvml, NvmlFacts};
 
 /// What NVML says of the host.
@@ -18,6 +18,9 @@ impl Question for ReadNvml {
     type Note = ();
 
     fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<NvmlFacts, OpenDevice> {
+        if let Some(model) = state.target.model() {
+            return Ok(modelled::nvml(model));
+        }
         let started = Instant::now();
         Ok(Nvml::host(state.gpus.nvml(), started))
     }
@@ -32,6 +35,9 @@ impl Question for ReadNvmlGpu {
     type Note = ();
 
     fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuFacts, OpenDevice> {
+        if let Some(model) = state.target.model() {
+            return Ok(modelled::nvml_gpu(model, &self.0));
+        }
         Ok(match state.gpus.nvml() {
             Ok(nvml) => nvml.gpu(&self.0),
             Err(error) => GpuFacts { pci: self.0.to_string(), error: Some(error), ..GpuFacts::default() },
@@ -47,21 +53,40 @@ impl Question for ReadCuda {
     type Answer = CudaFacts;
     type Note = ();
 
-    fn answer(self, _: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenDevice> {
-        Ok(gpu::read_cuda())
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenDevice> {
+        Ok(state.target.model().map_or_else(gpu::read_cuda, modelled::cuda))
     }
 }
 
-/// How fast the GPU of this address copies from and to locked host memory.
+/// The GPUs from and to whose memory data can be moved.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadUsableGpus;
+
+impl Question for ReadUsableGpus {
+    type Answer = CudaFacts;
+    type Note = ();
+
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenDevice> {
+        if state.target.has_local_gpus() {
+            return Ok(gpu::read_cuda());
+        }
+        Ok(CudaFacts { error: Some(GpuError::NotAsked { why: modelled::NO_MEMORY.to_owned() }), ..CudaFacts::default() })
+    }
+}
+
+/// How fast the GPU of this address copies from and to locked host memory; of a model nobody knows.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MeasureCopies(pub String);
 
 impl Question for MeasureCopies {
-    type Answer = Result<Copies, GpuError>;
+    type Answer = Result<Option<Copies>, GpuError>;
     type Note = ();
 
     fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Self::Answer, OpenDevice> {
-        Ok(state.gpus.context(&self.0).and_then(gpu::measure_copies))
+        if state.target.model().is_some() {
+            return Ok(Ok(None));
+        }
+        Ok(state.gpus.context(&self.0).and_then(gpu::measure_copies).map(Some))
     }
 }
 

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::child::State;
 use super::gpu::Gpus;
 use super::question::{Notes, Question};
-use super::{Bench, OpenDevice};
+use super::{Bench, OpenDevice, modelled};
 use crate::gpu::{Buffer, GpuForm, Path};
+use crate::sim::HostModel;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::host::{self, Root};
 use crate::request::Contents;
@@ -55,6 +56,9 @@ impl Question for TryGpuMemory {
     type Note = ();
 
     fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuMemory, OpenDevice> {
+        if let Some(model) = state.target.model() {
+            return Ok(modelled::gpu_memory(model, &self.gpu, self.form, self.device.as_deref()));
+        }
         // Taken out, since the device is held at the same time.
         let mut gpus = std::mem::take(&mut state.gpus);
         let device = self.device.as_deref().map(|name| state.device(name));
@@ -72,8 +76,8 @@ impl Question for ReadObjects {
     type Answer = ObjectsFacts;
     type Note = ();
 
-    fn answer(self, _: &mut State, _: &mut Notes<'_, ()>) -> Result<ObjectsFacts, OpenDevice> {
-        Ok(host::rdma_objects::read(&Root::default()))
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<ObjectsFacts, OpenDevice> {
+        Ok(state.target.model().map_or_else(|| host::rdma_objects::read(&Root::default()), HostModel::objects))
     }
 }
 

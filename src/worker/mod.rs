@@ -12,6 +12,7 @@ mod files;
 mod gpu;
 mod local;
 mod memory;
+mod modelled;
 mod moving;
 mod parent;
 mod question;
@@ -22,7 +23,7 @@ pub use crate::request::{Contents, GpuMemory, Outcome, QpRequest, QpType, Regist
 pub use attempts::{Connect, Connected, Count, Counted};
 pub use child::serve;
 pub use devices::{Inventory, Loss, OpenDevice, VerbsDevice};
-pub use gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu};
+pub use gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus};
 pub use local::Bench;
 pub use memory::{ReadObjects, Register, TryGpuMemory};
 pub use parent::{Failure, Worker, WorkerOptions};

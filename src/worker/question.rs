@@ -15,7 +15,7 @@ use super::attempts::{Attempts, Connect, Count};
 use super::child::State;
 use super::devices::{List, Query};
 use super::files::Read;
-use super::gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu};
+use super::gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus};
 use super::memory::{ReadObjects, Register, TryGpuMemory};
 use super::moving::Transfer;
 
@@ -74,6 +74,7 @@ questions!(
     ReadNvml,
     ReadNvmlGpu,
     ReadCuda,
+    ReadUsableGpus,
     MeasureCopies,
     Transfer,
 );

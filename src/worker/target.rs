@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sim::host::HugePages;
 use crate::host::Root;
 use crate::sim::HostModel;
 use crate::sim::SimConfig;
+use crate::transfer::Supply;
+
+/// Size of the huge pages that memory is asked for in.
+const HUGE_PAGE_KIB: u64 = 2048;
 
 /// What a child works on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,8 @@ pub struct ModelledHost {
     pub model: HostModel,
     /// Where its devices count what they carry, for whoever wants to know.
     pub tallies: Option<PathBuf>,
+    /// Whether data is moved from and to GPUs of this machine.
+    pub has_local_gpus: bool,
 }
 
 impl Target {
@@ -39,6 +46,28 @@ impl Target {
     #[must_use]
     pub fn live() -> Self {
         Self::Live { root: PathBuf::from("/"), libibverbs: None }
+    }
+
+    /// The modelled host, where it is one.
+    pub(super) fn model(&self) -> Option<&HostModel> {
+        match self {
+            Self::Live { .. } | Self::Devices(_) => None,
+            Self::Modelled(host) => Some(&host.model),
+        }
+    }
+
+    /// Whether GPUs of this machine may be used.
+    pub(super) fn has_local_gpus(&self) -> bool {
+        !matches!(self, Self::Modelled(host) if !host.has_local_gpus)
+    }
+
+    /// Whose memory data is moved from and to.
+    pub(super) fn supply(&self) -> Supply {
+        let free = |pages: &HugePages| if pages.page_kib == HUGE_PAGE_KIB { pages.free } else { 0 };
+        self.model().map_or(Supply::Machine, |model| Supply::Modelled {
+            huge_pages: model.huge_pages.iter().map(free).sum(),
+            has_gpus: self.has_local_gpus(),
+        })
     }
 
     /// Where its files are.

@@ -55,9 +55,9 @@ fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>
     let is_model = flight.session.host.model_name().is_some();
     let asked;
     let cuda = match &facts.gpus {
-        // A model's GPUs have no memory: this machine's stand for them, where it has some.
+        // Whose memory is measured is not always what was found on the host.
         _ if is_model => {
-            let cuda = flight.session.host.worker_within(ANSWER)?.ask(crate::worker::ReadCuda);
+            let cuda = flight.session.host.worker_within(ANSWER)?.ask(crate::worker::ReadUsableGpus);
             let lost = |failure: crate::worker::Failure| CudaFacts {
                 error: Some(GpuError::NotAsked { why: failure.to_string() }),
                 ..CudaFacts::default()
@@ -72,7 +72,7 @@ fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>
         None => return Ok(Err("this host has no NVIDIA GPU".to_owned())),
     };
     Ok(match &cuda.error {
-        Some(error) if is_model => Err(format!("a model's GPUs have no memory, and none here can stand for it: {error}")),
+        Some(GpuError::NotAsked { why }) if is_model => Err(why.clone()),
         Some(error) => Err(format!("CUDA cannot be used: {error}")),
         None if cuda.gpus.is_empty() => Err("CUDA shows no GPU".to_owned()),
         None => Ok(cuda.gpus.iter().map(|gpu| gpu.pci.clone()).collect()),

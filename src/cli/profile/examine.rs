@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::devices;
 use crate::devices::Device;
 use crate::facts::HostMemory;
-use crate::gpu::{GpuForm, GpusFacts};
+use crate::gpu::GpusFacts;
 use crate::host::{self, Root};
 use crate::profile::{Effort, Material, Measured, Profile, Seen, Tried, Unmeasured, make, measure, now};
 use crate::qp::{AskGroup, Chosen, DeviceAttempter, DeviceReport, MatrixOptions, Stop, ask_group, run_device};
@@ -156,9 +156,6 @@ fn gpus(
     progress: &mut Progress,
 ) -> anyhow::Result<(Option<GpusFacts>, Vec<GpuMemory>)> {
     let usable: Vec<String> = seen.usable().map(|device| device.name.clone()).collect();
-    if let Some(modelled) = session.host.modelled_gpus() {
-        return Ok((modelled, session.host.modelled_gpu_memory(&usable, &[GpuForm::Plain]).unwrap_or_default()));
-    }
     // Without the driver in the kernel there is nobody to ask.
     let has_driver = root.text("/proc/driver/nvidia/version").is_ok_and(|text| text.is_some());
     let addresses: Vec<String> = seen.nvidia_gpus().map(str::to_owned).collect();

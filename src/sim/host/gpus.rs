@@ -1,12 +1,7 @@
 //! What the GPU driver's libraries would say on a modelled host.
 
-use super::{Gpu, HostModel, Nic, Nvidia};
-use crate::catalog::DeviceModel;
-use crate::gpu::{
-    CudaAttributes, CudaFacts, CudaGpu, GpuError, GpuFacts, GpuForm, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts, WritesOrdering,
-};
-use crate::request::{GpuMemory, Registration};
-use crate::verbs::{CallError, ErrorNumber};
+use super::{Gpu, HostModel, Nvidia};
+use crate::gpu::{CudaAttributes, CudaFacts, CudaGpu, GpuError, GpuFacts, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts, WritesOrdering};
 
 /// The deadline that a library which hangs lets pass.
 const DEADLINE_MS: u64 = 10_000;
@@ -40,56 +35,6 @@ impl HostModel {
         let mut all = GpusFacts { nvml, gpus: facts, ..GpusFacts::default() };
         all.join(self.cuda(nvidia, &gpus));
         Some(all)
-    }
-
-    /// What trying each GPU's memory of these kinds would give: alone, then with each of these devices.
-    #[must_use]
-    pub fn gpu_memory(&self, devices: &[String], forms: &[GpuForm]) -> Vec<GpuMemory> {
-        let answering = self.gpus().into_iter().flat_map(|gpus| gpus.gpus).filter(|gpu| gpu.cuda.is_some());
-        let gpus: Vec<String> = answering.map(|gpu| gpu.pci).collect();
-        let mut tried = Vec::new();
-        for gpu in self.gpus.iter().filter(|gpu| gpus.contains(&gpu.pci)) {
-            for form in forms {
-                let alone = GpuMemory {
-                    gpu: gpu.pci.clone(),
-                    form: *form,
-                    bytes: 2 << 20,
-                    export_error: self.export_error(gpu, *form),
-                    ..GpuMemory::default()
-                };
-                tried.push(alone.clone());
-                let nics = self.nics.iter().filter(|nic| devices.contains(&nic.name));
-                tried.extend(nics.map(|nic| self.registered(gpu, nic, &alone)));
-            }
-        }
-        tried
-    }
-
-    /// Why there is no dma-buf of a GPU's memory. Which kinds have one is what a driver 580.159.04 answered (docs/gpu-validation.md).
-    fn export_error(&self, gpu: &Gpu, form: GpuForm) -> Option<GpuError> {
-        let name = match form {
-            _ if !self.gives_dma_buf(gpu) => "CUDA_ERROR_NOT_SUPPORTED",
-            GpuForm::Managed => "CUDA_ERROR_INVALID_VALUE",
-            GpuForm::Plain | GpuForm::Vmm | GpuForm::VmmNoFlag | GpuForm::Async => return None,
-        };
-        Some(GpuError::named("cuMemGetHandleForAddressRange", &gpu.pci, name))
-    }
-
-    /// The same memory, tried with a NIC.
-    fn registered(&self, gpu: &Gpu, nic: &Nic, alone: &GpuMemory) -> GpuMemory {
-        let takes_dma_buf = DeviceModel::find(&nic.model).is_some_and(|model| model.takes_dma_buf(&self.kernel));
-        let registered = |is_granted, call: &str, errno| Registration {
-            elapsed_us: if is_granted { Some(0) } else { None },
-            error: if is_granted {
-                None
-            } else {
-                Some(CallError { call: call.to_owned(), object: nic.name.clone(), errno: ErrorNumber(errno) })
-            },
-        };
-        let has_client = self.modules.peer_memory_api && self.has_module("nvidia_peermem") && gpu.gpudirect_rdma;
-        let by_dma_buf = alone.export_error.is_none().then(|| registered(takes_dma_buf, "ibv_reg_dmabuf_mr", libc::EOPNOTSUPP));
-        let by_address = Some(registered(has_client && alone.form.is_for_peers(), "ibv_reg_mr", libc::EFAULT));
-        GpuMemory { device: Some(nic.name.clone()), by_address, by_dma_buf, ..alone.clone() }
     }
 
     fn cuda(&self, nvidia: &Nvidia, gpus: &[&Gpu]) -> CudaFacts {
