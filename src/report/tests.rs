@@ -90,7 +90,7 @@ fn pairs_are_lines_of_figures() {
 
 #[test]
 fn every_format_says_which_host_it_is_of() {
-    let origin = Origin::Model(Modelled { name: "erdma-a10x8".to_owned(), doubts: Vec::new() });
+    let origin = Origin::Model(Modelled { name: "erdma-a10x8".to_owned(), doubts: Vec::new(), has_local_gpus: false });
     for format in Format::of_command("probe") {
         let text = drawn(format, Some(&origin));
         assert!(text.contains("erdma-a10x8"), "{format:?}: {text}");
