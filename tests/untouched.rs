@@ -53,7 +53,8 @@ fn huge_pages_are_the_models() {
 #[test]
 fn memory_of_a_modelled_gpu_is_refused_in_words() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
-    let output = command.args(["-q", "--host-model", "h100x8-cx7", "bw", "mlx5_0", "--memory", "cuda:0"]).output().unwrap();
+    let output =
+        command.env("COLUMNS", "200").args(["-q", "--host-model", "h100x8-cx7", "bw", "mlx5_0", "--memory", "cuda:0"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("the modelled host's GPU memory cannot be allocated; `--gpus local` takes this machine's"), "{text}");

@@ -9,12 +9,12 @@ use super::gpu::Gpus;
 use super::question::{Notes, Question};
 use super::{Bench, OpenDevice, modelled};
 use crate::gpu::{Buffer, GpuForm, Path};
-use crate::sim::HostModel;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::host::{self, Root};
 use crate::request::Contents;
 use crate::request::GpuMemory;
 use crate::request::Registration;
+use crate::sim::HostModel;
 use crate::transfer::{self, PathTried, Refusal};
 
 /// How much of a GPU's memory is tried: the size of its large pages.

@@ -2,9 +2,9 @@
 
 use super::{GpuMemory, Registration};
 use crate::catalog::DeviceModel;
+use crate::gpu::{CudaFacts, GpuError, GpuFacts, GpuForm, GpuId, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
 use crate::sim::HostModel;
 use crate::sim::host::{Gpu, Nic};
-use crate::gpu::{CudaFacts, GpuError, GpuFacts, GpuForm, GpuId, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
 use crate::verbs::{CallError, ErrorNumber};
 
 /// Why nothing can be moved from or to a modelled GPU.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sim::host::HugePages;
 use crate::host::Root;
 use crate::sim::HostModel;
 use crate::sim::SimConfig;
+use crate::sim::host::HugePages;
 use crate::transfer::Supply;
 
 /// Size of the huge pages that memory is asked for in.
