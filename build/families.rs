@@ -81,6 +81,12 @@ const FAMILY: Kind = Struct(
             )),
         ),
         ("packed_queues", "packed_queues", Optional(&SOURCED)),
+        (
+            "own_queue_pairs",
+            "own_queue_pairs",
+            Optional(&Struct("OwnQueuePairs", &[("qp_type", "type", Text), ("source", "source", Text)])),
+        ),
+        ("bonds", "bonds", Optional(&Struct("Bonds", &[("modes", "modes", List(&Number)), ("source", "source", Text)]))),
         ("without_rdma_cm", "without_rdma_cm", Optional(&ADVICE)),
         (
             "remarks",

@@ -1,5 +1,7 @@
 //! What `qp-matrix` finds by trying, against what the model that it tries says outright.
 
+mod plain;
+
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
@@ -12,7 +14,7 @@ use rdmadoctor::qp::{
     QpType, Reported, Shape, SrqRequest, Stop, Value, run_device,
 };
 use rdmadoctor::sim::{self, ModelSource, SimConfig, SimDevice};
-use rdmadoctor::verbs::{QueuePairCaps, Verbs};
+use rdmadoctor::verbs::Verbs;
 use rdmadoctor::worker::Bench;
 
 /// A model behind the simulated provider, in this process.
@@ -238,10 +240,11 @@ fn model() -> impl Strategy<Value = DeviceModel> {
     let kind = 0u32..3;
     (kind, plain, packing(), capacity(64), (sized(1), sized(1), sized(1)), any::<bool>()).prop_map(
         |(kind, plain, packing, entries, published, honest)| {
-            let mut model = match kind {
-                0 => DeviceModel::plain("model", QueuePairCaps::default()),
-                _ => DeviceModel::packed("model", packing),
-            };
+            let mut model = plain::unlimited("model");
+            if kind != 0 {
+                model.queue_pairs.packing = Some(packing);
+                model.queue_pairs.order.push(Step::Packing);
+            }
             let rules = &mut model.queue_pairs;
             if kind != 1 {
                 (rules.max_send_wr, rules.max_recv_wr, rules.max_send_sge, rules.max_recv_sge, rules.max_inline_data) = plain;

@@ -1,6 +1,7 @@
 //! The simulated control path through the objects of `rdmadoctor::verbs`, and faults in it.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "tests call a C interface")]
 
+mod plain;
 mod sim_support;
 
 use std::ptr;
@@ -28,7 +29,7 @@ fn config(devices: Vec<SimDevice>, faults: &[&str]) -> SimConfig {
 
 /// A plain device named `plain_0`, with faults.
 fn plain(faults: &[&str]) -> Simulation {
-    Simulation::install(config(vec![device("plain_0", DeviceModel::plain("plain", LIMITS))], faults)).unwrap()
+    Simulation::install(config(vec![device("plain_0", plain::plain("plain", LIMITS))], faults)).unwrap()
 }
 
 fn open(sim: Simulation) -> Result<Context, CallError> {
@@ -252,7 +253,7 @@ fn a_dma_buf_region_works_where_the_model_has_them() {
         assert_eq!((host.verbs.ibv_dereg_mr)(mr), 0);
     }
     assert_eq!(with_kernel(name, "0"), Errno::EOPNOTSUPP);
-    let without = Host::new(config(vec![device("plain_0", DeviceModel::plain("plain", LIMITS))], &[]));
+    let without = Host::new(config(vec![device("plain_0", plain::plain("plain", LIMITS))], &[]));
     unsafe {
         assert!(reg(without.pd, 0, 4096, 0, -1, ALL_ACCESS).is_null());
         assert_eq!(Errno::last(), Errno::EOPNOTSUPP);
@@ -312,7 +313,7 @@ fn rtr(host: &Host, change: impl Fn(&mut ibv_qp_attr, &mut u32)) -> i32 {
 fn roce_needs_all_attributes_a_route_and_a_known_address() {
     let host = Host::new(SimConfig {
         peers: vec!["::ffff:10.9.9.9".parse().unwrap()],
-        ..config(vec![device("plain_0", DeviceModel::plain("plain", LIMITS))], &[])
+        ..config(vec![device("plain_0", plain::plain("plain", LIMITS))], &[])
     });
     let to = |text: &str| ibv_gid { raw: text.parse::<Gid>().unwrap().0 };
     assert_eq!(rtr(&host, |_, _| {}), 0);
@@ -330,7 +331,7 @@ fn roce_needs_all_attributes_a_route_and_a_known_address() {
 #[test]
 fn state_machines_differ_by_kind() {
     let of = |machine, gids| {
-        let mut model = DeviceModel::plain("kind", LIMITS);
+        let mut model = plain::plain("kind", LIMITS);
         model.connection.state_machine.value = machine;
         model.port.gids.value = gids;
         let sim = Simulation::install(config(vec![device("kind_0", model)], &[])).unwrap();
@@ -357,7 +358,7 @@ fn state_machines_differ_by_kind() {
 
 #[test]
 fn infiniband_reaches_by_local_identifier() {
-    let mut model = DeviceModel::plain("ib", LIMITS);
+    let mut model = plain::plain("ib", LIMITS);
     model.identity.link_layer.value = LinkLayer::Infiniband;
     model.port.gids.value = GidShape::Guid;
     let with_lid = |name: &str, lid| SimDevice { ports: vec![SimPort { lid, ..SimPort::default() }], ..device(name, model.clone()) };
@@ -411,7 +412,7 @@ fn objects_run_out_by_model_and_by_fault() {
     assert_eq!(errno(ask()), libc::ENOMEM);
     alive.pop();
     assert!(ask().is_ok());
-    let mut model = DeviceModel::plain("plain", LIMITS);
+    let mut model = plain::plain("plain", LIMITS);
     model.published.max_pd.value = 2;
     let context = open(Simulation::install(config(vec![device("plain_0", model)], &[])).unwrap()).unwrap();
     let alive = [context.alloc_pd().unwrap(), context.alloc_pd().unwrap()];

@@ -1,6 +1,7 @@
 //! The simulated data path within one process: what reliable connections, unreliable ones and datagrams promise, and how they fail.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "tests call a C interface")]
 
+mod plain;
 mod sim_support;
 
 use std::ptr;
@@ -452,7 +453,7 @@ fn a_queue_pair_connected_with_itself_sends_to_itself() {
 #[test]
 fn providers_that_negate_the_errno_of_a_post_do_so_here() {
     let limits = QueuePairCaps { max_send_wr: 16, max_recv_wr: 16, max_send_sge: 4, max_recv_sge: 4, max_inline_data: 64 };
-    let mut model = DeviceModel::plain("negating", limits);
+    let mut model = plain::plain("negating", limits);
     model.connection.failed_post_returns.value = rdmadoctor::catalog::device::PostReturns::NegatedErrno;
     let device = SimDevice { model: ModelSource::Given(Box::new(model)), ..SimDevice::new("negating_0", "") };
     let host = Host::new(SimConfig { devices: vec![device], ..SimConfig::default() });

@@ -1,10 +1,11 @@
 //! The program's own child process over simulated devices: granted, refused, crashed, hung, and nothing left behind.
 
+mod plain;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rdmadoctor::catalog::DeviceModel;
 use rdmadoctor::sim::{ModelSource, SimConfig, SimDevice};
 use rdmadoctor::verbs::QueuePairCaps;
 use rdmadoctor::worker::{Connect, Count, Outcome, QpRequest, QpType, Target, Worker, WorkerOptions};
@@ -12,7 +13,7 @@ use rdmadoctor::worker::{Connect, Count, Outcome, QpRequest, QpType, Target, Wor
 /// Six to send and one to receive, as eRDMA.
 fn narrow(faults: &[&str]) -> SimConfig {
     let limits = QueuePairCaps { max_send_wr: 8192, max_recv_wr: 8192, max_send_sge: 6, max_recv_sge: 1, max_inline_data: 96 };
-    let model = ModelSource::Given(Box::new(DeviceModel::plain("narrow", limits)));
+    let model = ModelSource::Given(Box::new(plain::plain("narrow", limits)));
     SimConfig {
         devices: vec![SimDevice { model, ..SimDevice::new("narrow_0", "") }],
         faults: faults.iter().map(|text| text.parse().unwrap()).collect(),

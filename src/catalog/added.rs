@@ -110,6 +110,7 @@ impl Document for Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::QpType;
 
     #[test]
     fn a_directory_adds_engines_and_a_damaged_one_is_named() {
@@ -135,6 +136,7 @@ mod tests {
             assert_eq!(model.family, family.name, "{path}");
             let is_packed = DeviceModel::embedded().iter().any(|model| model.family == family.name && model.queue_pairs.packing.is_some());
             assert_eq!(family.packed_queues.is_some(), is_packed, "{path}");
+            assert!(family.own_queue_pairs.is_none_or(|own| own.qp_type.parse::<QpType>().is_ok()), "{path}");
         }
     }
 }

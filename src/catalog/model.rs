@@ -2,11 +2,9 @@
 
 use super::device::*;
 use super::rules::*;
-use super::{Certainty, Errno, Figure, Mlx5, Packing, QpState};
+use super::{Certainty, Errno, Figure, QpState};
 use crate::host::families::{self, release};
-use crate::request::QpType;
-use crate::schema;
-use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging, QueuePairCaps};
+use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging};
 
 /// A kind of object that a device has only so many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,168 +129,6 @@ impl DeviceModel {
     pub fn relaxed_ordering(&self, kernel: &str) -> Option<&Figure<bool>> {
         by_kernel(&self.software.relaxed_ordering, kernel)
     }
-
-    /// A model with plain limits and reliable connections only, for tests: every figure says that it is given.
-    #[must_use]
-    pub fn plain(name: &str, limits: QueuePairCaps) -> Self {
-        let mut model = Self::blank(name);
-        let capacity = |limit: u32| Capacity { limit: Some(Figure::new(limit, GIVEN)), ..Capacity::default() };
-        let rules = &mut model.queue_pairs;
-        rules.max_send_wr = capacity(limits.max_send_wr);
-        rules.max_recv_wr = capacity(limits.max_recv_wr);
-        rules.max_send_sge = capacity(limits.max_send_sge);
-        rules.max_recv_sge = capacity(limits.max_recv_sge);
-        rules.max_inline_data = capacity(limits.max_inline_data);
-        let smaller = |one: u32, other: u32| i32::try_from(one.min(other)).unwrap_or(i32::MAX);
-        model.published.max_sge.value = smaller(limits.max_send_sge, limits.max_recv_sge);
-        model.published.max_qp_wr.value = smaller(limits.max_send_wr, limits.max_recv_wr);
-        model
-    }
-
-    /// A model that packs its queues by some arithmetic, for tests; without plain limits.
-    #[must_use]
-    pub fn packed(name: &str, packing: Packing) -> Self {
-        let mut model = Self::blank(name);
-        model.queue_pairs.packing = Some(packing);
-        model
-    }
-
-    /// The arithmetic of mlx5 with constants of one's own: bytes of the largest send and receive entries, blocks of 64 bytes in a send
-    /// queue, and work requests in a receive queue.
-    #[must_use]
-    pub fn packed_blocks(name: &str, send_entry_bytes: u32, recv_entry_bytes: u32, send_blocks: u32, recv_wr: u32) -> Self {
-        let given = |value| Figure::new(value, GIVEN);
-        let mlx5 = Mlx5 {
-            max_send_entry_bytes: given(send_entry_bytes),
-            max_recv_entry_bytes: given(recv_entry_bytes),
-            max_send_blocks: given(send_blocks),
-            max_recv_wr: given(recv_wr),
-        };
-        Self::packed(name, Packing { mlx5: Some(mlx5), ..Packing::default() })
-    }
-
-    /// A device without limits of its own.
-    fn blank(name: &str) -> Self {
-        let errno = |errno| Figure::new(errno, GIVEN);
-        let many = || Figure::new(1 << 20, GIVEN);
-        let capacity = Capacity::default;
-        Self {
-            schema: schema::DEVICE.to_owned(),
-            name: name.to_owned(),
-            title: name.to_owned(),
-            family: name.to_owned(),
-            driver: name.to_owned(),
-            notes: Vec::new(),
-            identity: Identity {
-                device_prefix: format!("{name}_"),
-                pci: Vec::new(),
-                vendor_id: Figure::new(0, GIVEN),
-                vendor_part_id: Figure::new(0, GIVEN),
-                firmware: Figure::new(String::new(), GIVEN),
-                node_type: Figure::new(NodeType::ChannelAdapter, GIVEN),
-                transport: Figure::new(Transport::Infiniband, GIVEN),
-                link_layer: Figure::new(LinkLayer::Ethernet, GIVEN),
-            },
-            published: Published {
-                max_mr_size_bytes: Figure::new(u64::MAX, GIVEN),
-                page_size_cap: Figure::new(0xffff_f000, GIVEN),
-                max_qp: many(),
-                max_qp_wr: many(),
-                flags: None,
-                max_sge: many(),
-                max_sge_rd: many(),
-                max_cq: many(),
-                max_cqe: many(),
-                max_mr: many(),
-                max_pd: many(),
-                max_qp_rd_atom: many(),
-                max_res_rd_atom: None,
-                max_qp_init_rd_atom: many(),
-                atomic: None,
-                max_mw: None,
-                max_raw_ethy_qp: None,
-                max_mcast_grp: None,
-                max_mcast_qp_attach: None,
-                max_ah: None,
-                max_srq: None,
-                max_srq_wr: None,
-                max_srq_sge: None,
-                max_pkeys: None,
-                local_ca_ack_delay: None,
-                ports: Figure::new(1, GIVEN),
-            },
-            port: Port {
-                gid_table_length: Figure::new(16, GIVEN),
-                gids: Figure::new(GidShape::RoceV2, GIVEN),
-                pkey_table_length: Figure::new(1, GIVEN),
-                max_mtu_bytes: Figure::new(4096, GIVEN),
-                max_message_bytes: Figure::new(1 << 30, GIVEN),
-            },
-            queue_pairs: QueuePairs {
-                types: vec![TypeRule {
-                    qp_type: QpType::RC,
-                    errno: None,
-                    only_by: None,
-                    standard_call: None,
-                    source: GIVEN.to_owned(),
-                    inferred: false,
-                }],
-                other_types: errno(Errno::EOPNOTSUPP),
-                order: Step::ALL.to_vec(),
-                over_limit: errno(Errno::EINVAL),
-                max_send_wr: capacity(),
-                max_recv_wr: capacity(),
-                max_send_sge: capacity(),
-                max_recv_sge: capacity(),
-                max_inline_data: capacity(),
-                packing: None,
-                with_srq: WithSrq {
-                    errno: Some(errno(Errno::EOPNOTSUPP)),
-                    checks_recv_wr: true,
-                    checks_recv_sge: true,
-                    writes_back: SrqWriteBack::Asked,
-                    source: GIVEN.to_owned(),
-                },
-            },
-            shared_receive_queues: SharedReceiveQueues {
-                errno: Some(errno(Errno::EOPNOTSUPP)),
-                over_limit: None,
-                max_wr: capacity(),
-                max_sge: capacity(),
-            },
-            completion_queues: CompletionQueues { entries: capacity(), over_limit: errno(Errno::EINVAL) },
-            memory_regions: MemoryRegions {
-                max_length_bytes: Figure::new(u64::MAX, GIVEN),
-                over_limit: errno(Errno::EINVAL),
-                zero_length: None,
-                refused_access: Vec::new(),
-            },
-            exhausted: Exhausted {
-                queue_pairs: errno(Errno::ENOMEM),
-                completion_queues: errno(Errno::ENOMEM),
-                memory_regions: errno(Errno::ENOMEM),
-                protection_domains: errno(Errno::ENOMEM),
-                shared_receive_queues: None,
-            },
-            connection: Connection {
-                state_machine: Figure::new(StateMachine::Infiniband, GIVEN),
-                rdma_cm: Figure::new(RdmaCm::Optional, GIVEN),
-                failed_post_returns: Figure::new(PostReturns::Errno, GIVEN),
-                query_qp: None,
-            },
-            software: Software {
-                min_kernel: Figure::new("0".to_owned(), GIVEN),
-                min_rdma_core: Figure::new(0, GIVEN),
-                abi: Figure::new([0, u32::MAX], GIVEN),
-                kernel_abi: Figure::new(1, GIVEN),
-                dma_buf: Vec::new(),
-                dma_buf_min_rdma_core: None,
-                on_demand_paging: Figure::new(false, GIVEN),
-                relaxed_ordering: Vec::new(),
-            },
-            faults: Vec::new(),
-        }
-    }
 }
 
 /// The first kernel that has a driver.
@@ -322,9 +158,6 @@ impl DeviceModel {
         Some(FirstKernel { release: &first.value, source: &first.source })
     }
 }
-
-/// Source of the figures of a model that was made in code.
-const GIVEN: &str = "given";
 
 fn by_kernel<'a>(entries: &'a [ByKernel], kernel: &str) -> Option<&'a Figure<bool>> {
     let host = release(kernel);

@@ -3,6 +3,7 @@
 use super::Source::{Limits, Modules, Net, Pcie, Rdma, Verbs};
 use super::{Action, Check, Facts, Finding, modules, page};
 use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
+use crate::host::families;
 use crate::host::modules::ModuleState;
 use crate::host::net::NetInterface;
 use crate::host::rdma::{DeviceNode, SysfsDevice, SysfsPort};
@@ -332,6 +333,16 @@ fn connection_manager_node(facts: &Facts) -> Vec<Finding> {
     iwarp.into_iter().map(judge).collect()
 }
 
+/// Modes of bonds as the kernel names and counts them (Documentation/networking/bonding.rst).
+fn bond_modes(modes: &[u8]) -> String {
+    const NAMES: [&str; 7] = ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"];
+    let shown: Vec<String> = modes.iter().map(|mode| format!("{} {mode}", NAMES.get(usize::from(*mode)).unwrap_or(&"mode"))).collect();
+    match shown.as_slice() {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => shown.concat(),
+    }
+}
+
 fn bonds_are_followed(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for device in facts.rdma_devices() {
@@ -340,12 +351,15 @@ fn bonds_are_followed(facts: &Facts) -> Vec<Finding> {
             let bond = std::iter::once(netdev).chain(master).find_map(|interface| Some((interface, interface.bond.as_ref()?)));
             let Some((interface, mode)) = bond.and_then(|(interface, bond)| Some((interface, bond.mode.as_ref()?))) else { continue };
             let number = mode.split_whitespace().nth(1).unwrap_or_default();
-            findings.push(match (family_of(device), number) {
-                (Some("mlx5"), "1" | "2" | "4") => Finding::pass(&device.name, format!("RoCE follows the bond {}", interface.name)),
-                (Some("mlx5"), _) => Finding::warn(&device.name, format!("RoCE does not follow the bond {} in this mode", interface.name))
-                    .saw_not(format!("/sys/class/net/{}/bonding/mode", interface.name), mode, "active-backup 1, balance-xor 2 or 802.3ad 4")
+            let known = family_of(device).and_then(families::find).and_then(|family| family.bonds.as_ref());
+            findings.push(match known {
+                Some(bonds) if bonds.modes.iter().any(|mode| mode.to_string() == number) => {
+                    Finding::pass(&device.name, format!("RoCE follows the bond {}", interface.name))
+                }
+                Some(bonds) => Finding::warn(&device.name, format!("RoCE does not follow the bond {} in this mode", interface.name))
+                    .saw_not(format!("/sys/class/net/{}/bonding/mode", interface.name), mode, bond_modes(&bonds.modes))
                     .remedy(Action::Tune, "use one of these modes, or keep RDMA ports out of the bond", &[]),
-                _ => Finding::skip(&device.name, format!("how its family treats the bond {} is not known here", interface.name)),
+                None => Finding::skip(&device.name, format!("how its family treats the bond {} is not known here", interface.name)),
             });
         }
     }

@@ -7,17 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::bench::{BandwidthResult, Bench, LatencyResult};
-use crate::checks::Probe;
-use crate::compat::Compat;
-use crate::devices::Devices;
-use crate::facts::Topo;
-use crate::preflight::Preflight;
-use crate::qp::QpMatrix;
 use crate::report::html::{self, HostPage, PARTS};
 use crate::report::{Captured, Kind, Modelled, Origin};
 
@@ -91,22 +83,17 @@ struct Head {
 
 fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
     let text = read(path)?;
-    let head: Head = parse(path, &text, "a document of rdmadoctor, which has a `schema`")?;
+    let head: Head =
+        serde_json::from_slice(&text).map_err(|error| wrong(path, "a document of rdmadoctor, which has a `schema`", &error))?;
     let origin = head.host_model.map(Origin::Model).or_else(|| head.from_capture.map(Origin::Capture));
     host.origin = origin.or_else(|| host.origin.take());
     let schema = head.schema.as_str();
-    let is_laid = match Kind::of(schema) {
-        Some(Kind::Probe) => host.lay((&parse::<Probe>(path, &text, schema)?).into()),
-        Some(Kind::QpMatrix) => host.lay((&parse::<QpMatrix>(path, &text, schema)?).into()),
-        Some(Kind::Devices) => host.lay((&parse::<Devices>(path, &text, schema)?).into()),
-        Some(Kind::Topo) => host.lay((&parse::<Topo>(path, &text, schema)?).into()),
-        Some(Kind::Compat) => host.lay((&parse::<Compat>(path, &text, schema)?).into()),
-        Some(Kind::Ping) => host.lay((&parse::<Bench<LatencyResult>>(path, &text, schema)?).into()),
-        Some(Kind::Bw) => host.lay((&parse::<Bench<BandwidthResult>>(path, &text, schema)?).into()),
-        Some(Kind::Preflight) => host.lay((&parse::<Preflight>(path, &text, schema)?).into()),
-        _ => return Err(UsageError(format!("{}: `report` cannot draw `{schema}`; it draws {}", path.display(), drawn())).into()),
+    let kind = Kind::of(schema);
+    let Some(read) = kind.and_then(|kind| kind.read(&text, &mut |document| host.lay(document))) else {
+        return Err(UsageError(format!("{}: `report` cannot draw `{schema}`; it draws {}", path.display(), drawn())).into());
     };
-    let what = match Kind::of(schema) {
+    let is_laid = read.map_err(|error| wrong(path, schema, &error))?;
+    let what = match kind {
         _ if is_laid => return Ok(()),
         Some(Kind::Preflight) => format!("is a whole {schema} of {}, which has its own probe, qp-matrix, devices and topo", host.name),
         _ => format!("is a second {schema} of {}", host.name),
@@ -133,8 +120,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn parse<D: DeserializeOwned>(path: &Path, text: &[u8], what: &str) -> Result<D, UsageError> {
-    serde_json::from_slice(text).map_err(|error| UsageError(format!("{} is not {what}: {error}", path.display())))
+fn wrong(path: &Path, what: &str, error: &serde_json::Error) -> UsageError {
+    UsageError(format!("{} is not {what}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -54,6 +54,10 @@ pub struct Family {
     pub dma_buf: List<DmaBuf>,
     /// Given where a queue is of fixed size, so that depth falls as entries and inline bytes grow.
     pub packed_queues: Option<Sourced>,
+    /// The type of queue pair that its driver makes by a call of its own, and engines use there.
+    pub own_queue_pairs: Option<OwnQueuePairs>,
+    /// How it treats a bond of its network interfaces.
+    pub bonds: Option<Bonds>,
     /// What makes queue pairs of an iWARP device connect without rdma_cm.
     pub without_rdma_cm: Option<Advice>,
     /// What its reported capabilities do not say.
@@ -123,6 +127,27 @@ pub struct DmaBuf {
     /// The newest kernel that was read, where no driver from elsewhere takes the place of the kernel's. Only up to there is it certain that it
     /// does not.
     pub certain_until: Option<Text>,
+    /// Where this is known from.
+    pub source: Text,
+}
+
+/// Queue pairs of a driver's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnQueuePairs {
+    /// Their type, such as `SRD`.
+    #[serde(rename = "type")]
+    pub qp_type: Text,
+    /// Where this is known from.
+    pub source: Text,
+}
+
+/// Bonds whose fail-over RoCE follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bonds {
+    /// Numbers of their modes, as bonding.rst has them.
+    pub modes: List<u8>,
     /// Where this is known from.
     pub source: Text,
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::catalog::engine::Connect;
 use crate::devices::{HostLimits, Problem};
+use crate::host::families;
 use crate::request::AskOrigin;
 use crate::verbs::DeviceAttributes;
 use crate::worker::Counted;
@@ -277,9 +278,10 @@ pub fn run_device(
     let started = Instant::now();
     let mut prober = Prober::new(attempter, options.stop, progress);
     let reported = attributes.map(Reported::from);
-    let is_efa = family.as_deref() == Some("efa");
-    let base = find_base(&mut prober, is_efa);
-    let mut run = Run { prober, base, reported, bounds: Vec::new(), limits: options.limits, is_efa };
+    let known = family.as_deref().and_then(families::find).and_then(|family| family.own_queue_pairs.as_ref());
+    let own_type = known.and_then(|own| own.qp_type.parse().ok());
+    let base = find_base(&mut prober, own_type);
+    let mut run = Run { prober, base, reported, bounds: Vec::new(), limits: options.limits, own_type };
     let asks = options.asks.iter().flat_map(|group| run.group(group)).collect();
     let grid = (!options.grid.is_empty()).then(|| run.grid(&options.grid));
     let (mut support, mut joint) = (Vec::new(), Vec::new());
@@ -310,11 +312,10 @@ pub fn run_device(
     }
 }
 
-/// The first type that a modest request gets: RC where there is RC, and on an EFA the type that engines use there.
-fn find_base(prober: &mut Prober<'_>, is_efa: bool) -> AttemptReport {
+/// The first type that a modest request gets: the driver's own where engines use that, then RC where there is RC.
+fn find_base(prober: &mut Prober<'_>, own_type: Option<QpType>) -> AttemptReport {
     let mut first = None;
-    let own = is_efa.then_some(QpType::Srd);
-    for qp_type in own.into_iter().chain([QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket]) {
+    for qp_type in own_type.into_iter().chain([QpType::RC, QpType::UC, QpType::UD, QpType::RawPacket]) {
         let request = QpRequest::base(qp_type);
         let outcome = prober.attempt(&request);
         let report = AttemptReport { request, outcome };
@@ -338,7 +339,7 @@ struct Run<'a> {
     reported: Option<Reported>,
     bounds: Vec<Bound>,
     limits: HostLimits,
-    is_efa: bool,
+    own_type: Option<QpType>,
 }
 
 impl Run<'_> {
@@ -363,8 +364,8 @@ impl Run<'_> {
     fn support(&mut self) -> Vec<Support> {
         let mut support: Vec<Support> = QpType::ALL
             .into_iter()
-            // Of the types of a driver's own only EFA's can be made here.
-            .filter(|kind| *kind != QpType::Driver && (*kind != QpType::Srd || self.is_efa))
+            // Of the types of drivers' own only this driver's can be made here.
+            .filter(|kind| *kind != QpType::Driver && (*kind != QpType::Srd || self.own_type == Some(QpType::Srd)))
             .map(|kind| Support { name: kind.name().to_owned(), outcome: self.prober.attempt(&QpRequest::base(kind)) })
             .collect();
         let with_srq = QpRequest { srq: Some(SrqRequest { max_wr: 16, max_sge: 1 }), ..self.base.request.clone() };

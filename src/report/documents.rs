@@ -22,7 +22,13 @@ use crate::qp::QpMatrix;
 use crate::schema;
 
 macro_rules! documents {
-    ($($name:ident($document:ty) = $schema:expr, $commands:expr;)+) => {
+    (@read saved, $document:ty, $text:ident, $draw:ident) => {
+        Some(serde_json::from_slice::<$document>($text).map(|document| $draw((&document).into())))
+    };
+    (@read , $document:ty, $text:ident, $draw:ident) => {
+        None
+    };
+    ($($name:ident($document:ty) = $schema:expr, $commands:expr $(, $saved:ident)?;)+) => {
         /// Which document.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Kind { $($name),+ }
@@ -38,6 +44,11 @@ macro_rules! documents {
             /// The commands that print it.
             pub(crate) fn commands(self) -> &'static [&'static str] {
                 match self { $(Self::$name => &$commands),+ }
+            }
+
+            /// Reads a saved one and has it drawn; `None` where a page has no place for it.
+            pub(crate) fn read(self, text: &[u8], draw: &mut dyn FnMut(Document<'_>) -> bool) -> Option<serde_json::Result<bool>> {
+                match self { $(Self::$name => documents!(@read $($saved)?, $document, text, draw)),+ }
             }
         }
 
@@ -71,29 +82,30 @@ macro_rules! documents {
     };
 }
 
+// `saved` are those that `report` draws.
 documents! {
-    Devices(Devices) = schema::DEVICES, ["devices"];
+    Devices(Devices) = schema::DEVICES, ["devices"], saved;
     Caps(Caps) = schema::CAPS, ["caps"];
     Modules(Modules) = schema::MODULES, ["modules"];
-    Topo(Topo) = schema::TOPO, ["topo"];
+    Topo(Topo) = schema::TOPO, ["topo"], saved;
     Gpu(GpuSurvey) = schema::GPU, ["gpu"];
-    Probe(Probe) = schema::PROBE, ["probe"];
+    Probe(Probe) = schema::PROBE, ["probe"], saved;
     CaptureWritten(Written) = schema::CAPTURE_WRITTEN, ["capture"];
     Explanation(Explanation) = schema::EXPLANATION, ["explain"];
     Explanations(Explanations) = schema::EXPLANATIONS, ["explain"];
-    QpMatrix(QpMatrix) = schema::QP_MATRIX, ["qp-matrix"];
-    Preflight(Preflight) = schema::PREFLIGHT, ["preflight"];
+    QpMatrix(QpMatrix) = schema::QP_MATRIX, ["qp-matrix"], saved;
+    Preflight(Preflight) = schema::PREFLIGHT, ["preflight"], saved;
     Profile(Profile) = PROFILE_SCHEMA, ["profile write", "profile show"];
     ProfileValidation(ProfileValidation) = schema::PROFILE_VALIDATION, ["profile validate"];
     ProfileCheck(ProfileCheck) = schema::PROFILE_CHECK, ["profile check"];
     ProfileDiff(ProfileDiff) = schema::PROFILE_DIFF, ["profile diff"];
     ProfileExport(Export) = schema::PROFILE_EXPORT, ["profile export"];
-    Ping(Bench<LatencyResult>) = schema::PING, ["ping"];
-    Bw(Bench<BandwidthResult>) = schema::BW, ["bw"];
+    Ping(Bench<LatencyResult>) = schema::PING, ["ping"], saved;
+    Bw(Bench<BandwidthResult>) = schema::BW, ["bw"], saved;
     BwAtOnce(AtOnce) = schema::BW_AT_ONCE, ["bw"];
     BwPairs(Pairs) = schema::BW_PAIRS, ["bw"];
     Peer(Listening) = schema::PEER, ["peer"];
-    Compat(Compat) = schema::COMPAT, ["compat"];
+    Compat(Compat) = schema::COMPAT, ["compat"], saved;
     CatalogList(CatalogList) = schema::CATALOG_LIST, ["catalog list"];
     CatalogFiles(CatalogFiles) = schema::CATALOG_FILES, ["catalog show", "catalog new"];
     CatalogCheck(CatalogCheck) = schema::CATALOG_CHECK, ["catalog check"];

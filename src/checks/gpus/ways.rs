@@ -4,7 +4,7 @@ use super::no_gpu;
 use crate::checks::modules::peer_memory_module;
 use crate::checks::{Action, Finding};
 use crate::facts::{Facts, family_of};
-use crate::host::families;
+use crate::host::families::{self, Family};
 use crate::host::modules::{NvidiaFlavour, SymbolPresence};
 use crate::host::rdma::SysfsDevice;
 
@@ -83,6 +83,13 @@ pub(super) fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
         Some(false) => Way::Closed,
         None => Way::Unknown,
     }
+}
+
+/// The RDMA drivers whose sources of this kernel register dma-bufs.
+fn dma_buf_drivers(facts: &Facts) -> String {
+    let version = facts.host.system.kernel_version();
+    let takes = |family: &&Family| version.and_then(|version| family.dma_buf(version)?.certain(version)) == Some(true);
+    families::all().filter(takes).map(|family| family.name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn dma_buf_way(facts: &Facts) -> Way {
@@ -206,7 +213,7 @@ pub(super) fn nic_driver(facts: &Facts) -> Vec<Finding> {
             .saw_not(
                 "driver",
                 device.driver.clone().or_else(|| family_of(device).map(str::to_owned)).unwrap_or_default(),
-                "mlx5, efa, irdma or bnxt_re",
+                dma_buf_drivers(facts),
             )
             .remedy(Action::Replace, "use another NIC for GPU memory, or make peer memory work", &[]),
     };
