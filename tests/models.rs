@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
-use rdmadoctor::catalog::rules::{Capacity, Zero, ZeroRule};
+use rdmadoctor::catalog::rules::{Capacity, Step, Zero, ZeroRule};
 use rdmadoctor::catalog::{DeviceModel, Efa, Errno, Figure, Hns, Irdma, Mlx4, Mlx5, Packing};
 use rdmadoctor::devices::HostLimits;
 use rdmadoctor::qp::{
