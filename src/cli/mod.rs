@@ -94,6 +94,12 @@ struct Global {
     /// Whose GPUs hold the data that the modelled host moves: `local` for this machine's; without it no GPU does.
     #[arg(long, global = true, value_enum, value_name = "WHOSE")]
     gpus: Option<GpusOf>,
+    /// The directory in which modelled hosts meet: processes that are given the same one are hosts of one network, and exchange data.
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    sim_network: Option<PathBuf>,
+    /// Which host of the modelled network it is: its addresses, GUIDs and name depend on the number; the first that is free otherwise.
+    #[arg(long, global = true, value_name = "N")]
+    sim_host: Option<u16>,
     /// Let something go wrong on the modelled host, such as `errno:ibv_create_qp:ENOMEM@3`.
     #[arg(long, global = true, value_name = "FAULT", value_parser = |text: &str| text.parse::<crate::catalog::Fault>())]
     fault: Vec<crate::catalog::Fault>,

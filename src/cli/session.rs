@@ -8,7 +8,7 @@ use super::output::Output;
 use super::{Global, GpusOf, UsageError};
 use crate::capture::{self, Capture};
 use crate::report::{Captured, Modelled, Origin};
-use crate::sim::HostModel;
+use crate::sim::{HostModel, Seat};
 use crate::survey::{Host, Kind, Options, SurveyError};
 
 /// One run of the program.
@@ -36,6 +36,12 @@ impl Session {
                 Some("--fault lets something go wrong on a modelled host; give --host-model NAME with it")
             }
             (None, _) if global.gpus.is_some() => Some("--gpus says whose GPUs a modelled host uses; give --host-model NAME with it"),
+            (None, _) if global.sim_network.is_some() => {
+                Some("--sim-network connects modelled hosts with each other; give --host-model NAME with it")
+            }
+            _ if global.sim_host.is_some() && global.sim_network.is_none() => {
+                Some("--sim-host says which host of a modelled network it is; give --sim-network DIR with it")
+            }
             _ if global.verbose && global.quiet => Some("--verbose and --quiet contradict each other"),
             _ => None,
         };
@@ -58,6 +64,13 @@ impl Session {
         if !global.root.is_dir() {
             return Err(UsageError(format!("--root {} is no directory", global.root.display())).into());
         }
+        let mut seat = None;
+        if let Some(directory) = &global.sim_network
+            && let Some(host) = model.take()
+        {
+            let (taken, host) = Seat::take(directory, global.sim_host, host).map_err(|error| UsageError(error.to_string()))?;
+            (seat, model) = (Some(taken), Some(host));
+        }
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // The first one asks for a report of what is known; the second one is obeyed at once.
@@ -78,7 +91,7 @@ impl Session {
         };
         let has_local_gpus = global.gpus == Some(GpusOf::Local);
         let origin = origin(&kind, global.from.as_deref(), has_local_gpus);
-        let options = Options { libibverbs: global.libibverbs, answer_within: global.answer_within, interrupted, has_local_gpus };
+        let options = Options { libibverbs: global.libibverbs, answer_within: global.answer_within, interrupted, has_local_gpus, seat };
         let output = Output { format: global.format, color: global.color, verbose: global.verbose, quiet: global.quiet, origin };
         Ok(Self { host: Host::new(kind, options), output })
     }

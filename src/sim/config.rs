@@ -40,6 +40,9 @@ pub struct SimConfig {
     /// queue pairs reach only others of the same installation. Its path must leave room in a socket address (108 bytes).
     #[serde(default)]
     pub directory: Option<PathBuf>,
+    /// Whether the counts of faults are this process's own all the same, as those of a host among others are.
+    #[serde(default)]
+    pub counts_own_faults: bool,
     /// The file in which the devices count what they send and what arrives, for all processes of this host ([`super::Tallies`] reads it). Without
     /// one nothing is counted.
     #[serde(default)]

@@ -10,6 +10,7 @@ mod gpus;
 mod held;
 mod load;
 mod machine;
+mod number;
 mod overlay;
 mod simulate;
 
@@ -28,6 +29,7 @@ use crate::sim::PortState;
 
 pub use held::Held;
 pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};
+pub(super) use number::NoAddress;
 
 /// A modelled host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -203,7 +205,10 @@ pub struct Nic {
     /// Whether the administrator has set the interface down.
     #[serde(default)]
     pub admin_down: bool,
-    /// Hardware address of the interface.
+    /// Its node GUID; made of its name and place if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<u64>,
+    /// Hardware address of the interface; made of the GUID if absent.
     pub mac: Option<String>,
     /// Addresses of the interface, with their prefix lengths.
     #[serde(default)]
@@ -275,6 +280,9 @@ pub struct Gpu {
     /// PCI vendor and device, `10de:2236`.
     #[serde(default)]
     pub id: String,
+    /// What NVML calls it; made of its index if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// PCI address.
     pub pci: String,
     /// The bridge that it is behind.

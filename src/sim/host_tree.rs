@@ -16,6 +16,7 @@ use crate::host::Node;
 
 #[cfg(test)]
 pub(crate) use module::module_file;
+pub(super) use net::interface_mac;
 pub(super) use rdma::{gids, guid};
 
 /// Where a distribution for this processor keeps libraries.
@@ -133,7 +134,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// A number that differs from name to name and is always the same for one: the steps of FNV-1a.
-fn number_of(text: &str) -> u64 {
+pub(super) fn number_of(text: &str) -> u64 {
     text.bytes().fold(0x0002_c903, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 

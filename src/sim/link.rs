@@ -1,6 +1,6 @@
 //! Messages between processes, over Unix sockets in a common directory.
 //!
-//! Each process (more precisely: each installation) takes one of 256 places in the directory: a socket named after the place's number,
+//! Each process (more precisely: each installation) takes one of 1024 places in the directory: a socket named after the place's number,
 //! which makes the upper part of its queue-pair numbers. So a number alone tells where its queue pair is. A process asks over
 //! connections of its own and answers over those of others, each with its own threads, so nobody ever waits for a socket while it
 //! holds the lock.
@@ -8,7 +8,7 @@
 //! A frame is the length of its head (4 bytes), the length of its payload (8 bytes), the head as JSON, and the payload.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -25,13 +25,16 @@ use serde::{Deserialize, Serialize};
 use super::connect::Word;
 use super::provider::Provider;
 use super::responder::{Answer, Message};
+use crate::verbs::Gid;
 
 /// The smallest queue-pair number: 0 and 1 are the management queue pairs, and devices give none near them.
 pub const FIRST_QPN: u32 = 0x11;
 
-const PLACES: u32 = 256;
-/// Queue-pair numbers have 24 bits, of which the upper 8 are the place.
-const PER_PLACE: u32 = 1 << 16;
+const PLACES: u32 = 1024;
+/// Queue-pair numbers have 24 bits, of which the upper 10 are the place.
+const PER_PLACE: u32 = 1 << 14;
+/// Longest path of a socket (unix(7)), without the byte that ends it.
+const PATH_BYTES: usize = 107;
 
 /// The part of a network that this process has.
 pub struct Network {
@@ -72,9 +75,8 @@ impl Network {
     /// Takes a place in a directory, which is made if it is not there.
     pub fn join(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock"))?;
         // Held until the place is taken, so that two processes do not both find one free.
-        let _lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io::Error::from(error))?;
+        let _lock = lock_directory(directory)?;
         for place in 0..PLACES {
             let path = path_of(directory, place);
             match UnixStream::connect(&path) {
@@ -164,6 +166,11 @@ impl Network {
         (place == self.place || UnixStream::connect(path_of(&self.directory, place)).is_ok()).then_some(place)
     }
 
+    /// Whether a modelled host of this network has an address.
+    pub fn has_host_at(&self, gid: Gid) -> bool {
+        super::seat::has(&self.directory, gid)
+    }
+
     /// Whether any process listens at any port of an address.
     pub fn has_listener_at(&self, address: IpAddr) -> bool {
         let prefix = format!("listener-{address}-");
@@ -216,6 +223,17 @@ impl Network {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks a directory where processes meet, until what it gives is dropped.
+pub fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io::Error::from(error))
+}
+
+/// Whether the path of a directory leaves room for the names of sockets.
+pub fn has_room_for_sockets(directory: &Path) -> bool {
+    path_of(directory, PLACES - 1).as_os_str().len() <= PATH_BYTES
 }
 
 fn path_of(directory: &Path, place: u32) -> PathBuf {

@@ -39,6 +39,7 @@ mod provider;
 mod queues;
 mod requester;
 mod responder;
+mod seat;
 mod table;
 mod tally;
 mod world;
@@ -46,6 +47,7 @@ mod world;
 pub use config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
 pub use host::HostModel;
 pub use requester::ANSWER_TIMEOUT;
+pub use seat::{Seat, SeatError};
 pub use tally::{Tallies, Tally};
 
 use crate::verbs::{ConnectionManager, Verbs};

@@ -98,7 +98,8 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
         .iter()
         .flat_map(|device| device.model.faults.iter().map(|fault| Fault { device: Some(device.name.clone()), ..fault.clone() }));
     let faults = config.faults.into_iter().chain(of_models).collect();
-    let faults = Faults::new(faults, config.directory.as_deref()).map_err(|error| InstallError::Directory(error.to_string()))?;
+    let faults = Faults::new(faults, config.directory.as_deref().filter(|_| !config.counts_own_faults))
+        .map_err(|error| InstallError::Directory(error.to_string()))?;
     let counting = Counting::new(config.tallies.as_deref(), devices.len()).map_err(|error| InstallError::Tallies(error.to_string()))?;
     let states = devices.iter().map(|device| DeviceState { is_removed: false, ports_down: vec![false; device.ports.len() + 1] });
     let world = World {
@@ -191,7 +192,9 @@ impl Provider {
 
     /// Whether a simulated host has this address.
     pub fn knows(&self, gid: Gid) -> bool {
-        self.peers.contains(&gid) || self.devices.iter().any(|device| device.has(gid))
+        self.peers.contains(&gid)
+            || self.devices.iter().any(|device| device.has(gid))
+            || self.network.as_ref().is_some_and(|network| network.has_host_at(gid))
     }
 
     /// Whether an address is one of another simulated host.
@@ -200,7 +203,8 @@ impl Provider {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
             IpAddr::V6(v6) => v6.octets(),
         };
-        self.peers.contains(&Gid(gid)) || self.network.as_ref().is_some_and(|network| network.has_listener_at(address))
+        let is_there = |network: &Network| network.has_listener_at(address) || network.has_host_at(Gid(gid));
+        self.peers.contains(&Gid(gid)) || self.network.as_ref().is_some_and(is_there)
     }
 
     /// Waits until no event of an identifier is unacknowledged.

@@ -11,8 +11,7 @@ use tempfile::TempPath;
 use crate::capture::Capture;
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
-use crate::sim::HostModel;
-use crate::sim::Tallies;
+use crate::sim::{HostModel, Seat, Tallies};
 use crate::worker::{Failure, Inventory, ModelledHost, Target, Worker, WorkerOptions};
 
 /// Why a host does not give what it was asked for.
@@ -59,6 +58,8 @@ pub struct Options {
     pub interrupted: Arc<AtomicBool>,
     /// Whether a modelled host moves data from and to this machine's GPUs.
     pub has_local_gpus: bool,
+    /// Where a modelled host meets others, and as which of them.
+    pub seat: Option<Seat>,
 }
 
 /// The host that a run is about.
@@ -168,7 +169,9 @@ impl Host {
     #[must_use]
     pub fn name(&self) -> String {
         let own = || nix::unistd::gethostname().map_or_else(|_| "this host".to_owned(), |name| name.to_string_lossy().into_owned());
-        self.model_name().map_or_else(own, str::to_owned)
+        let number = self.options.seat.as_ref().map(Seat::number).filter(|number| *number > 0);
+        let suffix = number.map_or_else(String::new, |number| format!("-{number}"));
+        self.model_name().map_or_else(own, |model| format!("{model}{suffix}"))
     }
 
     /// Longest wait for one answer.
@@ -227,6 +230,7 @@ impl Host {
         ModelledHost {
             model: model.clone(),
             tallies: self.tallies.get().map(|path| path.to_path_buf()),
+            network: self.options.seat.as_ref().map(|seat| seat.directory().to_owned()),
             has_local_gpus: self.options.has_local_gpus,
         }
     }

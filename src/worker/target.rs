@@ -37,6 +37,8 @@ pub struct ModelledHost {
     pub model: HostModel,
     /// Where its devices count what they carry, for whoever wants to know.
     pub tallies: Option<PathBuf>,
+    /// The directory in which it meets others.
+    pub network: Option<PathBuf>,
     /// Whether data is moved from and to GPUs of this machine.
     pub has_local_gpus: bool,
 }
@@ -101,6 +103,6 @@ impl ModelledHost {
     /// Its verbs.
     #[must_use]
     pub fn simulation(&self) -> SimConfig {
-        SimConfig { tallies: self.tallies.clone(), ..self.model.simulation() }
+        SimConfig { tallies: self.tallies.clone(), directory: self.network.clone(), counts_own_faults: true, ..self.model.simulation() }
     }
 }

@@ -71,7 +71,7 @@ impl Gpu {
         if facts.error.is_some() {
             return facts;
         }
-        facts.uuid = Some(format!("GPU-00000000-0000-0000-0000-{index:012}"));
+        facts.uuid = Some(self.uuid.clone().unwrap_or_else(|| format!("GPU-00000000-0000-0000-0000-{index:012}")));
         facts.name = Some(self.product.clone());
         facts.memory_bytes = self.memory_gib.map(|size| size << 30);
         facts.memory_used_bytes = self.memory_gib.map(|_| 1 << 30);

@@ -78,7 +78,7 @@ fn of_interface<'a>(interface: &'a Interface, places: &Places, index: usize) -> 
     Card {
         name,
         index,
-        mac: interface.mac.as_deref().and_then(hardware_address).unwrap_or_else(|| made_up(super::number_of(name))),
+        mac: interface_mac(interface),
         addresses: interface.addresses.iter().filter_map(|address| with_prefix_length(address)).collect(),
         gateway: interface.gateway,
         mtu: interface.mtu,
@@ -99,6 +99,11 @@ fn megabits(rate: &str) -> Option<u64> {
 /// The hardware address of a NIC's interface.
 pub(super) fn mac_of(nic: &Nic) -> [u8; 6] {
     nic.mac.as_deref().and_then(hardware_address).unwrap_or_else(|| made_up(super::guid(nic)))
+}
+
+/// The hardware address of another interface.
+pub(crate) fn interface_mac(interface: &Interface) -> [u8; 6] {
+    interface.mac.as_deref().and_then(hardware_address).unwrap_or_else(|| made_up(super::number_of(&interface.name)))
 }
 
 /// Locally administered, so that it is nobody's.

@@ -137,9 +137,9 @@ fn is_roce(nic: &Nic, model: &DeviceModel) -> bool {
     nic.link_layer != Some(LinkLayer::Infiniband) && matches!(model.port.gids.value, GidShape::RoceBoth | GidShape::RoceV2)
 }
 
-/// GUID of a NIC, from its place.
+/// GUID of a NIC, from its place unless it is given.
 pub(crate) fn guid(nic: &Nic) -> u64 {
-    super::number_of(&format!("{}{}", nic.pci, nic.name))
+    nic.guid.unwrap_or_else(|| super::number_of(&format!("{}{}", nic.pci, nic.name)))
 }
 
 /// The GID table of a NIC, as the RDMA core fills it from the interface's addresses.
