@@ -59,6 +59,8 @@ pub struct Link {
     pub remote: (u64, u32, u64),
     /// Where each queue pair's datagrams go.
     pub datagrams: Vec<Option<Datagrams>>,
+    /// Requests that runs of single messages have left and that make no completion; a later one frees their places.
+    pub left_without_completion: u32,
     /// Connections that made the queue pairs.
     pub ids: Vec<ConnectionId>,
 }
@@ -176,6 +178,7 @@ impl End {
             credit: Credit::new(&self.pd, plan)?,
             remote: (0, 0, 0),
             datagrams: Vec::new(),
+            left_without_completion: 0,
             ids: Vec::new(),
         };
         if self.manager.is_none() {

@@ -26,7 +26,7 @@ const SLEEP_MS: u8 = 20;
 
 /// One end's part. What a message takes is always inlined: a call saves and restores more registers than it does work, and four of them
 /// cost 100 instructions of the 500 that a read of 64 bytes takes in the process.
-struct Pong<'a> {
+pub struct Pong<'a> {
     queue_pair: &'a QueuePair,
     send_cq: &'a CompletionQueue,
     recv_cq: &'a CompletionQueue,
@@ -42,8 +42,9 @@ struct Pong<'a> {
     by_completion: bool,
     last_byte: Vec<usize>,
     signal: u64,
-    /// Requests that may be under way: an earlier run may have left less than `signal` that make no completion of their own.
+    /// Requests that may be under way beside those that earlier runs have left.
     places: u64,
+    left: &'a mut u32,
     posted: u64,
     done: u64,
     arrived: u64,
@@ -52,12 +53,15 @@ struct Pong<'a> {
 }
 
 impl<'a> Pong<'a> {
-    fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, Trouble> {
+    /// Makes everything ready: from then on messages of the other side are seen.
+    pub fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, Trouble> {
         let End { link, region, .. } = end;
         let link = link.as_mut().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })?;
         let plan = RunPlan { batch: 1, ..plan.clone() };
         let is_read = plan.operation == Operation::Read;
-        let signal = if is_read { 1 } else { SIGNAL.min(link.plan.send_depth / 2).max(1) };
+        let usual = SIGNAL.min(link.plan.send_depth / 2).max(1);
+        let left = link.left_without_completion;
+        let signal = if is_read || left >= usual { 1 } else { usual };
         let ring = ring(link, region, &plan, 0, signal as usize);
         let header = if link.plan.transport == Transport::Ud { DATAGRAM_HEADER as u32 } else { 0 };
         // Where each message's last byte lies, relative to the data of a half; the same on both sides.
@@ -75,7 +79,8 @@ impl<'a> Pong<'a> {
         Ok(Self {
             by_completion: plan.operation == Operation::Send || plan.immediate,
             last_byte: last_byte.into_iter().map(|place| place + size.max(1) - 1).collect(),
-            places: u64::from(link.plan.send_depth).saturating_sub(signal.into()).max(1),
+            places: link.plan.send_depth.saturating_sub(usual.max(left)).max(1).into(),
+            left: &mut link.left_without_completion,
             channel,
             armed: false,
             has_event: false,
@@ -176,6 +181,14 @@ impl<'a> Pong<'a> {
     /// Whether all completions are taken that will ever come.
     fn has_all(&self) -> bool {
         self.done >= self.posted - self.posted % self.signal
+    }
+
+    /// Takes the completions that are still to come, and notes how many requests make none.
+    fn finish(&mut self, watch: &mut Watch<'_>) -> Result<(), Trouble> {
+        wait_for_completions(self, watch, |pong| pong.has_all())?;
+        let own = (self.posted - self.done) as u32;
+        *self.left = if self.done > 0 { own } else { *self.left + own };
+        Ok(())
     }
 
     /// Sleeps until an event, or for so long that an error of the other queue is looked for. Only the queue is armed that tells of a message. The event
@@ -298,13 +311,9 @@ pub fn only(queue_pairs: &[QueuePair]) -> Result<&QueuePair, Trouble> {
 }
 
 /// The side that begins, with the other one in the same process where it is there.
-pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
+pub fn ping(a: &mut Pong<'_>, other: Option<&mut Pong<'_>>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
     let is_read = plan.operation == Operation::Read;
-    let mut a = Pong::new(end, plan)?;
-    let mut b = match other {
-        Some(other) if !is_read => Some(Pong::new(other, plan)?),
-        _ => None,
-    };
+    let mut b = other.filter(|_| !is_read);
     let most = match plan.limit {
         Limit::Iterations(count) => count,
         Limit::TimeMs(_) | Limit::UntilTold => u64::MAX,
@@ -314,19 +323,17 @@ pub fn ping(end: &mut End, other: Option<&mut End>, plan: &RunPlan, watch: &mut 
     let mut time = Time::Left;
     while a.posted < most && time == Time::Left {
         if is_read {
-            reads(&mut a, most, &mut timed, watch)?
+            reads(a, most, &mut timed, watch)?
         } else {
-            to_and_fro(&mut a, b.as_mut(), most, &mut timed, watch)?
+            to_and_fro(a, b.as_deref_mut(), most, &mut timed, watch)?
         }
         timed.sort_in();
         time = watch.look(a.posted, a.posted * a.size, false)?;
         timed.before = timed.clock.now();
     }
     let elapsed_ns = started.elapsed().as_nanos() as u64;
-    wait_for_completions(&mut a, watch, |pong| pong.has_all())?;
-    if let Some(b) = &mut b {
-        wait_for_completions(b, watch, |pong| pong.has_all())?;
-    }
+    a.finish(watch)?;
+    b.map_or(Ok(()), |b| b.finish(watch))?;
     let moved = Progress { messages: a.posted, bytes: a.posted * a.size, elapsed_ns };
     // To and fro; a read is both in one.
     let halves = if is_read { 1 } else { 2 };
@@ -365,8 +372,7 @@ fn reads(a: &mut Pong<'_>, most: u64, timed: &mut Timed, watch: &mut Watch<'_>) 
 }
 
 /// The side that answers, until it is told to end.
-pub fn pong(end: &mut End, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
-    let mut b = Pong::new(end, plan)?;
+pub fn pong(b: &mut Pong<'_>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
     let started = Instant::now();
     if plan.operation == Operation::Read {
         while watch.look(0, 0, true)? != Time::Up {
@@ -374,11 +380,11 @@ pub fn pong(end: &mut End, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunR
         }
         return Ok(RunResult::default());
     }
-    while wait(&mut b, watch, true)? == Waited::Arrived {
-        make_place(&mut b, watch)?;
+    while wait(b, watch, true)? == Waited::Arrived {
+        make_place(b, watch)?;
         b.post()?;
     }
-    wait_for_completions(&mut b, watch, |pong| pong.has_all())?;
+    b.finish(watch)?;
     let moved = |messages: u64| Progress { messages, bytes: messages * b.size, elapsed_ns: started.elapsed().as_nanos() as u64 };
     Ok(RunResult { sent: moved(b.posted), received: moved(b.arrived), ..RunResult::default() })
 }

@@ -10,6 +10,7 @@ use nix::sys::time::TimeValLike;
 use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
+use super::pingpong::Pong;
 use super::watch::{Host, Watch};
 use super::{
     Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Supply, Transport, Trouble, ordering, pingpong, staged,
@@ -133,12 +134,15 @@ impl Ends {
                 drive(&mut flows, &mut watch, Duration::from_millis(first.linger_ms))?
             }
             RunKind::Latency => {
+                let pongs: Result<Vec<Pong<'_>>, _> = ends.iter_mut().map(|(end, _)| Pong::new(end, &first)).collect();
+                let mut pongs = pongs?;
+                // The other side's first message may be here before anything else is done.
                 host.ready();
                 let mut watch = Watch::start(host, limit, first.patience_ms);
-                match &mut ends[..] {
-                    [(end, plan)] if plan.sends => vec![pingpong::ping(end, None, plan, &mut watch)?],
-                    [(end, plan)] => vec![pingpong::pong(end, plan, &mut watch)?],
-                    [(a, plan), (b, _), ..] => vec![pingpong::ping(a, Some(b), plan, &mut watch)?, RunResult::default()],
+                match &mut pongs[..] {
+                    [only] if first.sends => vec![pingpong::ping(only, None, &first, &mut watch)?],
+                    [only] => vec![pingpong::pong(only, &first, &mut watch)?],
+                    [a, b, ..] => vec![pingpong::ping(a, Some(b), &first, &mut watch)?, RunResult::default()],
                     [] => Vec::new(),
                 }
             }
