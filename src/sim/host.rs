@@ -280,7 +280,7 @@ pub struct Gpu {
     /// PCI vendor and device, `10de:2236`.
     #[serde(default)]
     pub id: String,
-    /// What NVML calls it; made of its index if absent.
+    /// Its UUID, as NVML writes it; made of its index if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
     /// PCI address.

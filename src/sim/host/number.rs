@@ -22,7 +22,7 @@ impl HostModel {
     ///
     /// # Errors
     /// A subnet has no address left.
-    pub fn numbered(mut self, number: u16) -> Result<Self, NoAddress> {
+    pub(in crate::sim) fn numbered(mut self, number: u16) -> Result<Self, NoAddress> {
         if number == 0 {
             return Ok(self);
         }
