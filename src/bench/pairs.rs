@@ -23,6 +23,16 @@ pub struct Pairs {
     pub stopped: Option<String>,
 }
 
+impl Pairs {
+    /// Whether a pair has no way, something arrived as it was not sent, or nothing could be measured.
+    pub(crate) fn has_failed(&self) -> bool {
+        let works = |pair: &PairCell| {
+            self.cells.iter().any(|cell| cell.gpu == pair.gpu && cell.device == pair.device && cell.bytes_per_second.is_some())
+        };
+        self.cells.is_empty() || self.cells.iter().any(|cell| cell.is_right == Some(false) || !works(cell))
+    }
+}
+
 /// A figure, or why there is none.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PairCell {

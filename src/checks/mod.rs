@@ -30,10 +30,8 @@ use page::page;
 
 pub use explain::{Explanation, Explanations};
 pub use finding::{Action, Evidence, Finding, Remedy, Status};
-pub use gpus::{
-    Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, GpuTried, KindReport, Met, NearReport, Prerequisite, RefusedMemory, Sureness,
-    WayReport, causes, survey,
-};
+pub use gpus::{Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, KindReport, Met, NearReport, Prerequisite, Sureness, WayReport};
+pub(crate) use gpus::{refusals, survey};
 pub use health::UNREAD;
 pub use page::Page;
 pub use policy::{Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};

@@ -7,7 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, Status, find};
+use crate::catalog::Catalog;
 use crate::catalog::check::Document;
+use crate::catalog::engine::Connect;
+use crate::facts::{Wanted, WantedEngine};
+use crate::qp::Chosen;
 use crate::schema;
 
 /// A policy.
@@ -122,6 +126,27 @@ pub enum PolicyError {
 const LONGEST_BYTES: u64 = 1 << 20;
 
 impl Policy {
+    /// What the host must have, for these engines too.
+    pub(crate) fn wanted(&self, catalog: &Catalog, engines: &[Chosen<'_>]) -> Wanted {
+        let engines = engines.iter().map(|chosen| WantedEngine {
+            name: chosen.engine.name.clone(),
+            version: chosen.release.version.clone(),
+            connects_itself: chosen.connect(catalog) == Connect::Oob,
+        });
+        Wanted {
+            engines: engines.collect(),
+            devices: self.require.devices.clone(),
+            families: self.require.families.clone(),
+            modules: self.require.modules.clone(),
+            memlock_bytes: self.thresholds.memlock_bytes,
+            port_bits_per_second: self.thresholds.port_bits_per_second,
+            link_downs: self.thresholds.link_downs,
+            slow_read_ms: self.thresholds.slow_read_ms,
+            bandwidth_percent_of_path: self.thresholds.bandwidth_percent_of_path,
+            bandwidth_percent_of_baseline: self.thresholds.bandwidth_percent_of_baseline,
+        }
+    }
+
     /// Reads a file.
     ///
     /// # Errors

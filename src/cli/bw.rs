@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::at_once;
+use super::UsageError;
 use super::ends;
 use super::session::Session;
-use crate::bench::{BandwidthResult, Bench, Request};
+use crate::bench::{BandwidthResult, Request};
 use crate::cli::output::Output;
+use crate::survey;
 
 /// Arguments of `bw`.
 #[derive(Debug, Args)]
@@ -56,12 +57,14 @@ enum Buffers {
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("bw")?;
     if arguments.all_pairs {
-        return super::pairs::run(session, arguments);
+        return all_pairs(session, arguments);
     }
     if !arguments.devices.is_empty() {
-        return at_once::run(session, &arguments.request()?, &arguments.devices);
+        return at_once(session, arguments);
     }
-    let document = measured(session, &arguments.request()?)?;
+    let request = arguments.request()?;
+    let mut document = ends::watched(session, "bw", |onlooker| survey::bandwidth(&session.host, &request, onlooker))?;
+    document.judge();
     session.output.print(&document)?;
     if let Some(path) = &arguments.plot {
         Output::write_file(path, &crate::report::bandwidth_svg(&document))?;
@@ -85,9 +88,27 @@ impl Arguments {
     }
 }
 
-/// Measures bandwidth, and judges what came of it.
-pub(super) fn measured(session: &Session, request: &Request) -> anyhow::Result<Bench<BandwidthResult>> {
-    let mut document = ends::bandwidth(session, request)?;
-    document.judge();
-    Ok(document)
+/// Every GPU with every NIC, by every way.
+fn all_pairs(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    if arguments.ends.names_an_end() {
+        let why = "--all-pairs takes every GPU and NIC of this host; leave DEV, --to, --peer, --memory and --to-memory out";
+        return Err(UsageError(why.to_owned()).into());
+    }
+    let request = arguments.request()?;
+    let document = ends::watched(session, "bw", |onlooker| survey::pairs(&session.host, &request, onlooker))?;
+    session.output.print(&document)?;
+    Ok(ends::code(&session.host, !document.problems.is_empty(), document.has_failed()))
+}
+
+/// Each device alone, then all of them at once.
+fn at_once(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
+    let devices = &arguments.devices;
+    if let Some(twice) = devices.iter().enumerate().find(|(index, device)| devices[..*index].contains(device)) {
+        return Err(UsageError(format!("--devices names {} twice", twice.1)).into());
+    }
+    let request = arguments.request()?;
+    let document = ends::watched(session, "bw", |onlooker| survey::at_once(&session.host, &request, devices, onlooker))?;
+    session.output.print(&document)?;
+    let has_failed = document.alone.iter().any(|alone| !alone.problems.is_empty() || alone.results.iter().any(BandwidthResult::is_bad));
+    Ok(ends::code(&session.host, !document.problems.is_empty(), has_failed))
 }

@@ -7,16 +7,15 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, engines, exit, probe};
-use crate::capture::{self, Capture, Redactor, WriteError, Written};
+use super::{UsageError, engines, exit};
+use crate::capture::{self, Redactor, WriteError, Written};
 use crate::checks::{self, Check, Policy};
 use crate::facts::Level;
 use crate::qp::choose;
 use crate::schema;
-use crate::survey::SurveyError;
+use crate::survey::{Look, SurveyError};
 
 /// Arguments of `capture`.
 #[derive(Debug, Args)]
@@ -64,28 +63,21 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     let engines = choose(&catalog, &names)?;
     let mut progress = Progress::new("capture", session.output.quiet);
     let checks: Vec<&Check> = checks::registry().filter(|check| check.page.level <= arguments.level).collect();
-    let (level, pid) = (arguments.level, arguments.pid);
-    let look = Look { session, level, budget: level.budget(), pid, modules: &[], needs: checks::needs(&checks), started };
-    let facts = look.gather(&catalog, &engines, probe::wanted(&catalog, &engines, &Policy::default()), &mut progress)?;
+    let look = Look {
+        pid: arguments.pid,
+        engines: &engines,
+        wanted: Policy::default().wanted(&catalog, &engines),
+        started,
+        ..Look::at(arguments.level, checks::needs(&checks), &catalog)
+    };
+    let facts = session.host.facts(&look, &mut |detail| progress.at(detail))?;
     drop(progress);
     if session.host.interrupted() {
         return Err(SurveyError::Interrupted("interrupted; no capture was written".to_owned()).into());
     }
 
-    let is_live = session.host.has_devices() && session.host.model_name().is_none();
-    let running = || nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned());
-    let host_names = capture::host_names(&session.host.root(), if is_live { running() } else { None });
-    let mut capture = Capture {
-        schema: schema::CAPTURE.to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        created: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        level: arguments.level,
-        is_redacted: false,
-        host_name: host_names.first().cloned(),
-        host_model: session.host.model_name().map(str::to_owned),
-        is_files_only: !session.host.has_devices(),
-        facts,
-    };
+    let created = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let (mut capture, host_names) = session.host.capture(facts, arguments.level, created);
     if !arguments.no_redact {
         let redactor =
             Redactor::new(&host_names).context("cannot get random numbers to replace addresses with; --no-redact does without")?;

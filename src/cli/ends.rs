@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, exit, registration, values};
-use crate::bench::{BandwidthResult, Bench, LatencyResult, Notice, PeerAddress, Request};
+use super::{UsageError, exit, values};
+use crate::bench::{PeerAddress, Request};
+use crate::checks;
 use crate::gpu::MemoryKind;
-use crate::survey::{self, Host, Onlooker, SurveyError};
-use crate::transfer::{Completing, Connect, Limit, Operation, StageMemory, Transport};
+use crate::survey::{Host, Onlooker, SurveyError};
+use crate::transfer::{Completing, Connect, Limit, Operation, Transport};
 
 /// Options of `ping` and `bw`.
 #[derive(Debug, Clone, Args)]
@@ -126,32 +127,14 @@ impl Arguments {
     }
 }
 
-/// Measures bandwidth, and shows how far it is.
-pub fn bandwidth(session: &Session, request: &Request) -> anyhow::Result<Bench<BandwidthResult>> {
-    watched(session, "bw", |onlooker| survey::bandwidth(&session.host, request, onlooker))
-}
-
-/// Measures latency, and shows how far it is.
-pub fn latency(session: &Session, request: &Request) -> anyhow::Result<Bench<LatencyResult>> {
-    watched(session, "ping", |onlooker| survey::latency(&session.host, request, onlooker))
-}
-
-fn watched<R>(
+/// Measures, and shows how far it is.
+pub fn watched<D>(
     session: &Session,
     title: &str,
-    measure: impl FnOnce(&mut Onlooker<'_>) -> Result<Bench<R>, SurveyError>,
-) -> anyhow::Result<Bench<R>> {
+    measure: impl FnOnce(&mut Onlooker<'_>) -> Result<D, SurveyError>,
+) -> Result<D, SurveyError> {
     let mut progress = Progress::new(title, session.output.quiet);
-    // What the cause engine needs may not be found out, which ends the run.
-    let mut unexplained = None;
-    let mut refused = |memory: &StageMemory, device: &str, is_here: bool| {
-        registration::of_memory(session, memory, device, is_here).unwrap_or_else(|error| {
-            unexplained.get_or_insert(error);
-            Vec::<Notice>::new()
-        })
-    };
-    let measured = measure(&mut Onlooker { say: &mut |detail| progress.at(detail), refused: &mut refused })?;
-    unexplained.map_or(Ok(measured), Err)
+    measure(&mut Onlooker { say: &mut |detail| progress.at(detail), refused: checks::refusals })
 }
 
 /// Exit code of a document.

@@ -1,7 +1,5 @@
 //! The command line: one file a subcommand, from arguments to a validated request, a call and a report.
 
-mod at_once;
-mod beside;
 mod bw;
 mod caps;
 mod capture;
@@ -14,11 +12,9 @@ mod engines;
 mod explain;
 mod forked;
 mod formats;
-mod gather;
 mod gpu;
 mod modules;
 mod output;
-mod pairs;
 mod peer;
 mod ping;
 mod preflight;
@@ -26,7 +22,6 @@ mod probe;
 mod profile;
 mod progress;
 mod qp_matrix;
-mod registration;
 mod report;
 mod session;
 mod token;
@@ -251,7 +246,7 @@ fn ended(result: anyhow::Result<u8>) -> ExitCode {
     ExitCode::from(result.unwrap_or_else(|error| {
         progress::say(&format!("rdmadoctor: {error:#}"));
         match error.downcast_ref() {
-            Some(SurveyError::Unsuited(_)) => exit::USAGE,
+            Some(SurveyError::Unsuited(_) | SurveyError::Catalog(_)) => exit::USAGE,
             Some(SurveyError::Interrupted(_)) => exit::INTERRUPTED,
             _ if error.is::<UsageError>() || error.is::<crate::catalog::CatalogError>() => exit::USAGE,
             _ => exit::BROKEN,
@@ -287,12 +282,6 @@ fn brief() -> Option<anyhow::Result<u8>> {
 
 /// When this process began its work.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// A device that is not there, with those that are.
-fn unknown_device(wanted: &str, known: &[String]) -> UsageError {
-    let known = if known.is_empty() { "this host has no RDMA devices".to_owned() } else { format!("known are {}", known.join(", ")) };
-    UsageError(format!("unknown device `{wanted}`; {known}"))
-}
 
 #[cfg(test)]
 mod tests {

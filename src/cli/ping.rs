@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::ends;
 use super::session::Session;
-use crate::bench::{Bench, LatencyResult, OrderingResult, Request};
+use crate::bench::{LatencyResult, OrderingResult, Request};
 use crate::cli::output::Output;
+use crate::survey;
 
 /// Arguments of `ping`.
 #[derive(Debug, Args)]
@@ -30,7 +31,9 @@ pub struct Arguments {
 /// Measures latency, and prints it.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("ping")?;
-    let document = measured(session, &arguments.request()?)?;
+    let request = arguments.request()?;
+    let mut document = ends::watched(session, "ping", |onlooker| survey::latency(&session.host, &request, onlooker))?;
+    document.judge();
     session.output.print(&document)?;
     if let Some(path) = &arguments.plot {
         Output::write_file(path, &crate::report::latency_svg(&document))?;
@@ -47,11 +50,4 @@ impl Arguments {
     pub(super) fn request(&self) -> anyhow::Result<Request> {
         self.ends.request(Request { sizes: self.sizes.clone(), litmus: self.litmus, ..Request::latency() })
     }
-}
-
-/// Measures latency, and judges what came of it.
-pub(super) fn measured(session: &Session, request: &Request) -> anyhow::Result<Bench<LatencyResult>> {
-    let mut document = ends::latency(session, request)?;
-    document.judge();
-    Ok(document)
 }

@@ -6,18 +6,15 @@ use std::time::Instant;
 use clap::Args;
 
 use super::forked::Report;
-use super::gather::Look;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit};
-use crate::capture::Capture;
-use crate::catalog::Catalog;
-use crate::catalog::engine::Connect;
 use crate::checks::{self, Category, Check, Policy};
 use crate::facts::Topo;
-use crate::facts::{Facts, Level, Wanted, WantedEngine};
-use crate::qp::{AskReport, Chosen, choose};
+use crate::facts::{Facts, Level};
+use crate::qp::choose;
 use crate::schema;
+use crate::survey::Look;
 
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
@@ -70,23 +67,16 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
     let mut catalog = engines::catalog(&named)?;
     let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;
-    let wanted = wanted(&catalog, &engines, &policy);
-
     let mut progress = Progress::new("probe", session.output.quiet || reads_here);
     let look = Look {
-        session,
-        level: arguments.level,
-        budget: arguments.level.budget(),
         pid: arguments.pid,
         modules: &policy.require.modules,
-        needs: checks::needs(&checks),
+        engines: &engines,
+        wanted: policy.wanted(&catalog, &engines),
         started,
+        ..Look::at(arguments.level, checks::needs(&checks), &catalog)
     };
-    let facts = match session.host.captured() {
-        Some(capture) => captured(capture, wanted, !arguments.engine.is_empty() || !policy.require.engines.is_empty())?,
-        None if reads_here => look.gather_here(wanted),
-        None => look.gather(&catalog, &engines, wanted, &mut progress)?,
-    };
+    let facts = if reads_here { session.host.facts_here(&look) } else { session.host.facts(&look, &mut |detail| progress.at(detail))? };
     report(session, arguments, &policy, checks, &facts, started)
 }
 
@@ -165,60 +155,4 @@ fn matching(wanted: &str) -> Result<Vec<&'static str>, UsageError> {
         return Err(UsageError(format!("unknown category `{wanted}`; known are {}", known.join(", "))));
     }
     checks::find(wanted).map(|check| vec![check.page.id]).map_err(|error| UsageError(error.to_string()))
-}
-
-pub(super) fn wanted(catalog: &Catalog, engines: &[Chosen<'_>], policy: &Policy) -> Wanted {
-    let engines = engines.iter().map(|chosen| WantedEngine {
-        name: chosen.engine.name.clone(),
-        version: chosen.release.version.clone(),
-        connects_itself: chosen.connect(catalog) == Connect::Oob,
-    });
-    Wanted {
-        engines: engines.collect(),
-        devices: policy.require.devices.clone(),
-        families: policy.require.families.clone(),
-        modules: policy.require.modules.clone(),
-        memlock_bytes: policy.thresholds.memlock_bytes,
-        port_bits_per_second: policy.thresholds.port_bits_per_second,
-        link_downs: policy.thresholds.link_downs,
-        slow_read_ms: policy.thresholds.slow_read_ms,
-        bandwidth_percent_of_path: policy.thresholds.bandwidth_percent_of_path,
-        bandwidth_percent_of_baseline: policy.thresholds.bandwidth_percent_of_baseline,
-    }
-}
-
-/// The facts of a capture, with what is asked of them now.
-fn captured(capture: &Capture, wanted: Wanted, names_engines: bool) -> Result<Facts, UsageError> {
-    let mut facts = capture.facts.clone();
-    let known = std::mem::replace(&mut facts.wanted, wanted);
-    if names_engines {
-        let is_known =
-            |engine: &&WantedEngine| known.engines.iter().any(|other| other.name == engine.name && other.version == engine.version);
-        let named = |engine: &WantedEngine| format!("{}@{}", engine.name, engine.version);
-        if let Some(engine) = facts.wanted.engines.iter().find(|engine| facts.queue_pairs.is_some() && !is_known(engine)) {
-            let known: Vec<String> = known.engines.iter().map(named).collect();
-            let known = if known.is_empty() { "none was asked".to_owned() } else { format!("it has {}", known.join(", ")) };
-            let engine = named(engine);
-            return Err(UsageError(format!(
-                "the capture has no attempts of {engine}, {known}; `rdmadoctor capture --engine {engine}` on the host itself makes them"
-            )));
-        }
-        let is_wanted = |ask: &AskReport| {
-            facts
-                .wanted
-                .engines
-                .iter()
-                .any(|engine| Some(&engine.name) == ask.engine.as_ref() && Some(&engine.version) == ask.version.as_ref())
-        };
-        facts.queue_pairs.iter_mut().flatten().for_each(|report| report.asks.retain(&is_wanted));
-    } else {
-        facts.wanted.engines = known.engines;
-    }
-    let why = match () {
-        () if capture.is_files_only => "the capture is of files only",
-        () if capture.level < Level::Standard => "not captured: the capture is of level quick",
-        () => return Ok(facts),
-    };
-    facts.not_asked = Some(why.to_owned());
-    Ok(facts)
 }

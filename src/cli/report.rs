@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde::Deserialize;
 
 use super::session::Session;
 use super::{UsageError, exit};
 use crate::report::html::{self, HostPage, PARTS};
-use crate::report::{Captured, Kind, Modelled, Origin};
+use crate::report::{Head, Kind};
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
@@ -73,21 +72,13 @@ fn named(argument: &str) -> (String, PathBuf) {
     (file.split('.').find(|part| !part.is_empty()).unwrap_or(&file).to_owned(), path)
 }
 
-/// What every document says of itself.
-#[derive(Deserialize)]
-struct Head {
-    schema: String,
-    host_model: Option<Modelled>,
-    from_capture: Option<Captured>,
-}
-
 fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
     let text = read(path)?;
     let head: Head =
         serde_json::from_slice(&text).map_err(|error| wrong(path, "a document of rdmadoctor, which has a `schema`", &error))?;
-    let origin = head.host_model.map(Origin::Model).or_else(|| head.from_capture.map(Origin::Capture));
-    host.origin = origin.or_else(|| host.origin.take());
-    let schema = head.schema.as_str();
+    let schema = head.schema.clone();
+    let schema = schema.as_str();
+    host.origin = head.origin().or_else(|| host.origin.take());
     let kind = Kind::of(schema);
     let Some(read) = kind.and_then(|kind| kind.read(&text, &mut |document| host.lay(document))) else {
         return Err(UsageError(format!("{}: `report` cannot draw `{schema}`; it draws {}", path.display(), drawn())).into());

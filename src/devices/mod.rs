@@ -35,6 +35,21 @@ pub struct Problem {
     pub next_step: Option<String>,
 }
 
+impl Problem {
+    /// The same, where it is not clear of which device it is.
+    pub(crate) fn of(&self, device: &str) -> Self {
+        Self { summary: format!("{device}: {}", self.summary), next_step: self.next_step.clone() }
+    }
+}
+
+impl Devices {
+    /// Those that can be opened, as the verbs library sees them too.
+    pub(crate) fn usable<'a>(&'a self, verbs: &'a [VerbsDevice]) -> impl Iterator<Item = (&'a Device, &'a VerbsDevice)> {
+        let devices = self.devices.iter().filter(|device| device.problem.is_none());
+        devices.filter_map(|device| Some((device, verbs.iter().find(|seen| seen.name == device.name)?)))
+    }
+}
+
 /// An RDMA device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
@@ -140,6 +155,11 @@ impl Port {
 }
 
 impl Device {
+    /// Whether data can move: it can be opened, and has an active port.
+    pub(crate) fn is_up(&self) -> bool {
+        self.problem.is_none() && self.ports.iter().any(|port| port.state.as_deref() == Some("active"))
+    }
+
     /// The index of the GID to use on a port of it.
     #[must_use]
     pub fn best_gid_index(&self, port: u8) -> Option<u8> {

@@ -147,6 +147,11 @@ impl Facts {
         self.inventory()?.devices.iter().find(|device| device.name == name)
     }
 
+    /// Devices that can be opened.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = (&Device, &VerbsDevice)> {
+        self.devices.usable(self.inventory().map(|inventory| inventory.devices.as_slice()).unwrap_or_default())
+    }
+
     /// What is known of a module.
     #[must_use]
     pub fn module(&self, name: &str) -> Option<&Module> {

@@ -1,12 +1,18 @@
 //! The gate before a deployment: everything that was found out in one run, one verdict, and what changed since an earlier run.
 
+mod baseline;
 mod compare;
 mod document;
+mod flight;
+mod gpus;
+mod measure;
+mod proven;
 mod steps;
 
-pub use compare::{Change, ChangeKind, Comparison, compare};
+pub(crate) use baseline::Baseline;
+pub use compare::{Change, ChangeKind, Comparison};
 pub use document::{Preflight, ProfileStep, Step, StepName, verdict};
-pub use steps::{baseline_step, matrix_steps, measured_steps, no_gpu_step, probe_step, profile_step};
+pub(crate) use flight::{Request, run};
 
 #[cfg(test)]
 mod tests;

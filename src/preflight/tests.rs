@@ -1,5 +1,7 @@
 //! Verdicts, steps and comparisons of runs that are made up.
 
+use super::compare::compare;
+use super::steps::measured_steps;
 use super::*;
 use crate::bench::{BandwidthResult, Bench, LoopbackReport};
 use crate::checks::{self, Policy, Status};

@@ -6,7 +6,7 @@ mod memory;
 
 use super::evidence::Book;
 use super::measured::{Measured, Unmeasured};
-use super::trial::{Trial, Tried};
+use super::trial::Trial;
 use super::{
     Connection, EvidenceKind, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven,
     QueuePairs, Seen, Unvalidated,
@@ -15,6 +15,7 @@ use crate::devices::{Device, Port};
 use crate::facts::HostMemory;
 use crate::gpu::GpusFacts;
 use crate::qp::{Bound, DeviceReport, Ending, Frontier, Outcome, QpRequest, Value};
+use crate::survey::Tried;
 use crate::worker::GpuMemory;
 
 /// What was found out about a host.
@@ -26,7 +27,7 @@ pub struct Material<'a> {
     /// Now, as RFC 3339 writes it.
     pub at: &'a str,
     /// What was tried on each device, bounds among it, with what engines ask there.
-    pub tried: &'a [Tried<'a>],
+    pub tried: &'a [Tried],
     /// Transfers that were timed.
     pub measured: &'a [Measured],
     /// Transfers that were not.
@@ -53,7 +54,7 @@ pub struct Examined<'a> {
 
 impl Material<'_> {
     fn report(&self, device: &str) -> Option<&DeviceReport> {
-        self.tried.iter().map(|tried| tried.report).find(|report| report.device == device)
+        self.tried.iter().map(|tried| &tried.report).find(|report| report.device == device)
     }
 }
 

@@ -4,6 +4,7 @@ use super::Profile;
 use super::assemble::{Examined, Material, assemble};
 use super::trial::{recommend, trials};
 use crate::qp::{DeviceAttempter, Outcome, QpRequest};
+use crate::survey::SurveyError;
 use crate::worker::Worker;
 
 /// Tries a request near what engines need on each device, and each engine with its settings, and makes the profile.
@@ -27,9 +28,7 @@ pub fn make(material: &Material<'_>, worker: &mut Worker) -> Profile {
 }
 
 /// Now, as a profile writes it.
-///
-/// # Errors
-/// The clock tells no time that can be written.
-pub fn now() -> Result<String, jiff::Error> {
-    Ok(jiff::Timestamp::now().round(jiff::Unit::Second)?.to_string())
+pub(crate) fn now() -> Result<String, SurveyError> {
+    let now = jiff::Timestamp::now().round(jiff::Unit::Second);
+    Ok(now.map_err(SurveyError::own("cannot tell the time"))?.to_string())
 }

@@ -1,9 +1,11 @@
 //! The transfer profile of a host: proven values, what they depend on, and how engines take them.
 
+mod again;
 mod assemble;
 mod diff;
 mod entries;
 mod evidence;
+mod examine;
 pub mod export;
 mod make;
 mod measured;
@@ -14,14 +16,19 @@ mod stale;
 mod trial;
 mod validation;
 
-pub use assemble::Material;
+pub(crate) use again::{compare, of_this_host};
+use assemble::Material;
 pub use diff::{Difference, ProfileDiff, diff};
-pub use make::{make, now};
-pub use measured::{Effort, Measured, Unmeasured, measure};
+pub(crate) use examine::{Examination, engines};
+use make::make;
+pub(crate) use make::now;
+use measured::{Effort, measure};
+pub use measured::{Measured, Unmeasured};
 pub use rdmadoctor_types::profile::*;
 pub use read::{ProfileError, load, parse};
+pub(crate) use save::place;
 pub use save::{DEFAULT_FILE, SaveError, save, to_yaml};
 pub use seen::Seen;
-pub use stale::{Changed, Now, ProfileCheck, Stale, check, connected, decisive};
-pub use trial::Tried;
+pub use stale::{Changed, ProfileCheck, Stale, decisive};
+use stale::{Now, check, connected};
 pub(crate) use validation::{ProfileValidation, ValidatedFile};

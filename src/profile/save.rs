@@ -7,9 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Profile;
+use crate::survey::{Host, SurveyError};
 
 /// Where the profile is when no file is named.
 pub const DEFAULT_FILE: &str = "/etc/rdmadoctor/profile.yaml";
+
+/// Where a profile of a host is written.
+pub(crate) fn place(host: &Host, output: Option<&Path>) -> Result<PathBuf, SurveyError> {
+    match (output, host.model_name()) {
+        (Some(output), _) => Ok(output.to_owned()),
+        (None, None) => Ok(PathBuf::from(DEFAULT_FILE)),
+        (None, Some(_)) => Err(SurveyError::Unsuited(
+            "a model's profile does not belong where engines look for this host's: give -o FILE, or -o -".to_owned(),
+        )),
+    }
+}
 
 /// How temporary files are called.
 const PREFIX: &str = ".rdmadoctor-";

@@ -66,8 +66,8 @@ impl Seen {
     }
 
     /// The devices that can be opened.
-    pub fn usable(&self) -> impl Iterator<Item = &Device> {
-        self.devices.devices.iter().filter(|device| device.problem.is_none() && self.verbs(&device.name).is_some())
+    pub(super) fn usable(&self) -> impl Iterator<Item = (&Device, &VerbsDevice)> {
+        self.devices.usable(&self.verbs)
     }
 
     /// Addresses of NVIDIA's GPUs.

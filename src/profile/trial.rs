@@ -2,8 +2,9 @@
 
 use super::EngineVerdict;
 use crate::catalog::engine::Connect;
-use crate::qp::{AskGroup, AskReport, Attempter, Bound, DeviceReport, Outcome, Parameter, QpRequest, QpType, Remedy, Value};
+use crate::qp::{AskReport, Attempter, Bound, Outcome, Parameter, QpRequest, QpType, Remedy, Value};
 use crate::request::{Ask, AskOrigin, Setting};
+use crate::survey::Tried;
 
 /// An engine's release on all devices.
 #[derive(Debug, Clone)]
@@ -35,21 +36,13 @@ pub struct DeviceTrial {
     pub remedies: Vec<String>,
 }
 
-/// A device with what was asked of it and what came of that.
-pub struct Tried<'a> {
-    /// What came of it.
-    pub report: &'a DeviceReport,
-    /// What was asked, as `report` has it.
-    pub groups: &'a [AskGroup],
-}
-
 /// Brings the verdicts of all devices together. `attempt` tries a request on a device.
-pub fn trials(tried: &[Tried<'_>], attempt: &mut dyn FnMut(&str, &QpRequest) -> Outcome) -> Vec<Trial> {
+pub fn trials(tried: &[Tried], attempt: &mut dyn FnMut(&str, &QpRequest) -> Outcome) -> Vec<Trial> {
     let count = tried.first().map_or(0, |first| first.groups.len());
     (0..count).filter_map(|index| trial(tried, index, attempt)).collect()
 }
 
-fn trial(tried: &[Tried<'_>], index: usize, attempt: &mut dyn FnMut(&str, &QpRequest) -> Outcome) -> Option<Trial> {
+fn trial(tried: &[Tried], index: usize, attempt: &mut dyn FnMut(&str, &QpRequest) -> Outcome) -> Option<Trial> {
     let AskOrigin::Engine { name, version } = tried.first()?.groups.get(index)?.asks.first()?.origin.clone() else { return None };
     let connect = tried.first()?.groups.get(index)?.connect;
     let pairs: Vec<(&str, Vec<(&Ask, &AskReport)>)> = tried

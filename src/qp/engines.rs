@@ -3,7 +3,7 @@
 use super::AskGroup;
 use crate::catalog::engine::{self, Connect, Engine, Release};
 use crate::catalog::{Catalog, CatalogError};
-use crate::request::Ask;
+use crate::request::{Ask, AskOrigin, QpRequest};
 use crate::verbs::DeviceAttributes;
 
 /// An engine with one of its releases.
@@ -28,6 +28,22 @@ impl<'a> Chosen<'a> {
     #[must_use]
     pub fn connect(&self, catalog: &Catalog) -> Connect {
         catalog.queues_of(self.engine, self.release).map_or(self.engine.connect, |(maker, _)| maker.connect)
+    }
+}
+
+impl AskGroup {
+    /// A request of the user's own.
+    pub(crate) fn of_user(request: &QpRequest) -> Self {
+        let ask = Ask {
+            origin: AskOrigin::User,
+            queue: "asked".to_owned(),
+            request: request.clone(),
+            probed: Vec::new(),
+            clamped: Vec::new(),
+            settings: Vec::new(),
+            optional: false,
+        };
+        Self { asks: vec![ask], on_refusal: None, connect: None, asked_version: None, others: Vec::new() }
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cause::{Cause, classify};
+use super::cause::{Cause, CauseClass, classify};
 use super::culprits::{Culprit, CulpritSet, culprits};
 use super::{
-    Ask, Attempter, Bound, Frontier, Outcome, Parameter, Prober, QpRequest, QpType, Setting, SrqRequest, Stop, Value, bound, frontier,
+    Ask, Attempter, Bound, Ending, Frontier, Outcome, Parameter, Prober, QpRequest, QpType, Setting, SrqRequest, Stop, Value, bound,
+    frontier,
 };
 use crate::catalog::engine::Connect;
 use crate::devices::{HostLimits, Problem};
@@ -56,6 +57,13 @@ pub struct QpMatrix {
     pub devices: Vec<DeviceReport>,
     /// What stands in the way of examining devices.
     pub problems: Vec<Problem>,
+}
+
+impl QpMatrix {
+    /// Whether something stands in the way, or does not work: what was asked, or, where nothing was, the device itself.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.problems.is_empty() || self.devices.iter().any(DeviceReport::has_failed)
+    }
 }
 
 /// What a device publishes, beside what is found.
@@ -240,6 +248,23 @@ pub struct DeviceReport {
     pub elapsed_us: u64,
     /// Why it ended early.
     pub stopped: Option<String>,
+}
+
+impl DeviceReport {
+    fn has_failed(&self) -> bool {
+        let is_broken = |outcome: &Outcome| matches!(outcome, Outcome::Crashed { .. } | Outcome::Hung { .. });
+        self.asks.iter().any(|ask| !ask.optional && ask.verdict != "granted")
+            || self.base.as_ref().is_some_and(|base| !base.outcome.is_granted())
+            || self.bounds.iter().any(|bound| matches!(&bound.ending, Ending::Broken { outcome } if is_broken(outcome)))
+            || self.count_failed.is_some()
+            || self.joint.iter().any(|joint| joint.broken.is_some())
+            || self.support.iter().any(|support| is_broken(&support.outcome))
+            || self.grid.as_ref().is_some_and(|grid| grid.cells.iter().any(|cell| is_broken(&cell.outcome)))
+            || self.connection.as_ref().is_some_and(|connection| {
+                let is_broken = connection.cause.as_ref().is_some_and(|cause| cause.class == CauseClass::Driver);
+                connection.refused.is_some() && (is_broken || self.asks.iter().any(|ask| ask.connect == Some(Connect::Oob)))
+            })
+    }
 }
 
 /// Queue pairs that existed at once.

@@ -24,7 +24,7 @@ use clap::ValueEnum;
 
 pub use documents::schemas;
 pub(crate) use documents::{Document, Kind};
-pub(crate) use origin::{Captured, Modelled, Origin};
+pub(crate) use origin::{Captured, Head, Modelled, Origin};
 pub(crate) use svg::{bandwidth_svg, latency_svg};
 pub(crate) use table::Style;
 

@@ -15,6 +15,21 @@ pub enum Origin {
     Capture(Captured),
 }
 
+/// What every document says of itself.
+#[derive(Deserialize)]
+pub(crate) struct Head {
+    pub schema: String,
+    host_model: Option<Modelled>,
+    from_capture: Option<Captured>,
+}
+
+impl Head {
+    /// What the document is about, where it was not about the machine on which it was made.
+    pub(crate) fn origin(self) -> Option<Origin> {
+        self.host_model.map(Origin::Model).or_else(|| self.from_capture.map(Origin::Capture))
+    }
+}
+
 /// What a document of a capture says of that.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Captured {

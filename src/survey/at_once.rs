@@ -1,22 +1,47 @@
 //! Several devices at once, after each was measured alone.
 
 use super::measure::{devices_and_addresses, known};
-use super::{Host, SurveyError};
+use super::{Host, Onlooker, Say, SurveyError, bandwidth};
 use crate::bench::{self, AtOnce, BandwidthResult, Bench, BenchError, Hosts, Known, Lane, Obstacle, Pair, Request};
 use crate::devices::Problem;
+use crate::schema;
 use crate::worker::Worker;
 
-/// Measures them all at once, each with what it did best in `document.alone`. `say` is told what is under way.
-///
-/// # Errors
-/// The request is mistaken, or a child process cannot be had.
-pub fn at_once(
-    host: &Host,
-    request: &Request,
-    devices: &[String],
-    document: &mut AtOnce,
-    say: &mut dyn FnMut(&str),
-) -> Result<(), SurveyError> {
+/// Measures each device alone, then all of them at once, each with what it did best alone.
+pub(crate) fn at_once(host: &Host, request: &Request, devices: &[String], onlooker: &mut Onlooker<'_>) -> Result<AtOnce, SurveyError> {
+    let mut document = AtOnce {
+        schema: schema::BW_AT_ONCE.to_owned(),
+        alone: Vec::new(),
+        together: Vec::new(),
+        notices: Vec::new(),
+        problems: Vec::new(),
+        stopped: None,
+    };
+    for device in devices {
+        if !host.interrupted() {
+            let mut alone = bandwidth(host, &request.of_device(device), onlooker)?;
+            alone.judge();
+            document.alone.push(alone);
+        }
+    }
+    let is_whole = document.alone.iter().all(|alone| alone.problems.is_empty() && !alone.results.is_empty());
+    if !host.interrupted() && is_whole {
+        together(host, request, devices, &mut document, onlooker.say)?;
+    } else if !is_whole {
+        document.problems.push(Problem {
+            summary: "not all of them can be measured alone, so not all at once".to_owned(),
+            next_step: Some("see what is said of each, or leave some out of --devices".to_owned()),
+        });
+    }
+    if host.interrupted() {
+        document.stopped = Some("interrupted".to_owned());
+    }
+    let notice = bench::judge_together(&document.together);
+    document.notices.extend(notice);
+    Ok(document)
+}
+
+fn together(host: &Host, request: &Request, devices: &[String], document: &mut AtOnce, say: Say<'_>) -> Result<(), SurveyError> {
     // A process for each device: they have to run at the same time.
     let mut workers = devices.iter().map(|_| host.worker()).collect::<Result<Vec<Worker>, _>>()?;
     let Some(first) = workers.first_mut() else { return Ok(()) };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempPath;
 
 use crate::capture::Capture;
+use crate::catalog::CatalogError;
 use crate::host::Root;
 use crate::host::part::{Asked, OfPart, Part, PartFacts};
 use crate::sim::{HostModel, Seat, Tallies};
@@ -23,6 +24,9 @@ pub enum SurveyError {
     /// The user interrupted before there was anything to tell.
     #[error("{0}")]
     Interrupted(String),
+    /// An engine's requests, which the catalog does not give.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// The child process that was to find it out.
     #[error(transparent)]
     Child(#[from] Failure),
@@ -32,8 +36,15 @@ pub enum SurveyError {
         /// What it was to do.
         what: &'static str,
         /// Why it could not.
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl SurveyError {
+    /// From why `what` is missing.
+    pub(crate) fn own<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Own { what, source: Box::new(source) }
+    }
 }
 
 /// Which host it is.
@@ -165,6 +176,17 @@ impl Host {
         Err(SurveyError::Unsuited(format!("`{command}` asks the devices themselves, and {option} shows {shows}; leave {option} out")))
     }
 
+    /// Refuses to run something of the user's on a host that is none.
+    ///
+    /// # Errors
+    /// The host is modelled.
+    pub fn only_here(&self) -> Result<(), SurveyError> {
+        self.model_name().map_or(Ok(()), |model| {
+            let why = format!("a command runs on this machine, not on the modelled host {model}: leave --host-model out");
+            Err(SurveyError::Unsuited(why))
+        })
+    }
+
     /// The host's name, for people.
     #[must_use]
     pub fn name(&self) -> String {
@@ -218,9 +240,9 @@ impl Host {
     pub fn tallies(&self) -> Result<Option<Tallies>, SurveyError> {
         let Some(model) = self.model() else { return Ok(None) };
         if self.tallies.get().is_none() {
-            let what = "cannot make a file for simulated counters";
             let file = tempfile::Builder::new().prefix("rdmadoctor-").tempfile();
-            let _ = self.tallies.set(file.map_err(|source| SurveyError::Own { what, source })?.into_temp_path());
+            let file = file.map_err(SurveyError::own("cannot make a file for simulated counters"))?;
+            let _ = self.tallies.set(file.into_temp_path());
         }
         Ok(Tallies::of(&self.of_model(model).simulation()))
     }
@@ -240,9 +262,8 @@ impl Host {
     /// # Errors
     /// The program that they run cannot be found.
     pub fn worker_options(&self) -> Result<WorkerOptions, SurveyError> {
-        let what = "cannot find the own program, which is also the child process";
         Ok(WorkerOptions {
-            program: own_program().map_err(|source| SurveyError::Own { what, source })?,
+            program: own_program().map_err(SurveyError::own("cannot find the own program, which is also the child process"))?,
             target: match &self.kind {
                 Kind::Modelled(model) => Target::Modelled(Box::new(self.of_model(model))),
                 Kind::Mounted(directory) => Target::Live { root: absolute(directory)?, libibverbs: self.options.libibverbs.clone() },
@@ -266,7 +287,7 @@ impl Host {
 }
 
 fn absolute(directory: &Path) -> Result<PathBuf, SurveyError> {
-    std::path::absolute(directory).map_err(|source| SurveyError::Own { what: "cannot tell where the host's files are", source })
+    std::path::absolute(directory).map_err(SurveyError::own("cannot tell where the host's files are"))
 }
 
 /// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.

@@ -24,12 +24,15 @@ use crate::worker::Worker;
 /// Longest wait for an answer where GPUs have to be brought up.
 const GPU_ANSWER: Duration = Duration::from_secs(30);
 
+/// Says why memory was refused on a device, which is this host's or not.
+type Refused = fn(&Host, &StageMemory, &str, bool) -> Result<Vec<Notice>, SurveyError>;
+
 /// Whoever wants figures.
 pub struct Onlooker<'a> {
     /// Told what is under way.
     pub say: &'a mut dyn FnMut(&str),
-    /// Says why memory was refused on this device, which is this host's or not.
-    pub refused: &'a mut dyn FnMut(&StageMemory, &str, bool) -> Vec<Notice>,
+    /// Says why memory was refused.
+    pub refused: Refused,
 }
 
 /// Measures bandwidth.
@@ -192,13 +195,13 @@ impl Opening<'_, '_> {
             Ok(facts) => facts,
             Err(error) => {
                 document.problems.push(self.explain(&error).into_problem());
-                document.notices.extend(self.refusals(&error));
+                document.notices.extend(self.refusals(&error)?);
                 document.connection = Some(self.plan.connection);
                 return Ok(());
             }
         };
         self.plan.connection.memory_bytes = facts.each_ref().map(|facts| facts.memory_bytes).into_iter().min().unwrap_or(0);
-        self.settle(&facts, &mut document.notices, &mut document.problems);
+        self.settle(&facts, &mut document.notices, &mut document.problems)?;
         let connection = self.plan.connection.clone();
         let watched = Watched::new(&root, self.tallies.as_ref(), connection.ports(), connection.peer.is_some());
         document.connection = Some(connection);
@@ -238,17 +241,17 @@ impl Opening<'_, '_> {
     }
 
     /// Why there was no way at all to memory of the asked kind.
-    fn refusals(&mut self, error: &BenchError) -> Vec<Notice> {
-        let BenchError::End { who, failure, .. } = error else { return Vec::new() };
-        let Trouble::Memory { memory, .. } = &failure.trouble else { return Vec::new() };
+    fn refusals(&self, error: &BenchError) -> Result<Vec<Notice>, SurveyError> {
+        let BenchError::End { who, failure, .. } = error else { return Ok(Vec::new()) };
+        let Trouble::Memory { memory, .. } = &failure.trouble else { return Ok(Vec::new()) };
         let connection = &self.plan.connection;
         let is_here = *who == Who::Here;
         let end = if is_here { &connection.local } else { &connection.remote };
-        (self.onlooker.refused)(memory, &end.device, is_here)
+        (self.onlooker.refused)(self.host, memory, &end.device, is_here)
     }
 
     /// Says what both ends' memory is and what that leaves no way for.
-    fn settle(&mut self, facts: &[StageFacts; 2], notices: &mut Vec<Notice>, problems: &mut Vec<Problem>) {
+    fn settle(&mut self, facts: &[StageFacts; 2], notices: &mut Vec<Notice>, problems: &mut Vec<Problem>) -> Result<(), SurveyError> {
         let Plan { ends, settings, connection, .. } = &mut self.plan;
         let ConnectionReport { local, remote, peer, .. } = connection;
         let is_one_device = local.device == remote.device && peer.is_none();
@@ -264,7 +267,7 @@ impl Opening<'_, '_> {
             }
             // Both ends of one kind and device were refused alike.
             if at == 0 || !is_one_device || !memory.is_like(&facts[0].memory) {
-                notices.extend((self.onlooker.refused)(&memory, &end.device, is_here[at]));
+                notices.extend((self.onlooker.refused)(self.host, &memory, &end.device, is_here[at])?);
             }
             settings.staged |= memory.path == Some(Path::Staged);
             end.memory = Some(memory);
@@ -280,6 +283,7 @@ impl Opening<'_, '_> {
                 notices.push(Notice { summary: format!("{operation} is left out: {why}"), causes: Vec::new() });
             }
         }
+        Ok(())
     }
 }
 

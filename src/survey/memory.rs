@@ -1,14 +1,13 @@
-//! Memory that is registered to see how much goes: host memory in growing pieces, GPU memory by each path.
+//! Host memory that is registered in growing pieces to see how much goes.
 
 use std::time::{Duration, Instant};
 
-use super::gpus::error_of;
+use super::{Say, share};
 use crate::facts::host::HostFacts;
 use crate::facts::{HostMemory, RefusedMemory};
-use crate::gpu::{GpuForm, LIBCUDA};
 use crate::host::system::memory::MemoryFacts;
 use crate::verbs::CallError;
-use crate::worker::{Failure, GpuMemory, TryGpuMemory, Worker};
+use crate::worker::{Failure, Register, Worker};
 
 /// What the ramp begins with, and the unit of every size.
 const PAGE_BYTES: u64 = 4096;
@@ -21,22 +20,20 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// How much memory may be registered without harm to this host: registered memory is real memory while it lasts. `group_bytes` is the limit
 /// of the control group.
-#[must_use]
-pub fn spare_bytes(memory: &MemoryFacts, group_bytes: Option<u64>) -> u64 {
+pub(crate) fn spare_bytes(memory: &MemoryFacts, group_bytes: Option<u64>) -> u64 {
     let free = memory.available_bytes.or(memory.total_bytes.map(|total| total / 2)).unwrap_or(0) / 2;
     // What a control group already uses is not known; a quarter of its limit is mostly free.
     free.min(group_bytes.map_or(u64::MAX, |limit| limit / 4))
 }
 
 /// The largest piece to try where nobody asks for more.
-#[must_use]
-pub fn most_bytes(host: &HostFacts) -> u64 {
+pub(crate) fn most_bytes(host: &HostFacts) -> u64 {
     let spare = spare_bytes(&host.system.memory, host.limits.own_cgroup.memory_bytes());
     (MOST_BYTES.min(spare) / PAGE_BYTES * PAGE_BYTES).max(PAGE_BYTES)
 }
 
 /// Registers growing pieces with a device until one is refused, then narrows the limit down. `try_one` tries a piece.
-pub fn host(
+fn host(
     device: &str,
     most_bytes: u64,
     deadline: Instant,
@@ -90,32 +87,35 @@ fn next(found: &HostMemory) -> Option<u64> {
     }
 }
 
-/// Tries each GPU's memory alone, then with each device.
-#[must_use]
-pub fn gpu(worker: &mut Worker, gpus: &[String], devices: &[String], deadline: Instant) -> Vec<GpuMemory> {
+/// Registers growing pieces of host memory with one device after another, up to what each is named with; each has its share of the time. Where
+/// large pieces are asked for, an answer is waited for as long, and at least for `patience`.
+pub(crate) fn on_devices(
+    worker: &mut Worker,
+    devices: &[(&str, u64)],
+    deadline: Instant,
+    patience: Option<Duration>,
+    say: Say<'_>,
+) -> Vec<HostMemory> {
     let mut tried = Vec::new();
-    for gpu in gpus {
-        let alone = std::iter::once(None);
-        for device in alone.chain(devices.iter().map(Some)) {
-            if Instant::now() >= deadline || worker.interrupted() {
-                return tried;
-            }
-            let device = device.map(String::as_str);
-            let memory = worker
-                .ask(TryGpuMemory { gpu: gpu.clone(), form: GpuForm::Plain, device: device.map(str::to_owned) })
-                .unwrap_or_else(|failure| {
-                    let lost = GpuMemory { gpu: gpu.clone(), device: device.map(str::to_owned), ..GpuMemory::default() };
-                    match device {
-                        None => GpuMemory { allocation_error: Some(error_of(LIBCUDA, failure)), ..lost },
-                        Some(_) => GpuMemory { device_error: Some(failure.to_string()), ..lost },
-                    }
-                });
-            let has_memory = memory.allocation_error.is_none();
-            tried.push(memory);
-            if !has_memory {
-                break;
-            }
+    for (index, (device, most)) in devices.iter().enumerate() {
+        if worker.interrupted() {
+            break;
         }
+        say(&format!("{device}: registering host memory"));
+        let share = share(deadline, devices.len() - index);
+        if let Some(least) = patience {
+            worker.wait_at_most(share.max(least));
+        }
+        let mut try_one = |bytes| {
+            worker.ask(Register { device: (*device).to_owned(), bytes }).map(|tried| match (tried.error, tried.elapsed_us) {
+                (Some(error), _) => Err(error),
+                (None, elapsed_us) => Ok(elapsed_us.unwrap_or(0)),
+            })
+        };
+        tried.push(host(device, *most, Instant::now() + share, &mut try_one));
+    }
+    if let Some(usual) = patience {
+        worker.wait_at_most(usual);
     }
     tried
 }

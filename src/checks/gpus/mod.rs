@@ -5,14 +5,17 @@ mod driver;
 mod engine_paths;
 mod memory;
 mod prerequisites;
+mod refusals;
 mod survey;
 mod tried;
 mod ways;
 
-pub use causes::{Cause, RefusedMemory, Sureness, causes};
+pub use causes::{Cause, Sureness};
 pub use engine_paths::EnginePath;
 pub use prerequisites::{Met, Prerequisite};
-pub use survey::{DriverReport, GpuReport, GpuSurvey, GpuTried, KindReport, NearReport, WayReport, survey};
+pub(crate) use refusals::refusals;
+pub(crate) use survey::survey;
+pub use survey::{DriverReport, GpuReport, GpuSurvey, KindReport, NearReport, WayReport};
 
 use super::Source::{GpuMemory, Gpus, Limits, Log, Modules, Pcie, Rdma, System};
 use super::{Check, Facts, Finding, page};

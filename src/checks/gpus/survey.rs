@@ -13,6 +13,7 @@ use crate::gpu::{Copies, GpuError, GpuFacts, GpuForm, Path};
 use crate::host::modules::NvidiaFlavour;
 use crate::host::topo::Affinity;
 use crate::schema;
+use crate::survey::{GpuTried, GpusTried};
 use crate::transfer::Refusal;
 use crate::worker::{Contents, GpuMemory};
 
@@ -117,20 +118,23 @@ pub struct NearReport {
     pub affinity: Affinity,
 }
 
-/// What was tried of a GPU.
-#[derive(Debug, Default)]
-pub struct GpuTried {
-    /// Its address.
-    pub pci: String,
-    /// Its memory, alone and with NICs.
-    pub memory: Vec<GpuMemory>,
-    /// Copies.
-    pub copies: Option<Result<Copies, String>>,
+impl GpuSurvey {
+    /// Whether memory that was tried has no way at all or is wrong, a named engine does not work, or there is nothing to try.
+    pub(crate) fn has_failed(&self) -> bool {
+        let is_bad = |gpu: &GpuReport| {
+            let mut ways = gpu.kinds.iter().flat_map(|kind| &kind.ways).peekable();
+            let is_wrong = |kind: &KindReport| matches!(kind.contents, Some(Contents::Wrong { .. }));
+            ways.peek().is_some() && ways.all(|way| way.refusal.is_some()) || gpu.kinds.iter().any(is_wrong)
+        };
+        let fails = self.engines.iter().any(|engine| engine.works == Some(false));
+        fails || !self.problems.is_empty() || self.gpus.iter().any(is_bad)
+    }
 }
 
 /// Brings together what is known and what was tried.
-#[must_use]
-pub fn survey(facts: &Facts, tried: Vec<GpuTried>, engines: &[&Engine]) -> GpuSurvey {
+pub(crate) fn survey(tried: GpusTried, engines: &[&Engine]) -> GpuSurvey {
+    let GpusTried { facts, gpus: tried, unknown, stopped } = tried;
+    let facts = &facts;
     let gpus = facts.gpus.as_ref();
     let driver = DriverReport {
         version: facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.version.clone()),
@@ -141,7 +145,16 @@ pub fn survey(facts: &Facts, tried: Vec<GpuTried>, engines: &[&Engine]) -> GpuSu
     };
     let reports: Vec<GpuReport> = tried.into_iter().filter_map(|tried| Some(report(facts, gpus?.gpu(&tried.pci)?, tried))).collect();
     let engines = engines.iter().flat_map(|engine| reports.iter().filter_map(|gpu| path_of(engine, gpu))).collect();
-    GpuSurvey { schema: schema::GPU.to_owned(), driver, gpus: reports, engines, unknown: Vec::new(), problems: Vec::new(), stopped: None }
+    let problems = if reports.is_empty() { vec![why_none(facts)] } else { Vec::new() };
+    GpuSurvey { schema: schema::GPU.to_owned(), driver, gpus: reports, engines, unknown, problems, stopped }
+}
+
+fn why_none(facts: &Facts) -> Problem {
+    let summary = match facts.nvidia_gpus().next() {
+        None => "there is no NVIDIA GPU here",
+        Some(_) => "there is an NVIDIA GPU, and its driver does not answer",
+    };
+    Problem { summary: summary.to_owned(), next_step: Some("`rdmadoctor probe --only 07xx` says why".to_owned()) }
 }
 
 fn report(facts: &Facts, gpu: &GpuFacts, tried: GpuTried) -> GpuReport {

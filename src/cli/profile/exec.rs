@@ -9,9 +9,10 @@ use clap::Args;
 
 use super::super::progress::say;
 use super::super::session::Session;
-use super::super::{UsageError, exit, values};
+use super::super::{exit, values};
 use super::export::{ForEngine, make};
-use super::{ProfileFile, check, load};
+use super::{ProfileFile, load};
+use crate::profile;
 use crate::profile::export::{ExportError, PartKind};
 
 /// Arguments of `profile exec`.
@@ -38,9 +39,7 @@ pub struct Arguments {
 /// Checks the profile and turns into the command.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("profile exec")?;
-    if let Some(model) = session.host.model_name() {
-        return Err(UsageError(format!("a command runs on this machine, not on the modelled host {model}: leave --host-model out")).into());
-    }
+    session.host.only_here()?;
     let file = &arguments.profile.profile;
     let profile = load(file)?;
     let found = match make(session, &profile, &arguments.engine, arguments.allow_failing)? {
@@ -51,7 +50,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             return Ok(exit::FAILED);
         }
     };
-    let checked = check::compare(session, file, &profile, arguments.within)?;
+    let checked = profile::compare(&session.host, file, &profile, arguments.within)?;
     // What other engines meet does not concern this one.
     let own = profile.engines.iter().filter(|engine| Some(&engine.version) == found.version.as_ref());
     let own: Vec<String> = own.map(|engine| format!("engines/{}/{}", engine.name, engine.version)).collect();

@@ -8,13 +8,10 @@ use clap::Args;
 use super::super::progress::say;
 use super::super::session::Session;
 use super::super::{UsageError, complete, exit};
-use super::{ProfileFile, load, of_this_host};
+use super::{ProfileFile, load};
 use crate::catalog::Catalog;
-use crate::devices;
-use crate::host;
-use crate::profile::Profile;
 use crate::profile::export::{Export, ExportError, Wanted, config_map, export, names};
-use crate::profile::save;
+use crate::profile::{Profile, of_this_host, save};
 use crate::report::Format;
 
 fn names_help() -> String {
@@ -104,9 +101,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
 
 /// Makes an export and writes its files where that is asked, or says why there is none.
 pub(super) fn make(session: &Session, profile: &Profile, engine: &ForEngine, force: bool) -> anyhow::Result<Result<Export, ExportError>> {
-    of_this_host(session, profile)?;
+    of_this_host(&session.host, profile)?;
     let catalog = Catalog::load()?;
-    let devices = devices::collect(&host::rdma::read(&session.host.root()), None);
+    let devices = session.host.devices_of_files()?;
     let directory = engine.files.as_deref().map(std::path::absolute).transpose().context("cannot tell the current directory")?;
     let wanted = Wanted {
         name: &engine.name,

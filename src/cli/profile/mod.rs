@@ -1,10 +1,9 @@
 //! `rdmadoctor profile`.
 
-pub(in crate::cli) mod check;
-pub(in crate::cli) mod examine;
+mod check;
 mod exec;
 mod export;
-pub(in crate::cli) mod write;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -109,16 +108,4 @@ fn load(file: &Path) -> Result<Profile, UsageError> {
         };
         UsageError(format!("{error}{hint}"))
     })
-}
-
-/// Refuses to compare a profile with a host that it cannot belong to.
-fn of_this_host(session: &Session, profile: &Profile) -> Result<(), UsageError> {
-    match (profile.host.model.as_deref(), session.host.model_name()) {
-        (Some(model), Some(shown)) if model == shown => Ok(()),
-        (None, None) => Ok(()),
-        (Some(model), _) => Err(UsageError(format!("the profile is of the modelled host {model}: give --host-model {model}"))),
-        (None, Some(shown)) => {
-            Err(UsageError(format!("the profile is of a real host ({}), and --host-model shows {shown}", profile.host.name)))
-        }
-    }
 }

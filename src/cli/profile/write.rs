@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::progress::say;
+use super::super::progress::{Progress, say};
 use super::super::session::Session;
-use super::super::{UsageError, exit, values};
-use super::examine::Examination;
+use super::super::{exit, values};
 use crate::catalog::Catalog;
 use crate::profile;
-use crate::profile::{DEFAULT_FILE, Profile, save};
-use crate::qp::{Chosen, choose};
+use crate::profile::{Examination, save};
 
 /// Arguments of `profile write`.
 #[derive(Debug, Args)]
@@ -44,19 +42,24 @@ pub struct Arguments {
 /// Tries, writes, tells.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("profile write")?;
-    let output = match (&arguments.output, session.host.model_name()) {
-        (Some(output), _) => output.clone(),
-        (None, Some(_)) => {
-            return Err(UsageError(
-                "a model's profile does not belong where engines look for this host's: give -o FILE, or -o -".to_owned(),
-            )
-            .into());
-        }
-        (None, None) => PathBuf::from(DEFAULT_FILE),
-    };
+    let output = profile::place(&session.host, arguments.output.as_deref())?;
     let catalog = Catalog::load()?;
-    let engines = chosen(&catalog, &arguments.engine)?;
-    let profile = examine(session, arguments, &catalog, &engines)?;
+    let engines = profile::engines(&catalog, &arguments.engine)?;
+    let examination = Examination {
+        host: &session.host,
+        catalog: &catalog,
+        engines: &engines,
+        kv_bytes: arguments.kv_bytes,
+        budget: arguments.budget,
+        duration: (!arguments.no_transfers).then_some(arguments.duration),
+        done: None,
+    };
+    if !session.output.quiet {
+        say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));
+    }
+    let mut progress = Progress::new("profile", session.output.quiet);
+    let profile = examination.run(&mut |detail| progress.at(detail))?;
+    drop(progress);
     if session.host.interrupted() {
         say("rdmadoctor: interrupted; no profile was written");
         return Ok(exit::INTERRUPTED);
@@ -85,42 +88,4 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         say(&format!("rdmadoctor: nothing was granted: {}: {}", one.entry, one.why));
     }
     Ok(exit::FAILED)
-}
-
-/// Finds out what the profile says, and makes it.
-pub(in crate::cli) fn examine(
-    session: &Session,
-    arguments: &Arguments,
-    catalog: &Catalog,
-    engines: &[Chosen<'_>],
-) -> anyhow::Result<Profile> {
-    let examination = Examination {
-        session,
-        catalog,
-        engines,
-        kv_bytes: arguments.kv_bytes,
-        budget: arguments.budget,
-        duration: (!arguments.no_transfers).then_some(arguments.duration),
-        done: None,
-    };
-    if !session.output.quiet {
-        say(&format!("profile: {} engine releases; {}", engines.len(), examination.plan()));
-    }
-    examination.run()
-}
-
-/// The engines that are asked for; all releases of all where none is, so that any of them can be exported.
-pub(in crate::cli) fn chosen<'a>(catalog: &'a Catalog, wanted: &'a [String]) -> anyhow::Result<Vec<Chosen<'a>>> {
-    if wanted.is_empty() {
-        let every = catalog.engines().iter().flat_map(|engine| engine.releases.iter().map(move |release| Chosen::of(engine, release)));
-        return Ok(every.collect());
-    }
-    // A profile names releases: a version that stands for one is that one.
-    let mut chosen: Vec<Chosen<'a>> = Vec::new();
-    for one in choose(catalog, wanted)?.into_iter().map(|one| Chosen::of(one.engine, one.release)) {
-        if !chosen.contains(&one) {
-            chosen.push(one);
-        }
-    }
-    Ok(chosen)
 }

@@ -1,31 +1,28 @@
 //! Latency and bandwidth of each GPU's memory: between it and host memory, by way of the nearest NIC, by the best way that works.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::super::beside::usable;
-use super::Flight;
-use super::measure::{Pace, bandwidth, is_datagram, is_up, latency, request};
+use super::flight::Flight;
+use super::measure::{Pace, bandwidth, is_datagram, latency, request};
 use crate::bench::{LoopbackReport, Request};
 use crate::devices::Device;
 use crate::facts::Facts;
-use crate::gpu::{CudaFacts, GpuError, GpuForm, GpuName, MemoryKind, Path};
+use crate::gpu::{GpuError, GpuForm, GpuName, MemoryKind, Path};
+use crate::survey::SurveyError;
 use crate::transfer::Operation;
 
 /// Figures of a GPU, and the context that is made twice.
 const FIGURES: u32 = 30;
 
-/// Longest wait for CUDA to tell its GPUs, where nobody has asked it yet.
-const ANSWER: Duration = Duration::from_secs(8);
-
 /// Measures one GPU after another, each with one of the NICs that were well by themselves; until then. Where there is none to measure, why.
-pub fn measure(
+pub(super) fn measure(
     flight: &Flight<'_>,
     facts: &Facts,
     nics: &[LoopbackReport],
     until: Instant,
-) -> anyhow::Result<Result<Vec<LoopbackReport>, String>> {
+) -> Result<Result<Vec<LoopbackReport>, String>, SurveyError> {
     let moved = |device: &Device| nics.iter().any(|nic| nic.device == device.name && !nic.moves_nothing());
-    let devices: Vec<&Device> = usable(facts).into_iter().filter(|device| is_up(device) && moved(device)).collect();
+    let devices: Vec<&Device> = facts.usable().map(|(device, _)| device).filter(|device| device.is_up() && moved(device)).collect();
     if devices.is_empty() {
         return Ok(Err("there is no RDMA device that moves data".to_owned()));
     }
@@ -51,18 +48,13 @@ pub fn measure(
 }
 
 /// Addresses of the GPUs that CUDA shows.
-fn gpus(flight: &Flight<'_>, facts: &Facts) -> anyhow::Result<Result<Vec<String>, String>> {
-    let is_model = flight.session.host.model_name().is_some();
+fn gpus(flight: &Flight<'_>, facts: &Facts) -> Result<Result<Vec<String>, String>, SurveyError> {
+    let is_model = flight.host.model_name().is_some();
     let asked;
     let cuda = match &facts.gpus {
         // Whose memory is measured is not always what was found on the host.
         _ if is_model => {
-            let cuda = flight.session.host.worker_within(ANSWER)?.ask(crate::worker::ReadUsableGpus);
-            let lost = |failure: crate::worker::Failure| CudaFacts {
-                error: Some(GpuError::NotAsked { why: failure.to_string() }),
-                ..CudaFacts::default()
-            };
-            asked = cuda.unwrap_or_else(lost);
+            asked = flight.host.usable_gpus()?;
             &asked
         }
         Some(gpus) => &gpus.cuda,
@@ -83,7 +75,7 @@ fn is_divided(facts: &Facts, gpu: &str) -> bool {
     facts.gpus.as_ref().and_then(|gpus| gpus.gpu(gpu)).is_some_and(|gpu| gpu.is_divided == Some(true))
 }
 
-fn one(flight: &Flight<'_>, gpu: &str, nic: &Device, until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
+fn one(flight: &Flight<'_>, gpu: &str, nic: &Device, until: Instant, report: &mut LoopbackReport) -> Result<(), SurveyError> {
     let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: GpuForm::Plain, path: Path::Auto };
     let base = Request { memory, to_memory: Some(MemoryKind::Host), ..request(flight, nic, until) };
     let (first, all, size) = if is_datagram(nic) {

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::super::profile::examine::Examination;
-use super::super::profile::{check, write};
-use super::{Flight, elapsed, missing};
+use super::flight::{Flight, elapsed, missing};
+use super::steps::profile_step;
+use super::{ProfileStep, Step, StepName};
 use crate::bench::LoopbackReport;
 use crate::checks::Status;
-use crate::preflight::{ProfileStep, Step, StepName, profile_step};
-use crate::profile;
-use crate::profile::{Measured, Unmeasured, save};
+use crate::profile::{self, Examination, Measured, Unmeasured, save};
+use crate::survey::SurveyError;
 
 /// With less time than this there is no profile worth having.
 const LEAST: Duration = Duration::from_secs(1);
@@ -19,9 +18,9 @@ const LEAST: Duration = Duration::from_secs(1);
 const CHECK_PART: u32 = 4;
 
 /// Makes the profile in the time that is left.
-pub fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) -> anyhow::Result<(Step, Option<ProfileStep>)> {
-    let (session, file) = (flight.session, flight.arguments.profile_out.as_deref());
-    if session.host.interrupted() {
+pub(super) fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) -> Result<(Step, Option<ProfileStep>), SurveyError> {
+    let (host, request, file) = (flight.host, flight.request, flight.request.profile_out);
+    if host.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted"), None));
     }
     if left < LEAST {
@@ -31,33 +30,33 @@ pub fn make(flight: &Flight<'_>, measured: &[LoopbackReport], left: Duration) ->
     let began = Instant::now();
     // Without engines, a profile for all of them.
     let every;
-    let engines = if flight.engines.is_empty() {
-        every = write::chosen(flight.catalog, &[])?;
+    let engines = if request.engines.is_empty() {
+        every = profile::engines(request.catalog, &[])?;
         &every
     } else {
-        flight.engines
+        request.engines
     };
     let examination = Examination {
-        session,
-        catalog: flight.catalog,
+        host,
+        catalog: request.catalog,
         engines,
         kv_bytes: None,
         budget: left - left / CHECK_PART,
-        duration: Some(flight.arguments.duration),
+        duration: Some(request.duration),
         // The speed of a simulation is no figure of a device: it is verified once more, and not timed.
-        done: session.host.model_name().is_none().then(|| transfers(measured)),
+        done: host.model_name().is_none().then(|| transfers(measured)),
     };
-    let profile = examination.run()?;
-    if session.host.interrupted() {
+    let profile = examination.run(&mut |text| (flight.say)(text))?;
+    if host.interrupted() {
         return Ok((missing(StepName::Profile, "interrupted; none was written"), None));
     }
-    let text = profile::to_yaml(&profile)?;
+    let text = profile::to_yaml(&profile).map_err(SurveyError::own("cannot write a profile down"))?;
     if let Some(Err(error)) = file.map(|file| save(file, &text)) {
         // The rest of the report is not lost with it.
         let failed = Step { status: Status::Fail, is_missing: false, summary: error.to_string(), ..missing(StepName::Profile, "") };
         return Ok((failed, None));
     }
-    let again = check::compare(session, file.unwrap_or(Path::new("-")), &profile, left / CHECK_PART)?;
+    let again = profile::compare(host, file.unwrap_or(Path::new("-")), &profile, left / CHECK_PART)?;
     let made = ProfileStep {
         file: file.map(|file| file.display().to_string()),
         is_validated: profile.validated,

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::beside::usable;
-use super::super::{bw, ping};
-use super::{Flight, elapsed};
+use super::flight::{Flight, elapsed};
 use crate::bench::{LoopbackReport, PathLimit, Request};
+use crate::checks;
 use crate::devices::Device;
 use crate::facts::Facts;
+use crate::survey::{self, Onlooker, SurveyError};
 use crate::transfer::{Limit, Operation, RunKind};
 
 /// Figures of a device.
@@ -18,7 +18,7 @@ const FIGURES: u32 = 40;
 const SLOW_BYTES_PER_SECOND: f64 = 125e6;
 
 /// When measuring ends, and what one device or GPU takes.
-pub struct Pace {
+pub(super) struct Pace {
     until: Instant,
     takes: Duration,
 }
@@ -26,20 +26,20 @@ pub struct Pace {
 impl Pace {
     /// As long as none was measured, as many figures as there are in it: operations, sizes and repeats, and as much again for looking for a
     /// depth.
-    pub fn new(flight: &Flight<'_>, figures: u32, until: Instant) -> Self {
-        Self { until, takes: flight.arguments.duration * figures }
+    pub(super) fn new(flight: &Flight<'_>, figures: u32, until: Instant) -> Self {
+        Self { until, takes: flight.request.duration * figures }
     }
 
     /// Measures by `measure` what there is time for, and says in the report where there is none.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         flight: &Flight<'_>,
         report: &mut LoopbackReport,
-        measure: &mut dyn FnMut(&mut LoopbackReport, Instant) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        measure: &mut dyn FnMut(&mut LoopbackReport, Instant) -> Result<(), SurveyError>,
+    ) -> Result<(), SurveyError> {
         let left = self.until.saturating_duration_since(Instant::now());
         report.not_run = match () {
-            () if flight.session.host.interrupted() => Some("interrupted".to_owned()),
+            () if flight.host.interrupted() => Some("interrupted".to_owned()),
             () if left < self.takes => Some(format!(
                 "{:.1} s of the time budget were left for it, and it takes about {:.1} s",
                 left.as_secs_f32(),
@@ -52,7 +52,7 @@ impl Pace {
             return Ok(());
         }
         let began = Instant::now();
-        report.earlier = flight.baseline.rates(report);
+        report.earlier = flight.request.baseline.rates(report);
         measure(report, self.until)?;
         self.takes = self.takes.max(began.elapsed());
         Ok(())
@@ -60,12 +60,12 @@ impl Pace {
 }
 
 /// Measures one device after another, because two at once would disturb each other; until then.
-pub fn devices(flight: &Flight<'_>, facts: &Facts, until: Instant) -> anyhow::Result<Vec<LoopbackReport>> {
+pub(super) fn devices(flight: &Flight<'_>, facts: &Facts, until: Instant) -> Result<Vec<LoopbackReport>, SurveyError> {
     let mut measured = Vec::new();
     let mut pace = Pace::new(flight, FIGURES, until);
-    for device in usable(facts) {
+    for (device, _) in facts.usable() {
         let mut report = LoopbackReport::new(&device.name, path(flight, facts, device));
-        if is_up(device) {
+        if device.is_up() {
             pace.run(flight, &mut report, &mut |report, until| measure(flight, device, until, report))?;
         } else {
             report.not_run = Some("it has no active port".to_owned());
@@ -75,19 +75,14 @@ pub fn devices(flight: &Flight<'_>, facts: &Facts, until: Instant) -> anyhow::Re
     Ok(measured)
 }
 
-/// Whether data can move.
-pub fn is_up(device: &Device) -> bool {
-    device.ports.iter().any(|port| port.state.as_deref() == Some("active"))
-}
-
 /// EFA has datagrams only, which are no longer than a packet.
-pub fn is_datagram(device: &Device) -> bool {
+pub(super) fn is_datagram(device: &Device) -> bool {
     device.transport == "unspecified"
 }
 
 /// Of a model nothing is known: data moves as fast as this machine's memory lets it.
 fn path(flight: &Flight<'_>, facts: &Facts, device: &Device) -> Option<PathLimit> {
-    if flight.session.host.model_name().is_some() {
+    if flight.host.model_name().is_some() {
         return None;
     }
     let port = device.ports.iter().find(|port| port.state.as_deref() == Some("active"))?;
@@ -96,7 +91,7 @@ fn path(flight: &Flight<'_>, facts: &Facts, device: &Device) -> Option<PathLimit
 
 const WRITE_READ: [Operation; 2] = [Operation::Write, Operation::Read];
 
-fn measure(flight: &Flight<'_>, device: &Device, until: Instant, report: &mut LoopbackReport) -> anyhow::Result<()> {
+fn measure(flight: &Flight<'_>, device: &Device, until: Instant, report: &mut LoopbackReport) -> Result<(), SurveyError> {
     let base = request(flight, device, until);
     let operations = if is_datagram(device) { vec![Operation::Send] } else { WRITE_READ.to_vec() };
     let small = Request { operations: operations.clone(), sizes: vec![64, 4 << 10], ..base.clone() };
@@ -120,8 +115,8 @@ fn measure(flight: &Flight<'_>, device: &Device, until: Instant, report: &mut Lo
 }
 
 /// What every measurement here has.
-pub fn request(flight: &Flight<'_>, device: &Device, until: Instant) -> Request {
-    let milliseconds = u64::try_from(flight.arguments.duration.as_millis()).unwrap_or(u64::MAX);
+pub(super) fn request(flight: &Flight<'_>, device: &Device, until: Instant) -> Request {
+    let milliseconds = u64::try_from(flight.request.duration.as_millis()).unwrap_or(u64::MAX);
     Request {
         device: Some(device.name.clone()),
         limit: Limit::TimeMs(milliseconds.max(1)),
@@ -132,20 +127,26 @@ pub fn request(flight: &Flight<'_>, device: &Device, until: Instant) -> Request 
 }
 
 /// As `ping` does.
-pub fn latency(flight: &Flight<'_>, request: &Request, report: &mut LoopbackReport) -> anyhow::Result<()> {
+pub(super) fn latency(flight: &Flight<'_>, request: &Request, report: &mut LoopbackReport) -> Result<(), SurveyError> {
     let began = Instant::now();
-    report.ping = Some(ping::measured(flight.session, &Request { kind: RunKind::Latency, ..request.clone() })?);
+    let request = Request { kind: RunKind::Latency, ..request.clone() };
+    let mut ping =
+        survey::latency(flight.host, &request, &mut Onlooker { say: &mut |text| (flight.say)(text), refused: checks::refusals })?;
+    ping.judge();
+    report.ping = Some(ping);
     report.ping_elapsed_us += elapsed(began);
     Ok(())
 }
 
 /// As `bw` does; once more, as long as nothing stands in the way.
-pub fn bandwidth(flight: &Flight<'_>, request: &Request, report: &mut LoopbackReport) -> anyhow::Result<()> {
+pub(super) fn bandwidth(flight: &Flight<'_>, request: &Request, report: &mut LoopbackReport) -> Result<(), SurveyError> {
     if report.bw.as_ref().is_some_and(|bw| !bw.problems.is_empty() || bw.stopped.is_some()) {
         return Ok(());
     }
     let began = Instant::now();
-    let more = bw::measured(flight.session, request)?;
+    let mut more =
+        survey::bandwidth(flight.host, request, &mut Onlooker { say: &mut |text| (flight.say)(text), refused: checks::refusals })?;
+    more.judge();
     match &mut report.bw {
         None => report.bw = Some(more),
         Some(measured) => {

@@ -1,39 +1,25 @@
 //! Why memory was refused, said beside a measurement: what the cause engine makes of it and of this host.
 
-use std::time::Instant;
-
-use super::gather::Look;
-use super::progress::Progress;
-use super::session::Session;
+use super::causes::{RefusedMemory, causes};
 use crate::bench::Notice;
 use crate::catalog::Catalog;
-use crate::checks::{RefusedMemory, causes};
-use crate::facts::{Facts, Level, Source, Wanted};
+use crate::facts::{Level, Source};
+use crate::survey::{Host, Look, SurveyError};
 use crate::transfer::{PathTried, StageMemory};
 
-/// What is known of this host, from files and from the GPUs' driver.
-pub fn facts(session: &Session) -> anyhow::Result<Facts> {
-    let catalog = Catalog::load()?;
-    let look = Look {
-        session,
-        // The window onto a GPU's memory is known from its driver alone.
-        level: Level::Standard,
-        pid: None,
-        modules: &[],
-        needs: [Source::Verbs, Source::Gpus].into_iter().collect(),
-        started: Instant::now(),
-        budget: Level::Quick.budget(),
-    };
-    look.gather(&catalog, &[], Wanted::default(), &mut Progress::new("registration", true))
-}
-
 /// A notice for each way that was refused, before one was found or at all.
-pub fn of_memory(session: &Session, memory: &StageMemory, device: &str, is_here: bool) -> anyhow::Result<Vec<Notice>> {
+pub(crate) fn refusals(host: &Host, memory: &StageMemory, device: &str, is_here: bool) -> Result<Vec<Notice>, SurveyError> {
     let refused: Vec<&PathTried> = memory.tried.iter().filter(|tried| tried.refusal.is_some()).collect();
     if refused.is_empty() {
         return Ok(Vec::new());
     }
-    let facts = if is_here { Some(facts(session)?) } else { None };
+    let facts = || {
+        let catalog = Catalog::default();
+        // The window onto a GPU's memory is known from its driver alone.
+        let needs = [Source::Verbs, Source::Gpus].into_iter().collect();
+        host.facts(&Look { budget: Level::Quick.budget(), ..Look::at(Level::Standard, needs, &catalog) }, &mut |_| ())
+    };
+    let facts = is_here.then(facts).transpose()?;
     let form = memory.kind.gpu().map(|(_, form, _)| form).unwrap_or_default();
     let gpu = memory.gpu.as_ref().map(|gpu| gpu.pci.clone()).unwrap_or_default();
     let of = |tried: &&PathTried| {
