@@ -7,12 +7,9 @@ use clap::Args;
 
 use super::session::Session;
 use super::{exit, progress, token, values};
-use crate::bench::peer::{Limits, PORT, Server, ServerOptions};
-use crate::bench::{Listening, Snapshot, Ways};
-use crate::devices;
-use crate::host;
+use crate::bench::Listening;
+use crate::bench::peer::{Limits, PORT, Server};
 use crate::schema;
-use crate::worker::Worker;
 
 /// Arguments of `peer`.
 #[derive(Debug, Args)]
@@ -37,40 +34,20 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Serves clients until interrupted.
 pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
-    session.host.only_with_devices("peer")?;
     let given = arguments.secret.token()?;
     let token = match &given {
         Some(token) => token.clone(),
         None => random()?,
     };
-    let tallies = session.host.tallies()?;
-    let options = session.host.worker_options()?;
-    let (root, counted, quiet) = (session.host.root(), session.host.root(), session.output.quiet);
-    let of_worker = options.clone();
-    let server = Server::bind(
-        arguments.listen,
-        ServerOptions {
-            token: token.clone(),
-            limits: Limits { memory_bytes: arguments.max_memory, ..Limits::default() },
-            worker: options,
-            describe: Box::new(move || {
-                let inventory = Worker::new(of_worker.clone()).inventory(None);
-                let devices = devices::collect(&host::rdma::read(&root), Some(&inventory)).devices;
-                (devices, host::net::read(&root).addresses)
-            }),
-            counters: Box::new(move |device| {
-                let devices = [device.to_owned()];
-                Snapshot::read(&counted, tallies.as_ref(), &Ways::of_host(&counted), &devices, false)
-            }),
-            say: Box::new(move |line| {
-                if !quiet {
-                    progress::say(line);
-                }
-            }),
-            once: arguments.once,
-        },
-    )
-    .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let limits = Limits { memory_bytes: arguments.max_memory, ..Limits::default() };
+    let quiet = session.output.quiet;
+    let say = move |line: &str| {
+        if !quiet {
+            progress::say(line);
+        }
+    };
+    let options = session.host.serves(token.clone(), limits, arguments.once, Box::new(say))?;
+    let server = Server::bind(arguments.listen, options).with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let address = server.address().context("cannot tell where it listens")?;
     session.output.print(&Listening {
         schema: schema::PEER.to_owned(),

@@ -10,6 +10,7 @@ mod measure;
 mod memory;
 mod pairs;
 mod queue_pairs;
+mod serve;
 
 use std::time::{Duration, Instant};
 
