@@ -76,9 +76,9 @@ fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
     let text = read(path)?;
     let head: Head =
         serde_json::from_slice(&text).map_err(|error| wrong(path, "a document of rdmadoctor, which has a `schema`", &error))?;
-    let schema = head.schema.clone();
+    let (schema, origin) = head.parts();
     let schema = schema.as_str();
-    host.origin = head.origin().or_else(|| host.origin.take());
+    host.origin = origin.or_else(|| host.origin.take());
     let kind = Kind::of(schema);
     let Some(read) = kind.and_then(|kind| kind.read(&text, &mut |document| host.lay(document))) else {
         return Err(UsageError(format!("{}: `report` cannot draw `{schema}`; it draws {}", path.display(), drawn())).into());

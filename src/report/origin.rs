@@ -18,15 +18,15 @@ pub enum Origin {
 /// What every document says of itself.
 #[derive(Deserialize)]
 pub(crate) struct Head {
-    pub schema: String,
+    schema: String,
     host_model: Option<Modelled>,
     from_capture: Option<Captured>,
 }
 
 impl Head {
-    /// What the document is about, where it was not about the machine on which it was made.
-    pub(crate) fn origin(self) -> Option<Origin> {
-        self.host_model.map(Origin::Model).or_else(|| self.from_capture.map(Origin::Capture))
+    /// Its schema, and what the document is about, where it was not about the machine on which it was made.
+    pub(crate) fn parts(self) -> (String, Option<Origin>) {
+        (self.schema, self.host_model.map(Origin::Model).or_else(|| self.from_capture.map(Origin::Capture)))
     }
 }
 

@@ -88,12 +88,6 @@ impl Host {
         Self { kind, options, tallies: OnceLock::new() }
     }
 
-    /// Which host it is.
-    #[must_use]
-    pub fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
     /// Whether the user has asked to stop.
     #[must_use]
     pub fn interrupted(&self) -> bool {
@@ -113,8 +107,7 @@ impl Host {
     }
 
     /// What is known of a captured host; absent where the host is here, mounted or modelled.
-    #[must_use]
-    pub fn captured(&self) -> Option<&Capture> {
+    pub(super) fn captured(&self) -> Option<&Capture> {
         match &self.kind {
             Kind::Captured(capture) => Some(capture),
             _ => None,
@@ -129,8 +122,7 @@ impl Host {
     }
 
     /// The name of the modelled host.
-    #[must_use]
-    pub fn model_name(&self) -> Option<&str> {
+    pub(crate) fn model_name(&self) -> Option<&str> {
         self.model().map(|model| model.name.as_str())
     }
 
@@ -177,10 +169,7 @@ impl Host {
     }
 
     /// Refuses to run something of the user's on a host that is none.
-    ///
-    /// # Errors
-    /// The host is modelled.
-    pub fn only_here(&self) -> Result<(), SurveyError> {
+    pub(crate) fn only_here(&self) -> Result<(), SurveyError> {
         self.model_name().map_or(Ok(()), |model| {
             let why = format!("a command runs on this machine, not on the modelled host {model}: leave --host-model out");
             Err(SurveyError::Unsuited(why))
