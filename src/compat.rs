@@ -231,9 +231,9 @@ fn queue(ask: AskReport, model: &DeviceModel) -> QueueCell {
     let (certainty, unsure) = match answer {
         // A fault, which is as sure as that somebody asked for it.
         _ if answer.is_ok() != outcome.is_granted() => (Certainty::Source, Vec::new()),
-        Ok((grant, _)) => (grant.certainty, grant.unsure.iter().map(ToString::to_string).collect()),
+        Ok((grant, _)) => (grant.certainty, grant.unsure.iter().map(|aspect| aspect.name().to_owned()).collect()),
         Err(refusal) if refusal.certainty == Certainty::Source => (refusal.certainty, Vec::new()),
-        Err(refusal) => (refusal.certainty, refusal.parameter.iter().map(ToString::to_string).collect()),
+        Err(refusal) => (refusal.certainty, refusal.parameter.iter().map(|aspect| aspect.name().to_owned()).collect()),
     };
     QueueCell {
         queue: ask.queue,

@@ -344,11 +344,11 @@ fn exchanges(model: &DeviceModel, asked: &QpRequest, base: &QpRequest) -> Vec<(V
 
 fn check_ask(model: &DeviceModel, base: &QpRequest, ask: &AskReport) -> Result<(), TestCaseError> {
     if accepts(model, &ask.request) {
-        prop_assert_eq!(&ask.verdict, "granted");
+        prop_assert_eq!(ask.verdict.as_str(), "granted");
         prop_assert!(ask.culprits.is_empty());
         return Ok(());
     }
-    prop_assert!(ask.verdict == "refused" || ask.verdict == "crashed", "{}", ask.verdict);
+    prop_assert!(matches!(ask.verdict.as_str(), "refused" | "crashed"), "{}", ask.verdict);
     // The smallest exchanges that pass; or less, where another value than the base's makes a part of each unnecessary.
     let exchanges = exchanges(model, &ask.request, base);
     let smallest = exchanges.iter().filter(|(_, passes)| *passes).map(|(chosen, _)| chosen.len()).min().unwrap();

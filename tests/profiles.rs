@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdmadoctor::profile::{self, Profile, Seen, save};
 use rdmadoctor::sim::HostModel;
 use rdmadoctor::worker::{Connect, QpRequest, QpType, Target, Worker, WorkerOptions};
+use rdmadoctor_types::Transport;
 
 const DOCTOR: &str = env!("CARGO_BIN_EXE_rdmadoctor");
 
@@ -45,14 +46,14 @@ fn the_gid_that_a_profile_names_is_the_one_that_is_connected_and_measured() {
         let mut worker = worker(&model);
         let inventory = worker.inventory(None);
         let seen = Seen::look(host.to_owned(), &model.root(), &inventory);
-        for port in profile.devices.iter().filter(|port| port.port == 1 && port.state.as_deref() == Some("active")) {
+        for port in profile.devices.iter().filter(|port| port.port == 1 && port.is_active()) {
             let Some(gid) = &port.gid else { continue };
             if seen.verbs(&port.name).is_none() {
                 // Nobody can connect what libibverbs does not list.
                 continue;
             }
             let (_, found) = seen.port(&port.name, port.port).unwrap();
-            if port.transport != "unspecified" {
+            if port.transport != Transport::Unspecified {
                 let connected = worker
                     .ask(Connect {
                         device: port.name.clone(),

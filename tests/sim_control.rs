@@ -11,10 +11,11 @@ use nix::errno::Errno;
 use proptest::prelude::*;
 use rdma_sys::*;
 use rdmadoctor::catalog::DeviceModel;
-use rdmadoctor::catalog::device::{GidShape, LinkLayer, StateMachine};
+use rdmadoctor::catalog::device::{GidShape, StateMachine};
 use rdmadoctor::sim::{GidType, InstallError, LiveObjects, ModelSource, SimConfig, SimDevice, SimGid, SimPort, Simulation};
 use rdmadoctor::verbs::{CallError, Context, DeviceList, Gid, QueuePairCaps, QueuePairInit, StateChange, Verbs};
 use rdmadoctor::worker::QpType;
+use rdmadoctor_types::{LinkLayer, PortState, Word};
 use sim_support::{ALL_ACCESS, End, Host, Options, Region, Wr};
 
 const LIMITS: QueuePairCaps = QueuePairCaps { max_send_wr: 64, max_recv_wr: 64, max_send_sge: 6, max_recv_sge: 1, max_inline_data: 96 };
@@ -68,7 +69,7 @@ fn every_model_is_listed_queried_and_used_through_the_same_objects() {
         same.flags.sort_by_key(|flag| attributes.flags.iter().position(|other| other == flag));
         assert_eq!(attributes, same, "{}", model.name);
         let port = context.query_port(1).unwrap();
-        assert_eq!((port.state.as_str(), port.max_mtu_bytes), ("active", model.port.max_mtu_bytes.value));
+        assert_eq!((port.state, port.max_mtu_bytes), (Word::Known(PortState::Active), model.port.max_mtu_bytes.value));
         assert!(!context.query_gid(1, 0).unwrap().is_empty());
         assert!(context.query_port(9).is_err() && context.query_gid(1, 100_000).is_err());
         let pd = context.alloc_pd().unwrap();
@@ -467,7 +468,7 @@ fn a_port_goes_down_by_count_and_by_the_clock() {
     let host = Host::open(timed, 0);
     // Nothing else is called: the clock tells.
     assert_eq!(next_event(&host), ibv_event_type::IBV_EVENT_PORT_ERR);
-    assert_eq!(open(timed).unwrap().query_port(1).unwrap().state, "down");
+    assert_eq!(open(timed).unwrap().query_port(1).unwrap().state, PortState::Down);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdmadoctor::sim::{ModelSource, SimConfig, SimDevice};
 use rdmadoctor::verbs::QueuePairCaps;
 use rdmadoctor::worker::{Connect, Count, Outcome, QpRequest, QpType, Target, Worker, WorkerOptions};
+use rdmadoctor_types::{LinkLayer, QpState};
 
 /// Six to send and one to receive, as eRDMA.
 fn narrow(faults: &[&str]) -> SimConfig {
@@ -45,7 +46,7 @@ fn attempts(config: SimConfig, requests: &[QpRequest]) -> Vec<Outcome> {
 }
 
 fn verdicts(outcomes: &[Outcome]) -> Vec<&'static str> {
-    outcomes.iter().map(Outcome::verdict).collect()
+    outcomes.iter().map(|outcome| outcome.kind().name()).collect()
 }
 
 /// No child of this process is left that has ended and was not waited for.
@@ -89,14 +90,14 @@ fn granted_refused_crashed_and_hung() {
     let counted = counting.ask(Count { device: "narrow_0".to_owned(), request: request(1), ceiling: 100 }).unwrap();
     assert_eq!((counted.granted, counted.refused.map(|error| error.errno.name())), (5, Some("ENOMEM".to_owned())));
     let connected = counting.ask(Connect { device: "narrow_0".to_owned(), port: 1, gid_index: Some(1), request: request(1) }).unwrap();
-    assert_eq!((connected.reached.as_str(), connected.gid_index, connected.refused), ("RTS", Some(1), None));
+    assert_eq!((connected.reached, connected.gid_index, connected.refused), (QpState::Rts, Some(1), None));
 
     let mut listing = worker(narrow(&[]));
     let inventory = listing.inventory(None).unwrap();
     assert_eq!(inventory.devices.len(), 1);
     let device = &inventory.devices[0];
     assert_eq!((device.name.as_str(), device.attributes.as_ref().unwrap().max_sge), ("narrow_0", 1));
-    assert_eq!(device.ports[0].link_layer, "ethernet");
+    assert_eq!(device.ports[0].link_layer, LinkLayer::Ethernet);
     assert_eq!(inventory.connection_manager_error, None, "the real connection manager is not asked");
     let inventory = worker(SimConfig::of_models(["nothing"])).inventory(None).unwrap();
     assert!(inventory.library_error.unwrap().to_string().contains("nothing"));
@@ -121,7 +122,7 @@ fn granted_refused_crashed_and_hung() {
         assert!(devices.iter().all(|device| device.loss.is_none()), "{fault}");
     }
     let devices = worker(several("hang:ibv_open_device")).inventory(None).unwrap().devices;
-    assert!(matches!(devices[2].loss, Some(rdmadoctor::worker::Loss::NotAsked)), "{devices:?}");
+    assert!(matches!(devices[2].loss, Some(rdmadoctor::worker::Lost::NotAsked)), "{devices:?}");
 
     // A program that is no child of ours.
     let directory = tempfile::tempdir().unwrap();

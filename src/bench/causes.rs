@@ -3,6 +3,7 @@
 use super::document::FailureReport;
 use super::side::BenchError;
 use crate::transfer::{Failure, Trouble};
+use crate::worker::{self, Lost};
 
 /// What is known of the host that bears on failures: lines for people.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +43,8 @@ pub fn explain(error: &BenchError, known: &Known) -> FailureReport {
     let (step, evidence) = match error {
         BenchError::End { step, failure, .. } => (*step, failure.evidence.clone()),
         BenchError::Unexpected { step } => (*step, Vec::new()),
-        BenchError::Worker(crate::worker::Failure::Crashed { printed, .. }) => ("moving data", printed.clone()),
-        BenchError::Worker(crate::worker::Failure::Hung { held_in: Some(place), .. }) => {
+        BenchError::Worker(worker::Failure::Lost(Lost::Crashed { printed, .. })) => ("moving data", printed.clone()),
+        BenchError::Worker(worker::Failure::Lost(Lost::Hung { held_in: Some(place), .. })) => {
             ("moving data", vec![format!("the child is held in the kernel's {place}")])
         }
         _ => ("moving data", Vec::new()),

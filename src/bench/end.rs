@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rdmadoctor_types::{LinkLayer, Transport, Word};
+
 use super::address::{Choice, choose};
 use super::plan::Obstacle;
 use super::request::Request;
@@ -31,7 +33,7 @@ pub(super) struct End<'a> {
 impl<'a> End<'a> {
     /// A device by name, or the first that can be used, and its port of that number, or its first active one.
     pub(super) fn find(devices: &'a [Device], wanted: Option<&str>, port: Option<u32>) -> Result<Self, Obstacle> {
-        let active = |device: &'a Device| device.ports.iter().find(|known| is_active(known) && port.is_none_or(|port| port == known.port));
+        let active = |device: &'a Device| device.ports.iter().find(|known| known.is_active() && port.is_none_or(|port| port == known.port));
         let device = match wanted {
             Some(name) => devices.iter().find(|device| device.name == name).ok_or_else(|| Obstacle::unknown(name, devices))?,
             None => devices
@@ -45,7 +47,7 @@ impl<'a> End<'a> {
         }
         active(device).map(|port| Self { device, port }).ok_or_else(|| {
             let states = device.ports.iter().filter(|known| port.is_none_or(|port| port == known.port));
-            let state = |port: &Port| format!("port {} is {}", port.port, port.state.as_deref().unwrap_or("in an unknown state"));
+            let state = |port: &Port| format!("port {} is {}", port.port, port.state.as_ref().map_or("in an unknown state", Word::as_str));
             Obstacle::Inactive { device: device.name.clone(), states: states.map(state).collect() }
         })
     }
@@ -75,16 +77,16 @@ impl<'a> End<'a> {
     }
 
     pub(super) fn is_ethernet(&self) -> bool {
-        self.port.link_layer.as_deref().is_none_or(|layer| !layer.eq_ignore_ascii_case("infiniband"))
+        self.port.link_layer.as_ref().is_none_or(|layer| *layer != LinkLayer::Infiniband)
     }
 
     pub(super) fn is_iwarp(&self) -> bool {
-        self.device.transport == "iWARP"
+        self.device.transport == Transport::Iwarp
     }
 
     /// EFA has datagrams and a type of its own only (rdma-core providers/efa/verbs.c, efa_create_qp).
     pub(super) fn is_efa(&self) -> bool {
-        self.device.transport == "unspecified"
+        self.device.transport == Transport::Unspecified
     }
 
     /// Its port's number, as verbs takes it.
@@ -105,8 +107,4 @@ impl<'a> End<'a> {
             || known.iter().filter(own).map(|address| address.address).filter(is_plain).min_by_key(|address| address.is_ipv6());
         of_gid.or_else(of_interface).ok_or_else(|| Obstacle::NoAddress { device: self.device.name.clone() })
     }
-}
-
-fn is_active(port: &Port) -> bool {
-    port.state.as_deref() == Some("active")
 }

@@ -1,36 +1,16 @@
 //! The rules: whether a model grants a request, what it writes back, and with which errno it refuses.
 
-use std::fmt;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::device::DeviceModel;
 use super::rules::{AccessFlag, Capacity, Rounding, SrqWriteBack, Step, Zero, ZeroRule};
 use super::{Certainty, Errno, Figure};
 use crate::request::{Parameter, QpRequest, QpType, SrqRequest};
 use crate::verbs::QueuePairCaps;
 
-/// What of a request a model refused, by the names that verbs and reports use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+/// What of a request a model refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aspect {
-    /// Type of the queue pair.
-    QpType,
-    /// The shared receive queue.
-    Srq,
-    /// Work requests on the send queue.
-    MaxSendWr,
-    /// Work requests on the receive queue.
-    MaxRecvWr,
-    /// Scatter-gather entries in a send request.
-    MaxSendSge,
-    /// Scatter-gather entries in a receive request.
-    MaxRecvSge,
-    /// Bytes inline in a send request.
-    MaxInlineData,
-    /// Entries of a completion queue.
-    CqDepth,
+    /// A parameter of the matrix.
+    Of(Parameter),
     /// Work requests in a shared receive queue.
     SrqMaxWr,
     /// Scatter-gather entries in a request of a shared receive queue.
@@ -48,14 +28,7 @@ impl Aspect {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::QpType => "qp_type",
-            Self::Srq => "srq",
-            Self::MaxSendWr => "max_send_wr",
-            Self::MaxRecvWr => "max_recv_wr",
-            Self::MaxSendSge => "max_send_sge",
-            Self::MaxRecvSge => "max_recv_sge",
-            Self::MaxInlineData => "max_inline_data",
-            Self::CqDepth => "cq_depth",
+            Self::Of(parameter) => parameter.name(),
             Self::SrqMaxWr => "srq_max_wr",
             Self::SrqMaxSge => "srq_max_sge",
             Self::Length => "length",
@@ -63,29 +36,15 @@ impl Aspect {
             Self::State => "state",
         }
     }
-}
 
-impl Aspect {
     /// The parameter of the matrix that it belongs to, if there is one.
     #[must_use]
     pub fn parameter(self) -> Option<Parameter> {
-        Some(match self {
-            Self::QpType => Parameter::QpType,
-            Self::Srq | Self::SrqMaxWr | Self::SrqMaxSge => Parameter::Srq,
-            Self::MaxSendWr => Parameter::MaxSendWr,
-            Self::MaxRecvWr => Parameter::MaxRecvWr,
-            Self::MaxSendSge => Parameter::MaxSendSge,
-            Self::MaxRecvSge => Parameter::MaxRecvSge,
-            Self::MaxInlineData => Parameter::MaxInlineData,
-            Self::CqDepth => Parameter::CqDepth,
-            Self::Length | Self::Access | Self::State => return None,
-        })
-    }
-}
-
-impl fmt::Display for Aspect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        match self {
+            Self::Of(parameter) => Some(parameter),
+            Self::SrqMaxWr | Self::SrqMaxSge => Some(Parameter::Srq),
+            Self::Length | Self::Access | Self::State => None,
+        }
     }
 }
 
@@ -137,9 +96,9 @@ impl Evidence {
     fn rest_on(&mut self, parameter: Aspect, certainty: Certainty, asked: u32, rule: &Capacity) {
         let base = QpRequest::base(QpType::RC);
         let modest = match parameter {
-            Aspect::MaxSendWr | Aspect::MaxRecvWr | Aspect::SrqMaxWr => base.max_send_wr,
-            Aspect::CqDepth => base.cq_depth,
-            Aspect::MaxInlineData => base.max_inline_data,
+            Aspect::Of(Parameter::MaxSendWr) | Aspect::Of(Parameter::MaxRecvWr) | Aspect::SrqMaxWr => base.max_send_wr,
+            Aspect::Of(Parameter::CqDepth) => base.cq_depth,
+            Aspect::Of(Parameter::MaxInlineData) => base.max_inline_data,
             _ => base.max_send_sge,
         };
         if asked > rule.sure_up_to.as_ref().map_or(modest, |figure| figure.value.max(modest)) {
@@ -235,7 +194,7 @@ impl DeviceModel {
             match step {
                 Step::Core if qp_type == QpType::XrcSend => {
                     if srq {
-                        return Err(Refusal::new(Errno::EINVAL, Aspect::Srq, Certainty::Source, CORE));
+                        return Err(Refusal::new(Errno::EINVAL, Aspect::Of(Parameter::Srq), Certainty::Source, CORE));
                     }
                     // It has no receive queue ([core] libibverbs/cmd_qp.c, ibv_icmd_create_qp).
                     (caps.max_recv_wr, caps.max_recv_sge) = (0, 0);
@@ -244,7 +203,7 @@ impl DeviceModel {
                 Step::Core => {}
                 Step::QpType => self.check_type(qp_type, &mut evidence)?,
                 Step::Srq => match &rules.with_srq.errno {
-                    Some(errno) if srq => return Err(Refusal::of(errno, Aspect::Srq)),
+                    Some(errno) if srq => return Err(Refusal::of(errno, Aspect::Of(Parameter::Srq))),
                     _ => {}
                 },
                 Step::MaxSendWr => {
@@ -268,10 +227,10 @@ impl DeviceModel {
                     if let Some(packing) = &rules.packing {
                         for (parameter, certainty) in packing.certainties() {
                             let (asked, rule) = match parameter {
-                                Aspect::MaxRecvWr => (caps.max_recv_wr, &rules.max_recv_wr),
-                                Aspect::MaxSendSge => (caps.max_send_sge, &rules.max_send_sge),
-                                Aspect::MaxRecvSge => (caps.max_recv_sge, &rules.max_recv_sge),
-                                Aspect::MaxInlineData => (caps.max_inline_data, &rules.max_inline_data),
+                                Aspect::Of(Parameter::MaxRecvWr) => (caps.max_recv_wr, &rules.max_recv_wr),
+                                Aspect::Of(Parameter::MaxSendSge) => (caps.max_send_sge, &rules.max_send_sge),
+                                Aspect::Of(Parameter::MaxRecvSge) => (caps.max_recv_sge, &rules.max_recv_sge),
+                                Aspect::Of(Parameter::MaxInlineData) => (caps.max_inline_data, &rules.max_inline_data),
                                 _ => (caps.max_send_wr, &rules.max_send_wr),
                             };
                             evidence.rest_on(parameter, certainty, asked, rule);
@@ -301,11 +260,11 @@ impl DeviceModel {
     fn checked(&self, step: Step, caps: &QueuePairCaps, with_srq: bool) -> Checked<'_> {
         let rules = &self.queue_pairs;
         let (parameter, rule) = match step {
-            Step::MaxRecvWr => (Aspect::MaxRecvWr, &rules.max_recv_wr),
-            Step::MaxSendSge => (Aspect::MaxSendSge, &rules.max_send_sge),
-            Step::MaxRecvSge => (Aspect::MaxRecvSge, &rules.max_recv_sge),
-            Step::MaxInlineData => (Aspect::MaxInlineData, &rules.max_inline_data),
-            _ => (Aspect::MaxSendWr, &rules.max_send_wr),
+            Step::MaxRecvWr => (Aspect::Of(Parameter::MaxRecvWr), &rules.max_recv_wr),
+            Step::MaxSendSge => (Aspect::Of(Parameter::MaxSendSge), &rules.max_send_sge),
+            Step::MaxRecvSge => (Aspect::Of(Parameter::MaxRecvSge), &rules.max_recv_sge),
+            Step::MaxInlineData => (Aspect::Of(Parameter::MaxInlineData), &rules.max_inline_data),
+            _ => (Aspect::Of(Parameter::MaxSendWr), &rules.max_send_wr),
         };
         let has_requests = if step == Step::MaxRecvSge { caps.max_recv_wr > 0 } else { caps.max_send_wr > 0 };
         Checked { parameter, rule, over_limit: &rules.over_limit, with_srq, has_requests }
@@ -313,13 +272,13 @@ impl DeviceModel {
 
     fn check_type(&self, qp_type: QpType, evidence: &mut Evidence) -> Result<(), Refusal> {
         let Some(rule) = self.queue_pairs.types.iter().find(|rule| rule.qp_type == qp_type) else {
-            return Err(Refusal::of(&self.queue_pairs.other_types, Aspect::QpType));
+            return Err(Refusal::of(&self.queue_pairs.other_types, Aspect::Of(Parameter::QpType)));
         };
         let certainty = if rule.inferred { Certainty::Inferred } else { Certainty::Source };
         match rule.errno {
-            Some(errno) => Err(Refusal::new(errno, Aspect::QpType, certainty, &rule.source)),
+            Some(errno) => Err(Refusal::new(errno, Aspect::Of(Parameter::QpType), certainty, &rule.source)),
             None => {
-                evidence.add(Aspect::QpType, certainty);
+                evidence.add(Aspect::Of(Parameter::QpType), certainty);
                 Ok(())
             }
         }
@@ -360,9 +319,9 @@ impl DeviceModel {
         let rules = &self.completion_queues;
         let errno = rules.entries.errno.as_ref().unwrap_or(&rules.over_limit);
         // The call takes an int, and drivers compare it as an unsigned number or refuse what is not positive.
-        let Ok(entries) = u32::try_from(entries) else { return Err(Refusal::of(errno, Aspect::CqDepth)) };
+        let Ok(entries) = u32::try_from(entries) else { return Err(Refusal::of(errno, Aspect::Of(Parameter::CqDepth))) };
         let checked = Checked {
-            parameter: Aspect::CqDepth,
+            parameter: Aspect::Of(Parameter::CqDepth),
             rule: &rules.entries,
             over_limit: &rules.over_limit,
             with_srq: false,
@@ -384,7 +343,7 @@ impl DeviceModel {
     fn check_srq(&self, max_wr: u32, max_sge: u32, evidence: &mut Evidence) -> Result<SrqRequest, Refusal> {
         let rules = &self.shared_receive_queues;
         if let Some(errno) = &rules.errno {
-            return Err(Refusal::of(errno, Aspect::Srq));
+            return Err(Refusal::of(errno, Aspect::Of(Parameter::Srq)));
         }
         let over_limit = rules.over_limit.as_ref().unwrap_or(&self.queue_pairs.over_limit);
         let mut check = |parameter, rule: &Capacity, value| {
@@ -443,7 +402,7 @@ impl DeviceModel {
         let mut evidence = Evidence::default();
         let Ok(cq_depth) = i32::try_from(request.cq_depth) else {
             // No such call can be made; crate::verbs answers it.
-            return Err(Refusal::new(Errno::EINVAL, Aspect::CqDepth, Certainty::Source, "ibv_create_cq(3): cqe is an int"));
+            return Err(Refusal::new(Errno::EINVAL, Aspect::Of(Parameter::CqDepth), Certainty::Source, "ibv_create_cq(3): cqe is an int"));
         };
         let entries = self.check_cq(i64::from(cq_depth), &mut evidence)?;
         if let Some(srq) = request.srq {

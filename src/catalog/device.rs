@@ -3,6 +3,7 @@
 //! A file describes what an application sees through libibverbs, so provider and kernel together: where the provider refuses first, its
 //! errno stands here.
 
+use rdmadoctor_types::{LinkLayer, NodeType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -76,30 +77,6 @@ pub struct Identity {
     pub link_layer: Figure<LinkLayer>,
 }
 
-/// `enum ibv_node_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum NodeType {
-    /// A channel adapter: InfiniBand and RoCE.
-    ChannelAdapter,
-    /// An iWARP adapter.
-    Rnic,
-    /// Neither, as EFA.
-    Unspecified,
-}
-
-impl NodeType {
-    /// The code of `enum ibv_node_type`.
-    #[must_use]
-    pub fn code(self) -> i32 {
-        match self {
-            Self::ChannelAdapter => 1,
-            Self::Rnic => 4,
-            Self::Unspecified => 7,
-        }
-    }
-}
-
 /// `enum ibv_transport_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -120,30 +97,6 @@ impl Transport {
             Self::Infiniband => 0,
             Self::Iwarp => 1,
             Self::Unspecified => 4,
-        }
-    }
-}
-
-/// Link layer of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LinkLayer {
-    /// InfiniBand.
-    Infiniband,
-    /// Ethernet.
-    Ethernet,
-    /// Not told.
-    Unspecified,
-}
-
-impl LinkLayer {
-    /// The code of `IBV_LINK_LAYER_*`.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Unspecified => 0,
-            Self::Infiniband => 1,
-            Self::Ethernet => 2,
         }
     }
 }

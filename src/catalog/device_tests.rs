@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::device::{RdmaCm, StateMachine};
 use super::*;
-use crate::request::{QpRequest, QpType, SrqRequest};
+use crate::request::{Parameter, QpRequest, QpType, SrqRequest};
 use crate::verbs::QueuePairCaps;
 
 fn model(name: &str) -> &'static DeviceModel {
@@ -125,9 +125,12 @@ fn a_bound_set_by_firmware_is_told() {
     let grant = model("erdma").create_qp(QpType::RC, caps(8192, 8192, 1, 1, 0), false).unwrap();
     assert_eq!((grant.certainty, grant.unsure), (Certainty::Source, vec![]));
     let grant = model("mana").create_qp(QpType::RC, caps(17, 16, 1, 1, 0), false).unwrap();
-    assert_eq!((grant.certainty, grant.unsure), (Certainty::Inferred, vec![Aspect::QpType, Aspect::MaxSendWr]));
+    assert_eq!(
+        (grant.certainty, grant.unsure),
+        (Certainty::Inferred, vec![Aspect::Of(Parameter::QpType), Aspect::Of(Parameter::MaxSendWr)])
+    );
     let (grant, entries) = model("erdma").answer(&QpRequest { cq_depth: 1 << 17, ..QpRequest::base(QpType::RC) }).unwrap();
-    assert_eq!((grant.certainty, grant.unsure, entries), (Certainty::Firmware, vec![Aspect::CqDepth], 1 << 17));
+    assert_eq!((grant.certainty, grant.unsure, entries), (Certainty::Firmware, vec![Aspect::Of(Parameter::CqDepth)], 1 << 17));
     let grant = model("rxe").create_qp(QpType::RC, caps(1, 1, 1, 1, 0), false).unwrap();
     assert_eq!((grant.certainty, grant.unsure), (Certainty::Source, vec![]));
 }
@@ -150,7 +153,7 @@ fn mlx5_depth_falls_with_entries_and_inline_bytes() {
     assert_eq!(rc("mlx5", caps(128, 100, 5, 3, 0)), Ok(caps(204, 128, 5, 4, 124)));
     assert_eq!(rc("mlx5", caps(16, 16, 1, 1, 0)).unwrap().max_inline_data, 60);
     let srq = model("mlx5").create_qp(QpType::RC, caps(16, 32769, 1, 1, 0), true).unwrap_err();
-    assert_eq!((srq.errno, srq.parameter), (22, Some(Aspect::MaxRecvWr)), "checked with a shared receive queue too");
+    assert_eq!((srq.errno, srq.parameter), (22, Some(Aspect::Of(Parameter::MaxRecvWr))), "checked with a shared receive queue too");
     assert_eq!(model("mlx5").standard_call_refuses(QpType::Driver), Some(Errno(0)));
 }
 

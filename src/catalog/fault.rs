@@ -32,6 +32,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::ObjectKind;
+use crate::verbs::ErrorNumber;
 
 /// The calls that a fault can name.
 pub const CALLS: &[&str] = &[
@@ -411,14 +412,8 @@ fn parse_errno(text: &str) -> Result<i32, String> {
         // The kernel's largest is 4095 (include/linux/err.h, MAX_ERRNO).
         return (0..=4095).contains(&value).then_some(value).ok_or_else(|| format!("{value} is no errno"));
     }
-    let name = match text {
-        // glibc gives one number both names; Errno prints the other one.
-        "ENOTSUP" => "EOPNOTSUPP",
-        "EWOULDBLOCK" => "EAGAIN",
-        other => other,
-    };
-    (1..=4095)
-        .find(|value| matches!(Errno::from_raw(*value), errno if errno != Errno::UnknownErrno && format!("{errno:?}") == name))
+    ErrorNumber::named(text)
+        .map(|errno| errno.0)
         .ok_or_else(|| format!("`{text}` is no errno; write a name such as ENOMEM, a number, or 0 for none"))
 }
 

@@ -5,28 +5,20 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How sure a figure is, or what rests on it. The order is from sure to unsure, so the largest of several is the one that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Certainty {
-    /// A driver's or a provider's source says it.
-    #[default]
-    Source,
-    /// Firmware sets it; the figure is one that somebody saw, and another card may have another.
-    Firmware,
-    /// Neither: reasoned from something near.
-    Inferred,
-}
+use crate::verbs::ErrorNumber;
 
-impl Certainty {
-    /// The word for it, as files and reports write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Firmware => "firmware",
-            Self::Inferred => "inferred",
-        }
+rdmadoctor_types::words! {
+    /// How sure a figure is, or what rests on it. The order is from sure to unsure, so the largest of several is the one that counts.
+    #[derive(Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Certainty {
+        /// A driver's or a provider's source says it.
+        #[default]
+        Source = "source",
+        /// Firmware sets it; the figure is one that somebody saw, and another card may have another.
+        Firmware = "firmware",
+        /// Neither: reasoned from something near.
+        Inferred = "inferred",
     }
 }
 
@@ -129,34 +121,6 @@ impl<T> From<Figure<T>> for RawFigure<T> {
 #[serde(try_from = "String", into = "String")]
 pub struct Errno(pub i32);
 
-/// The names that models use.
-const NAMES: &[(&str, i32)] = &[
-    ("none", 0),
-    ("EPERM", libc::EPERM),
-    ("ENOENT", libc::ENOENT),
-    ("EIO", libc::EIO),
-    ("ENXIO", libc::ENXIO),
-    ("E2BIG", libc::E2BIG),
-    ("EAGAIN", libc::EAGAIN),
-    ("ENOMEM", libc::ENOMEM),
-    ("EACCES", libc::EACCES),
-    ("EFAULT", libc::EFAULT),
-    ("EBUSY", libc::EBUSY),
-    ("ENODEV", libc::ENODEV),
-    ("EINVAL", libc::EINVAL),
-    ("ENOSPC", libc::ENOSPC),
-    ("ERANGE", libc::ERANGE),
-    ("ENOSYS", libc::ENOSYS),
-    ("EBADRQC", libc::EBADRQC),
-    ("ENODATA", libc::ENODATA),
-    ("EOVERFLOW", libc::EOVERFLOW),
-    ("EPROTONOSUPPORT", libc::EPROTONOSUPPORT),
-    ("EOPNOTSUPP", libc::EOPNOTSUPP),
-    ("ENETUNREACH", libc::ENETUNREACH),
-    ("ENOTCONN", libc::ENOTCONN),
-    ("ETIMEDOUT", libc::ETIMEDOUT),
-];
-
 impl Errno {
     /// Invalid argument: the usual answer to a request over a limit.
     pub const EINVAL: Self = Self(libc::EINVAL);
@@ -168,10 +132,7 @@ impl Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => f.pad(name),
-            None => write!(f, "{}", self.0),
-        }
+        if self.0 == 0 { f.pad("none") } else { f.pad(&ErrorNumber(self.0).name()) }
     }
 }
 
@@ -179,10 +140,11 @@ impl TryFrom<String> for Errno {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        NAMES.iter().find(|(name, _)| *name == text).map(|(_, number)| Self(*number)).ok_or_else(|| {
-            let valid: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
-            format!("`{text}` is no error number that models use; valid are {}", valid.join(", "))
-        })
+        match (text.as_str(), ErrorNumber::named(&text)) {
+            ("none", _) => Ok(Self(0)),
+            (_, Some(errno)) => Ok(Self(errno.0)),
+            _ => Err(format!("`{text}` is no errno; write a name such as ENOMEM, or none")),
+        }
     }
 }
 

@@ -6,34 +6,19 @@ use super::{Certainty, Errno, Figure, QpState};
 use crate::host::families::{self, release};
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging};
 
-/// A kind of object that a device has only so many of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ObjectKind {
-    /// Queue pairs.
-    QueuePair,
-    /// Completion queues.
-    CompletionQueue,
-    /// Memory regions.
-    MemoryRegion,
-    /// Protection domains.
-    ProtectionDomain,
-    /// Shared receive queues.
-    SharedReceiveQueue,
-}
-
-impl ObjectKind {
-    pub(super) const ALL: [Self; 5] =
-        [Self::ProtectionDomain, Self::MemoryRegion, Self::CompletionQueue, Self::SharedReceiveQueue, Self::QueuePair];
-
-    /// Its name as verbs.h shortens it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::QueuePair => "qp",
-            Self::CompletionQueue => "cq",
-            Self::MemoryRegion => "mr",
-            Self::ProtectionDomain => "pd",
-            Self::SharedReceiveQueue => "srq",
-        }
+rdmadoctor_types::words! {
+    /// A kind of object that a device has only so many of, by its name in verbs.h.
+    pub enum ObjectKind {
+        /// Protection domains.
+        ProtectionDomain = "pd",
+        /// Memory regions.
+        MemoryRegion = "mr",
+        /// Completion queues.
+        CompletionQueue = "cq",
+        /// Shared receive queues.
+        SharedReceiveQueue = "srq",
+        /// Queue pairs.
+        QueuePair = "qp",
     }
 }
 
@@ -164,27 +149,6 @@ fn by_kernel<'a>(entries: &'a [ByKernel], kernel: &str) -> Option<&'a Figure<boo
     entries.iter().filter(|entry| release(&entry.kernel) <= host).max_by_key(|entry| release(&entry.kernel)).map(|entry| &entry.supported)
 }
 
-impl Step {
-    /// Every step that a driver takes, in the order of most drivers.
-    pub const ALL: [Self; 8] =
-        [Self::QpType, Self::Srq, Self::MaxSendWr, Self::MaxRecvWr, Self::MaxSendSge, Self::MaxRecvSge, Self::MaxInlineData, Self::Packing];
-
-    /// The word for it in files.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Core => "core",
-            Self::QpType => "qp_type",
-            Self::Srq => "srq",
-            Self::MaxSendWr => "max_send_wr",
-            Self::MaxRecvWr => "max_recv_wr",
-            Self::MaxSendSge => "max_send_sge",
-            Self::MaxRecvSge => "max_recv_sge",
-            Self::MaxInlineData => "max_inline_data",
-            Self::Packing => "packing",
-        }
-    }
-}
-
 impl QueuePairs {
     /// What does not fit together, each with its path.
     pub(super) fn misfits(&self) -> Vec<(String, String)> {
@@ -194,7 +158,7 @@ impl QueuePairs {
         if let Some(at) = self.order.iter().skip(1).position(|step| *step == Step::Core) {
             say(&format!("order[{}]", at + 1), "queue_pairs.order has core, but not in front".to_owned());
         }
-        for step in Step::ALL {
+        for step in Step::ALL.into_iter().filter(|step| *step != Step::Core) {
             let times = self.order.iter().filter(|given| **given == step).count();
             let wanted = usize::from(step != Step::Packing || packed);
             if times != wanted {
@@ -206,9 +170,4 @@ impl QueuePairs {
         }
         misfits
     }
-}
-
-impl Certainty {
-    /// Every one, from sure to unsure.
-    pub const ALL: [Self; 3] = [Self::Source, Self::Firmware, Self::Inferred];
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Aspect, Certainty, Figure};
-use crate::request::QpType;
+use crate::request::{Parameter, QpType};
 use crate::verbs::QueuePairCaps;
 
 /// Which arithmetic; exactly one is given.
@@ -163,17 +163,17 @@ impl Packing {
 
     /// The parameters that the constants bear on, and how sure these are.
     pub(super) fn certainties(&self) -> Vec<(Aspect, Certainty)> {
-        let send = |figure: &Figure<u32>| (Aspect::MaxSendWr, figure.certainty);
-        let recv = |figure: &Figure<u32>| (Aspect::MaxRecvWr, figure.certainty);
+        let send = |figure: &Figure<u32>| (Aspect::Of(Parameter::MaxSendWr), figure.certainty);
+        let recv = |figure: &Figure<u32>| (Aspect::Of(Parameter::MaxRecvWr), figure.certainty);
         let mut all = Vec::new();
         if let Some(rule) = &self.mlx5 {
-            let entry = (Aspect::MaxSendSge, rule.max_send_entry_bytes.certainty);
-            let inline = (Aspect::MaxInlineData, rule.max_send_entry_bytes.certainty);
-            let recv_entry = (Aspect::MaxRecvSge, rule.max_recv_entry_bytes.certainty);
+            let entry = (Aspect::Of(Parameter::MaxSendSge), rule.max_send_entry_bytes.certainty);
+            let inline = (Aspect::Of(Parameter::MaxInlineData), rule.max_send_entry_bytes.certainty);
+            let recv_entry = (Aspect::Of(Parameter::MaxRecvSge), rule.max_recv_entry_bytes.certainty);
             all.extend([entry, inline, recv_entry, send(&rule.max_send_blocks), recv(&rule.max_recv_wr)]);
         }
         if let Some(rule) = &self.mlx4 {
-            let inline = (Aspect::MaxInlineData, rule.max_send_entry_bytes.certainty);
+            let inline = (Aspect::Of(Parameter::MaxInlineData), rule.max_send_entry_bytes.certainty);
             all.extend([inline, send(&rule.max_entries), recv(&rule.max_entries)]);
         }
         if let Some(rule) = &self.irdma {
@@ -183,7 +183,7 @@ impl Packing {
             all.extend([send(&rule.send_memory_bytes), recv(&rule.max_recv_buffers)]);
         }
         if let Some(rule) = &self.hns {
-            let inline = (Aspect::MaxInlineData, rule.max_inline_bytes.certainty);
+            let inline = (Aspect::Of(Parameter::MaxInlineData), rule.max_inline_bytes.certainty);
             all.extend([inline, send(&rule.max_wr), recv(&rule.max_wr)]);
         }
         all
@@ -222,15 +222,15 @@ impl Mlx5 {
                 bytes => overhead + align(INLINE_HEADER + u64::from(bytes), 16),
             };
             if entries > max_entry {
-                return Err(Aspect::MaxSendSge);
+                return Err(Aspect::Of(Parameter::MaxSendSge));
             }
             let entry = align(entries.max(inline), BLOCK);
             if inline > max_entry || entry > max_entry {
-                return Err(Aspect::MaxInlineData);
+                return Err(Aspect::Of(Parameter::MaxInlineData));
             }
             let queue = power(u64::from(caps.max_send_wr) * entry);
             if queue / BLOCK > u64::from(self.max_send_blocks.value) {
-                return Err(Aspect::MaxSendWr);
+                return Err(Aspect::Of(Parameter::MaxSendWr));
             }
             granted.max_send_wr = narrow(queue / entry);
             // Where an entry has nothing but its overhead this is -4, kept in an int and written back as 4294967292.
@@ -240,12 +240,12 @@ impl Mlx5 {
         granted.max_recv_sge = if caps.max_recv_wr == 0 { 0 } else { caps.max_recv_sge };
         if caps.max_recv_wr > 0 {
             if caps.max_recv_wr > self.max_recv_wr.value {
-                return Err(Aspect::MaxRecvWr);
+                return Err(Aspect::Of(Parameter::MaxRecvWr));
             }
             if !srq {
                 let bytes = 16 * u64::from(caps.max_recv_sge.max(1));
                 if bytes > u64::from(self.max_recv_entry_bytes.value) {
-                    return Err(Aspect::MaxRecvSge);
+                    return Err(Aspect::Of(Parameter::MaxRecvSge));
                 }
                 let entry = power(bytes);
                 let queue = (power(u64::from(caps.max_recv_wr)) * entry).max(BLOCK);
@@ -277,12 +277,16 @@ impl Mlx4 {
         let size = (entries * 16 + address).max(smallest).max(32) + CONTROL;
         let entry = size.next_power_of_two().max(64);
         if entry > u64::from(self.max_send_entry_bytes.value) {
-            return Err(if inline > 16 * u64::from(caps.max_send_sge) { Aspect::MaxInlineData } else { Aspect::MaxSendSge });
+            return Err(if inline > 16 * u64::from(caps.max_send_sge) {
+                Aspect::Of(Parameter::MaxInlineData)
+            } else {
+                Aspect::Of(Parameter::MaxSendSge)
+            });
         }
         let spare = 2048 / entry + 1;
         let count = power(u64::from(caps.max_send_wr) + spare);
         if count > u64::from(self.max_entries.value) {
-            return Err(Aspect::MaxSendWr);
+            return Err(Aspect::Of(Parameter::MaxSendWr));
         }
         let data = entry - CONTROL - address;
         let mut granted = caps;
@@ -320,9 +324,10 @@ impl Irdma {
         let send_shift = self.shift(u64::from(caps.max_send_sge) + immediate, caps.max_inline_data);
         let recv_shift = if self.first_generation { 2 } else { self.shift(u64::from(caps.max_recv_sge), 0) };
         let reserved = (self.reserved_send_quanta.value, self.reserved_recv_quanta.value);
-        let send = self.depth(caps.max_send_wr, send_shift, reserved.0, self.max_send_quanta.value).ok_or(Aspect::MaxSendWr)?;
+        let send =
+            self.depth(caps.max_send_wr, send_shift, reserved.0, self.max_send_quanta.value).ok_or(Aspect::Of(Parameter::MaxSendWr))?;
         let recv_wr = if srq { 1 } else { caps.max_recv_wr };
-        let recv = self.depth(recv_wr, recv_shift, reserved.1, self.max_recv_quanta.value).ok_or(Aspect::MaxRecvWr)?;
+        let recv = self.depth(recv_wr, recv_shift, reserved.1, self.max_recv_quanta.value).ok_or(Aspect::Of(Parameter::MaxRecvWr))?;
         let mut granted = caps;
         granted.max_send_wr = narrow(send.saturating_sub(u64::from(reserved.0)) >> send_shift);
         granted.max_recv_wr = narrow(recv.saturating_sub(u64::from(reserved.1)) >> recv_shift);
@@ -336,10 +341,10 @@ impl Efa {
         let fit = self.send_memory_bytes.value / entry.value.max(1);
         let depth = fit.checked_ilog2().map_or(0, |log| 1 << log);
         if caps.max_send_wr > depth {
-            return Err(Aspect::MaxSendWr);
+            return Err(Aspect::Of(Parameter::MaxSendWr));
         }
         if caps.max_recv_wr > self.max_recv_buffers.value / caps.max_recv_sge.max(1) {
-            return Err(Aspect::MaxRecvWr);
+            return Err(Aspect::Of(Parameter::MaxRecvWr));
         }
         let mut granted = caps;
         granted.max_send_wr = narrow(power(u64::from(caps.max_send_wr.max(self.min_send_wr.value).max(1))));

@@ -59,29 +59,31 @@ pub struct TypeRule {
     pub inferred: bool,
 }
 
-/// A check of a queue-pair request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// What libibverbs and the kernel's core do to any request before the driver sees it. Stated where it is known that the provider
-    /// checks nothing earlier.
-    Core,
-    /// Whether there are queue pairs of this type.
-    QpType,
-    /// Whether a shared receive queue can be attached.
-    Srq,
-    /// Work requests on the send queue.
-    MaxSendWr,
-    /// Work requests on the receive queue.
-    MaxRecvWr,
-    /// Scatter-gather entries in a send request.
-    MaxSendSge,
-    /// Scatter-gather entries in a receive request.
-    MaxRecvSge,
-    /// Bytes inline in a send request.
-    MaxInlineData,
-    /// Limits that depend on one another.
-    Packing,
+rdmadoctor_types::words! {
+    /// A check of a queue-pair request.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Step {
+        /// What libibverbs and the kernel's core do to any request before the driver sees it. Stated where it is known that the provider
+        /// checks nothing earlier.
+        Core = "core",
+        /// Whether there are queue pairs of this type.
+        QpType = "qp_type",
+        /// Whether a shared receive queue can be attached.
+        Srq = "srq",
+        /// Work requests on the send queue.
+        MaxSendWr = "max_send_wr",
+        /// Work requests on the receive queue.
+        MaxRecvWr = "max_recv_wr",
+        /// Scatter-gather entries in a send request.
+        MaxSendSge = "max_send_sge",
+        /// Scatter-gather entries in a receive request.
+        MaxRecvSge = "max_recv_sge",
+        /// Bytes inline in a send request.
+        MaxInlineData = "max_inline_data",
+        /// Limits that depend on one another.
+        Packing = "packing",
+    }
 }
 
 /// One capacity of a queue pair.

@@ -1,6 +1,8 @@
 //! How `ibv_modify_qp` moves a queue pair of each kind of device.
 
-use super::device::{DeviceModel, LinkLayer, StateMachine};
+use rdmadoctor_types::LinkLayer;
+
+use super::device::{DeviceModel, StateMachine};
 use super::{Aspect, Certainty, Errno, Refusal};
 use crate::request::QpType;
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use rdmadoctor_types::PortState;
+
 use super::Source::{Net, Rdma, Verbs};
 use super::devices::port_name;
 use super::{Action, Check, Facts, Finding, page};
@@ -287,9 +289,9 @@ fn subnet_manager(facts: &Facts) -> Vec<Finding> {
     let some_work = super::devices::some_port_is_active(facts);
     let judge = |(device, port): (&SysfsDevice, &SysfsPort)| {
         let name = port_name(device, port);
-        // Physical state 5 is LinkUp; state 2 is INIT.
+        // Physical state 5 is LinkUp.
         let has_signal = port.phys_state.as_ref().is_some_and(|state| state.code == 5);
-        let waits = port.state.as_ref().is_some_and(|state| state.code == 2);
+        let waits = port.state.as_ref().is_some_and(|state| state.code == PortState::Init.code());
         if has_signal && waits {
             return Finding::graded(!some_work, name, "it has a signal, and no subnet manager has brought it up")
                 .saw_not(format!("/sys/class/infiniband/{}/ports/{}/state", device.name, port.port), "INIT", "ACTIVE")

@@ -1,5 +1,7 @@
 //! 09: containers.
 
+use rdmadoctor_types::LinkLayer;
+
 use super::Source::{Limits, Net, Rdma, VerbsFiles};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::Capabilities;
@@ -138,7 +140,7 @@ fn interfaces(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::skip("host", "no network interfaces can be seen")];
     }
     let judge = |device: &crate::host::rdma::SysfsDevice| {
-        let is_ethernet = device.ports.iter().any(|port| port.link_layer.as_deref() == Some("Ethernet"));
+        let is_ethernet = device.ports.iter().any(|port| port.link_layer.as_ref().is_some_and(|layer| *layer == LinkLayer::Ethernet));
         // The directory of the PCI function names an interface only where it is in this namespace.
         if !is_ethernet {
             return Finding::skip(&device.name, "it is no Ethernet device, so no interface is needed");

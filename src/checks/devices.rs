@@ -1,5 +1,7 @@
 //! 03: devices and ports.
 
+use rdmadoctor_types::PortState;
+
 use super::Source::{Limits, Modules, Net, Pcie, Rdma, Verbs};
 use super::{Action, Check, Facts, Finding, modules, page};
 use crate::facts::{family_of, is_active, is_infiniband, is_iwarp};
@@ -234,7 +236,7 @@ fn ports_are_active(facts: &Facts) -> Vec<Finding> {
                 return Finding::pass(name, "it is active");
             }
             let physical = port.phys_state.as_ref().map_or_else(|| "unknown".to_owned(), |state| state.name.clone());
-            let advice = if is_infiniband(port) && state.code == 2 {
+            let advice = if is_infiniband(port) && state.code == PortState::Init.code() {
                 "a subnet manager must bring it up"
             } else {
                 "bring its interface up; check cable, module and switch port"

@@ -3,35 +3,25 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It is well.
-    Pass,
-    /// It deserves a look.
-    Warn,
-    /// It is wrong.
-    Fail,
-    /// It could not be judged, or there was nothing to judge; the title says why.
-    Skip,
-    /// The check itself failed.
-    Error,
+rdmadoctor_types::words! {
+    /// How something is.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Status {
+        /// It is well.
+        Pass = "pass",
+        /// It deserves a look.
+        Warn = "warn",
+        /// It is wrong.
+        Fail = "fail",
+        /// It could not be judged, or there was nothing to judge; the title says why.
+        Skip = "skip",
+        /// The check itself failed.
+        Error = "error",
+    }
 }
 
 impl Status {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-            Self::Error => "error",
-        }
-    }
-
     /// Whether something has to be done.
     #[must_use]
     pub fn is_bad(self) -> bool {

@@ -1,6 +1,7 @@
 //! From findings to a verdict.
 
 use jiff::civil::Date;
+use rdmadoctor_types::Word;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ pub struct Probe {
     /// `rdmadoctor/probe/1`.
     pub schema: String,
     /// `pass`, `warn` or `fail`.
-    pub verdict: String,
+    pub verdict: Word<Status>,
     /// How much effort was taken.
     pub level: Level,
     /// The findings, by check and subject.
@@ -91,14 +92,14 @@ pub fn judge(facts: &Facts, level: Level, checks: &[&'static Check], policy: &Po
     let counts = count(&findings);
     let verdict = match () {
         () if findings.iter().any(|finding| finding.suppressed.is_none() && matches!(finding.status, Status::Fail | Status::Error)) => {
-            "fail"
+            Status::Fail
         }
-        () if counts.warn > 0 => "warn",
-        () => "pass",
+        () if counts.warn > 0 => Status::Warn,
+        () => Status::Pass,
     };
     Probe {
         schema: schema::PROBE.to_owned(),
-        verdict: verdict.to_owned(),
+        verdict: Word::Known(verdict),
         level,
         next_commands: next_commands(&findings, level),
         counts,

@@ -1,5 +1,7 @@
 //! 06: queue pairs, tried on the devices themselves.
 
+use rdmadoctor_types::OutcomeKind;
+
 use super::Source::{Log, QueuePairs};
 use super::{Action, Check, Facts, Finding, page};
 use crate::host::log::Event;
@@ -101,9 +103,9 @@ fn judge_engine(report: &DeviceReport, asks: &[AskReport]) -> Finding {
         _ => "asked".to_owned(),
     };
     let subject = format!("{device}/{engine}");
-    let refused: Vec<&AskReport> = asks.iter().filter(|ask| !matches!(ask.verdict.as_str(), "granted" | "not_run")).collect();
+    let refused: Vec<&AskReport> = asks.iter().filter(|ask| ask.is_refused()).collect();
     if refused.is_empty() {
-        return if asks.iter().any(|ask| ask.verdict == "not_run") {
+        return if asks.iter().any(|ask| ask.verdict == OutcomeKind::NotRun) {
             Finding::skip(subject, "not all of it was tried: the time or the number of attempts was over")
         } else {
             with_version(Finding::pass(subject, format!("{device} grants what {engine} asks")), asks)
@@ -166,14 +168,14 @@ fn title(device: &str, engine: &str, refused: &[&AskReport]) -> String {
             format!("{what} ({})", ask.queue)
         })
         .collect();
-    let verdict = refused.first().map_or("refuses", |ask| verdict_shown(&ask.verdict));
+    let verdict = refused.first().map_or("refuses", |ask| verdict_shown(ask.verdict.known()));
     format!("{device} {verdict} what {engine} asks: {}", parts.join(", "))
 }
 
-fn verdict_shown(verdict: &str) -> &str {
+fn verdict_shown(verdict: Option<OutcomeKind>) -> &'static str {
     match verdict {
-        "crashed" => "crashes on",
-        "hung" => "hangs on",
+        Some(OutcomeKind::Crashed) => "crashes on",
+        Some(OutcomeKind::Hung) => "hangs on",
         _ => "refuses",
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rdmadoctor_types::{LinkLayer, Word};
+
 use super::*;
 use crate::devices::Problem;
 use crate::facts::{self, HostMemory, MemoryTried, RefusedMemory, VerbsFacts, Wanted};
@@ -77,7 +79,7 @@ fn iwarp(facts: &mut Facts) {
 }
 
 fn infiniband(facts: &mut Facts) {
-    device(facts).ports[0].link_layer = Some("InfiniBand".to_owned());
+    device(facts).ports[0].link_layer = Some(Word::Known(LinkLayer::Infiniband));
 }
 
 fn log(facts: &mut Facts, event: Event, count: u64) {

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit, values};
 use crate::catalog::Catalog;
-use crate::checks::Policy;
+use crate::checks::{Policy, Status};
 use crate::preflight::{self, Baseline, Request};
 use crate::qp::choose;
 
@@ -75,10 +75,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     });
     document.elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     session.output.print(&document)?;
-    Ok(match document.verdict.as_str() {
+    Ok(match document.verdict.known() {
         _ if session.host.interrupted() => exit::INTERRUPTED,
-        "fail" => exit::FAILED,
-        "warn" if arguments.strict => exit::WARNED,
+        Some(Status::Fail) => exit::FAILED,
+        Some(Status::Warn) if arguments.strict => exit::WARNED,
         _ => exit::OK,
     })
 }

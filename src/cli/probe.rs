@@ -9,7 +9,7 @@ use super::forked::Report;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit};
-use crate::checks::{self, Category, Check, Policy};
+use crate::checks::{self, Category, Check, Policy, Status};
 use crate::facts::Topo;
 use crate::facts::{Facts, Level};
 use crate::qp::choose;
@@ -105,10 +105,10 @@ fn report(
     } else if probe.elapsed_us > probe.budget_us {
         probe.stopped = Some("it took longer than it should: some part of this host answers slowly".to_owned());
     }
-    let code = match probe.verdict.as_str() {
+    let code = match probe.verdict.known() {
         _ if session.host.interrupted() => exit::INTERRUPTED,
-        "fail" => exit::FAILED,
-        "warn" if arguments.strict => exit::WARNED,
+        Some(Status::Fail) => exit::FAILED,
+        Some(Status::Warn) if arguments.strict => exit::WARNED,
         _ => exit::OK,
     };
     let topo = Topo { schema: schema::TOPO.to_owned(), topology: facts.host.topology.clone(), problems: Vec::new() };

@@ -83,7 +83,7 @@ fn remarks(family: Option<&str>, attributes: &DeviceAttributes, ports: &[PortAtt
         );
     }
     for port in ports {
-        if port.gid_table_length == 1 && port.link_layer == "ethernet" {
+        if port.gid_table_length == 1 && port.is_ethernet() {
             add("gid_table_length", "a table of one on Ethernet is an iWARP port's: queue pairs are connected through rdma_cm");
         }
     }

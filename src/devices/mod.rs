@@ -3,6 +3,7 @@
 mod caps;
 mod limits;
 
+use rdmadoctor_types::{LinkLayer, NodeType, PortState, Transport, Word};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::host::part::unread_of;
 use crate::host::rdma::{RdmaFacts, SysfsDevice, SysfsPort};
 use crate::schema;
 use crate::verbs::{self, GidPreference, PortAttributes};
-use crate::worker::{Failure, Inventory, Loss, VerbsDevice};
+use crate::worker::{Failure, Inventory, Lost, VerbsDevice};
 
 pub use caps::{Caps, DeviceCaps, Remark};
 pub use limits::{HostLimits, read as limits};
@@ -62,7 +63,7 @@ pub struct Device {
     /// Kernel driver of the function that it is on; for software devices the family's module.
     pub driver: Option<String>,
     /// `RoCE`, `InfiniBand`, `iWARP`, or `unspecified` (EFA).
-    pub transport: String,
+    pub transport: Word<Transport>,
     /// `CA`, `RNIC` and so on, as the kernel names it.
     pub node_type: Option<String>,
     /// Firmware version.
@@ -98,11 +99,11 @@ pub struct Port {
     /// From 1.
     pub port: u32,
     /// `down`, `init`, `armed`, `active`.
-    pub state: Option<String>,
+    pub state: Option<Word<PortState>>,
     /// Such as `LinkUp`, `Disabled`, `Polling`.
     pub physical_state: Option<String>,
     /// `Ethernet`, `InfiniBand` or `Unspecified`.
-    pub link_layer: Option<String>,
+    pub link_layer: Option<Word<LinkLayer>>,
     /// Path MTU in force, in bytes; only libibverbs tells it.
     pub active_mtu_bytes: Option<u32>,
     /// Nominal rate.
@@ -140,6 +141,12 @@ impl Gid {
 }
 
 impl Port {
+    /// Whether it can be used.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| *state == PortState::Active)
+    }
+
     /// The entry of its GID table to use, where nothing is known of another end.
     #[must_use]
     pub fn best_gid(&self) -> Option<&Gid> {
@@ -157,7 +164,7 @@ impl Port {
 impl Device {
     /// Whether data can move: it can be opened, and has an active port.
     pub(crate) fn is_up(&self) -> bool {
-        self.problem.is_none() && self.ports.iter().any(|port| port.state.as_deref() == Some("active"))
+        self.problem.is_none() && self.ports.iter().any(|port| port.is_active())
     }
 
     /// The index of the GID to use on a port of it.
@@ -222,11 +229,11 @@ pub fn collect(sysfs: &RdmaFacts, inventory: Option<&Result<Inventory, Failure>>
 
 fn failure_step(failure: &Failure) -> Option<String> {
     match failure {
-        Failure::Crashed { .. } => Some(
+        Failure::Lost(Lost::Crashed { .. }) => Some(
             "a provider library (/etc/libibverbs.d, libibverbs/) is broken or of another generation; reinstall rdma-core or the vendor's package"
                 .to_owned(),
         ),
-        Failure::Hung { .. } => Some("a device may not answer: look at `dmesg`; --answer-within TIME waits longer".to_owned()),
+        Failure::Lost(Lost::Hung { .. }) => Some("a device may not answer: look at `dmesg`; --answer-within TIME waits longer".to_owned()),
         _ => None,
     }
 }
@@ -238,11 +245,11 @@ const NOT_READ: &str = "the driver of the device does not answer: look at `dmesg
 fn lost(seen: &VerbsDevice) -> Option<Problem> {
     let loss = seen.loss.as_ref()?;
     let next_step = match loss {
-        Loss::Crashed { .. } => {
+        Lost::Crashed { .. } => {
             "its provider is broken or of another generation than libibverbs or the kernel driver; reinstall rdma-core or the vendor's package"
         }
-        Loss::Hung { .. } => "the device or its driver does not answer: look at `dmesg`; --answer-within TIME waits longer",
-        Loss::NotAsked => "name the device to ask it alone",
+        Lost::Hung { .. } => "the device or its driver does not answer: look at `dmesg`; --answer-within TIME waits longer",
+        Lost::NotAsked => "name the device to ask it alone",
     };
     Some(Problem { summary: loss.to_string(), next_step: Some(next_step.to_owned()) })
 }
@@ -326,7 +333,6 @@ fn not_in_verbs(device: &SysfsDevice, verbs: &Inventory) -> Problem {
 }
 
 fn merged(device: &SysfsDevice, seen: Option<&VerbsDevice>, was_asked: bool, problem: Option<Problem>) -> Device {
-    let node_code = device.node_type.as_ref().map(|node| node.code);
     Device {
         name: device.name.clone(),
         family: device.family.as_ref().map(|guess| guess.family.clone()),
@@ -338,7 +344,10 @@ fn merged(device: &SysfsDevice, seen: Option<&VerbsDevice>, was_asked: bool, pro
                 family.and_then(|family| family.modules.last()).map_or(&*guess.family, |module| &*module.name).to_owned()
             })
         }),
-        transport: transport(node_code, device.ports.first().and_then(|port| port.link_layer.as_deref())).to_owned(),
+        transport: transport(
+            device.node_type.as_ref().and_then(|node| NodeType::of(node.code)),
+            device.ports.first().and_then(|port| port.link_layer.as_ref()),
+        ),
         node_type: device.node_type.as_ref().map(|node| node.name.clone()),
         firmware: device.firmware.clone().filter(|version| !version.is_empty()),
         pci: device.pci.as_ref().map(|pci| pci.address.clone()),
@@ -356,13 +365,12 @@ fn merged(device: &SysfsDevice, seen: Option<&VerbsDevice>, was_asked: bool, pro
 }
 
 fn only_in_verbs(device: &VerbsDevice) -> Device {
-    let link_layer = device.ports.first().map(|port| port.link_layer.as_str());
     Device {
         name: device.name.clone(),
         family: None,
         family_is_guess: false,
         driver: None,
-        transport: transport(u32::try_from(device.node_type).ok(), link_layer).to_owned(),
+        transport: transport(NodeType::of(device.node_type), device.ports.first().map(|port| &port.link_layer)),
         node_type: None,
         firmware: device.attributes.as_ref().map(|attributes| attributes.firmware.clone()).filter(|version| !version.is_empty()),
         pci: None,
@@ -382,20 +390,20 @@ fn only_in_verbs(device: &VerbsDevice) -> Device {
     }
 }
 
-/// What the device speaks, from the node type's code (4 is an iWARP adapter) and the link layer.
-fn transport(node_type: Option<u32>, link_layer: Option<&str>) -> &'static str {
-    match (node_type, link_layer.map(str::to_ascii_lowercase).as_deref()) {
-        (Some(4), _) => "iWARP",
-        (Some(1), Some("ethernet")) => "RoCE",
-        (Some(1), Some("infiniband")) => "InfiniBand",
-        _ => "unspecified",
-    }
+/// What the device speaks.
+fn transport(node_type: Option<NodeType>, link_layer: Option<&Word<LinkLayer>>) -> Word<Transport> {
+    Word::Known(match (node_type, link_layer.and_then(Word::known)) {
+        (Some(NodeType::Rnic), _) => Transport::Iwarp,
+        (Some(NodeType::ChannelAdapter), Some(LinkLayer::Ethernet)) => Transport::Roce,
+        (Some(NodeType::ChannelAdapter), Some(LinkLayer::Infiniband)) => Transport::Infiniband,
+        _ => Transport::Unspecified,
+    })
 }
 
 fn port_of(port: &SysfsPort, seen: Option<&PortAttributes>) -> Port {
     Port {
         port: port.port,
-        state: port.state.as_ref().map(|state| state.name.to_ascii_lowercase()),
+        state: port.state.as_ref().map(|state| Word::from(&*state.name.to_ascii_lowercase())),
         physical_state: port.phys_state.as_ref().map(|state| state.name.clone()),
         link_layer: port.link_layer.clone(),
         active_mtu_bytes: seen.map(|seen| seen.active_mtu_bytes).filter(|mtu| *mtu > 0),
@@ -464,7 +472,7 @@ mod tests {
         let found = collect(&host(), Some(&Ok(Inventory::default())));
         let problem = found.devices[0].problem.as_ref().unwrap();
         assert!(problem.summary.contains("/dev/infiniband/uverbs0"), "{problem:?}");
-        assert_eq!(found.devices[0].transport, "RoCE");
+        assert_eq!(found.devices[0].transport, Transport::Roce);
         assert_eq!(found.devices[0].ports[0].gids[0].ipv4.as_deref(), Some("10.77.0.1"));
     }
 
@@ -506,7 +514,7 @@ mod tests {
             node_type: 1,
             transport_type: 0,
             error: None,
-            loss: Some(Loss::Hung { deadline_ms: 5000, held_in: Some("mlx5_cmd_exec".to_owned()) }),
+            loss: Some(Lost::Hung { deadline_ms: 5000, held_in: Some("mlx5_cmd_exec".to_owned()) }),
             attributes: None,
             ports: vec![],
         };
@@ -515,13 +523,13 @@ mod tests {
             found.devices[0].problem.clone().unwrap().summary
         };
         assert_eq!(said(&device), "no answer in 5000 ms when the device was opened and queried; the kernel held it in mlx5_cmd_exec");
-        device.loss = Some(Loss::Crashed { signal: "SIGSEGV".to_owned(), printed: vec!["free(): invalid pointer".to_owned()] });
+        device.loss = Some(Lost::Crashed { signal: "SIGSEGV".to_owned(), printed: vec!["free(): invalid pointer".to_owned()] });
         assert!(said(&device).contains("SIGSEGV") && said(&device).contains("invalid pointer"));
     }
 
     #[test]
     fn a_crash_of_the_library_loses_nothing_that_sysfs_tells() {
-        let failure = Failure::Crashed { signal: "SIGSEGV".to_owned(), printed: vec![] };
+        let failure = Failure::Lost(Lost::Crashed { signal: "SIGSEGV".to_owned(), printed: vec![] });
         let found = collect(&host(), Some(&Err(failure)));
         assert_eq!(found.devices.len(), 1);
         assert!(found.problems[0].summary.contains("SIGSEGV"));

@@ -3,30 +3,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How much effort a check takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Files only, no device is opened: within 2 s.
-    Quick,
-    /// Opens devices, tries queue pairs and registrations, asks the GPU driver: within 30 s.
-    #[default]
-    Standard,
-    /// Tries GPU memory with each NIC besides: within 120 s.
-    Deep,
+rdmadoctor_types::words! {
+    /// How much effort a check takes.
+    #[derive(Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Level {
+        /// Files only, no device is opened: within 2 s.
+        Quick = "quick",
+        /// Opens devices, tries queue pairs and registrations, asks the GPU driver: within 30 s.
+        #[default]
+        Standard = "standard",
+        /// Tries GPU memory with each NIC besides: within 120 s.
+        Deep = "deep",
+    }
 }
 
 impl Level {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Standard => "standard",
-            Self::Deep => "deep",
-        }
-    }
-
     /// The time that it may take.
     #[must_use]
     pub fn budget(self) -> std::time::Duration {

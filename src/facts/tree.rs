@@ -1,5 +1,6 @@
 //! The whole tree of facts that checks judge: one value that can be written down and read back.
 
+use rdmadoctor_types::{LinkLayer, NodeType, PortState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -219,24 +220,23 @@ pub fn family_of(device: &SysfsDevice) -> Option<&str> {
 /// Whether a device is an iWARP adapter, whose queue pairs rdma_cm connects.
 #[must_use]
 pub fn is_iwarp(device: &SysfsDevice) -> bool {
-    // include/rdma/ib_verbs.h, `RDMA_NODE_RNIC`.
-    device.node_type.as_ref().is_some_and(|node_type| node_type.code == 4)
+    device.node_type.as_ref().and_then(|node_type| NodeType::of(node_type.code)) == Some(NodeType::Rnic)
 }
 
 /// Whether a port speaks RoCE.
 #[must_use]
 pub fn is_roce(device: &SysfsDevice, port: &SysfsPort) -> bool {
-    !is_iwarp(device) && port.link_layer.as_deref() == Some("Ethernet")
+    !is_iwarp(device) && port.link_layer.as_ref().is_some_and(|layer| *layer == LinkLayer::Ethernet)
 }
 
 /// Whether a port speaks InfiniBand.
 #[must_use]
 pub fn is_infiniband(port: &SysfsPort) -> bool {
-    port.link_layer.as_deref() == Some("InfiniBand")
+    port.link_layer.as_ref().is_some_and(|layer| *layer == LinkLayer::Infiniband)
 }
 
 /// Whether a port is active.
 #[must_use]
 pub fn is_active(port: &SysfsPort) -> bool {
-    port.state.as_ref().is_some_and(|state| state.code == 4)
+    port.state.as_ref().is_some_and(|state| state.code == PortState::Active.code())
 }

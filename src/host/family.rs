@@ -1,5 +1,6 @@
 //! Of which family a device is, by what sysfs tells of it.
 
+use rdmadoctor_types::NodeType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +43,8 @@ pub struct Signs<'a> {
     pub is_virtual: bool,
     /// Whether it has the attribute `parent`, which rxe alone writes (drivers/infiniband/sw/rxe/rxe_verbs.c).
     pub has_parent: bool,
-    /// Code of its node type; 4 is an iWARP adapter.
-    pub node_type: Option<u32>,
+    /// Its node type.
+    pub node_type: Option<NodeType>,
 }
 
 /// Which family a device is of; `None` where nothing tells.
@@ -59,7 +60,7 @@ pub fn family(signs: Signs<'_>) -> Option<FamilyGuess> {
     let by_sign = match () {
         () if !signs.is_virtual => None,
         () if signs.has_parent => Some(SoftwareSign::ParentAttribute),
-        () if signs.node_type == Some(4) => Some(SoftwareSign::IwarpNodeType),
+        () if signs.node_type == Some(NodeType::Rnic) => Some(SoftwareSign::IwarpNodeType),
         () => None,
     };
     if let Some(found) = by_sign.and_then(|sign| families::all().find(|family| family.software == Some(sign))) {
@@ -129,9 +130,13 @@ mod tests {
         assert_eq!(told(renamed), Some(("mlx5".to_owned(), FamilyBasis::Driver)));
         let pci = function(0x1ded, 0x107f, 0x02_00_00, None);
         assert_eq!(told(Signs { name: "x", pci: Some(&pci), ..Signs::default() }), Some(("erdma".to_owned(), FamilyBasis::PciId)));
-        let soft = Signs { name: "siw0", is_virtual: true, has_parent: true, node_type: Some(1), ..Signs::default() };
+        let soft =
+            Signs { name: "siw0", is_virtual: true, has_parent: true, node_type: Some(NodeType::ChannelAdapter), ..Signs::default() };
         assert_eq!(told(soft), Some(("rxe".to_owned(), FamilyBasis::SoftDevice)));
-        assert_eq!(told(Signs { has_parent: false, node_type: Some(4), ..soft }), Some(("siw".to_owned(), FamilyBasis::SoftDevice)));
+        assert_eq!(
+            told(Signs { has_parent: false, node_type: Some(NodeType::Rnic), ..soft }),
+            Some(("siw".to_owned(), FamilyBasis::SoftDevice))
+        );
         assert_eq!(told(Signs { name: "rxe_eth0", ..Signs::default() }), Some(("rxe".to_owned(), FamilyBasis::NameOnly)));
         assert_eq!(told(Signs { name: "rocep3s0", ..Signs::default() }), None);
     }

@@ -4,6 +4,7 @@ mod port;
 
 use std::path::Path;
 
+use rdmadoctor_types::NodeType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -180,7 +181,7 @@ fn identity(reader: &mut Reader<'_>, name: &str) -> Identity {
         pci: pci.as_ref(),
         is_virtual,
         has_parent: parent_netdev.is_some(),
-        node_type: node_type.as_ref().map(|node_type| node_type.code),
+        node_type: node_type.as_ref().and_then(|node_type| NodeType::of(node_type.code)),
     });
     Identity { node_type, driver, pci, is_virtual, parent_netdev, family }
 }
@@ -195,7 +196,7 @@ fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)], look
     let ports = ports(reader, &dir.join("ports"), look);
     let mut netdevs: Vec<String> = parent_netdev.iter().cloned().chain(reader.names(dir.join("device/net"))).collect();
     netdevs.extend(ports.iter().flat_map(|port| &port.gids).filter_map(|gid| gid.netdev.clone()));
-    if netdevs.is_empty() && node_type.as_ref().is_some_and(|node_type| node_type.code == RNIC) {
+    if netdevs.is_empty() && node_type.as_ref().and_then(|node_type| NodeType::of(node_type.code)) == Some(NodeType::Rnic) {
         netdevs.extend(netdev_by_address(reader, &ports));
     }
     netdevs.sort();
@@ -221,9 +222,6 @@ fn device(reader: &mut Reader<'_>, name: &str, uverbs: &[(String, Uverbs)], look
         ports,
     }
 }
-
-/// Node type of an iWARP adapter (include/rdma/ib_verbs.h, `RDMA_NODE_RNIC`).
-const RNIC: u32 = 4;
 
 /// The ports of a device, by number.
 fn ports(reader: &mut Reader<'_>, dir: &Path, look: Look) -> Vec<SysfsPort> {

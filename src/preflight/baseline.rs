@@ -81,7 +81,7 @@ impl Baseline {
             None => Comparison { file: shown, created: None, is_replaced: false, changes: Vec::new() },
         };
         let is_whole = !host.interrupted() && !document.steps.iter().any(|step| step.is_missing);
-        if self.keeps && document.verdict != "fail" && is_whole {
+        if self.keeps && document.verdict != Status::Fail && is_whole {
             // What it was compared with is no part of what it is.
             match write(file, document) {
                 Ok(()) => comparison.is_replaced = true,
@@ -89,7 +89,7 @@ impl Baseline {
                 Err(error) => {
                     let failed = Step { status: Status::Fail, summary: error, ..baseline_step(&comparison) };
                     document.steps.push(failed);
-                    document.verdict = verdict(document.probe.as_ref(), &document.steps).to_owned();
+                    document.verdict = verdict(document.probe.as_ref(), &document.steps);
                     document.comparison = Some(comparison);
                     return;
                 }

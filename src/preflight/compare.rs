@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rdmadoctor_types::OutcomeKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +85,7 @@ fn differences(
 }
 
 fn engine_kind(was: Option<&String>, is: Option<&String>) -> ChangeKind {
-    let is_granted = |verdict: Option<&String>| verdict.map(|verdict| verdict == "granted");
+    let is_granted = |verdict: Option<&String>| verdict.map(|verdict| verdict == OutcomeKind::Granted.name());
     match (is_granted(was), is_granted(is)) {
         (Some(true), Some(false)) => ChangeKind::Worse,
         (Some(false), Some(true)) => ChangeKind::Better,
@@ -97,10 +98,10 @@ fn engine_kind(was: Option<&String>, is: Option<&String>) -> ChangeKind {
 fn verdicts(run: &Preflight) -> BTreeMap<String, String> {
     let reports = run.qp_matrix.iter().flat_map(|matrix| &matrix.devices);
     let asks = reports.flat_map(|report| report.asks.iter().map(|ask| (&report.device, ask)));
-    asks.filter(|(_, ask)| ask.verdict != "not_run")
+    asks.filter(|(_, ask)| ask.verdict != OutcomeKind::NotRun)
         .filter_map(|(device, ask)| {
             let (engine, version) = (ask.engine.as_ref()?, ask.version.as_ref()?);
-            Some((format!("{device}: {engine} {version}, queue pair `{}`", ask.queue), ask.verdict.clone()))
+            Some((format!("{device}: {engine} {version}, queue pair `{}`", ask.queue), ask.verdict.to_string()))
         })
         .collect()
 }

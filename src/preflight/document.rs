@@ -1,5 +1,6 @@
 //! The document of `preflight`.
 
+use rdmadoctor_types::Word;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ pub struct Preflight {
     /// `rdmadoctor/preflight/1`.
     pub schema: String,
     /// `pass`, `warn` or `fail`. What was not run makes it `warn` at least.
-    pub verdict: String,
+    pub verdict: Word<Status>,
     /// When it was made, in UTC, as RFC 3339 writes it.
     pub created: String,
     /// Version of the program that made it.
@@ -50,36 +51,23 @@ pub struct Preflight {
     pub stopped: Option<String>,
 }
 
-/// What is done one after another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StepName {
-    /// Checks of files, modules, devices, limits.
-    Probe,
-    /// Queue pairs of engines.
-    QpMatrix,
-    /// Latency.
-    Ping,
-    /// Bandwidth.
-    Bw,
-    /// The transfer profile, written and checked.
-    Profile,
-    /// An earlier run.
-    Baseline,
-}
-
-impl StepName {
-    /// As people type it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Probe => "probe",
-            Self::QpMatrix => "qp-matrix",
-            Self::Ping => "ping",
-            Self::Bw => "bw",
-            Self::Profile => "profile",
-            Self::Baseline => "baseline",
-        }
+rdmadoctor_types::words! {
+    /// What is done one after another.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum StepName {
+        /// Checks of files, modules, devices, limits.
+        Probe = "probe",
+        /// Queue pairs of engines.
+        QpMatrix = "qp-matrix",
+        /// Latency.
+        Ping = "ping",
+        /// Bandwidth.
+        Bw = "bw",
+        /// The transfer profile, written and checked.
+        Profile = "profile",
+        /// An earlier run.
+        Baseline = "baseline",
     }
 }
 
@@ -117,12 +105,12 @@ pub struct ProfileStep {
 
 /// The worst of checks and steps.
 #[must_use]
-pub fn verdict(probe: Option<&Probe>, steps: &[Step]) -> &'static str {
-    let says = |word: &str| probe.is_some_and(|probe| probe.verdict == word);
+pub fn verdict(probe: Option<&Probe>, steps: &[Step]) -> Word<Status> {
+    let says = |status| probe.is_some_and(|probe| probe.verdict == status);
     let has = |wanted: &dyn Fn(&Step) -> bool| steps.iter().any(wanted);
-    match () {
-        () if says("fail") || has(&|step| matches!(step.status, Status::Fail | Status::Error)) => "fail",
-        () if probe.is_none() || says("warn") || has(&|step| step.status == Status::Warn || step.is_missing) => "warn",
-        () => "pass",
-    }
+    Word::Known(match () {
+        () if says(Status::Fail) || has(&|step| matches!(step.status, Status::Fail | Status::Error)) => Status::Fail,
+        () if probe.is_none() || says(Status::Warn) || has(&|step| step.status == Status::Warn || step.is_missing) => Status::Warn,
+        () => Status::Pass,
+    })
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rdmadoctor_types::Word;
+
 use super::baseline::Baseline;
 use super::steps::{matrix_steps, measured_steps, no_gpu_step, probe_step};
 use super::{Preflight, Step, StepName, gpus, measure, proven, verdict};
@@ -58,7 +60,7 @@ impl Flight<'_> {
         let deadline = request.started + budget;
         let mut document = Preflight {
             schema: schema::PREFLIGHT.to_owned(),
-            verdict: String::new(),
+            verdict: Word::Known(Status::Pass),
             created: now()?,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             host_name: host.name(),
@@ -95,7 +97,7 @@ impl Flight<'_> {
         } else if document.steps.iter().any(|step| step.is_missing) {
             document.stopped = Some(format!("not everything fitted into the time budget of {} s", budget.as_secs_f32()));
         }
-        document.verdict = verdict(document.probe.as_ref(), &document.steps).to_owned();
+        document.verdict = verdict(document.probe.as_ref(), &document.steps);
         Ok(document)
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rdmadoctor_types::Transport;
+
 use super::flight::{Flight, elapsed};
 use crate::bench::{LoopbackReport, PathLimit, Request};
 use crate::checks;
@@ -77,7 +79,7 @@ pub(super) fn devices(flight: &Flight<'_>, facts: &Facts, until: Instant) -> Res
 
 /// EFA has datagrams only, which are no longer than a packet.
 pub(super) fn is_datagram(device: &Device) -> bool {
-    device.transport == "unspecified"
+    device.transport == Transport::Unspecified
 }
 
 /// Of a model nothing is known: data moves as fast as this machine's memory lets it.
@@ -85,7 +87,7 @@ fn path(flight: &Flight<'_>, facts: &Facts, device: &Device) -> Option<PathLimit
     if flight.host.model_name().is_some() {
         return None;
     }
-    let port = device.ports.iter().find(|port| port.state.as_deref() == Some("active"))?;
+    let port = device.ports.iter().find(|port| port.is_active())?;
     PathLimit::of(&device.name, port.rate_bits_per_second, &facts.host.topology)
 }
 

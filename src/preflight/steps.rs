@@ -1,10 +1,12 @@
 //! Steps, each in one line, from what came of them.
 
+use rdmadoctor_types::OutcomeKind;
+
 use super::{Comparison, ProfileStep, Step, StepName};
 use crate::bench::{Bench, FailureReport, LoopbackReport, Verification};
 use crate::checks::{Category, Finding, Probe, Status, find};
 use crate::gpu::Path;
-use crate::qp::{DeviceReport, QpMatrix};
+use crate::qp::{AskReport, DeviceReport, QpMatrix};
 use crate::units::{counted, size};
 
 /// The categories that have steps of their own.
@@ -84,10 +86,10 @@ fn of_engine(engine: &str, matrix: &QpMatrix) -> Step {
     for report in &matrix.devices {
         let asks =
             report.asks.iter().filter(|ask| !ask.optional && named(ask.engine.as_ref(), ask.version.as_ref()).as_deref() == Some(engine));
-        let verdicts: Vec<&str> = asks.map(|ask| ask.verdict.as_str()).collect();
+        let asks: Vec<&AskReport> = asks.collect();
         let place = match () {
-            () if verdicts.iter().any(|verdict| !matches!(*verdict, "granted" | "not_run")) => &mut refused,
-            () if verdicts.is_empty() || verdicts.contains(&"not_run") => &mut untried,
+            () if asks.iter().any(|ask| ask.is_refused()) => &mut refused,
+            () if asks.is_empty() || asks.iter().any(|ask| ask.verdict == OutcomeKind::NotRun) => &mut untried,
             () => &mut granted,
         };
         place.push(report.device.as_str());

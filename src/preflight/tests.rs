@@ -1,5 +1,7 @@
 //! Verdicts, steps and comparisons of runs that are made up.
 
+use rdmadoctor_types::Word;
+
 use super::compare::compare;
 use super::steps::measured_steps;
 use super::*;
@@ -15,7 +17,7 @@ use crate::schema;
 fn run() -> Preflight {
     Preflight {
         schema: schema::PREFLIGHT.to_owned(),
-        verdict: "pass".to_owned(),
+        verdict: Word::Known(Status::Pass),
         created: "2027-01-01T00:00:00Z".to_owned(),
         tool_version: "0".to_owned(),
         host_name: "node1".to_owned(),
@@ -113,12 +115,12 @@ fn findings_that_are_new_are_worse_and_those_that_are_gone_better() {
 #[test]
 fn what_was_not_run_is_no_pass() {
     let step = |status, is_missing| Step { step: StepName::Bw, subject: None, status, summary: String::new(), is_missing, elapsed_us: 0 };
-    let facts = crate::checks::Probe { verdict: "pass".to_owned(), ..probe() };
-    assert_eq!(verdict(Some(&facts), &[step(Status::Pass, false)]), "pass");
-    assert_eq!(verdict(Some(&facts), &[step(Status::Skip, false)]), "pass");
-    assert_eq!(verdict(Some(&facts), &[step(Status::Skip, true)]), "warn");
-    assert_eq!(verdict(Some(&facts), &[step(Status::Fail, false)]), "fail");
-    assert_eq!(verdict(None, &[]), "warn");
+    let facts = crate::checks::Probe { verdict: Word::Known(Status::Pass), ..probe() };
+    assert_eq!(verdict(Some(&facts), &[step(Status::Pass, false)]), Status::Pass);
+    assert_eq!(verdict(Some(&facts), &[step(Status::Skip, false)]), Status::Pass);
+    assert_eq!(verdict(Some(&facts), &[step(Status::Skip, true)]), Status::Warn);
+    assert_eq!(verdict(Some(&facts), &[step(Status::Fail, false)]), Status::Fail);
+    assert_eq!(verdict(None, &[]), Status::Warn);
 }
 
 /// Of a host on which all is well.

@@ -41,7 +41,7 @@ fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(
         let Ok(number) = u8::try_from(port) else { continue };
         let gid_index = seen.port(device, port).and_then(|(_, port)| port.best_gid_index());
         let found = match worker.ask(Connect { device: device.to_owned(), port: number, gid_index, request: QpRequest::base(QpType::RC) }) {
-            Ok(connected) => connected.reached,
+            Ok(connected) => connected.reached.to_string(),
             // It was not found out, which is no change.
             Err(Failure::Interrupted | Failure::Broken(_)) => continue,
             Err(failure) => failure.to_string(),

@@ -4,6 +4,8 @@ mod engines;
 mod gpus;
 mod memory;
 
+use rdmadoctor_types::LinkLayer;
+
 use super::evidence::Book;
 use super::measured::{Measured, Unmeasured};
 use super::trial::Trial;
@@ -119,7 +121,7 @@ impl Draft<'_> {
             ipv4: gid.ipv4.clone(),
             evidence: self.book.add(EvidenceKind::File, format!("{place}/gids/{} had it then", gid.index)),
         });
-        if gid.is_none() && port.link_layer.as_deref() == Some("Ethernet") {
+        if gid.is_none() && port.link_layer.as_ref().is_some_and(|layer| *layer == LinkLayer::Ethernet) {
             self.lack(&format!("{entry}/gid"), format!("{place}/gids is empty, as on a port without an address"));
         }
         let mtu_bytes = port.active_mtu_bytes.map(|value| Proven {

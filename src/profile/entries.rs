@@ -73,7 +73,7 @@ pub fn entries(profile: &Profile) -> Vec<Entry> {
             );
         }
         if let Some(connection) = &port.connection {
-            add(at("connection"), connection.reached.clone());
+            add(at("connection"), connection.reached.to_string());
         }
         if let Some(memory) = &port.memory {
             let locked = memory.memlock_bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());

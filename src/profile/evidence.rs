@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rdmadoctor_types::Word;
+
 use super::{Evidence, EvidenceKind, QueuePairRequest};
 use crate::request::{Outcome, QpRequest, SrqRequest};
 
@@ -45,7 +47,7 @@ impl Book {
         let id = self.add_of(device, EvidenceKind::Attempt, format!("ibv_create_qp on {device}: {outcome}"));
         if let Some(page) = self.pages.last_mut() {
             page.request = Some(plain);
-            page.outcome = Some(outcome.verdict().to_owned());
+            page.outcome = Some(Word::Known(outcome.kind()));
         }
         self.attempts.insert(key, id.clone());
         id

@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use rdmadoctor_types::Word;
+
 use super::*;
 use crate::profile::evidence::to_request;
 use crate::profile::to_yaml;
@@ -14,7 +16,7 @@ pub fn sound() -> Profile {
         summary: "seen".to_owned(),
         device: Some("mlx5_0".to_owned()),
         request: Some(QueuePairRequest::from(&crate::request::QpRequest::base(crate::request::QpType::RC))),
-        outcome: Some("granted".to_owned()),
+        outcome: Some(Word::Known(rdmadoctor_types::OutcomeKind::Granted)),
     };
     let port = serde_yaml::from_str("{name: mlx5_0, port: 1, transport: RoCE, qp: {}, mtu_bytes: {value: 1024, evidence: e1}}").unwrap();
     Profile {

@@ -151,7 +151,7 @@ fn fingerprint(
     for device in &devices.devices {
         for port in &device.ports {
             let own = |what: &str| format!("port.{}.{}.{what}", device.name, port.port);
-            add(own("state"), port.state.clone());
+            add(own("state"), port.state.as_ref().map(ToString::to_string));
             add(own("mtu_bytes"), port.active_mtu_bytes.map(|mtu| mtu.to_string()));
             add(own("rate_bits_per_second"), port.rate_bits_per_second.map(|rate| rate.to_string()));
             let gids: Vec<String> =

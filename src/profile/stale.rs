@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use rdmadoctor_types::OutcomeKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,13 +71,14 @@ pub struct Now<'a> {
 
 /// The attempts that decide a profile's entries, cheapest first: device, request, and the outcome then.
 #[must_use]
-pub fn decisive(profile: &Profile) -> Vec<(&str, QpRequest, &str)> {
-    let mut list: Vec<(&str, QpRequest, &str)> = profile
+pub fn decisive(profile: &Profile) -> Vec<(&str, QpRequest, OutcomeKind)> {
+    let mut list: Vec<_> = profile
         .evidence
         .iter()
         .filter(|evidence| evidence.kind == EvidenceKind::Attempt)
         .filter_map(|evidence| {
-            let outcome = evidence.outcome.as_deref().filter(|outcome| matches!(*outcome, "granted" | "refused"))?;
+            let outcome =
+                evidence.outcome.as_ref()?.known().filter(|outcome| matches!(outcome, OutcomeKind::Granted | OutcomeKind::Refused))?;
             Some((evidence.device.as_deref()?, to_request(evidence.request.as_ref()?)?, outcome))
         })
         .collect();
@@ -166,16 +168,16 @@ impl Judge<'_> {
     /// Whether an attempt comes out otherwise now, and how; or, where it was not made again, what changed of what it depends on.
     fn attempt(&self, id: &str) -> Option<(String, String)> {
         let Evidence { device, request, outcome, .. } = self.profile.evidence(id)?;
-        let (device, request, outcome) = (device.as_deref()?, to_request(request.as_ref()?)?, outcome.as_deref()?);
+        let (device, request, outcome) = (device.as_deref()?, to_request(request.as_ref()?)?, outcome.as_ref()?);
         match self.now.attempts.get(&(device.to_owned(), request)) {
             Some(Outcome::NotRun { .. }) | None => {
                 let mut prefixes = self.depends_on(device);
                 prefixes.push("limits.".to_owned());
                 let changed = self.changed(&prefixes)?;
-                Some((outcome.to_owned(), format!("not tried again, and {changed}")))
+                Some((outcome.to_string(), format!("not tried again, and {changed}")))
             }
-            Some(now) if now.verdict() == outcome => None,
-            Some(now) => Some((outcome.to_owned(), now.to_string())),
+            Some(now) if *outcome == now.kind() => None,
+            Some(now) => Some((outcome.to_string(), now.to_string())),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What an engine needs on this host: the settings of all its queue pairs on all devices taken together, and tried together.
 
+use rdmadoctor_types::OutcomeKind;
+
 use super::EngineVerdict;
 use crate::catalog::engine::Connect;
 use crate::qp::{AskReport, Attempter, Bound, Outcome, Parameter, QpRequest, QpType, Remedy, Value};
@@ -64,15 +66,15 @@ fn trial(tried: &[Tried], index: usize, attempt: &mut dyn FnMut(&str, &QpRequest
 
 /// Whether settings mend everything that is refused on a device.
 fn can_be_set(asks: &[(&Ask, &AskReport)]) -> bool {
-    asks.iter()
-        .filter(|(ask, _)| !ask.optional)
-        .all(|(_, report)| report.verdict == "granted" || report.remedies.iter().any(|remedy| matches!(remedy, Remedy::Settings { .. })))
+    asks.iter().filter(|(ask, _)| !ask.optional).all(|(_, report)| {
+        report.verdict == OutcomeKind::Granted || report.remedies.iter().any(|remedy| matches!(remedy, Remedy::Settings { .. }))
+    })
 }
 
 /// The settings of all queue pairs; of a number, the smallest that any of them needs.
 fn merged<'a>(asks: impl Iterator<Item = (&'a Ask, &'a AskReport)>) -> Vec<(Setting, String)> {
     let mut merged: Vec<(Setting, String)> = Vec::new();
-    for (ask, report) in asks.filter(|(ask, report)| !ask.optional && report.verdict != "granted") {
+    for (ask, report) in asks.filter(|(ask, report)| !ask.optional && report.verdict != OutcomeKind::Granted) {
         let found = report.remedies.iter().find_map(|remedy| match remedy {
             Remedy::Settings { settings } => Some(settings),
             _ => None,

@@ -1,5 +1,6 @@
 //! Why a request was refused, as far as attempts and this process's limits tell.
 
+use rdmadoctor_types::{PortState, QpState, Word};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -194,15 +195,15 @@ fn resources(
 
 /// Says why a queue pair could not be connected with itself. `is_iwarp` is whether the device publishes the iWARP transport.
 #[must_use]
-pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option<&str>, port_state: &str) -> Option<Cause> {
+pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option<&str>, port_state: &Word<PortState>) -> Option<Cause> {
     let error = connected.refused.as_ref()?;
     let mut evidence = vec![format!("a queue pair reached {}, then {error}", connected.reached)];
-    let next = match connected.reached.as_str() {
-        "RESET" => "INIT",
-        "INIT" => "RTR",
-        _ => "RTS",
+    let next = match connected.reached {
+        QpState::Reset => QpState::Init,
+        QpState::Init => QpState::Rtr,
+        QpState::Rtr | QpState::Rts => QpState::Rts,
     };
-    if port_state != "active" {
+    if *port_state != PortState::Active {
         evidence.push(format!("the port is {port_state}"));
         return Some(Cause {
             class: CauseClass::Network,
@@ -229,9 +230,9 @@ pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option
         evidence.push("the port has no GID".to_owned());
     }
     let summary = match (next, error.errno.0) {
-        ("RTR", libc::ETIMEDOUT) => "the own address was not resolved: no neighbour or route for the GID".to_owned(),
-        ("RTR", libc::ENETUNREACH) => "there is no route for the GID".to_owned(),
-        ("RTR", _) if connected.gid_index.is_none() => "the port has no usable GID: its network interface has no address".to_owned(),
+        (QpState::Rtr, libc::ETIMEDOUT) => "the own address was not resolved: no neighbour or route for the GID".to_owned(),
+        (QpState::Rtr, libc::ENETUNREACH) => "there is no route for the GID".to_owned(),
+        (QpState::Rtr, _) if connected.gid_index.is_none() => "the port has no usable GID: its network interface has no address".to_owned(),
         _ => format!("the driver refused the step to {next}"),
     };
     Some(Cause {
@@ -285,13 +286,14 @@ mod tests {
     #[test]
     fn iwarp_points_to_the_connection_manager_and_erdma_to_its_compat_mode() {
         let error = CallError { call: "ibv_modify_qp".to_owned(), object: "e to RTS".to_owned(), errno: ErrorNumber(22) };
-        let connected = Connected { reached: "RTR".to_owned(), gid_index: Some(0), refused: Some(error) };
-        let cause = classify_connection(&connected, true, Some("erdma"), "active").unwrap();
+        let connected = Connected { reached: QpState::Rtr, gid_index: Some(0), refused: Some(error) };
+        let active = Word::Known(PortState::Active);
+        let cause = classify_connection(&connected, true, Some("erdma"), &active).unwrap();
         assert_eq!(cause.class, CauseClass::Network);
         assert!(cause.next_step.unwrap().contains("compat_mode"));
-        assert!(!classify_connection(&connected, true, Some("siw"), "active").unwrap().next_step.unwrap().contains("compat"));
-        assert!(classify_connection(&connected, false, None, "down").unwrap().summary.contains("down"));
-        let fine = Connected { reached: "RTS".to_owned(), gid_index: Some(0), refused: None };
-        assert_eq!(classify_connection(&fine, false, None, "active"), None);
+        assert!(!classify_connection(&connected, true, Some("siw"), &active).unwrap().next_step.unwrap().contains("compat"));
+        assert!(classify_connection(&connected, false, None, &Word::Known(PortState::Down)).unwrap().summary.contains("down"));
+        let fine = Connected { reached: QpState::Rts, gid_index: Some(0), refused: None };
+        assert_eq!(classify_connection(&fine, false, None, &active), None);
     }
 }

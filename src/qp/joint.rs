@@ -168,6 +168,7 @@ impl Search<'_, '_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rdmadoctor_types::OutcomeKind;
 
     use super::super::QpType;
     use super::super::prober::tests::{ENDLESS, Model};
@@ -232,7 +233,7 @@ mod tests {
         let found = frontier(&mut prober, &QpRequest::base(QpType::RC), (Parameter::MaxSendWr, 4096), (Parameter::MaxSendSge, 8));
         assert!(!found.complete && !found.independent, "{found:?}");
         let broken = found.broken.unwrap();
-        assert_eq!((broken.request.max_send_sge, broken.request.max_send_wr, broken.outcome.verdict()), (8, 4096, "crashed"));
+        assert_eq!((broken.request.max_send_sge, broken.request.max_send_wr, broken.outcome.kind()), (8, 4096, OutcomeKind::Crashed));
         assert_eq!(found.attempts, 1);
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rdmadoctor_types::{OutcomeKind, QpState, Word};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +175,7 @@ pub struct AskReport {
     /// What is asked, after what the engine lowers by itself.
     pub request: QpRequest,
     /// `granted`, `refused`, `crashed`, `hung` or `not_run`.
-    pub verdict: String,
+    pub verdict: Word<OutcomeKind>,
     /// Whether the engine goes on without it.
     pub optional: bool,
     /// How the engine connects it; absent for the user's own request.
@@ -193,6 +194,14 @@ pub struct AskReport {
     pub remedies: Vec<Remedy>,
     /// What a user of the engine sees.
     pub on_refusal: Option<String>,
+}
+
+impl AskReport {
+    /// Whether it was tried and not granted.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.verdict != OutcomeKind::Granted && self.verdict != OutcomeKind::NotRun
+    }
 }
 
 /// One combination of a grid.
@@ -253,7 +262,7 @@ pub struct DeviceReport {
 impl DeviceReport {
     fn has_failed(&self) -> bool {
         let is_broken = |outcome: &Outcome| matches!(outcome, Outcome::Crashed { .. } | Outcome::Hung { .. });
-        self.asks.iter().any(|ask| !ask.optional && ask.verdict != "granted")
+        self.asks.iter().any(|ask| !ask.optional && ask.verdict != OutcomeKind::Granted)
             || self.base.as_ref().is_some_and(|base| !base.outcome.is_granted())
             || self.bounds.iter().any(|bound| matches!(&bound.ending, Ending::Broken { outcome } if is_broken(outcome)))
             || self.count_failed.is_some()
@@ -284,7 +293,7 @@ pub struct ConnectionReport {
     /// The port used.
     pub port: u8,
     /// The last state reached.
-    pub reached: String,
+    pub reached: Word<QpState>,
     /// The refusal, in words.
     pub refused: Option<String>,
     /// Why.
@@ -438,11 +447,11 @@ impl Run<'_> {
 
     fn group(&mut self, group: &AskGroup) -> Vec<AskReport> {
         let mut reports: Vec<AskReport> = group.asks.iter().map(|ask| self.ask(ask, group)).collect();
-        if reports.iter().any(|report| report.verdict == "refused" && !report.optional) {
+        if reports.iter().any(|report| report.verdict == OutcomeKind::Refused && !report.optional) {
             let versions: Vec<String> =
                 group.others.iter().filter(|(_, asks)| self.all_granted(asks)).map(|(version, _)| version.clone()).collect();
             if !versions.is_empty() {
-                for report in reports.iter_mut().filter(|report| report.verdict == "refused") {
+                for report in reports.iter_mut().filter(|report| report.verdict == OutcomeKind::Refused) {
                     report.remedies.push(Remedy::Versions { versions: versions.clone() });
                 }
             }
@@ -499,7 +508,7 @@ impl Run<'_> {
             asked_version: group.asked_version.clone(),
             queue: ask.queue.clone(),
             request,
-            verdict: outcome.verdict().to_owned(),
+            verdict: Word::Known(outcome.kind()),
             optional: ask.optional,
             connect: group.connect,
             lowered,

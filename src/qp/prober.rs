@@ -157,6 +157,8 @@ pub fn is_exhaustion(errno: ErrorNumber) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use rdmadoctor_types::OutcomeKind;
+
     use super::*;
     use crate::verbs::{CallError, QueuePairCaps};
     use crate::worker::QpType;
@@ -200,8 +202,8 @@ pub(super) mod tests {
                 request.clone()
             })
             .collect();
-        let verdicts: Vec<_> = prober.attempt_all(&more).iter().map(Outcome::verdict).collect();
-        assert_eq!(verdicts, ["granted", "not_run", "not_run"]);
+        let verdicts: Vec<_> = prober.attempt_all(&more).iter().map(Outcome::kind).collect();
+        assert_eq!(verdicts, [OutcomeKind::Granted, OutcomeKind::NotRun, OutcomeKind::NotRun]);
         assert!(prober.stopped().unwrap().contains("budget of 2"));
         assert_eq!(calls, 2);
     }
@@ -224,8 +226,8 @@ pub(super) mod tests {
         let (mut silent, mut progress) = (Silent, |_| {});
         let mut prober = Prober::new(&mut silent, ENDLESS, &mut progress);
         let requests: Vec<_> = (1..10).map(|sge| QpRequest { max_send_sge: sge, ..QpRequest::base(QpType::RC) }).collect();
-        let verdicts: Vec<_> = prober.attempt_all(&requests).iter().map(Outcome::verdict).collect();
-        assert_eq!(verdicts, ["hung"; 9]);
+        let verdicts: Vec<_> = prober.attempt_all(&requests).iter().map(Outcome::kind).collect();
+        assert_eq!(verdicts, [OutcomeKind::Hung; 9]);
         assert_eq!(prober.stopped(), None);
     }
 

@@ -1,12 +1,12 @@
 //! What several formats say of a gate's steps and changes.
 
-use crate::checks::Probe;
+use crate::checks::{Probe, Status};
 use crate::preflight::{Change, ChangeKind, Preflight, Step};
 use crate::units::counted;
 
 /// What to do next, where something is to be done.
 pub(super) fn next(document: &Preflight) -> impl Iterator<Item = &String> {
-    document.probe.iter().filter(|_| document.verdict != "pass").flat_map(|probe| &probe.next_commands)
+    document.probe.iter().filter(|_| document.verdict != Status::Pass).flat_map(|probe| &probe.next_commands)
 }
 
 /// How much is wrong, and the time.

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{Document, Kind, Renderer, View};
-use crate::checks::Probe;
+use crate::checks::{Probe, Status};
 
 pub(super) struct Prometheus;
 
@@ -48,7 +48,7 @@ fn of_probe(probe: &Probe) -> String {
         );
     }
     out += &head("rdmadoctor_verdict", "1 for the verdict of the last probe.");
-    for verdict in ["pass", "warn", "fail"] {
+    for verdict in [Status::Pass, Status::Warn, Status::Fail] {
         let _ = writeln!(out, "rdmadoctor_verdict{{verdict=\"{verdict}\"}} {}", u8::from(probe.verdict == verdict));
     }
     out += &head("rdmadoctor_probe_duration_seconds", "Time that the probe took.");

@@ -1,8 +1,10 @@
 //! Each format of the same documents.
 
+use rdmadoctor_types::Word;
+
 use super::*;
 use crate::bench::{PairCell, Pairs, Spread};
-use crate::checks::{Action, Counts, Finding, Probe};
+use crate::checks::{Action, Counts, Finding, Probe, Status};
 use crate::facts::Level;
 use crate::gpu::Path;
 use crate::schema;
@@ -20,7 +22,7 @@ fn probe() -> Probe {
     suppressed.suppressed = Some("the plugin moves devices".to_owned());
     Probe {
         schema: schema::PROBE.to_owned(),
-        verdict: "fail".to_owned(),
+        verdict: Word::Known(Status::Fail),
         level: Level::Quick,
         findings: vec![root, suppressed, consequence, warning],
         counts: Counts { fail: 1, warn: 1, consequences: 1, suppressed: 1, ..Counts::default() },

@@ -3,38 +3,38 @@
 use std::fmt;
 use std::str::FromStr;
 
+use rdmadoctor_types::OutcomeKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::verbs::{CallError, ErrorNumber, QueuePairCaps};
 
-/// Type of a queue pair, as verbs.h numbers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum QpType {
-    /// Reliable connection.
-    RC,
-    /// Unreliable connection.
-    UC,
-    /// Unreliable datagram.
-    UD,
-    /// Raw Ethernet packets; needs CAP_NET_RAW.
-    #[serde(rename = "RAW_PACKET")]
-    RawPacket,
-    /// Extended reliable connection, sending side.
-    #[serde(rename = "XRC_SEND")]
-    XrcSend,
-    /// A type of the driver's own, such as mlx5's dynamically connected transport.
-    #[serde(rename = "DRIVER")]
-    Driver,
-    /// EFA's scalable reliable datagram: to verbs a type of the driver's own, which only a call of libefa makes (efadv_create_driver_qp(3)).
-    #[serde(rename = "SRD")]
-    Srd,
+rdmadoctor_types::words! {
+    /// Type of a queue pair, as verbs.h numbers it.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    pub enum QpType {
+        /// Reliable connection.
+        RC = "RC",
+        /// Unreliable connection.
+        UC = "UC",
+        /// Unreliable datagram.
+        UD = "UD",
+        /// Raw Ethernet packets; needs CAP_NET_RAW.
+        #[serde(rename = "RAW_PACKET")]
+        RawPacket = "RAW_PACKET",
+        /// Extended reliable connection, sending side.
+        #[serde(rename = "XRC_SEND")]
+        XrcSend = "XRC_SEND",
+        /// A type of the driver's own, such as mlx5's dynamically connected transport.
+        #[serde(rename = "DRIVER")]
+        Driver = "DRIVER",
+        /// EFA's scalable reliable datagram: to verbs a type of the driver's own, which only a call of libefa makes (efadv_create_driver_qp(3)).
+        #[serde(rename = "SRD")]
+        Srd = "SRD",
+    }
 }
 
 impl QpType {
-    /// Every type, in the order in which they are tried.
-    pub const ALL: [Self; 7] = [Self::RC, Self::UC, Self::UD, Self::RawPacket, Self::XrcSend, Self::Driver, Self::Srd];
-
     /// The type of a code of `enum ibv_qp_type`, which says of SRD no more than that it is the driver's own.
     #[must_use]
     pub fn from_code(code: u32) -> Option<Self> {
@@ -52,26 +52,6 @@ impl QpType {
             Self::XrcSend => 9,
             Self::Driver | Self::Srd => 255,
         }
-    }
-
-    /// The name without its prefix, as manuals write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RC => "RC",
-            Self::UC => "UC",
-            Self::UD => "UD",
-            Self::RawPacket => "RAW_PACKET",
-            Self::XrcSend => "XRC_SEND",
-            Self::Driver => "DRIVER",
-            Self::Srd => "SRD",
-        }
-    }
-}
-
-impl fmt::Display for QpType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -203,15 +183,15 @@ impl Outcome {
         }
     }
 
-    /// The verdict's word in documents: `granted`, `refused`, `crashed`, `hung` or `not_run`.
+    /// Which it is.
     #[must_use]
-    pub fn verdict(&self) -> &'static str {
+    pub fn kind(&self) -> OutcomeKind {
         match self {
-            Self::Granted { .. } => "granted",
-            Self::Refused { .. } => "refused",
-            Self::Crashed { .. } => "crashed",
-            Self::Hung { .. } => "hung",
-            Self::NotRun { .. } => "not_run",
+            Self::Granted { .. } => OutcomeKind::Granted,
+            Self::Refused { .. } => OutcomeKind::Refused,
+            Self::Crashed { .. } => OutcomeKind::Crashed,
+            Self::Hung { .. } => OutcomeKind::Hung,
+            Self::NotRun { .. } => OutcomeKind::NotRun,
         }
     }
 }

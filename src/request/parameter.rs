@@ -8,51 +8,34 @@ use serde::{Deserialize, Serialize};
 
 use super::{QpRequest, QpType, SrqRequest};
 
-/// One dimension of the matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Parameter {
-    /// Scatter-gather entries in a receive request.
-    MaxRecvSge,
-    /// Bytes inline in a send request.
-    MaxInlineData,
-    /// Scatter-gather entries in a send request.
-    MaxSendSge,
-    /// Entries of the completion queue.
-    CqDepth,
-    /// Work requests on the send queue.
-    MaxSendWr,
-    /// Work requests on the receive queue.
-    MaxRecvWr,
-    /// Shared receive queue.
-    Srq,
-    /// Type of the queue pair.
-    QpType,
+rdmadoctor_types::words! {
+    /// One dimension of the matrix; the most frequent culprits first, the order in which they are suspected.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Parameter {
+        /// Scatter-gather entries in a receive request.
+        MaxRecvSge = "max_recv_sge",
+        /// Bytes inline in a send request.
+        MaxInlineData = "max_inline_data",
+        /// Scatter-gather entries in a send request.
+        MaxSendSge = "max_send_sge",
+        /// Entries of the completion queue.
+        CqDepth = "cq_depth",
+        /// Work requests on the send queue.
+        MaxSendWr = "max_send_wr",
+        /// Work requests on the receive queue.
+        MaxRecvWr = "max_recv_wr",
+        /// Shared receive queue.
+        Srq = "srq",
+        /// Type of the queue pair.
+        QpType = "qp_type",
+    }
 }
 
 impl Parameter {
-    /// Every parameter, the most frequent culprits first: that is the order in which they are suspected.
-    pub const ALL: [Self; 8] =
-        [Self::MaxRecvSge, Self::MaxInlineData, Self::MaxSendSge, Self::CqDepth, Self::MaxSendWr, Self::MaxRecvWr, Self::Srq, Self::QpType];
-
     /// Those that are numbers and have bounds, in the order of reports.
     pub const NUMERIC: [Self; 6] =
         [Self::MaxSendWr, Self::MaxRecvWr, Self::MaxSendSge, Self::MaxRecvSge, Self::MaxInlineData, Self::CqDepth];
-
-    /// The name in reports, on the command line and in catalog files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MaxSendWr => "max_send_wr",
-            Self::MaxRecvWr => "max_recv_wr",
-            Self::MaxSendSge => "max_send_sge",
-            Self::MaxRecvSge => "max_recv_sge",
-            Self::MaxInlineData => "max_inline_data",
-            Self::CqDepth => "cq_depth",
-            Self::QpType => "qp_type",
-            Self::Srq => "srq",
-        }
-    }
 
     /// The value that `request` has for it. A shared receive queue counts as its depth, 0 where there is none.
     #[must_use]
@@ -119,12 +102,6 @@ impl Parameter {
             .and_then(|(number, factor)| number.checked_mul(factor))
             .map(Value::Number)
             .ok_or_else(|| format!("`{text}` is no value for {self}: expected a number from 0 to {}, such as 4096 or 4k", u32::MAX))
-    }
-}
-
-impl fmt::Display for Parameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

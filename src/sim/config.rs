@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rdmadoctor_types::{LinkLayer, PortState};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::DeviceModel;
@@ -88,7 +89,7 @@ pub struct SimPort {
     /// Its state.
     pub state: PortState,
     /// Link layer; the model's if absent.
-    pub link_layer: Option<crate::catalog::device::LinkLayer>,
+    pub link_layer: Option<LinkLayer>,
     /// Path MTU in force; the largest of the model if absent.
     pub active_mtu_bytes: Option<u32>,
     /// Local identifier; 0 on Ethernet.
@@ -100,34 +101,6 @@ pub struct SimPort {
     pub addresses: Option<Vec<std::net::IpAddr>>,
     /// The P_Key table; the default key if empty.
     pub pkeys: Vec<u16>,
-}
-
-/// State of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PortState {
-    /// No link.
-    Down,
-    /// Link, but no subnet manager has configured it.
-    Init,
-    /// Configured, not yet active.
-    Armed,
-    /// In use.
-    #[default]
-    Active,
-}
-
-impl PortState {
-    /// The code of `enum ibv_port_state`.
-    #[must_use]
-    pub fn code(self) -> u32 {
-        match self {
-            Self::Down => 1,
-            Self::Init => 2,
-            Self::Armed => 3,
-            Self::Active => 4,
-        }
-    }
 }
 
 /// An entry of a GID table.

@@ -4,11 +4,11 @@
 use std::ffi::c_int;
 
 use rdma_sys::*;
+use rdmadoctor_types::LinkLayer;
 
 use super::device::{Home, failed, null};
 use super::world::{Ah, Pd};
 use crate::catalog::ObjectKind;
-use crate::catalog::device::LinkLayer;
 
 pub unsafe extern "C" fn alloc_pd(context: *mut ibv_context) -> *mut ibv_pd {
     // SAFETY: an open device.

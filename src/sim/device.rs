@@ -10,12 +10,12 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rdma_sys::*;
+use rdmadoctor_types::LinkLayer;
 
 use super::config::GidType;
 use super::provider::{self, Locked, Provider, RawDevice};
 use super::world::{ContextState, Timer};
 use super::{poll, post};
-use crate::catalog::device::LinkLayer;
 use crate::verbs::MTU_BYTES;
 
 /// An open device as C sees it, and what it belongs to. `ibv_context` stands inside of `verbs_context`, at its end.

@@ -18,14 +18,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use rdmadoctor_types::{LinkLayer, PortState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::host_tree;
 use crate::catalog::Fault;
-use crate::catalog::device::LinkLayer;
 use crate::host::Root;
-use crate::sim::PortState;
 
 pub use held::Held;
 pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};

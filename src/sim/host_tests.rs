@@ -218,7 +218,7 @@ fn one_line_changes_what_facts_say() {
     assert_eq!(kernel.system.config.as_ref().unwrap().value("CONFIG_PCI_P2PDMA"), "n");
     let infiniband = facts("nics: [{name: \"*\", link_layer: infiniband, lid: 5, pkeys: [0x7fff]}]");
     let port = &infiniband.rdma.devices.as_ref().unwrap()[0].ports[0];
-    assert_eq!((port.link_layer.as_deref(), port.lid, port.pkeys[0].pkey, port.gids.len()), (Some("InfiniBand"), Some(5), 0x7fff, 1));
+    assert_eq!((port.link_layer.clone(), port.lid, port.pkeys[0].pkey, port.gids.len()), (Some("InfiniBand".into()), Some(5), 0x7fff, 1));
 }
 
 #[test]

@@ -44,7 +44,7 @@ mod table;
 mod tally;
 mod world;
 
-pub use config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
+pub use config::{GidType, ModelSource, SimConfig, SimDevice, SimGid, SimPort};
 pub use host::HostModel;
 pub use requester::ANSWER_TIMEOUT;
 pub use seat::{Seat, SeatError};

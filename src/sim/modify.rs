@@ -5,12 +5,13 @@ use std::ffi::c_int;
 use std::ptr;
 
 use rdma_sys::*;
+use rdmadoctor_types::LinkLayer;
 
 use super::device::{Home, failed};
 use super::provider::{Locked, Provider};
 use super::queues::errno_of;
 use super::world::{Qp, Waiting};
-use crate::catalog::device::{LinkLayer, StateMachine};
+use crate::catalog::device::StateMachine;
 use crate::catalog::{AttributeMask as Mask, Effect, ModifyRequest, QpState};
 use crate::request::QpType;
 use crate::verbs::{Gid, MTU_BYTES};

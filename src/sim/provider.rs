@@ -9,15 +9,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use rdma_sys::*;
+use rdmadoctor_types::{LinkLayer, PortState};
 
 use super::InstallError;
-use super::config::{GidType, ModelSource, PortState, SimConfig, SimDevice, SimGid, SimPort};
+use super::config::{GidType, ModelSource, SimConfig, SimDevice, SimGid, SimPort};
 use super::inject::Faults;
 use super::link::Network;
 use super::tally::Counting;
 use super::world::{DeviceState, Timer, World};
 use crate::catalog::DeviceModel;
-use crate::catalog::device::{GidShape, LinkLayer, PostReturns};
+use crate::catalog::device::{GidShape, PostReturns};
 use crate::catalog::{Fault, ObjectKind};
 use crate::verbs::Gid;
 

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rdmadoctor_types::{NodeType, Word};
+
 use super::{Say, SurveyError, share};
 use crate::catalog::Catalog;
 use crate::devices::{Device, HostLimits};
@@ -137,9 +139,8 @@ impl<'a> Attempts<'a> {
 
 /// Connects a queue pair with itself on the first active port, or on the first one where none is active.
 fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Option<ConnectionReport> {
-    let port = verbs.ports.iter().find(|port| port.state == "active").or_else(|| verbs.ports.first())?;
-    // verbs.h: node type 4 is an iWARP adapter.
-    let is_iwarp = verbs.node_type == 4;
+    let port = verbs.ports.iter().find(|port| port.is_active()).or_else(|| verbs.ports.first())?;
+    let is_iwarp = NodeType::of(verbs.node_type) == Some(NodeType::Rnic);
     let gid_index = device.best_gid_index(port.port);
     let request = QpRequest::base(QpType::RC);
     match worker.ask(Connect { device: device.name.clone(), port: port.port, gid_index, request }) {
@@ -147,12 +148,12 @@ fn connection(worker: &mut Worker, device: &Device, verbs: &VerbsDevice) -> Opti
             port: port.port,
             cause: classify_connection(&connected, is_iwarp, device.family.as_deref(), &port.state),
             refused: connected.refused.as_ref().map(ToString::to_string),
-            reached: connected.reached,
+            reached: Word::Known(connected.reached),
         }),
         Err(Failure::Interrupted) => None,
         Err(failure) => Some(ConnectionReport {
             port: port.port,
-            reached: "unknown".to_owned(),
+            reached: Word::Other("unknown".to_owned()),
             refused: Some(failure.to_string()),
             cause: qp::broken_connection(&failure.into()),
         }),

@@ -6,7 +6,7 @@ use super::{Host, Look, Say, SurveyError};
 use crate::catalog::Catalog;
 use crate::facts::{Facts, Level, Source};
 use crate::gpu::{Copies, CudaFacts, GpuError, GpuFacts, GpuForm, GpuId, GpuName, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
-use crate::worker::{Failure, GpuMemory, MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus, TryGpuMemory, Worker};
+use crate::worker::{Failure, GpuMemory, Lost, MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus, TryGpuMemory, Worker};
 
 /// Longest wait for one answer: bringing a GPU up takes its driver a second or two.
 const ANSWER: Duration = Duration::from_secs(8);
@@ -70,8 +70,8 @@ pub fn collect(worker: &mut Worker, addresses: &[String], deadline: Instant) -> 
 fn error_of(library: &str, failure: Failure) -> GpuError {
     let library = library.to_owned();
     match failure {
-        Failure::Crashed { signal, .. } => GpuError::Crashed { library, signal },
-        Failure::Hung { deadline_ms, held_in } => GpuError::Hung { library, deadline_ms, held_in },
+        Failure::Lost(Lost::Crashed { signal, .. }) => GpuError::Crashed { library, signal },
+        Failure::Lost(Lost::Hung { deadline_ms, held_in }) => GpuError::Hung { library, deadline_ms, held_in },
         other => GpuError::NotAsked { why: other.to_string() },
     }
 }

@@ -52,7 +52,7 @@ fn host(
                 found.largest_us = Some(elapsed_us);
             }
             Ok(Err(error)) => found.refused = Some(RefusedMemory { bytes, error }),
-            Err(failure @ (Failure::Crashed { .. } | Failure::Hung { .. })) => {
+            Err(failure @ Failure::Lost(_)) => {
                 found.failure = Some(format!("{bytes} bytes: {failure}"));
                 return found;
             }

@@ -201,7 +201,7 @@ impl End {
         let context = self.pd.context();
         let mut evidence: Vec<String> = context.take_events().into_iter().map(|event| format!("{}: {event}", context.name())).collect();
         match context.query_port(self.plan.port) {
-            Ok(port) if port.state == "active" => {}
+            Ok(port) if port.is_active() => {}
             Ok(port) => evidence.push(format!("{} port {} is {}", context.name(), port.port, port.state)),
             Err(error) => evidence.push(error.to_string()),
         }

@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use rdma_sys::*;
+use rdmadoctor_types::{LinkLayer, PortState, Word};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::MTU_BYTES;
 
@@ -300,7 +301,7 @@ pub struct PortAttributes {
     /// The port's number, from 1.
     pub port: u8,
     /// `down`, `init`, `armed`, `active` or `active_defer`.
-    pub state: String,
+    pub state: Word<PortState>,
     /// Largest path MTU, in bytes.
     pub max_mtu_bytes: u32,
     /// Path MTU in force, in bytes.
@@ -316,27 +317,43 @@ pub struct PortAttributes {
     /// The subnet manager's local identifier.
     pub sm_lid: u16,
     /// `infiniband`, `ethernet` or `unspecified`.
-    pub link_layer: String,
+    #[serde(serialize_with = "in_lower_case")]
+    pub link_layer: Word<LinkLayer>,
     /// Lanes in use; 0 where the code is not known.
     pub active_width_lanes: u8,
     /// The speed code of one lane, as the InfiniBand specification numbers it.
     pub active_speed_code: u8,
 }
 
+fn in_lower_case<S: Serializer>(layer: &Word<LinkLayer>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&layer.as_str().to_ascii_lowercase())
+}
+
 impl PortAttributes {
+    /// Whether it can be used.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state == PortState::Active
+    }
+
+    /// Whether its link is Ethernet.
+    #[must_use]
+    pub fn is_ethernet(&self) -> bool {
+        self.link_layer == LinkLayer::Ethernet
+    }
+
     pub(super) fn from_raw(port: u8, raw: &ibv_port_attr) -> Self {
         let mtu = |code: u32| MTU_BYTES.get(code as usize).copied().unwrap_or(0);
         Self {
             port,
             state: match raw.state {
-                ibv_port_state::IBV_PORT_DOWN => "down",
-                ibv_port_state::IBV_PORT_INIT => "init",
-                ibv_port_state::IBV_PORT_ARMED => "armed",
-                ibv_port_state::IBV_PORT_ACTIVE => "active",
-                ibv_port_state::IBV_PORT_ACTIVE_DEFER => "active_defer",
-                _ => "nop",
-            }
-            .to_owned(),
+                ibv_port_state::IBV_PORT_DOWN => Word::Known(PortState::Down),
+                ibv_port_state::IBV_PORT_INIT => Word::Known(PortState::Init),
+                ibv_port_state::IBV_PORT_ARMED => Word::Known(PortState::Armed),
+                ibv_port_state::IBV_PORT_ACTIVE => Word::Known(PortState::Active),
+                ibv_port_state::IBV_PORT_ACTIVE_DEFER => Word::Other("active_defer".to_owned()),
+                _ => Word::Other("nop".to_owned()),
+            },
             max_mtu_bytes: mtu(raw.max_mtu),
             active_mtu_bytes: mtu(raw.active_mtu),
             max_msg_size_bytes: raw.max_msg_sz,
@@ -344,13 +361,9 @@ impl PortAttributes {
             pkey_table_length: raw.pkey_tbl_len,
             lid: raw.lid,
             sm_lid: raw.sm_lid,
-            // verbs.h: IBV_LINK_LAYER_INFINIBAND is 1, IBV_LINK_LAYER_ETHERNET is 2.
-            link_layer: match raw.link_layer {
-                1 => "infiniband",
-                2 => "ethernet",
-                _ => "unspecified",
-            }
-            .to_owned(),
+            link_layer: Word::Known(
+                LinkLayer::ALL.into_iter().find(|layer| layer.code() == raw.link_layer).unwrap_or(LinkLayer::Unspecified),
+            ),
             active_width_lanes: match raw.active_width {
                 1 => 1,
                 2 => 4,
@@ -441,6 +454,19 @@ mod tests {
             ..DeviceAttributes::default()
         };
         assert_eq!(DeviceAttributes::from_raw(&attributes.to_raw(), true), attributes);
+    }
+
+    #[test]
+    fn ports_keep_their_words() {
+        // SAFETY: plain numbers.
+        let raw = ibv_port_attr { state: ibv_port_state::IBV_PORT_ACTIVE, link_layer: 2, ..unsafe { std::mem::zeroed() } };
+        let mut written = serde_json::to_value(PortAttributes::from_raw(1, &raw)).unwrap();
+        assert_eq!((&written["state"], &written["link_layer"]), (&"active".into(), &"ethernet".into()));
+        written["state"] = "active_defer".into();
+        written["link_layer"] = "ub".into();
+        let read: PortAttributes = serde_json::from_value(written.clone()).unwrap();
+        assert!(!read.is_active() && !read.is_ethernet());
+        assert_eq!(serde_json::to_value(read).unwrap(), written);
     }
 
     #[test]

@@ -65,6 +65,20 @@ impl ErrorNumber {
             (_, errno) => format!("{errno:?}"),
         }
     }
+
+    /// The one of a symbolic name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        // glibc gives one number both names; the kernel's is the other one.
+        let name = match name {
+            "ENOTSUP" => "EOPNOTSUPP",
+            "EWOULDBLOCK" => "EAGAIN",
+            other => other,
+        };
+        let is_it = |errno: Errno| errno != Errno::UnknownErrno && format!("{errno:?}") == name;
+        // include/uapi/asm-generic/errno.h ends with EHWPOISON.
+        (1..=libc::EHWPOISON).find(|number| is_it(Errno::from_raw(*number))).map(Self)
+    }
 }
 
 impl fmt::Display for ErrorNumber {
@@ -122,6 +136,10 @@ mod tests {
     fn numbers_have_names() {
         assert_eq!(ErrorNumber(22).to_string(), "EINVAL (22)");
         assert_eq!(ErrorNumber(95).name(), "EOPNOTSUPP");
+        assert_eq!(
+            ["ENOTSUP", "EHWPOISON", "none", "UnknownErrno"].map(ErrorNumber::named),
+            [Some(ErrorNumber(95)), Some(ErrorNumber(133)), None, None]
+        );
         assert_eq!(ErrorNumber(0).to_string(), "failed without setting errno");
         assert_eq!(ErrorNumber(4095).to_string(), "errno 4095 (4095)");
     }

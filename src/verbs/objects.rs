@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use rdma_sys::*;
+use rdmadoctor_types::QpState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -188,13 +189,13 @@ pub enum StateChange {
 }
 
 impl StateChange {
-    /// The state that it leads to, as manuals name it.
+    /// The state that it leads to.
     #[must_use]
-    pub fn target(self) -> &'static str {
+    pub fn target(self) -> QpState {
         match self {
-            Self::Init { .. } => "INIT",
-            Self::ReadyToReceive { .. } => "RTR",
-            Self::ReadyToSend => "RTS",
+            Self::Init { .. } => QpState::Init,
+            Self::ReadyToReceive { .. } => QpState::Rtr,
+            Self::ReadyToSend => QpState::Rts,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Queue pairs that are tried: one after another, as many as there can be, and connected.
 
+use rdmadoctor_types::QpState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -79,10 +80,10 @@ pub struct Connect {
 }
 
 /// How far a queue pair came when it was connected with itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connected {
-    /// The last state reached: RESET, INIT, RTR or RTS.
-    pub reached: String,
+    /// The last state reached.
+    pub reached: QpState,
     /// GID index used; absent where the port has no usable entry.
     pub gid_index: Option<u32>,
     /// The refusal that ended it; absent when RTS was reached.
@@ -143,7 +144,7 @@ impl Worker {
             }
             if let Some(failure) = failure {
                 // A crash or a hang belongs to the request that was being tried; the others have a new child.
-                let lost_one = matches!(failure, Failure::Crashed { .. } | Failure::Hung { .. });
+                let lost_one = matches!(failure, Failure::Lost(_));
                 let outcome = Outcome::from(failure);
                 loop {
                     next += 1;

@@ -89,17 +89,17 @@ pub struct VerbsDevice {
     pub error: Option<CallError>,
     /// What became of the process that opened and queried it, if that did not end well.
     #[serde(default)]
-    pub loss: Option<Loss>,
+    pub loss: Option<Lost>,
     /// What it publishes.
     pub attributes: Option<DeviceAttributes>,
     /// What its ports publish.
     pub ports: Vec<PortAttributes>,
 }
 
-/// How a process was lost that opened and queried a device.
+/// How a child was lost that was asked something; in words, that it opened and queried a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Loss {
+pub enum Lost {
     /// It died.
     #[error("the provider crashed with {signal} when the device was opened and queried{}", last(.printed))]
     Crashed {
@@ -182,13 +182,12 @@ impl Worker {
         let mut gone = Vec::new();
         for device in inventory.devices.iter_mut().filter(|device| wanted.is_none_or(|wanted| wanted == device.name)) {
             if started.elapsed() > self.deadline() * MOST_DEADLINES {
-                device.loss = Some(Loss::NotAsked);
+                device.loss = Some(Lost::NotAsked);
                 continue;
             }
             match self.ask(Query(device.name.clone())) {
                 Ok(queried) => *device = queried,
-                Err(Failure::Crashed { signal, printed }) => device.loss = Some(Loss::Crashed { signal, printed }),
-                Err(Failure::Hung { deadline_ms, held_in }) => device.loss = Some(Loss::Hung { deadline_ms, held_in }),
+                Err(Failure::Lost(lost)) => device.loss = Some(lost),
                 Err(Failure::CannotStart(OpenDevice::Call(error))) => device.error = Some(error),
                 Err(Failure::CannotStart(_)) => gone.push(device.name.clone()),
                 Err(failure) => return Err(failure),

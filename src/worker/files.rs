@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::child::State;
 use super::question::{Notes, Question};
 use super::watching::Watching;
-use super::{Failure, OpenDevice, Worker};
+use super::{Failure, Lost, OpenDevice, Worker};
 use crate::host::part::{Asked, Part, PartFacts};
 
 /// How many deadlines a part of the files may take that is read on and on.
@@ -67,14 +67,14 @@ impl Worker {
                 Reading::GoesOn => (slow, moved) = (None, Instant::now()),
             }
             let is_late = moved.elapsed() >= deadline || started.elapsed() >= deadline * MOST_WAITS;
-            if is_late { Err(Failure::Hung { deadline_ms, held_in: None }) } else { Ok(()) }
+            if is_late { Err(Failure::Lost(Lost::Hung { deadline_ms, held_in: None })) } else { Ok(()) }
         });
         match answer {
-            Err(Failure::Hung { deadline_ms, held_in }) => {
+            Err(Failure::Lost(Lost::Hung { deadline_ms, held_in })) => {
                 let place = held_in.map(|place| format!("; the kernel held it in {place}")).unwrap_or_default();
                 Ok(part.unread(slow, format!("no answer in {deadline_ms} ms{place}")))
             }
-            Err(Failure::Crashed { signal, .. }) => Ok(part.unread(slow, format!("the process that read it died of {signal}"))),
+            Err(Failure::Lost(Lost::Crashed { signal, .. })) => Ok(part.unread(slow, format!("the process that read it died of {signal}"))),
             answer => answer,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rdmadoctor_types::QpState;
+
 use super::{Connected, Counted, OpenDevice, Outcome, QpRequest, QpType};
 use crate::verbs::{
     CallError, CompletionQueue, Context, DeviceList, Gid, GidPreference, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs,
@@ -87,7 +89,7 @@ impl Bench {
     /// Walks a reliable connection through its states with itself as the other side: what an engine that exchanges addresses by
     /// itself will do. Nothing is sent. `gid_index` is the entry of the GID table to use; absent where the caller does not know the table.
     pub fn connect_to_itself(&mut self, port: u8, gid_index: Option<u8>, request: &QpRequest) -> Connected {
-        let mut result = Connected { reached: "RESET".to_owned(), gid_index: None, refused: None };
+        let mut result = Connected { reached: QpState::Reset, gid_index: None, refused: None };
         result.refused = self.walk(port, gid_index, request, &mut result).err();
         result
     }
@@ -96,7 +98,7 @@ impl Bench {
         let (mut queue_pair, _cq) = self.create(request)?;
         let context = self.pd.context();
         let attributes = context.query_port(port)?;
-        let is_ethernet = attributes.link_layer == "ethernet";
+        let is_ethernet = attributes.is_ethernet();
         let gid = match gid_index {
             Some(index) => filled(context, port, index.into()),
             None => best_gid(context, port, attributes.gid_table_length.unsigned_abs()),
@@ -117,7 +119,7 @@ impl Bench {
             StateChange::ReadyToSend,
         ] {
             queue_pair.modify(change)?;
-            change.target().clone_into(&mut result.reached);
+            result.reached = change.target();
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ mod watching;
 pub use crate::request::{Contents, GpuMemory, Outcome, QpRequest, QpType, Registration, SrqRequest};
 pub use attempts::{Connect, Connected, Count, Counted};
 pub use child::serve;
-pub use devices::{Inventory, Loss, OpenDevice, VerbsDevice};
+pub use devices::{Inventory, Lost, OpenDevice, VerbsDevice};
 pub use gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus};
 pub use local::Bench;
 pub use memory::{ReadObjects, Register, TryGpuMemory};

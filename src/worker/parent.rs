@@ -15,7 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
 use super::question::{Message, Question, Request};
-use super::{OpenDevice, Outcome, SUBCOMMAND, Target};
+use super::{Lost, OpenDevice, Outcome, SUBCOMMAND, Target};
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
@@ -47,22 +47,9 @@ pub enum Failure {
     /// The child said why it cannot begin.
     #[error("{0}")]
     CannotStart(OpenDevice),
-    /// The child died.
-    #[error("the verbs library or a provider crashed with {signal}")]
-    Crashed {
-        /// The signal's name.
-        signal: String,
-        /// The last lines that it had printed.
-        printed: Vec<String>,
-    },
-    /// The child did not answer in time.
-    #[error("no answer from the verbs library in {deadline_ms} ms")]
-    Hung {
-        /// The deadline that passed, in milliseconds.
-        deadline_ms: u64,
-        /// Where the kernel held it.
-        held_in: Option<String>,
-    },
+    /// The child died, or did not answer in time.
+    #[error("{}", of_verbs(.0))]
+    Lost(Lost),
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -71,12 +58,20 @@ pub enum Failure {
     Broken(String),
 }
 
+fn of_verbs(lost: &Lost) -> String {
+    match lost {
+        Lost::Crashed { signal, .. } => format!("the verbs library or a provider crashed with {signal}"),
+        Lost::Hung { deadline_ms, .. } => format!("no answer from the verbs library in {deadline_ms} ms"),
+        Lost::NotAsked => lost.to_string(),
+    }
+}
+
 impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::CannotStart(OpenDevice::Call(error)) => Self::Refused { error },
-            Failure::Crashed { signal, printed } => Self::Crashed { signal, printed },
-            Failure::Hung { deadline_ms, held_in } => Self::Hung { deadline_ms, held_in },
+            Failure::Lost(Lost::Crashed { signal, printed }) => Self::Crashed { signal, printed },
+            Failure::Lost(Lost::Hung { deadline_ms, held_in }) => Self::Hung { deadline_ms, held_in },
             other => Self::NotRun { why: other.to_string() },
         }
     }
@@ -198,7 +193,7 @@ impl Worker {
                     if started.elapsed() >= self.options.deadline {
                         let held_in = held_in(running.child.id());
                         self.stop();
-                        return Err(Failure::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in });
+                        return Err(Failure::Lost(Lost::Hung { deadline_ms: self.options.deadline.as_millis() as u64, held_in }));
                     }
                 }
                 Err(_) => return Err(self.lost()),
@@ -211,14 +206,14 @@ impl Worker {
         let Some(mut running) = self.running.take() else { return none() };
         let printed = running.printed();
         match running.reap() {
-            Some(status) => match status.signal() {
-                Some(number) => {
-                    let signal = Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string());
-                    Failure::Crashed { signal, printed }
-                }
-                // A library that calls exit() or abort handlers of its own.
-                None => Failure::Crashed { signal: format!("exit status {}", status.code().unwrap_or(-1)), printed },
-            },
+            Some(status) => {
+                let signal = match status.signal() {
+                    Some(number) => Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string()),
+                    // A library that calls exit() or abort handlers of its own.
+                    None => format!("exit status {}", status.code().unwrap_or(-1)),
+                };
+                Failure::Lost(Lost::Crashed { signal, printed })
+            }
             None => Failure::Broken("its child closed the connection without ending".to_owned()),
         }
     }

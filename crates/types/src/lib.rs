@@ -2,3 +2,8 @@
 //! without the rest of the program. `schema` adds JSON Schemas (schemars).
 
 pub mod profile;
+mod states;
+mod word;
+
+pub use states::{LinkLayer, NodeType, OutcomeKind, PortState, QpState, Transport};
+pub use word::{Named, Word};

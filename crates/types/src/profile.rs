@@ -8,6 +8,8 @@ mod queue_pairs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{LinkLayer, OutcomeKind, PortState, QpState, Transport, Word};
+
 pub use gpu::{FailedPath, GpuNic, GpuPath, ProfiledGpu, WorkingPath};
 pub use measured::{Measurement, Memory};
 pub use queue_pairs::{JointLimit, JointPoint, Limit, QueuePairRequest, QueuePairs};
@@ -97,13 +99,13 @@ pub struct ProfiledPort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
     /// `RoCE`, `InfiniBand`, `iWARP` or `unspecified`.
-    pub transport: String,
+    pub transport: Word<Transport>,
     /// `Ethernet` or `InfiniBand`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link_layer: Option<String>,
+    pub link_layer: Option<Word<LinkLayer>>,
     /// `active`, `down` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<Word<PortState>>,
     /// PCI address; absent for software devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pci: Option<String>,
@@ -167,7 +169,7 @@ pub struct ProfiledGid {
 #[serde(deny_unknown_fields)]
 pub struct Connection {
     /// The last state reached; `RTS` is what engines need that exchange addresses by themselves.
-    pub reached: String,
+    pub reached: Word<QpState>,
     /// The refusal that ended it, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -287,7 +289,7 @@ pub struct Evidence {
     pub request: Option<QueuePairRequest>,
     /// What came of it: `granted`, `refused`, `crashed`, `hung`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
+    pub outcome: Option<Word<OutcomeKind>>,
 }
 
 /// Kinds of evidence.
@@ -307,6 +309,14 @@ pub enum EvidenceKind {
     Query,
     /// What a file of the kernel says.
     File,
+}
+
+impl ProfiledPort {
+    /// Whether it can be used.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| *state == PortState::Active)
+    }
 }
 
 impl Profile {

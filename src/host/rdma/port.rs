@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rdmadoctor_types::{LinkLayer, Word};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ pub struct SysfsPort {
     /// Physical state: `Disabled` (3), `LinkUp` (5) and others.
     pub phys_state: Option<NamedCode>,
     /// `InfiniBand`, `Ethernet` or `Unspecified`.
-    pub link_layer: Option<String>,
+    pub link_layer: Option<Word<LinkLayer>>,
     /// Speed as the kernel writes it, with lanes and generation.
     pub rate: Option<String>,
     /// Speed; nominal on virtual and software devices.
@@ -79,8 +80,8 @@ impl NamedCode {
 
 /// The port at a directory of sysfs.
 pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32, look: Look) -> SysfsPort {
-    let link_layer = reader.attribute(dir.join("link_layer"));
-    let (gids, gids_unread_from) = gids(reader, dir, look, link_layer.as_deref());
+    let link_layer = reader.attribute(dir.join("link_layer")).map(|layer| Word::from(&*layer));
+    let (gids, gids_unread_from) = gids(reader, dir, look, link_layer.as_ref());
     let rate = reader.attribute(dir.join("rate"));
     let rate_bits_per_second = rate.as_deref().and_then(bits_per_second);
     if let (Some(rate), None) = (&rate, rate_bits_per_second) {
@@ -107,7 +108,7 @@ pub(super) fn read(reader: &mut Reader<'_>, dir: &Path, port: u32, look: Look) -
 const GAP: u32 = 16;
 
 /// The entries of a port's GID table that hold something, and the one from which on it was not read.
-fn gids(reader: &mut Reader<'_>, dir: &Path, look: Look, link_layer: Option<&str>) -> (Vec<SysfsGid>, Option<u32>) {
+fn gids(reader: &mut Reader<'_>, dir: &Path, look: Look, link_layer: Option<&Word<LinkLayer>>) -> (Vec<SysfsGid>, Option<u32>) {
     let mut gids = Vec::new();
     let (mut gap, mut is_answered) = (0, false);
     let table = dir.join("gids");
@@ -132,7 +133,7 @@ fn gids(reader: &mut Reader<'_>, dir: &Path, look: Look, link_layer: Option<&str
         gap = 0;
         let gid_type = reader.attribute(dir.join(format!("gid_attrs/types/{index}")));
         let is_routable = gid_type.as_deref() == Some("RoCE v2") && matches!(gid.scope(), "ipv4" | "global");
-        is_answered |= is_routable || link_layer == Some("InfiniBand");
+        is_answered |= is_routable || link_layer.is_some_and(|layer| *layer == LinkLayer::Infiniband);
         gids.push(SysfsGid {
             index,
             gid: gid.to_string(),

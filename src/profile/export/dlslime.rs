@@ -4,6 +4,8 @@
 //! csrc/dlslime/engine/rdma/rdma_env.h (0.0.2.post1), 6e440d2 dlslime/csrc/engine/rdma/rdma_env.h; choice of the GID in rdma_context.cpp
 //! beside each.
 
+use rdmadoctor_types::LinkLayer;
+
 use super::{Context, ExportError, Nic, Part, PartKind, SettingLine};
 use crate::profile::ProfiledPort;
 
@@ -26,7 +28,9 @@ pub(super) fn lines(context: &Context<'_>) -> Result<Vec<SettingLine>, ExportErr
     let refused: Vec<String> = context
         .nics
         .iter()
-        .filter(|nic| nic.port.link_layer.as_deref() == Some("Ethernet") && !chooses_right(nic) && shared.is_none())
+        .filter(|nic| {
+            nic.port.link_layer.as_ref().is_some_and(|layer| *layer == LinkLayer::Ethernet) && !chooses_right(nic) && shared.is_none()
+        })
         .map(|nic| format!("{}: DLSlime finds no IPv4-mapped RoCE v2 address on it and aborts with \"Failed to find GID\"", nic.port.name))
         .collect();
     if !refused.is_empty() {

@@ -4,6 +4,8 @@
 //! lmdeploy/pytorch/disagg/backend/dlslime.py (device `available_nic()[rank % n]`, port 1), lmdeploy/pytorch/envs.py (what the Ray executor
 //! hands on).
 
+use rdmadoctor_types::LinkLayer;
+
 use super::{Context, ExportError, Part, PartKind, SettingLine, dlslime};
 
 pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
@@ -14,7 +16,7 @@ pub(super) fn export(context: &Context<'_>) -> Result<Vec<Part>, ExportError> {
             remedies: Vec::new(),
         });
     }
-    let is_infiniband = context.nics.iter().all(|nic| nic.port.link_layer.as_deref() == Some("InfiniBand"));
+    let is_infiniband = context.nics.iter().all(|nic| nic.port.link_layer.as_ref().is_some_and(|layer| *layer == LinkLayer::Infiniband));
     let link = if is_infiniband { "IB" } else { "RoCE" };
     let flag = |name: &str, value: &str, why: &str, evidence: Vec<String>| SettingLine {
         name: name.to_owned(),

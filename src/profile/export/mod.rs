@@ -226,7 +226,7 @@ fn usable<'a>(profile: &'a Profile, devices: &Devices, engine: &'a ProfiledEngin
 
 /// Every active port, whatever engines make of it.
 fn every<'a>(profile: &'a Profile, devices: &Devices) -> Result<Vec<Nic<'a>>, ExportError> {
-    let ports = profile.devices.iter().filter(|port| port.state.as_deref() == Some("active"));
+    let ports = profile.devices.iter().filter(|port| port.is_active());
     let nics: Vec<Nic<'a>> = ports
         .map(|port| {
             Ok(Nic { port, gid_index: resolve(devices, port)?, evidence: port.gid.iter().map(|gid| gid.evidence.clone()).collect() })
@@ -240,7 +240,7 @@ fn every<'a>(profile: &'a Profile, devices: &Devices) -> Result<Vec<Nic<'a>>, Ex
 }
 
 fn active_port<'a>(profile: &'a Profile, device: &str) -> Option<&'a ProfiledPort> {
-    profile.devices.iter().find(|port| port.name == device && port.state.as_deref() == Some("active"))
+    profile.devices.iter().find(|port| port.name == device && port.is_active())
 }
 
 /// The index of a port's GID on this host now.

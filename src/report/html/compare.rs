@@ -17,7 +17,7 @@ pub(super) fn contents(hosts: &[HostPage]) -> Markup {
             ul { @for (index, host) in hosts.iter().enumerate() {
                 li {
                     a href={ "#host-" (index) } { (host.name) }
-                    @if let Some(probe) = &host.probe { " " (badge(verdict_class(&probe.verdict), &probe.verdict)) }
+                    @if let Some(probe) = &host.probe { " " (badge(verdict_class(&probe.verdict), probe.verdict.as_str())) }
                 }
             } }
         }
@@ -63,7 +63,7 @@ fn facts(host: &HostPage) -> BTreeMap<String, String> {
         facts.insert(name, value);
     };
     if let Some(probe) = &host.probe {
-        put("verdict".to_owned(), probe.verdict.clone());
+        put("verdict".to_owned(), probe.verdict.to_string());
     }
     if let Some(devices) = &host.devices {
         put("RDMA devices".to_owned(), devices.devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" "));
@@ -78,7 +78,7 @@ fn facts(host: &HostPage) -> BTreeMap<String, String> {
         put(of("NUMA node"), device.numa_node.map_or("not given".to_owned(), |node| node.to_string()));
         for port in &device.ports {
             let of = |what: &str| format!("{}/{}: {what}", device.name, port.port);
-            put(of("state"), or_none(&port.state));
+            put(of("state"), port.state.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));
             put(of("rate"), port.rate_bits_per_second.map_or("unknown".to_owned(), gigabits));
             put(of("path MTU"), port.active_mtu_bytes.map_or("unknown".to_owned(), |mtu| format!("{mtu} B")));
         }
@@ -95,7 +95,7 @@ fn facts(host: &HostPage) -> BTreeMap<String, String> {
         }
         for ask in report.asks.iter().filter(|ask| ask.engine.is_some()) {
             let (engine, version) = (ask.engine.as_deref().unwrap_or_default(), ask.version.as_deref().unwrap_or_default());
-            put(format!("{}: {engine} {version} {}", report.device, ask.queue), ask.verdict.clone());
+            put(format!("{}: {engine} {version} {}", report.device, ask.queue), ask.verdict.to_string());
         }
     }
     facts

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use maud::{Markup, html};
+use rdmadoctor_types::Word;
 
 use super::super::findings::{groups, of, summary, worst};
 use super::{badge, commands};
@@ -37,7 +38,7 @@ pub(super) fn draw(probe: &Probe) -> Markup {
     let mut tree = Tree { probe, drawn: HashSet::new() };
     let drawn: Vec<Markup> = categories.iter().map(|(category, findings)| tree.category(*category, findings)).collect();
     html! {
-        p.verdict { (badge(verdict_class(&probe.verdict), &probe.verdict)) " " (parts.join(", ")) span.muted { "; level " (probe.level.name()) } }
+        p.verdict { (badge(verdict_class(&probe.verdict), probe.verdict.as_str())) " " (parts.join(", ")) span.muted { "; level " (probe.level.name()) } }
         @if let Some(why) = &probe.stopped { p.note { (why) } }
         @if !probe.next_commands.is_empty() { p { "What to do next:" } (commands(&probe.next_commands)) }
         @for category in drawn { (category) }
@@ -63,13 +64,8 @@ fn state(state: crate::checks::SuppressionState) -> &'static str {
 }
 
 /// The class of a verdict; a word that is none is not made one.
-pub(super) fn verdict_class(verdict: &str) -> &'static str {
-    match verdict {
-        "pass" => "pass",
-        "warn" => "warn",
-        "fail" => "fail",
-        _ => "none",
-    }
+pub(super) fn verdict_class(verdict: &Word<Status>) -> &'static str {
+    verdict.known().map_or("none", Status::name)
 }
 
 fn rank(status: Status) -> u8 {

@@ -1,6 +1,7 @@
 //! What was asked as a heat map, why it was refused, and the device's limits.
 
 use maud::{Markup, html};
+use rdmadoctor_types::OutcomeKind;
 
 use super::super::table::qp_matrix::{describe, describe_culprit, describe_joint, describe_remedy, is_same, remark, word_of_cell};
 use super::{badge, commands, plane, tables};
@@ -64,18 +65,14 @@ fn device(report: &DeviceReport) -> Markup {
 }
 
 fn class(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Granted { .. } => "granted",
-        Outcome::NotRun { .. } => "none",
-        Outcome::Refused { .. } | Outcome::Crashed { .. } | Outcome::Hung { .. } => "refused",
-    }
+    class_of(Some(outcome.kind()))
 }
 
-fn verdict_class(verdict: &str) -> &'static str {
-    match verdict {
-        "granted" => "granted",
-        "refused" | "crashed" | "hung" => "refused",
-        _ => "none",
+fn class_of(kind: Option<OutcomeKind>) -> &'static str {
+    match kind {
+        Some(OutcomeKind::Granted) => "granted",
+        Some(OutcomeKind::Refused | OutcomeKind::Crashed | OutcomeKind::Hung) => "refused",
+        Some(OutcomeKind::NotRun) | None => "none",
     }
 }
 
@@ -95,7 +92,7 @@ fn heat_map(report: &DeviceReport) -> Markup {
         let is_within = bound.zip(asked.number()).is_some_and(|(bound, asked)| asked <= bound);
         let class = match culprit {
             Some(_) => "refused hit",
-            None if ask.verdict == "granted" || is_within => "granted",
+            None if ask.verdict == OutcomeKind::Granted || is_within => "granted",
             None => "none",
         };
         let asked = if parameter == Parameter::Srq && asked == Value::Number(0) { "no".to_owned() } else { asked.to_string() };
@@ -110,7 +107,7 @@ fn heat_map(report: &DeviceReport) -> Markup {
                 tr {
                     th scope="row" { (name(ask)) }
                     td { (ask.queue) @if ask.optional { " (optional)" } }
-                    td class={ "heat " (verdict_class(&ask.verdict)) } { (ask.verdict.replace('_', " ")) }
+                    td class={ "heat " (class_of(ask.verdict.known())) } { (ask.verdict.as_str().replace('_', " ")) }
                     @for parameter in parameters() {
                         @let (class, asked, accepted) = cell(ask, parameter);
                         td class={ "heat " (class) } { (asked) @if let Some(accepted) = accepted { " → " (accepted) } }
@@ -126,7 +123,7 @@ fn refusals(report: &DeviceReport) -> Markup {
         report.asks.chunk_by(|left, right| left.engine.is_some() && (&left.engine, &left.version) == (&right.engine, &right.version));
     html! {
         @for asks in groups {
-            @if asks.iter().any(|ask| ask.verdict != "granted") { (group(asks)) }
+            @if asks.iter().any(|ask| ask.verdict != OutcomeKind::Granted) { (group(asks)) }
         }
     }
 }
@@ -134,12 +131,12 @@ fn refusals(report: &DeviceReport) -> Markup {
 fn group(asks: &[AskReport]) -> Markup {
     let engine = asks[0].engine.as_deref().unwrap_or_default();
     let remedies = remedies_of(asks);
-    let bad: Vec<&AskReport> = asks.iter().filter(|ask| ask.verdict != "granted").collect();
+    let bad: Vec<&AskReport> = asks.iter().filter(|ask| ask.verdict != OutcomeKind::Granted).collect();
     let is_bad = bad.iter().any(|ask| !ask.optional);
     html! {
         article class=(if is_bad { "refused" } else { "warn" }) {
             @for ask in bad {
-                h4 { (badge(verdict_class(&ask.verdict), &ask.verdict)) " " strong { (name(ask)) } ", " (ask.queue) @if ask.optional { " (the engine goes on without it)" } }
+                h4 { (badge(class_of(ask.verdict.known()), ask.verdict.as_str())) " " strong { (name(ask)) } ", " (ask.queue) @if ask.optional { " (the engine goes on without it)" } }
                 @for culprit in &ask.culprits { p { (describe_culprit(culprit, ask.engine.is_some())) } }
                 @for alternative in &ask.alternatives {
                     p { "or instead: " (alternative.iter().map(|culprit| describe_culprit(culprit, ask.engine.is_some())).collect::<Vec<_>>().join("; ")) }

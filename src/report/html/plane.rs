@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
+use rdmadoctor_types::OutcomeKind;
 
 use crate::qp::{AskReport, Bound, Frontier};
 
@@ -47,7 +48,7 @@ pub(super) fn draw(frontier: &Frontier, bounds: &[Bound], asks: &[AskReport]) ->
     let number = |value: crate::qp::Value| value.number().map(f64::from);
     let asked: Vec<(f64, f64, &AskReport)> = asks
         .iter()
-        .filter(|ask| ask.verdict == "granted" || ask.verdict == "refused")
+        .filter(|ask| ask.verdict == OutcomeKind::Granted || ask.verdict == OutcomeKind::Refused)
         .filter_map(|ask| Some((number(frontier.over.get(&ask.request))?, number(frontier.parameter.get(&ask.request))?, ask)))
         .take(MOST_MARKS)
         .collect();
@@ -66,7 +67,7 @@ pub(super) fn draw(frontier: &Frontier, bounds: &[Bound], asks: &[AskReport]) ->
                 ask.queue,
                 ask.verdict
             ),
-            is_granted: ask.verdict == "granted",
+            is_granted: ask.verdict == OutcomeKind::Granted,
         })
         .collect();
     let floor = scale.y(1.0);

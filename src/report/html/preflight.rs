@@ -11,7 +11,7 @@ use crate::preflight::{ChangeKind, Preflight};
 /// Before the findings, which say why.
 pub(super) fn draw(document: &Preflight, probe: Option<&Probe>) -> Markup {
     html! {
-        p.verdict { (badge(verdict_class(&document.verdict), &document.verdict)) " preflight: " (summary(document, probe)) span.muted { "; " (document.created) } }
+        p.verdict { (badge(verdict_class(&document.verdict), document.verdict.as_str())) " preflight: " (summary(document, probe)) span.muted { "; " (document.created) } }
         @if let Some(why) = &document.stopped { p.note { (why) } }
         h3 { "Steps" }
         div.scroll tabindex="0" { table {

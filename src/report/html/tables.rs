@@ -1,6 +1,7 @@
 //! Devices with their ports and addresses.
 
 use maud::{Markup, html};
+use rdmadoctor_types::Word;
 
 use crate::devices::{Device, Devices, Port, Problem};
 use crate::units::gigabits;
@@ -58,10 +59,10 @@ fn rows(device: &Device) -> Markup {
 }
 
 fn port(port: &Port) -> Markup {
-    let state = port.state.as_deref().unwrap_or("unknown");
+    let state = port.state.as_ref().map_or("unknown", Word::as_str);
     html! {
         td.number { (port.port) }
-        td class=(if state == "active" { "pass" } else { "fail" }) { (state) }
+        td class=(if port.is_active() { "pass" } else { "fail" }) { (state) }
         td.number { (port.rate_bits_per_second.map_or("-".to_owned(), gigabits)) }
         td.number { (port.active_mtu_bytes.map_or("-".to_owned(), |mtu| format!("{mtu} B"))) }
     }

@@ -119,7 +119,7 @@ fn draw(device: &DeviceCaps, style: Style) -> String {
         let text = format!(
             "{}, {}, path MTU {} of {} B, messages up to {}, {} GIDs, {} P_Keys{lid}",
             port.state,
-            port.link_layer,
+            port.link_layer.as_str().to_ascii_lowercase(),
             port.active_mtu_bytes,
             port.max_mtu_bytes,
             size(port.max_msg_size_bytes.into()),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use rdmadoctor_types::Word;
+
 use super::{Style, Table};
 use crate::devices::{Device, Devices, Port, Problem};
 use crate::units::gigabits;
@@ -36,7 +38,7 @@ fn draw_problem(problem: &Problem, style: Style) -> String {
 fn draw_device(device: &Device, style: Style) -> String {
     let mut out = String::new();
     let mut words: Vec<String> = Vec::new();
-    words.push(device.transport.clone());
+    words.push(device.transport.to_string());
     if let Some(family) = &device.family {
         let doubt = if device.family_is_guess { " (by its name only)" } else { "" };
         words.push(format!("family {family}{doubt}"));
@@ -61,11 +63,11 @@ fn draw_device(device: &Device, style: Style) -> String {
 }
 
 fn draw_port(port: &Port, style: Style) -> String {
-    let state = port.state.as_deref().unwrap_or("state unknown");
-    let state = if state == "active" { style.good(state) } else { style.bad(state) };
+    let state = port.state.as_ref().map_or("state unknown", Word::as_str);
+    let state = if port.is_active() { style.good(state) } else { style.bad(state) };
     let mut words = vec![state];
     words.extend(port.physical_state.clone());
-    words.extend(port.link_layer.clone());
+    words.extend(port.link_layer.as_ref().map(ToString::to_string));
     words.extend(port.rate_bits_per_second.map(gigabits));
     words.extend(port.active_mtu_bytes.map(|mtu| format!("path MTU {mtu} B")));
     words.extend(port.lid.map(|lid| format!("LID {lid}")));

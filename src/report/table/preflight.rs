@@ -1,5 +1,7 @@
 //! `preflight` for people: the cause first, then what was done.
 
+use rdmadoctor_types::Word;
+
 use super::probe::{headline, tree};
 use super::{Style, Table};
 use crate::checks::{Finding, Status};
@@ -13,7 +15,7 @@ const SHOWN_CHANGES: usize = 12;
 impl Table for Preflight {
     fn table(&self, style: &Style) -> String {
         let style = *style;
-        let mut out = format!("{} {}: {}\n", style.bold("preflight"), verdict(&self.verdict, style), summary(self, self.probe.as_ref()));
+        let mut out = format!("{} {}: {}\n", style.bold("preflight"), verdict(&self.verdict, &style), summary(self, self.probe.as_ref()));
         if let Some(why) = &self.stopped {
             out += &style.entry("stopped", why);
         }
@@ -41,10 +43,10 @@ impl Table for Preflight {
     }
 }
 
-fn verdict(verdict: &str, style: Style) -> String {
-    match verdict {
-        "pass" => style.good(verdict),
-        "warn" => style.warn(verdict),
+pub(super) fn verdict(verdict: &Word<Status>, style: &Style) -> String {
+    match verdict.known() {
+        Some(Status::Pass) => style.good(verdict),
+        Some(Status::Warn) => style.warn(verdict),
         _ => style.bad(verdict),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::preflight::verdict;
 use super::style::wrap;
 use super::{Style, Table};
 use crate::checks::{Category, Finding, Probe, Status, SuppressionState};
@@ -35,11 +36,7 @@ impl Table for Probe {
             };
         }
         let counts = self.counts;
-        let verdict = match self.verdict.as_str() {
-            "pass" => style.good("pass"),
-            "warn" => style.warn("warn"),
-            verdict => style.bad(verdict),
-        };
+        let verdict = verdict(&self.verdict, &style);
         let mut parts = vec![counted(counts.fail + counts.error, "failure"), counted(counts.warn, "warning")];
         if counts.consequences > 0 {
             parts.push(counted(counts.consequences, "consequence"));

@@ -1,5 +1,7 @@
 //! Documents of `profile` for people.
 
+use rdmadoctor_types::Word;
+
 use super::{Style, Table};
 use crate::profile::export::Export;
 use crate::profile::{
@@ -52,7 +54,7 @@ fn gpu_path(path: &GpuPath) -> String {
 
 fn port_lines(port: &ProfiledPort, style: Style) -> String {
     let family = port.family.as_ref().map_or_else(String::new, |family| format!(" ({family})"));
-    let state = port.state.as_deref().unwrap_or("state not known");
+    let state = port.state.as_ref().map_or("state not known", Word::as_str);
     let mut out = format!("{}{family} port {}  {}, {state}\n", style.bold(&port.name), port.port, port.transport);
     let gid = port.gid.as_ref().map(|gid| format!("{} {}", gid.value, gid.kind.as_deref().unwrap_or_default()).trim().to_owned());
     out += &style.entry("gid", gid.as_deref().unwrap_or("none"));

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use rdmadoctor_types::OutcomeKind;
+
 use super::{Style, Table};
 use crate::catalog::engine::Connect;
 use crate::qp::{
@@ -99,7 +101,7 @@ fn draw_device(device: &DeviceReport, style: Style) -> String {
             .map(|support| match &support.outcome {
                 Outcome::Granted { .. } => format!("{} yes", support.name),
                 Outcome::Refused { error } => format!("{} no ({})", support.name, error.errno.name()),
-                other => format!("{} {}", support.name, other.verdict().replace('_', " ")),
+                other => format!("{} {}", support.name, other.kind().name().replace('_', " ")),
             })
             .collect();
         out += &style.entry("types", &words.join(", "));
@@ -138,14 +140,14 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
         (Some(engine), Some(version)) => format!("{engine} {version}"),
         _ => "The request".to_owned(),
     };
-    let failed = asks.iter().filter(|ask| ask.verdict != "granted" && !ask.optional).count();
-    let verdict = match asks.iter().find(|ask| ask.verdict != "granted" && !ask.optional) {
+    let failed = asks.iter().filter(|ask| ask.verdict != OutcomeKind::Granted && !ask.optional).count();
+    let verdict = match asks.iter().find(|ask| ask.verdict != OutcomeKind::Granted && !ask.optional) {
         None if is_unconnectable && first.connect == Some(Connect::Oob) => {
             style.warn("granted, but it cannot connect its queue pairs here (see below)")
         }
         None => style.good("granted"),
-        Some(ask) if ask.verdict == "not_run" => style.warn("not run"),
-        Some(ask) => style.bad(ask.verdict.to_uppercase()),
+        Some(ask) if ask.verdict == OutcomeKind::NotRun => style.warn("not run"),
+        Some(ask) => style.bad(ask.verdict.as_str().to_uppercase()),
     };
     let of = if asks.len() > 1 { format!(" ({} of {} queue pairs granted)", asks.len() - failed, asks.len()) } else { String::new() };
     let mut out = format!("{}: {verdict}{of}\n", style.bold(who));
@@ -153,7 +155,7 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
         out += &style.entry("note", &newer_than_known(asked, version));
     }
     for ask in asks {
-        if ask.verdict == "not_run" || (first.engine.is_some() && (asks.len() > 1 || ask.verdict != "granted")) {
+        if ask.verdict == OutcomeKind::NotRun || (first.engine.is_some() && (asks.len() > 1 || ask.verdict != OutcomeKind::Granted)) {
             let note = if ask.optional { " (the engine goes on without it)" } else { "" };
             out += &style
                 .entry(&ask.queue, &format!("{}{note}", ask.attempts.first().map_or(String::new(), |attempt| attempt.outcome.to_string())));
@@ -172,7 +174,7 @@ fn draw_group(asks: &[AskReport], is_unconnectable: bool, style: Style) -> Strin
 
 fn draw_ask(ask: &AskReport, style: Style) -> String {
     let mut out = String::new();
-    let is_wrong = ask.verdict != "granted" && ask.verdict != "not_run";
+    let is_wrong = ask.is_refused();
     for culprit in &ask.culprits {
         out += &style.entry("culprit", &describe_culprit(culprit, ask.engine.is_some()));
     }
@@ -290,7 +292,7 @@ fn bounds(device: &DeviceReport, style: Style) -> String {
                 None => "-".to_owned(),
                 Some(Outcome::Granted { .. }) => "accepted".to_owned(),
                 Some(Outcome::Refused { error }) => error.errno.name(),
-                Some(other) => other.verdict().replace('_', " "),
+                Some(other) => other.kind().name().replace('_', " "),
             };
             vec![
                 bound.parameter.to_string(),
@@ -308,7 +310,7 @@ fn bounds(device: &DeviceReport, style: Style) -> String {
 
 fn word_of(ending: &Ending) -> String {
     match ending {
-        Ending::Broken { outcome } => outcome.verdict().to_owned(),
+        Ending::Broken { outcome } => outcome.kind().to_string(),
         _ => String::new(),
     }
 }
@@ -326,7 +328,7 @@ pub(in crate::report) fn remark(bound: &Bound) -> String {
         Ending::Resources => "resources, not a limit: locked or device memory".to_owned(),
         Ending::Exhausted => "unknown: the base failed too, something ran out".to_owned(),
         Ending::BeyondMemory => "at least; more was not tried (--max-memory)".to_owned(),
-        Ending::Broken { outcome } => format!("the next value {}", outcome.verdict()),
+        Ending::Broken { outcome } => format!("the next value {}", outcome.kind()),
         Ending::Stopped { .. } => "at least; the search was stopped".to_owned(),
     }
 }
@@ -358,7 +360,7 @@ pub(in crate::report) fn word_of_cell(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Granted { .. } => "yes".to_owned(),
         Outcome::Refused { error } => error.errno.name(),
-        other => other.verdict().replace('_', " "),
+        other => other.kind().name().replace('_', " "),
     }
 }
 

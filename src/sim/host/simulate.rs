@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rdmadoctor_types::LinkLayer;
+
 use super::{HostModel, Nic, with_prefix_length};
-use crate::catalog::device::{GidShape, LinkLayer};
+use crate::catalog::device::GidShape;
 use crate::catalog::{DeviceModel, Doubts};
 use crate::catalog::{Fault, FaultKind, When};
 use crate::host::Root;

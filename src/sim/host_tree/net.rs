@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use rdmadoctor_types::{LinkLayer, PortState};
+
 use super::Tree;
 use super::pci::Places;
 use crate::catalog::DeviceModel;
-use crate::catalog::device::LinkLayer;
 use crate::host::{Node, families};
-use crate::sim::PortState;
 use crate::sim::host::{HostModel, Interface, Nic, hardware_address, with_prefix_length};
 
 /// An interface, whichever part of the model it is from.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rdmadoctor_types::LinkLayer;
+
 use super::Tree;
 use crate::catalog::DeviceModel;
-use crate::catalog::device::LinkLayer;
 use crate::host::{Node, families};
 use crate::sim::host::{Gpu, HostModel, Iommu, Link};
 

@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use rdmadoctor_types::{LinkLayer, NodeType, PortState};
+
 use super::pci::Places;
 use super::{Tree, net};
 use crate::catalog::DeviceModel;
-use crate::catalog::device::{GidShape, LinkLayer, NodeType};
+use crate::catalog::device::GidShape;
 use crate::host::{Node, families};
 use crate::sim::host::{HostModel, Nic, with_prefix_length};
-use crate::sim::{GidType, PortState, SimGid};
+use crate::sim::{GidType, SimGid};
 use crate::verbs::Gid;
 
 /// Counters that every port of a channel adapter has (drivers/infiniband/core/sysfs.c).
@@ -73,12 +75,8 @@ fn device(tree: &mut Tree, place: &Path, nic: &Nic, model: &DeviceModel) {
     let rdma = place.join("infiniband").join(&nic.name);
     tree.link(format!("/sys/class/infiniband/{}", nic.name), &rdma);
     tree.link(rdma.join("device"), place);
-    let (code, name) = match model.identity.node_type.value {
-        NodeType::ChannelAdapter => (1, "CA"),
-        NodeType::Rnic => (4, "RNIC"),
-        NodeType::Unspecified => (7, "unspecified"),
-    };
-    tree.text(rdma.join("node_type"), &format!("{code}: {name}"));
+    let node_type = model.identity.node_type.value;
+    tree.text(rdma.join("node_type"), &format!("{}: {node_type}", node_type.code()));
     tree.text(rdma.join("node_desc"), "model");
     tree.text(rdma.join("fw_ver"), nic.firmware.as_ref().unwrap_or(&model.identity.firmware.value));
     let guid = guid(nic);
@@ -89,24 +87,13 @@ fn device(tree: &mut Tree, place: &Path, nic: &Nic, model: &DeviceModel) {
 }
 
 fn port(tree: &mut Tree, port: &Path, nic: &Nic, model: &DeviceModel) {
-    let (state, physical) = match nic.state {
-        PortState::Down => ("1: DOWN", "3: Disabled"),
-        PortState::Init => ("2: INIT", "5: LinkUp"),
-        PortState::Armed => ("3: ARMED", "5: LinkUp"),
-        PortState::Active => ("4: ACTIVE", "5: LinkUp"),
-    };
     let layer = nic.link_layer.unwrap_or(model.identity.link_layer.value);
-    let name = match layer {
-        LinkLayer::Infiniband => "InfiniBand",
-        LinkLayer::Ethernet => "Ethernet",
-        LinkLayer::Unspecified => "Unspecified",
-    };
-    tree.text(port.join("state"), state);
-    tree.text(port.join("phys_state"), physical);
+    tree.text(port.join("state"), &format!("{}: {}", nic.state.code(), nic.state.name().to_ascii_uppercase()));
+    tree.text(port.join("phys_state"), if nic.state == PortState::Down { "3: Disabled" } else { "5: LinkUp" });
     tree.text(port.join("rate"), &nic.rate);
     tree.text(port.join("lid"), &format!("{:#x}", nic.lid));
     tree.text(port.join("sm_lid"), if layer == LinkLayer::Infiniband { "0x1" } else { "0x0" });
-    tree.text(port.join("link_layer"), name);
+    tree.text(port.join("link_layer"), layer.name());
     for (index, pkey) in nic.pkeys.as_deref().unwrap_or(&[0xffff]).iter().enumerate() {
         // A device without a table has no such directory.
         if model.port.pkey_table_length.value > 0 {
