@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use rdmadoctor_types::QpState;
 
 use super::device::{RdmaCm, StateMachine};
 use super::*;
@@ -305,7 +306,7 @@ fn states_move_as_each_machine_has_it() {
         let request = ModifyRequest { has_cm_connection: cm, ..ModifyRequest::new(QpType::RC, from, to) };
         model(name).modify(&request).map_err(|refusal| refusal.errno)
     };
-    use QpState::{Error, Init, ReadyToReceive as Rtr, ReadyToSend as Rts, Reset};
+    use QpState::{Error, Init, Reset, Rtr, Rts};
     for name in ["erdma", "siw"] {
         assert_eq!(step(name, Reset, Init, false), Ok(Effect::Nothing));
         assert_eq!(step(name, Reset, Rtr, false), Ok(Effect::Nothing));
@@ -444,12 +445,12 @@ proptest! {
 
 #[test]
 fn erdma_tells_states_as_its_driver_does() {
-    use QpState::{Init, ReadyToSend, Reset};
+    use QpState::{Init, Reset, Rts};
     let model = DeviceModel::find("erdma").unwrap();
-    assert_eq!([Reset, ReadyToSend].map(|state| model.told("6.1.0-28-amd64", state, 0)), [(Reset, 96), (Reset, 96)]);
-    assert_eq!([Reset, ReadyToSend].map(|state| model.told("6.12", state, 0)), [(Init, 96), (ReadyToSend, 96)]);
+    assert_eq!([Reset, Rts].map(|state| model.told("6.1.0-28-amd64", state, 0)), [(Reset, 96), (Reset, 96)]);
+    assert_eq!([Reset, Rts].map(|state| model.told("6.12", state, 0)), [(Init, 96), (Rts, 96)]);
     let siw = DeviceModel::find("siw").unwrap();
-    assert_eq!(siw.told("6.12", ReadyToSend, 7), (ReadyToSend, 7));
+    assert_eq!(siw.told("6.12", Rts, 7), (Rts, 7));
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use figure::{Certainty, Derivation, Errno, Figure};
 pub use listing::{CatalogEntry, CatalogFile, CatalogFiles, CatalogList, FileKind};
 pub use model::{FirstKernel, ObjectKind};
 pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
-pub use state::{AttributeMask, Effect, ModifyRequest, QpState};
+pub use state::{AttributeMask, Effect, ModifyRequest};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 

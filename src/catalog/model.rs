@@ -1,8 +1,10 @@
 //! What else a model answers: its published attributes, its figures, and models made in code.
 
+use rdmadoctor_types::QpState;
+
 use super::device::*;
 use super::rules::*;
-use super::{Certainty, Errno, Figure, QpState};
+use super::{Certainty, Errno, Figure};
 use crate::host::families::{self, release};
 use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging};
 

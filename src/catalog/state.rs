@@ -1,41 +1,10 @@
 //! How `ibv_modify_qp` moves a queue pair of each kind of device.
 
-use rdmadoctor_types::LinkLayer;
+use rdmadoctor_types::{LinkLayer, QpState};
 
 use super::device::{DeviceModel, StateMachine};
 use super::{Aspect, Certainty, Errno, Refusal};
 use crate::request::QpType;
-
-/// State of a queue pair, as `enum ibv_qp_state`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names are those of ibv_modify_qp(3)")]
-pub enum QpState {
-    Reset,
-    Init,
-    ReadyToReceive,
-    ReadyToSend,
-    SendQueueDrained,
-    SendQueueError,
-    Error,
-}
-
-impl QpState {
-    /// Every state, in the order of their codes.
-    pub const ALL: [Self; 7] =
-        [Self::Reset, Self::Init, Self::ReadyToReceive, Self::ReadyToSend, Self::SendQueueDrained, Self::SendQueueError, Self::Error];
-
-    /// The code of `enum ibv_qp_state`.
-    #[must_use]
-    pub fn code(self) -> u32 {
-        self as u32
-    }
-
-    /// The state of a code, if it is one.
-    #[must_use]
-    pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.code() == code)
-    }
-}
 
 /// Which attributes a call sets, as `enum ibv_qp_attr_mask`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -120,7 +89,7 @@ pub enum Effect {
 /// qp_state_table (drivers/infiniband/core/verbs.c), less the types that applications cannot make.
 fn step(qp_type: QpType, from: QpState, to: QpState) -> Option<(u32, u32)> {
     use AttributeMask as M;
-    use QpState::{Error, Init, ReadyToReceive as Rtr, ReadyToSend as Rts, Reset, SendQueueDrained as Sqd, SendQueueError as Sqe};
+    use QpState::{Error, Init, Reset, Rtr, Rts, Sqd, Sqe};
     let by_type = |rc: u32, uc: u32, ud: u32, raw: u32| match qp_type {
         QpType::RC | QpType::XrcSend => rc,
         QpType::UC => uc,
@@ -180,7 +149,7 @@ impl DeviceModel {
             return refuse(Certainty::Source);
         }
         let is_connected = matches!(request.qp_type, QpType::RC | QpType::UC | QpType::XrcSend);
-        if request.to == QpState::ReadyToReceive && is_connected {
+        if request.to == QpState::Rtr && is_connected {
             let is_ethernet = self.identity.link_layer.value == LinkLayer::Ethernet;
             if is_ethernet && !request.has_global_route || request.has_global_route && !request.has_local_gid {
                 return refuse(Certainty::Source);
@@ -209,15 +178,13 @@ impl DeviceModel {
             return Err(Refusal::new(Errno::EOPNOTSUPP, Aspect::State, machine.certainty, &machine.source));
         }
         match (request.from, request.to) {
-            (QpState::ReadyToSend, QpState::Error | QpState::SendQueueDrained | QpState::SendQueueError) => {
-                Ok(Effect::Moved(QpState::Error))
-            }
-            (QpState::ReadyToSend, _) => Ok(Effect::Nothing),
+            (QpState::Rts, QpState::Error | QpState::Sqd | QpState::Sqe) => Ok(Effect::Moved(QpState::Error)),
+            (QpState::Rts, _) => Ok(Effect::Nothing),
             (QpState::Error, _) => Ok(Effect::Nothing),
-            (_, QpState::ReadyToSend) if !request.has_cm_connection => {
+            (_, QpState::Rts) if !request.has_cm_connection => {
                 Err(Refusal::new(Errno::EINVAL, Aspect::State, machine.certainty, &machine.source))
             }
-            (_, QpState::ReadyToSend | QpState::Error) => Ok(Effect::Moved(request.to)),
+            (_, QpState::Rts | QpState::Error) => Ok(Effect::Moved(request.to)),
             _ => Ok(Effect::Nothing),
         }
     }

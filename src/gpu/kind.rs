@@ -40,56 +40,45 @@ pub enum GpuName {
     Uuid(String),
 }
 
-/// How GPU memory is allocated.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GpuForm {
-    /// cuMemAlloc, as cudaMalloc.
-    #[default]
-    Plain,
-    /// cuMemCreate with `gpuDirectRDMACapable`, as caching allocators of engines should.
-    Vmm,
-    /// cuMemCreate without it, as expandable segments and sleep modes of some engines did.
-    VmmNoFlag,
-    /// cuMemAllocAsync, of the GPU's default pool.
-    Async,
-    /// cuMemAllocManaged.
-    Managed,
+rdmadoctor_types::words! {
+    /// How GPU memory is allocated.
+    #[derive(Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum GpuForm {
+        /// cuMemAlloc, as cudaMalloc.
+        #[default]
+        Plain = "",
+        /// cuMemCreate with `gpuDirectRDMACapable`, as caching allocators of engines should.
+        Vmm = "vmm",
+        /// cuMemCreate without it, as expandable segments and sleep modes of some engines did.
+        VmmNoFlag = "vmm-noflag",
+        /// cuMemAllocAsync, of the GPU's default pool.
+        Async = "async",
+        /// cuMemAllocManaged.
+        Managed = "managed",
+    }
 }
 
-/// How a NIC gets at GPU memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Path {
-    /// The best of those that work: data-direct, dma-buf, peer memory, staged.
-    #[default]
-    Auto,
-    /// ibv_reg_mr of the GPU's address, which takes a peer-memory client in the kernel.
-    Peermem,
-    /// ibv_reg_dmabuf_mr of a dma-buf.
-    Dmabuf,
-    /// mlx5dv_reg_dmabuf_mr with the flag for the data-direct device.
-    DataDirect,
-    /// Copied through locked host memory, a chunk at a time.
-    Staged,
+rdmadoctor_types::words! {
+    /// How a NIC gets at GPU memory.
+    #[derive(Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Path {
+        /// The best of those that work: data-direct, dma-buf, peer memory, staged.
+        #[default]
+        Auto = "auto",
+        /// ibv_reg_mr of the GPU's address, which takes a peer-memory client in the kernel.
+        Peermem = "peermem",
+        /// ibv_reg_dmabuf_mr of a dma-buf.
+        Dmabuf = "dmabuf",
+        /// mlx5dv_reg_dmabuf_mr with the flag for the data-direct device.
+        DataDirect = "data-direct",
+        /// Copied through locked host memory, a chunk at a time.
+        Staged = "staged",
+    }
 }
 
 impl GpuForm {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Vmm, Self::VmmNoFlag, Self::Async, Self::Managed];
-
-    /// The word for it, empty for the plain one.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::Vmm => "vmm",
-            Self::VmmNoFlag => "vmm-noflag",
-            Self::Async => "async",
-            Self::Managed => "managed",
-        }
-    }
-
     /// Whether the kernel's driver gives it to peer-memory clients, as far as is known: memory of cuMemCreate with the flag only (cuda.h,
     /// `gpuDirectRDMACapable`; vllm-project/vllm pull request 29569, kvcache-ai/Mooncake issue 351), and managed memory, which moves, not.
     /// Both are from what others report; no such client has been seen here.
@@ -116,26 +105,8 @@ impl Path {
     /// processor, and what it needs of the kernel, grow.
     pub const TRIED: [Self; 4] = [Self::DataDirect, Self::Dmabuf, Self::Peermem, Self::Staged];
 
-    /// The word for it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Peermem => "peermem",
-            Self::Dmabuf => "dmabuf",
-            Self::DataDirect => "data-direct",
-            Self::Staged => "staged",
-        }
-    }
-
     fn of_word(word: &str) -> Option<Self> {
-        [Self::Auto, Self::Peermem, Self::Dmabuf, Self::DataDirect, Self::Staged].into_iter().find(|path| path.word() == word)
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        Self::ALL.into_iter().find(|path| path.name() == word)
     }
 }
 
@@ -207,7 +178,7 @@ impl fmt::Display for MemoryKind {
             Self::Gpu { gpu, form, path } => {
                 write!(f, "cuda:{gpu}")?;
                 if *form != GpuForm::Plain {
-                    write!(f, ":{}", form.word())?;
+                    write!(f, ":{}", form.name())?;
                 }
                 if *path != Path::Auto {
                     write!(f, ":{path}")?;
@@ -238,7 +209,7 @@ impl FromStr for MemoryKind {
         // From the end, since a PCI address has colons of its own.
         let (mut form, mut path) = (None, None);
         while let Some((before, word)) = rest.rsplit_once(':') {
-            let as_form = GpuForm::ALL.into_iter().find(|known| known.word() == word && *known != GpuForm::Plain);
+            let as_form = GpuForm::ALL.into_iter().find(|known| known.name() == word && *known != GpuForm::Plain);
             match (as_form, Path::of_word(word)) {
                 (Some(found), _) if form.is_none() => form = Some(found),
                 (_, Some(found)) if path.is_none() && form.is_none() => path = Some(found),

@@ -10,22 +10,24 @@ use serde::{Deserialize, Serialize};
 use super::pcie::{PcieFacts, PcieFunction, PciePath};
 use super::rdma::RdmaFacts;
 
-/// How near two functions are, nearest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Affinity {
-    /// At most one switch between them.
-    Pix,
-    /// Several switches, and not the processor.
-    Pxb,
-    /// The processor's host bridge.
-    Phb,
-    /// Two host bridges of one NUMA node.
-    Node,
-    /// Two NUMA nodes.
-    Sys,
-    /// Two host bridges, of which one's NUMA node is not known.
-    Unknown,
+rdmadoctor_types::words! {
+    /// How near two functions are, nearest first.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Affinity {
+        /// At most one switch between them.
+        Pix = "pix",
+        /// Several switches, and not the processor.
+        Pxb = "pxb",
+        /// The processor's host bridge.
+        Phb = "phb",
+        /// Two host bridges of one NUMA node.
+        Node = "node",
+        /// Two NUMA nodes.
+        Sys = "sys",
+        /// Two host bridges, of which one's NUMA node is not known.
+        Unknown = "unknown",
+    }
 }
 
 /// GPUs and NICs of a host, and how near they are to each other.

@@ -201,7 +201,7 @@ pub fn classify_connection(connected: &Connected, is_iwarp: bool, family: Option
     let next = match connected.reached {
         QpState::Reset => QpState::Init,
         QpState::Init => QpState::Rtr,
-        QpState::Rtr | QpState::Rts => QpState::Rts,
+        _ => QpState::Rts,
     };
     if *port_state != PortState::Active {
         evidence.push(format!("the port is {port_state}"));

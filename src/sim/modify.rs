@@ -5,14 +5,14 @@ use std::ffi::c_int;
 use std::ptr;
 
 use rdma_sys::*;
-use rdmadoctor_types::LinkLayer;
+use rdmadoctor_types::{LinkLayer, QpState};
 
 use super::device::{Home, failed};
 use super::provider::{Locked, Provider};
 use super::queues::errno_of;
 use super::world::{Qp, Waiting};
 use crate::catalog::device::StateMachine;
-use crate::catalog::{AttributeMask as Mask, Effect, ModifyRequest, QpState};
+use crate::catalog::{AttributeMask as Mask, Effect, ModifyRequest};
 use crate::request::QpType;
 use crate::verbs::{Gid, MTU_BYTES};
 

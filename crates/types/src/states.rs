@@ -104,18 +104,33 @@ crate::words! {
 }
 
 crate::words! {
-    /// State of a queue pair that is being connected.
+    /// State of a queue pair, as `enum ibv_qp_state`.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "UPPERCASE")]
+    #[allow(missing_docs, reason = "the names are those of ibv_modify_qp(3)")]
     pub enum QpState {
-        /// As it is made.
         Reset = "RESET",
-        /// It has a port.
         Init = "INIT",
-        /// Ready to receive: it has the other side's address.
         Rtr = "RTR",
-        /// Ready to send.
         Rts = "RTS",
+        Sqd = "SQD",
+        Sqe = "SQE",
+        #[serde(rename = "ERR")]
+        Error = "ERR",
+    }
+}
+
+impl QpState {
+    /// The code of `enum ibv_qp_state`.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The state of a code, if it is one.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
     }
 }
 

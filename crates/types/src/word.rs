@@ -146,7 +146,7 @@ mod tests {
         each::<PortState>(&["down", "init", "armed", "active"]);
         each::<LinkLayer>(&["InfiniBand", "Ethernet", "Unspecified"]);
         each::<Transport>(&["RoCE", "InfiniBand", "iWARP", "unspecified"]);
-        each::<QpState>(&["RESET", "INIT", "RTR", "RTS"]);
+        each::<QpState>(&["RESET", "INIT", "RTR", "RTS", "SQD", "SQE", "ERR"]);
         each::<OutcomeKind>(&["granted", "refused", "crashed", "hung", "not_run"]);
         assert_eq!(read::<LinkLayer>("ethernet"), LinkLayer::Ethernet);
     }

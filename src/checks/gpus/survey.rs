@@ -191,7 +191,7 @@ fn report(facts: &Facts, gpu: &GpuFacts, tried: GpuTried) -> GpuReport {
 
 fn kind(facts: &Facts, gpu: &GpuFacts, ordinal: Option<u32>, memory: &GpuMemory) -> KindReport {
     let name = ordinal.map_or_else(|| gpu.pci.clone(), |ordinal| ordinal.to_string());
-    let word = if memory.form == GpuForm::Plain { String::new() } else { format!(":{}", memory.form.word()) };
+    let word = if memory.form == GpuForm::Plain { String::new() } else { format!(":{}", memory.form.name()) };
     let export_causes = memory.export_error.as_ref().map(|error| {
         let refusal = Refusal::Gpu { error: error.clone() };
         let path = Path::Dmabuf;

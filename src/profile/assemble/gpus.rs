@@ -38,7 +38,7 @@ impl Draft<'_> {
             {
                 path = Some(found);
             }
-            nics.push(GpuNic { name: nic.clone(), affinity: word(affinity).to_owned(), path: own });
+            nics.push(GpuNic { name: nic.clone(), affinity: affinity.name().to_owned(), path: own });
         }
         self.lacks_of(gpu, &nics);
         ProfiledGpu {
@@ -132,15 +132,3 @@ impl Draft<'_> {
 
 /// The way through host memory.
 const STAGED: &str = "staged";
-
-/// The word of an affinity in documents.
-fn word(affinity: Affinity) -> &'static str {
-    match affinity {
-        Affinity::Pix => "pix",
-        Affinity::Pxb => "pxb",
-        Affinity::Phb => "phb",
-        Affinity::Node => "node",
-        Affinity::Sys => "sys",
-        Affinity::Unknown => "unknown",
-    }
-}

@@ -279,7 +279,7 @@ fn refusals(gpu: &GpuReport, style: Style) -> String {
 }
 
 fn draw_engine(engine: &EnginePath, style: Style) -> String {
-    let tries = engine.tries.iter().map(|path| path.word()).collect::<Vec<_>>().join(", then ");
+    let tries = engine.tries.iter().map(|path| path.name()).collect::<Vec<_>>().join(", then ");
     let verdict = match (engine.works, engine.takes) {
         (None, _) => "whether it works was not tried: there is no NIC".to_owned(),
         (Some(true), Some(Path::Staged)) => style.warn("it stages here: every byte goes through host memory"),
