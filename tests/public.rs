@@ -17,7 +17,16 @@ struct Module {
 
 fn parse(file: &Path) -> Vec<Item> {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())).items
+    let items = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())).items;
+    items.into_iter().map(|item| declared(&item).unwrap_or(item)).collect()
+}
+
+/// The enum that `words!` declares.
+fn declared(item: &Item) -> Option<Item> {
+    let Item::Macro(call) = item else { return None };
+    let mut tokens = call.mac.tokens.clone().into_iter().skip_while(|token| token.to_string() != "enum");
+    let name = tokens.nth(1).filter(|_| call.mac.path.segments.last().is_some_and(|last| last.ident == "words"))?;
+    syn::parse_str(&format!("pub enum {name} {{}}")).ok()
 }
 
 fn is_public(visibility: &Visibility) -> bool {
