@@ -62,8 +62,10 @@ impl Drop for Peer {
     }
 }
 
-/// All results have figures of data that was compared.
+/// All results have figures of data that was compared, and nothing is said of their being fast or slow.
 fn moved(what: &str, document: &Value) {
+    assert_eq!(document["connection"]["is_simulated"], true, "{document:#}");
+    assert_eq!(document["notices"], serde_json::json!([]), "{document:#}");
     let results = document["results"].as_array().unwrap();
     assert!(!results.is_empty() && document["problems"] == serde_json::json!([]), "{document:#}");
     let figure = if what == "bw" { "bytes_per_second" } else { "latencies" };
@@ -208,4 +210,92 @@ fn many_short_runs_of_ping_do_not_fill_the_queue() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
     command.args(["-q", "--format", "json", "--host-model", H100, "ping", "--op", "write", "--sizes", "64", "--iterations", "3"]);
     moved("ping", &document(&command.args(["--repeats", "40"]).output().unwrap()));
+}
+/// What a client hears that is no host of the peer's network.
+#[test]
+fn a_host_of_no_network_is_told_so() {
+    let network = tempfile::tempdir_in("/tmp").unwrap();
+    let peer = Peer::start(host(H100, network.path()));
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+    alone.args(["-q", "--format", "json", "--answer-within", "60s", "--host-model", "e810"]).env("RDMADOCTOR_TOKEN", TOKEN);
+    let document = document(&client(alone, "bw", &peer).output().unwrap());
+    assert_eq!(document["results"], serde_json::json!([]), "{document:#}");
+    let problem = document["problems"][0].to_string();
+    assert!(problem.contains("no modelled network") && problem.contains("--sim-network"), "{document:#}");
+}
+
+/// What a command on a modelled host prints.
+fn printed(format: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+    let output = command.args(["-q", "--answer-within", "60s", "--format", format]).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What is said of figures of a device, and never of those of a simulation.
+const JUDGED: [&str; 7] =
+    ["slower than", "too noisy", "% of its path", "its path carries", "of what the devices reach", "of what it was", "may be under way"];
+
+fn is_not_judged(text: &str) {
+    let said: Vec<&&str> = JUDGED.iter().filter(|words| text.contains(**words)).collect();
+    assert!(said.is_empty(), "{said:?}: {text}");
+}
+
+#[test]
+fn figures_of_a_simulated_device_are_marked_in_every_format_and_not_judged() {
+    let directory = tempfile::tempdir().unwrap();
+    let plot = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (bw_plot, ping_plot) = (plot("bw.svg"), plot("ping.svg"));
+    let short = ["--sizes", "64k", "--iterations", "16", "--repeats", "2"];
+    let one = |command: &'static [&'static str]| ["--host-model", H100].iter().chain(command).chain(&short).copied().collect::<Vec<_>>();
+    let commands = [
+        [one(&["ping"]), vec!["--plot", &ping_plot]].concat(),
+        [one(&["bw"]), vec!["--plot", &bw_plot]].concat(),
+        one(&["bw", "--devices", "mlx5_0,mlx5_1"]),
+    ];
+    for (command, format) in commands.iter().flat_map(|command| ["table", "json", "csv"].map(|format| (command, format))) {
+        let text = printed(format, command);
+        assert!(text.contains("simulated"), "{command:?}, {format}: {text}");
+        is_not_judged(&text);
+        if format == "json" {
+            let document: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((&document["host_model"]["name"], &document["notices"]), (&H100.into(), &serde_json::json!([])), "{document:#}");
+        }
+    }
+    for plot in [bw_plot, ping_plot] {
+        let drawing = std::fs::read_to_string(&plot).unwrap();
+        assert!(drawing.contains(", simulated</title>") && drawing.contains(", simulated</text>"), "{drawing}");
+    }
+}
+
+#[test]
+fn a_gate_on_a_modelled_host_marks_figures_in_every_format_and_judges_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (policy, last) = (directory.path().join("policy.yaml"), directory.path().join("last.json"));
+    std::fs::write(&policy, "thresholds: {bandwidth_percent_of_path: 100, bandwidth_percent_of_baseline: 100}\n").unwrap();
+    let (policy, last) = (policy.to_str().unwrap(), last.to_str().unwrap());
+    let gate = ["--host-model", "e810", "preflight", "--time-budget", "120s", "--duration", "1ms", "--policy", policy];
+    let kept = [&gate[..], &["--baseline", last]].concat();
+    printed("json", &kept);
+    // The earlier run had a thousand times the speed.
+    let mut earlier: Value = serde_json::from_str(&std::fs::read_to_string(last).unwrap()).unwrap();
+    for result in
+        earlier["measured"].as_array_mut().unwrap().iter_mut().filter_map(|measured| measured["bw"]["results"].as_array_mut()).flatten()
+    {
+        result["bytes_per_second"] =
+            serde_json::json!({"median": 1e14, "min": 1e14, "max": 1e14, "spread_percent": 0.0, "is_noisy": false});
+    }
+    std::fs::write(last, earlier.to_string()).unwrap();
+    for format in ["json", "table", "junit", "markdown", "html", "github"] {
+        let text = printed(format, &[&gate[..], &["--compare", last]].concat());
+        // Annotations tell of what is wrong only, so there are no figures.
+        let mark = if format == "github" { "modelled host" } else { "simulated: write" };
+        assert!(text.contains(mark) && text.contains("modelled host e810"), "{format}: {text}");
+        is_not_judged(&text);
+        assert!(!text.contains(", Gbit/s") && !text.contains("memory, us"), "{format}: {text}");
+        if format == "json" {
+            let document: Value = serde_json::from_str(&text).unwrap();
+            assert!(document["measured"].as_array().unwrap().iter().all(|measured| measured["path"].is_null()), "{document:#}");
+        }
+    }
 }

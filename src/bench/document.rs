@@ -29,6 +29,14 @@ pub struct Bench<R> {
     pub stopped: Option<String>,
 }
 
+impl<R> Bench<R> {
+    /// Whether its figures are of a simulated device, so that nothing follows from them.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_simulated)
+    }
+}
+
 /// Where `peer` listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listening {
@@ -40,6 +48,9 @@ pub struct Listening {
     pub port: u16,
     /// What clients must know; absent where it was given.
     pub token: Option<String>,
+    /// The directory of the modelled network that clients must be hosts of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim_network: Option<String>,
 }
 
 /// How both ends are connected.
@@ -59,6 +70,9 @@ pub struct ConnectionReport {
     pub memory_bytes: u64,
     /// Where the other end is: absent where it is on this host.
     pub peer: Option<String>,
+    /// Whether a device is simulated: figures then say how fast that is done, and nothing of a device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_simulated: bool,
 }
 
 /// An end.

@@ -106,6 +106,12 @@ impl LoopbackReport {
         of_bw.chain(of_ping).find_map(|connection| connection.local.memory.as_ref())
     }
 
+    /// Whether its figures are of a simulated device.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.ping.as_ref().is_some_and(Bench::is_simulated) || self.bw.as_ref().is_some_and(Bench::is_simulated)
+    }
+
     /// Whether latency was asked for and there is not a single figure of it, nor an interruption to blame.
     #[must_use]
     pub fn moves_nothing(&self) -> bool {

@@ -15,6 +15,9 @@ pub struct Pairs {
     pub schema: String,
     /// Bytes of a message.
     pub size_bytes: u64,
+    /// Whether a device is simulated: figures then say how fast that is done, and nothing of a device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_simulated: bool,
     /// A cell for each GPU, NIC, operation and way.
     pub cells: Vec<PairCell>,
     /// What stood in the way of measuring at all.

@@ -142,6 +142,7 @@ pub fn plan(request: &Request, hosts: &Hosts<'_>) -> Result<Plan, Obstacle> {
             remote: end_report(there, second),
             peer: None,
             memory_bytes: 0,
+            is_simulated: false,
         },
         hints: Known {
             addresses: vec![hint("this end:", here, first), hint("the other end:", there, second)],

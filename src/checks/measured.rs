@@ -30,6 +30,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// Why a speed is not judged.
+const SIMULATED: &str = "its device is simulated, and the speed of a simulation is no device's";
+
 /// What `judge` says of each device on which something was measured.
 fn each(facts: &Facts, judge: &dyn Fn(&LoopbackReport) -> Finding) -> Vec<Finding> {
     match &facts.measured {
@@ -92,9 +95,10 @@ fn moves(facts: &Facts) -> Vec<Finding> {
                     .and_then(|row| Some(format!("{} of {} bytes takes {:.1} us", row.operation, row.size_bytes, row.latencies?.p50_us))),
             )
             .collect();
+        let simulated = if measured.is_simulated() { "simulated: " } else { "" };
         match (figures.is_empty(), stopped(measured)) {
             (true, why) => Finding::skip(name, format!("not measured: {}", why.unwrap_or("no operation suits it"))),
-            (false, _) => Finding::pass(name, figures.join(", ")),
+            (false, _) => Finding::pass(name, format!("{simulated}{}", figures.join(", "))),
         }
     })
 }
@@ -136,6 +140,9 @@ fn is_unharmed(facts: &Facts) -> Vec<Finding> {
 fn share_of_path(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
         let name = &measured.subject();
+        if measured.is_simulated() {
+            return Finding::skip(name, SIMULATED);
+        }
         let Some(path) = &measured.path else {
             let why = match &measured.gpu {
                 Some(_) => "an idle GPU slows its link down, so nothing tells what its path could carry",
@@ -202,6 +209,9 @@ fn counters(facts: &Facts) -> Vec<Finding> {
 fn share_of_earlier(facts: &Facts) -> Vec<Finding> {
     each(facts, &|measured| {
         let name = &measured.subject();
+        if measured.is_simulated() {
+            return Finding::skip(name, SIMULATED);
+        }
         let Some(wanted) = facts.wanted.bandwidth_percent_of_baseline else {
             return Finding::skip(name, "the policy does not say how much of an earlier run's bandwidth is wanted");
         };

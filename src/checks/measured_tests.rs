@@ -191,9 +191,26 @@ fn of_gpu(path: Path) -> LoopbackReport {
         local,
         memory_bytes: 0,
         peer: None,
+        is_simulated: false,
     };
     let bw = Bench { connection: Some(connection), ..measured().bw.unwrap() };
     LoopbackReport { bw: Some(bw), ..LoopbackReport::of_gpu("0000:1b:00.0", "mlx5_0") }
+}
+
+#[test]
+fn the_speed_of_a_simulated_device_is_not_judged() {
+    let mut simulated = LoopbackReport { path: measured().path, earlier: measured().bw.unwrap().results, ..of_gpu(Path::Dmabuf) };
+    let connection = simulated.bw.as_mut().unwrap().connection.as_mut().unwrap();
+    connection.is_simulated = true;
+    let mut facts = facts(simulated);
+    facts.wanted.bandwidth_percent_of_path = Some(99);
+    facts.wanted.bandwidth_percent_of_baseline = Some(100);
+    for id in ["RD-1203", "RD-1205"] {
+        let skipped = finding(&facts, id);
+        assert!(skipped.status == Status::Skip && skipped.title.contains("simulated"), "{}", skipped.title);
+    }
+    let moved = finding(&facts, "RD-1201");
+    assert!(moved.status == Status::Pass && moved.title.starts_with("simulated: write of"), "{}", moved.title);
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         address: address.ip().to_string(),
         port: address.port(),
         token: given.is_none().then_some(token),
+        sim_network: session.host.sim_network().map(|directory| directory.display().to_string()),
     })?;
     let interrupted = session.host.interruption();
     server.serve(&interrupted);

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Preflight;
-use crate::bench::Spread;
+use crate::bench::{LoopbackReport, Spread};
 use crate::checks::{Finding, Status};
 
 /// What changed since an earlier run.
@@ -60,8 +60,11 @@ pub fn compare(file: &str, earlier: &Preflight, now: &Preflight) -> Comparison {
     differences(&fields(earlier), &fields(now), &mut |_, _| ChangeKind::Other, &mut changes);
     differences(&verdicts(earlier), &verdicts(now), &mut engine_kind, &mut changes);
     findings(earlier, now, &mut changes);
-    figures(&rates(earlier), &rates(now), true, &mut changes);
-    figures(&latencies(earlier), &latencies(now), false, &mut changes);
+    // The speed of a simulation is this machine's.
+    if !now.measured.iter().any(LoopbackReport::is_simulated) {
+        figures(&rates(earlier), &rates(now), true, &mut changes);
+        figures(&latencies(earlier), &latencies(now), false, &mut changes);
+    }
     changes.sort_by(|left, right| (left.kind, &left.what).cmp(&(right.kind, &right.what)));
     Comparison { file: file.to_owned(), created: Some(earlier.created.clone()), is_replaced: false, changes }
 }

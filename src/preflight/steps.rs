@@ -178,6 +178,7 @@ fn outcome<R>(which: StepName, device: &str, document: &Bench<R>, rows: &[Row<'_
         (None, None) if figures.is_empty() => {
             (Status::Skip, document.stopped.clone().unwrap_or_else(|| "no operation suits it".to_owned()))
         }
+        (None, None) if document.is_simulated() => (Status::Pass, format!("simulated: {figures}")),
         (None, None) => (Status::Pass, figures),
     };
     let is_short = document.stopped.is_some() && status != Status::Fail;

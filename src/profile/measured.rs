@@ -269,6 +269,7 @@ mod tests {
             remote: end,
             memory_bytes: 0,
             peer: None,
+            is_simulated: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use super::table::bench::{buffer, verified};
+use super::table::bench::{SIMULATED, buffer, verified};
 use super::{Document, Kind, Renderer, View};
 use crate::bench::{AtOnce, BandwidthResult, Bench, LatencyResult, Pairs};
 
@@ -15,13 +15,22 @@ impl Renderer for Csv {
     }
 
     fn draw(&self, document: Document<'_>, _: &View<'_>) -> io::Result<Option<String>> {
-        Ok(match document {
+        let is_simulated = match document {
+            Document::Ping(document) => document.is_simulated(),
+            Document::Bw(document) => document.is_simulated(),
+            Document::BwAtOnce(document) => document.alone.iter().any(Bench::is_simulated),
+            Document::BwPairs(document) => document.is_simulated,
+            _ => false,
+        };
+        let mark = if is_simulated { format!("# simulated: {SIMULATED}\n") } else { String::new() };
+        let lines = match document {
             Document::Ping(document) => Some(latencies(document)),
             Document::Bw(document) => Some(rates(document)),
             Document::BwAtOnce(document) => Some(at_once(document)),
             Document::BwPairs(document) => Some(pairs(document)),
             _ => None,
-        })
+        };
+        Ok(lines.map(|lines| mark + &lines))
     }
 
     fn marked(&self, text: String, mark: &str) -> String {

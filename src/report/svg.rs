@@ -58,7 +58,7 @@ pub fn bandwidth_svg(document: &Bench<BandwidthResult>) -> String {
     };
     let points: Vec<Point> = document.results.iter().filter_map(point).collect();
     let label = |value: f64| size(value.exp2() as u64);
-    draw("Bandwidth over message size", &points, &label, &|value| label(value) + "/s")
+    draw(&titled("Bandwidth over message size", document), &points, &label, &|value| label(value) + "/s")
 }
 
 /// The latencies over their percentiles, in powers of two.
@@ -72,7 +72,12 @@ pub fn latency_svg(document: &Bench<LatencyResult>) -> String {
         }
     }
     let name = |value: f64| PERCENTILES.get(value as usize).copied().unwrap_or("").to_owned();
-    draw("Latency percentiles", &points, &name, &|value| format!("{} us", value.exp2()))
+    draw(&titled("Latency percentiles", document), &points, &name, &|value| format!("{} us", value.exp2()))
+}
+
+/// A drawing may be seen without its document, so it says of itself what its figures are.
+fn titled<R>(title: &str, document: &Bench<R>) -> String {
+    format!("{title}{}", if document.is_simulated() { ", simulated" } else { "" })
 }
 
 pub(super) fn figures(all: &Latencies) -> [f64; 6] {
@@ -86,6 +91,7 @@ fn draw(title: &str, points: &[Point], x_label: &dyn Fn(f64) -> String, y_label:
     if points.is_empty() {
         return out + "<text x=\"20\" y=\"40\">nothing was measured</text>\n</svg>\n";
     }
+    let _ = writeln!(out, "<text x=\"{:.1}\" y=\"20\">{title}</text>", EDGE);
     let across = Axis::around(points.iter().map(|point| point.x), x_label);
     let up = Axis::around(points.iter().map(|point| point.y), y_label);
     let x = |value: f64| EDGE + across.part(value) * (WIDTH - 3.0 * EDGE);

@@ -36,8 +36,9 @@ pub(crate) fn at_once(host: &Host, request: &Request, devices: &[String], onlook
     if host.interrupted() {
         document.stopped = Some("interrupted".to_owned());
     }
-    let notice = bench::judge_together(&document.together);
-    document.notices.extend(notice);
+    if !document.alone.iter().any(Bench::is_simulated) {
+        document.notices.extend(bench::judge_together(&document.together));
+    }
     Ok(document)
 }
 

@@ -126,6 +126,12 @@ impl Host {
         self.model().map(|model| model.name.as_str())
     }
 
+    /// The directory of the modelled network that it is a host of.
+    #[must_use]
+    pub fn sim_network(&self) -> Option<&Path> {
+        self.options.seat.as_ref().map(Seat::directory)
+    }
+
     /// Refuses a command that has no use for a captured host.
     ///
     /// # Errors
@@ -241,7 +247,7 @@ impl Host {
         ModelledHost {
             model: model.clone(),
             tallies: self.tallies.get().map(|path| path.to_path_buf()),
-            network: self.options.seat.as_ref().map(|seat| seat.directory().to_owned()),
+            network: self.sim_network().map(Path::to_owned),
             has_local_gpus: self.options.has_local_gpus,
         }
     }

@@ -201,7 +201,9 @@ impl Opening<'_, '_> {
             }
         };
         self.plan.connection.memory_bytes = facts.each_ref().map(|facts| facts.memory_bytes).into_iter().min().unwrap_or(0);
+        self.plan.connection.is_simulated = facts.iter().any(|facts| facts.simulated.is_some());
         self.settle(&facts, &mut document.notices, &mut document.problems)?;
+        document.problems.extend(bench::out_of_reach(&facts).filter(|_| self.plan.connection.peer.is_some()));
         let connection = self.plan.connection.clone();
         let watched = Watched::new(&root, self.tallies.as_ref(), connection.ports(), connection.peer.is_some());
         document.connection = Some(connection);

@@ -40,7 +40,7 @@ pub(crate) fn pairs(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>)
             if host.interrupted() {
                 break;
             }
-            document.cells.extend(cells(host, &request, (gpu, nic, path), onlooker)?);
+            measure(host, &request, (gpu, nic, path), onlooker, &mut document)?;
         }
     }
     if host.interrupted() {
@@ -49,13 +49,14 @@ pub(crate) fn pairs(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>)
     Ok(document)
 }
 
-/// The cells of a pair and way, one for each operation.
-fn cells(
+/// Measures a pair and way, which gives a cell for each operation.
+fn measure(
     host: &Host,
     request: &Request,
     (gpu, nic, path): (&str, &str, Path),
     onlooker: &mut Onlooker<'_>,
-) -> Result<Vec<PairCell>, SurveyError> {
+    document: &mut Pairs,
+) -> Result<(), SurveyError> {
     let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: GpuForm::Plain, path };
     let request = Request { device: Some(nic.to_owned()), memory, to_memory: Some(MemoryKind::Host), ..request.clone() };
     let measured = bandwidth(host, &request, onlooker)?;
@@ -78,5 +79,7 @@ fn cells(
             causes,
         }
     };
-    Ok(request.operations.iter().map(of).collect())
+    document.cells.extend(request.operations.iter().map(of));
+    document.is_simulated |= measured.is_simulated();
+    Ok(())
 }

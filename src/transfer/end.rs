@@ -263,6 +263,7 @@ fn facts(context: &Context, plan: &StagePlan) -> Result<StageFacts, Trouble> {
         manager_port: None,
         memory: StageMemory::default(),
         processors: available_parallelism().ok().map(NonZero::get),
+        simulated: None,
         port,
     })
 }

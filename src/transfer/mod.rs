@@ -29,7 +29,7 @@ pub use memory::{Comparing, GpuIdentity, StageMemory, Supply, try_paths};
 pub use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{
     Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd, RunKind,
-    RunPlan, RunResult, StageFacts, StagePlan, StagedPart, StagedPlan, Touch, Transport, Words,
+    RunPlan, RunResult, Simulated, StageFacts, StagePlan, StagedPart, StagedPlan, Touch, Transport, Words,
 };
 pub use serve::{Ends, Manager};
 pub use trouble::{Failure, STATUSES, Trouble};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -137,6 +138,16 @@ pub struct StageFacts {
     /// Processors that its process may run on, if they can be counted.
     #[serde(default)]
     pub processors: Option<usize>,
+    /// What simulates its device; absent where that is real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<Simulated>,
+}
+
+/// What simulates the device of an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// The directory in which it meets other processes.
+    pub network: Option<PathBuf>,
 }
 
 /// Receive requests that are posted before the other side may send.

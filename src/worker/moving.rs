@@ -33,7 +33,11 @@ impl Question for Transfer {
         let verbs = state.verbs()?;
         let simulation = state.simulation;
         let manager = || connection_manager(simulation);
-        Ok(state.ends.obey(&verbs, &manager, &self.0, &mut Onlooker { notes, told: Instant::now() }))
+        let mut answer = state.ends.obey(&verbs, &manager, &self.0, &mut Onlooker { notes, told: Instant::now() });
+        if let Answer::Opened(facts) = &mut answer {
+            facts.simulated = state.target.simulated();
+        }
+        Ok(answer)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::host::Root;
 use crate::sim::HostModel;
 use crate::sim::SimConfig;
 use crate::sim::host::HugePages;
-use crate::transfer::Supply;
+use crate::transfer::{Simulated, Supply};
 
 /// Size of the huge pages that memory is asked for in.
 const HUGE_PAGE_KIB: u64 = 2048;
@@ -87,6 +87,17 @@ impl Target {
             Self::Live { libibverbs, .. } => libibverbs.as_deref(),
             Self::Devices(_) | Self::Modelled(_) => None,
         }
+    }
+
+    /// What simulates its devices.
+    pub(super) fn simulated(&self) -> Option<Simulated> {
+        let network = match self {
+            Self::Live { .. } => return None,
+            Self::Devices(config) => config.directory.as_ref(),
+            Self::Modelled(host) => host.network.as_ref(),
+        };
+        // Another process may call it by another name.
+        Some(Simulated { network: network.map(|directory| directory.canonicalize().unwrap_or_else(|_| directory.clone())) })
     }
 
     /// The devices that stand for real ones; absent where a library is loaded.

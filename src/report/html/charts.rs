@@ -81,14 +81,15 @@ fn rate_of(row: &BandwidthResult) -> Option<f64> {
 /// From which device to which.
 fn way(connection: Option<&ConnectionReport>) -> String {
     let Some(connection) = connection else { return "not connected".to_owned() };
+    let simulated = if connection.is_simulated { ", simulated" } else { "" };
     let (local, remote) = (&connection.local.device, &connection.remote.device);
     if let Some(gpu) = connection.local.memory.as_ref().and_then(|memory| memory.gpu.as_ref()).filter(|_| connection.peer.is_none()) {
-        return format!("memory of GPU {} by {local}", gpu.pci);
+        return format!("memory of GPU {} by {local}{simulated}", gpu.pci);
     }
     match &connection.peer {
-        Some(peer) => format!("{local} to {remote} of {peer}"),
-        None if local == remote => format!("{local} to itself"),
-        None => format!("{local} to {remote}"),
+        Some(peer) => format!("{local} to {remote} of {peer}{simulated}"),
+        None if local == remote => format!("{local} to itself{simulated}"),
+        None => format!("{local} to {remote}{simulated}"),
     }
 }
 

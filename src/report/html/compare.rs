@@ -107,8 +107,9 @@ fn rates(hosts: &[HostPage]) -> Markup {
     for (index, host) in hosts.iter().enumerate() {
         for (connection, row) in host.bws.iter().flat_map(|bw| bw.results.iter().filter_map(|row| Some((bw.connection.as_ref()?, row)))) {
             let (operation, bytes, pairs) = (row.operation, size(row.size_bytes), row.queue_pairs);
-            let name =
-                format!("{}: {operation} {bytes}, {}, {}, {pairs} queue pairs", connection.local.device, row.memory, buffer(row.buffer));
+            let simulated = if connection.is_simulated { ", simulated" } else { "" };
+            let (device, memory, buffer) = (&connection.local.device, &row.memory, buffer(row.buffer));
+            let name = format!("{device}: {operation} {bytes}, {memory}, {buffer}, {pairs} queue pairs{simulated}");
             let rates = rows.entry(name).or_insert_with(|| vec![None; hosts.len()]);
             rates[index] = row.bytes_per_second.map(|rate| rate.median * 8.0 / 1e9);
         }

@@ -16,6 +16,9 @@ const BAR: f64 = 40.0;
 /// From how many sizes on a chart says more than the table.
 const CHART_SIZES: usize = 3;
 
+/// What figures of a simulated device mean.
+pub(in crate::report) const SIMULATED: &str = "figures say how fast a device is simulated here, and nothing of a device";
+
 impl Table for Bench<BandwidthResult> {
     fn table(&self, style: &Style) -> String {
         let style = *style;
@@ -118,12 +121,19 @@ impl Table for Listening {
     fn table(&self, style: &Style) -> String {
         let place = std::net::SocketAddr::new(self.address.parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), self.port);
         let mut out = style.entry("listening", &place.to_string());
-        let host = if place.ip().is_unspecified() { "HOST".to_owned() } else { place.to_string() };
+        // Hosts of a modelled network are on this machine.
+        let host = match &self.sim_network {
+            Some(_) if place.ip().is_unspecified() => format!("127.0.0.1:{}", self.port),
+            None if place.ip().is_unspecified() => "HOST".to_owned(),
+            _ => place.to_string(),
+        };
+        let model = |directory| format!(" --host-model NAME --sim-network {directory}");
+        let command = format!("rdmadoctor{} bw --peer {host}", self.sim_network.as_ref().map(model).unwrap_or_default());
         if let Some(token) = &self.token {
             out += &style.entry("token", token);
-            out += &style.entry("there", &format!("RDMADOCTOR_TOKEN={token} rdmadoctor bw --peer {host}"));
+            out += &style.entry("there", &format!("RDMADOCTOR_TOKEN={token} {command}"));
         } else {
-            out += &style.entry("there", &format!("rdmadoctor bw --peer {host}, with the same token"));
+            out += &style.entry("there", &format!("{command}, with the same token"));
         }
         out
     }
@@ -165,6 +175,9 @@ fn draw_connection(connection: &ConnectionReport, style: Style) -> String {
     out += &style.entry("address", &end(&connection.local));
     if connection.remote.gid != connection.local.gid {
         out += &style.entry("other end", &end(&connection.remote));
+    }
+    if connection.is_simulated {
+        out += &style.entry("simulated", SIMULATED);
     }
     match [&connection.local, &connection.remote].map(|end| end.memory.as_ref()) {
         [Some(near), Some(far)] if near.kind == MemoryKind::Host && far.kind == MemoryKind::Host => {}

@@ -1,5 +1,6 @@
 //! `bw --all-pairs` for people: a row for each GPU, NIC and operation, a column for each way, and why cells are empty.
 
+use super::bench::SIMULATED;
 use super::{Style, Table, devices};
 use crate::bench::{PairCell, Pairs};
 use crate::gpu::Path;
@@ -31,6 +32,9 @@ impl Table for Pairs {
             })
             .collect();
         let mut out = String::new();
+        if self.is_simulated {
+            out += &style.entry("simulated", SIMULATED);
+        }
         if !table.is_empty() {
             let size = self.size_bytes;
             out += &format!(
