@@ -272,9 +272,15 @@ fn figures_of_a_simulated_device_are_marked_in_every_format_and_not_judged() {
 fn a_gate_on_a_modelled_host_marks_figures_in_every_format_and_judges_none() {
     let directory = tempfile::tempdir().unwrap();
     let (policy, last) = (directory.path().join("policy.yaml"), directory.path().join("last.json"));
-    std::fs::write(&policy, "thresholds: {bandwidth_percent_of_path: 100, bandwidth_percent_of_baseline: 100}\n").unwrap();
-    let (policy, last) = (policy.to_str().unwrap(), last.to_str().unwrap());
-    let gate = ["--host-model", "e810", "preflight", "--time-budget", "120s", "--duration", "1ms", "--policy", policy];
+    let small = directory.path().join("small.yaml");
+    std::fs::write(&small, "schema: rdmadoctor/host/1\nname: small\ntitle: One NIC\nextends: e810\nwithout: [irdma1]\n").unwrap();
+    std::fs::write(
+        &policy,
+        "schema: rdmadoctor/policy/1\nthresholds: {bandwidth_percent_of_path: 100, bandwidth_percent_of_baseline: 100}\n",
+    )
+    .unwrap();
+    let (small, policy, last) = (small.to_str().unwrap(), policy.to_str().unwrap(), last.to_str().unwrap());
+    let gate = ["--host-model", small, "preflight", "--time-budget", "120s", "--duration", "1ms", "--policy", policy];
     let kept = [&gate[..], &["--baseline", last]].concat();
     printed("json", &kept);
     // The earlier run had a thousand times the speed.
@@ -290,7 +296,7 @@ fn a_gate_on_a_modelled_host_marks_figures_in_every_format_and_judges_none() {
         let text = printed(format, &[&gate[..], &["--compare", last]].concat());
         // Annotations tell of what is wrong only, so there are no figures.
         let mark = if format == "github" { "modelled host" } else { "simulated: write" };
-        assert!(text.contains(mark) && text.contains("modelled host e810"), "{format}: {text}");
+        assert!(text.contains(mark) && text.contains("modelled host small"), "{format}: {text}");
         is_not_judged(&text);
         assert!(!text.contains(", Gbit/s") && !text.contains("memory, us"), "{format}: {text}");
         if format == "json" {

@@ -46,6 +46,6 @@ pub use plan::{Obstacle, Plan, plan};
 pub use request::{PeerAddress, Request};
 pub use settings::Settings;
 pub use side::{BenchError, Side, Who};
-pub use simulated::out_of_reach;
+pub(crate) use simulated::out_of_reach;
 pub use statistics::{Latencies, Spread};
 pub use together::{Lane, together};

@@ -4,8 +4,7 @@ use crate::devices::Problem;
 use crate::transfer::StageFacts;
 
 /// Why ends in two processes do not reach each other, where one of them is simulated.
-#[must_use]
-pub fn out_of_reach(facts: &[StageFacts; 2]) -> Option<Problem> {
+pub(crate) fn out_of_reach(facts: &[StageFacts; 2]) -> Option<Problem> {
     let problem = |summary: &str, next: &str| Some(Problem { summary: summary.to_owned(), next_step: Some(next.to_owned()) });
     let both = "give --sim-network DIR to both processes, with the same directory on this machine";
     match facts.each_ref().map(|facts| facts.simulated.as_ref()) {
