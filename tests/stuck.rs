@@ -1,4 +1,5 @@
 //! Hosts whose files are no files, or do not answer: rdmadoctor says so and ends.
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -21,6 +22,25 @@ fn host(root: &Path) {
     std::fs::write(root.join("sys/class/infiniband/mlx5_0/node_type"), "1: CA\n").unwrap();
     nix::unistd::mkfifo(&port.join("state"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     nix::unistd::mkfifo(&root.join("sys/class/infiniband/mlx5_0/fw_ver"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+/// As strace(1) sees it; where it cannot trace, there is nothing to see.
+#[test]
+fn files_are_read_by_a_copy_that_starts_no_program() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=execve,openat", "-o"]).arg(log.path());
+    command.arg(env!("CARGO_BIN_EXE_rdmadoctor")).args(["-q", "probe", "--level", "quick"]);
+    let Ok(output) = command.output() else { return eprintln!("skipped: no strace here") };
+    let trace = std::fs::read_to_string(log.path()).unwrap();
+    let of = |call: &str| trace.lines().filter(|line| line.contains(call)).map(|line| line.split(' ').next().unwrap()).collect::<Vec<_>>();
+    let programs = of("execve(");
+    if programs.is_empty() {
+        return eprintln!("skipped: strace cannot trace here: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(programs.len(), 1, "{trace}");
+    let readers = of("/proc/cmdline");
+    assert!(!readers.is_empty() && !readers.contains(&programs[0]), "this process read it: {trace}");
 }
 
 /// There is neither /proc nor /etc below that root either.

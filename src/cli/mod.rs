@@ -10,7 +10,6 @@ mod devices;
 mod ends;
 mod engines;
 mod explain;
-mod forked;
 mod formats;
 mod gpu;
 mod modules;
@@ -30,11 +29,9 @@ mod values;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::report::Format;
@@ -195,9 +192,6 @@ pub fn run() -> ExitCode {
     if complete::answer() {
         return ExitCode::from(exit::OK);
     }
-    if let Some(result) = brief() {
-        return ended(result);
-    }
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -252,32 +246,6 @@ fn ended(result: anyhow::Result<u8>) -> ExitCode {
             _ => exit::BROKEN,
         }
     }))
-}
-
-/// `probe --level quick` of this very host, whose time is mostly the program's own: by a copy, before anything is made that both would hold.
-/// `None` where it is not that, or came to nothing.
-fn brief() -> Option<anyhow::Result<u8>> {
-    // What is read from a pipe cannot be read again, and a model or a capture is no work for a copy.
-    const FILES: [&str; 6] = ["--from", "--host-model", "--root", "--policy", "--catalog", "--engine"];
-    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let is_brief = words.iter().any(|word| word == "probe") && words.iter().any(|word| word == "quick" || word == "--level=quick");
-    if !is_brief || words.iter().any(|word| FILES.iter().any(|file| word.starts_with(file))) {
-        return None;
-    }
-    let started = *STARTED;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let taken = forked::run(&interrupted, || {
-        let cli = parse()?;
-        let Command::Probe(arguments) = cli.command else { anyhow::bail!("no probe") };
-        probe::brief(&Session::new(cli.global)?, &arguments, started)
-    });
-    match taken {
-        Some((text, code)) => Some(crate::report::print_text(&text).context("cannot write to standard output").map(|()| code)),
-        None if interrupted.load(Ordering::Relaxed) => {
-            Some(Err(SurveyError::Interrupted("interrupted while the host's files were read".to_owned()).into()))
-        }
-        None => None,
-    }
 }
 
 /// When this process began its work.

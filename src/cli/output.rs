@@ -44,7 +44,7 @@ impl Output {
     }
 
     /// A document in the format that was asked for, as it is printed. A page shows those `beside` it as well.
-    pub fn rendered<'a>(&self, document: impl Into<Document<'a>>, beside: &[Document<'_>]) -> anyhow::Result<String> {
+    fn rendered<'a>(&self, document: impl Into<Document<'a>>, beside: &[Document<'_>]) -> anyhow::Result<String> {
         let color = match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::forked::Report;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit};
@@ -45,21 +44,6 @@ pub struct Arguments {
 
 /// Looks at everything and comes to a verdict. `started` is when the command was given.
 pub fn run(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<u8> {
-    let (text, code) = examine(session, arguments, started, false)?;
-    session.output.print_text(&text)?;
-    Ok(code)
-}
-
-/// What level quick says of this very host, whose files are read in this process.
-///
-/// # Errors
-/// As [`run`], and where something else is asked for.
-pub fn brief(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<Report> {
-    anyhow::ensure!(arguments.level == Level::Quick && session.host.has_own_files(), "more than a brief look at this host");
-    examine(session, arguments, started, true)
-}
-
-fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_here: bool) -> anyhow::Result<Report> {
     let policy =
         arguments.policy.as_deref().map(Policy::load).transpose().map_err(|error| UsageError(error.to_string()))?.unwrap_or_default();
     let checks = selected(arguments)?;
@@ -67,7 +51,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
     let mut catalog = engines::catalog(&named)?;
     let named = engines::with_files(&mut catalog, &named)?;
     let engines = choose(&catalog, &named)?;
-    let mut progress = Progress::new("probe", session.output.quiet || reads_here);
+    let mut progress = Progress::new("probe", session.output.quiet);
     let look = Look {
         pid: arguments.pid,
         modules: &policy.require.modules,
@@ -76,7 +60,7 @@ fn examine(session: &Session, arguments: &Arguments, started: Instant, reads_her
         started,
         ..Look::at(arguments.level, checks::needs(&checks), &catalog)
     };
-    let facts = if reads_here { session.host.facts_here(&look) } else { session.host.facts(&look, &mut |detail| progress.at(detail))? };
+    let facts = session.host.facts(&look, &mut |detail| progress.at(detail))?;
     report(session, arguments, &policy, checks, &facts, started)
 }
 
@@ -88,7 +72,7 @@ fn report(
     mut checks: Vec<&'static Check>,
     facts: &Facts,
     started: Instant,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<u8> {
     // A check that could not be judged is no pass: why is told even where only that check was asked for.
     let skipped = skipped(arguments)?;
     if facts.unread().next().is_some()
@@ -112,8 +96,8 @@ fn report(
         _ => exit::OK,
     };
     let topo = Topo { schema: schema::TOPO.to_owned(), topology: facts.host.topology.clone(), problems: Vec::new() };
-    let text = session.output.rendered(&probe, &[(&facts.devices).into(), (&topo).into()])?;
-    Ok((text, code))
+    session.output.print_beside(&probe, &[(&facts.devices).into(), (&topo).into()])?;
+    Ok(code)
 }
 
 /// The checks that level, `--only` and `--skip` leave.

@@ -30,5 +30,5 @@ pub mod vpd;
 
 pub use entry::{Kind, Metadata, Source};
 pub use error::{ReadError, ReadFailure};
-pub use root::{Root, TEXT_LIMIT_BYTES, being_read, count_reading_by};
+pub use root::{Root, TEXT_LIMIT_BYTES, being_read};
 pub use tree::Node;

@@ -13,8 +13,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 
@@ -48,18 +47,7 @@ pub fn being_read() -> (u64, Option<PathBuf>) {
     BEING_READ.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Where each path that is begun to be read is counted too, for another process that watches this one.
-static COUNTED_BY: OnceLock<&'static AtomicU64> = OnceLock::new();
-
-/// Has each path that this process begins to read counted there, from now on.
-pub fn count_reading_by(counter: &'static AtomicU64) {
-    let _ = COUNTED_BY.set(counter);
-}
-
 fn begin(path: &Path) {
-    if let Some(counter) = COUNTED_BY.get() {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
     let mut reading = BEING_READ.lock().unwrap_or_else(PoisonError::into_inner);
     reading.0 += 1;
     reading.1 = Some(path.to_owned());

@@ -1,6 +1,5 @@
 //! Everything that checks judge, of one host: read, asked and tried, or taken from a capture.
 
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use super::{Attempts, Host, Say, SurveyError, memory};
@@ -9,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::devices::{self, HostLimits};
 use crate::facts::{self, Facts, Level, Needs, Source, VerbsFacts, Wanted, WantedEngine};
 use crate::host::modules::ModulesFacts;
-use crate::host::part::{Asked, OfPart, Part};
+use crate::host::part::Asked;
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::{AskReport, Chosen};
@@ -110,18 +109,6 @@ impl Host {
         });
         self.ask(look, &mut worker, &mut facts, say)?;
         Ok(facts)
-    }
-
-    /// Looks at files alone, as level quick does, and reads them in this process.
-    pub(crate) fn facts_here(&self, look: &Look<'_>) -> Facts {
-        let (root, asked) = (self.root(), look.asked());
-        let mut read = |part: Part| Ok::<_, Infallible>(part.read(&root, &asked));
-        let (host, modules) = match (facts::host::collect_by(&mut read), read(Part::Modules)) {
-            (Ok(host), Ok(modules)) => (host, ModulesFacts::of(modules).unwrap_or_default()),
-            (Err(never), _) | (_, Err(never)) => match never {},
-        };
-        let devices = devices::collect(&host.rdma, None);
-        Facts::of_files(host, modules, devices, look.wanted.clone())
     }
 
     /// Asks who holds objects, before this program makes some of its own, then the GPUs' driver; tries queue pairs and memory.

@@ -207,7 +207,9 @@ impl Host {
             // Its files are in memory and cannot hang unless they are to.
             Kind::Modelled(model) if model.hang.is_empty() => Ok(here),
             Kind::Captured(_) => Ok(here),
-            Kind::Modelled(_) | Kind::Live | Kind::Mounted(_) => Ok(Reader { worker: Some(self.worker()?), ..here }),
+            Kind::Modelled(_) | Kind::Live | Kind::Mounted(_) => {
+                Ok(Reader { worker: Some(Worker::of_files(self.worker_options()?)), ..here })
+            }
         }
     }
 

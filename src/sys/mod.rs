@@ -6,7 +6,7 @@ mod ethtool;
 mod klog;
 mod ticks;
 
-pub(crate) use copy::{exit, fork, shared_counter};
+pub(crate) use copy::{exit, fork};
 pub(crate) use ethtool::ask as ask_ethtool;
 pub(crate) use klog::read_all as kernel_log;
 pub(crate) use ticks::ticks;

@@ -23,7 +23,11 @@ use crate::verbs::{DeviceList, LIBIBVERBS, LoadError, Verbs};
 pub fn serve() -> anyhow::Result<()> {
     // The parent may be killed at any moment; what this process holds on the device must not outlive it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    let mut line = Line::new(UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?))?;
+    serve_on(UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+pub(super) fn serve_on(socket: UnixStream) -> anyhow::Result<()> {
+    let mut line = Line::new(socket)?;
     let Some(target) = line.hear()? else { return Ok(()) };
     let mut state = State::new(target);
     while let Some(request) = line.hear::<Request>()? {

@@ -15,6 +15,7 @@ mod memory;
 mod modelled;
 mod moving;
 mod parent;
+mod process;
 mod question;
 mod target;
 mod watching;

@@ -13,9 +13,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid};
 
+use super::process::{Process, serve_as_copy};
 use super::question::{Message, Question, Request};
 use super::{Lost, OpenDevice, Outcome, SUBCOMMAND, Target};
+use crate::sys;
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
@@ -80,11 +83,13 @@ impl From<Failure> for Outcome {
 /// A child process that serves verbs, started when first needed and again after each loss.
 pub struct Worker {
     options: WorkerOptions,
+    /// Whether it loads no library, so that a copy of this process will do.
+    only_files: bool,
     running: Option<Running>,
 }
 
 struct Running {
-    child: Child,
+    child: Process,
     socket: UnixStream,
     /// Where a read puts what came.
     chunk: Vec<u8>,
@@ -99,7 +104,12 @@ impl Worker {
     /// A worker that has started nothing yet.
     #[must_use]
     pub fn new(options: WorkerOptions) -> Self {
-        Self { options, running: None }
+        Self { options, only_files: false, running: None }
+    }
+
+    /// As [`Self::new`], for one that is asked for files alone.
+    pub(crate) fn of_files(options: WorkerOptions) -> Self {
+        Self { options, only_files: true, running: None }
     }
 
     /// Changes the longest wait for one answer.
@@ -161,7 +171,7 @@ impl Worker {
         lines.push(b'\n');
         let running = match self.running.take() {
             Some(running) => running,
-            None => Running::start(&self.options).map_err(|error| broken(&error))?,
+            None => Running::start(&self.options, self.only_files).map_err(|error| broken(&error))?,
         };
         self.running.insert(running).socket.write_all(&lines).map_err(|_| self.lost())
     }
@@ -232,11 +242,24 @@ impl Drop for Worker {
 }
 
 impl Running {
-    fn start(options: &WorkerOptions) -> std::io::Result<Self> {
+    fn start(options: &WorkerOptions, only_files: bool) -> std::io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         socket.set_read_timeout(Some(SLICE))?;
         let printed = File::from(memfd_create(c"rdmadoctor-child-output", MFdFlags::MFD_CLOEXEC)?);
-        let child = Command::new(&options.program)
+        let parent = Pid::this();
+        let child = match only_files.then(sys::fork).flatten() {
+            Some(ForkResult::Child) => {
+                drop(socket);
+                serve_as_copy(theirs, parent)
+            }
+            Some(ForkResult::Parent { child }) => Process::Copy(child),
+            None => Process::Program(Self::program(options, theirs, &printed)?),
+        };
+        Ok(Self { child, socket, chunk: vec![0; READ_BYTES], received: Vec::new(), consumed: 0, printed })
+    }
+
+    fn program(options: &WorkerOptions, theirs: UnixStream, printed: &File) -> std::io::Result<Child> {
+        Command::new(&options.program)
             .arg(SUBCOMMAND)
             .args(crate::catalog::added::directory())
             // libibverbs then says on standard error which provider it could not load.
@@ -250,8 +273,7 @@ impl Running {
             .stderr(Stdio::from(printed.try_clone()?))
             // Ctrl-C is for the parent, which then ends the child in an orderly way.
             .process_group(0)
-            .spawn()?;
-        Ok(Self { child, socket, chunk: vec![0; READ_BYTES], received: Vec::new(), consumed: 0, printed })
+            .spawn()
     }
 
     /// Kills the child and waits for it, but not for ever.
@@ -270,7 +292,7 @@ impl Running {
             if Instant::now() >= deadline {
                 return None;
             }
-            let _ = self.child.kill();
+            self.child.kill();
             std::thread::sleep(Duration::from_millis(5));
         }
     }
