@@ -20,7 +20,7 @@ use crate::qp::{
 use crate::request::{Outcome, Parameter, QpRequest};
 use crate::schema;
 use crate::sim::{self, InstallError, ModelSource, SimConfig, SimDevice};
-use crate::worker::{Bench, OpenDevice, Target, Worker, WorkerOptions};
+use crate::worker::{OpenDevice, OpenError, Target, Worker, WorkerOptions};
 
 /// The document of `compat`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -97,7 +97,7 @@ pub enum CompatError {
     Install(#[from] InstallError),
     /// A simulated device cannot be opened.
     #[error("{0}")]
-    Open(OpenDevice),
+    Open(OpenError),
     /// The catalog lacks something.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -106,7 +106,7 @@ pub enum CompatError {
 /// A model behind the simulated provider, in this process.
 struct Modelled<'a> {
     model: &'a DeviceModel,
-    bench: Bench,
+    bench: OpenDevice,
 }
 
 impl Attempter for Modelled<'_> {
@@ -142,7 +142,7 @@ pub fn compare(catalog: &Catalog, engines: &[Chosen<'_>], models: &[&DeviceModel
     let mut columns = Vec::new();
     for model in models {
         let (cells, attempts) = if model.faults.is_empty() {
-            let mut attempter = Modelled { model, bench: Bench::open(&verbs, &model.name).map_err(CompatError::Open)? };
+            let mut attempter = Modelled { model, bench: OpenDevice::open(&verbs, &model.name).map_err(CompatError::Open)? };
             column(catalog, engines, model, &mut attempter)?
         } else {
             column(catalog, engines, model, &mut DeviceAttempter { worker: &mut worker, device: &model.name })?

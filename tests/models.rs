@@ -15,12 +15,12 @@ use rdmadoctor::qp::{
 };
 use rdmadoctor::sim::{self, ModelSource, SimConfig, SimDevice};
 use rdmadoctor::verbs::Verbs;
-use rdmadoctor::worker::Bench;
+use rdmadoctor::worker::OpenDevice;
 
 /// A model behind the simulated provider, in this process.
 struct Simulated<'a> {
     model: &'a DeviceModel,
-    bench: Bench,
+    bench: OpenDevice,
 }
 
 impl Attempter for Simulated<'_> {
@@ -68,7 +68,7 @@ fn run(verbs: &Arc<Verbs>, model: &DeviceModel, bounds: bool, asked: Vec<QpReque
         limits: HostLimits::default(),
         stop: Stop { budget: u64::MAX, deadline: None, max_memory_bytes: u64::MAX, max_asked_memory_bytes: u64::MAX },
     };
-    let mut attempter = Simulated { model, bench: Bench::open(verbs, &model.name).unwrap() };
+    let mut attempter = Simulated { model, bench: OpenDevice::open(verbs, &model.name).unwrap() };
     run_device(&model.name, Some(model.family.clone()), Some(&model.attributes()), &mut attempter, &options, &mut |_| {})
 }
 

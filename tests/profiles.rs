@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rdmadoctor::profile::{self, Profile, Seen, save};
+use rdmadoctor::profile::{self, HostSnapshot, Profile, save};
 use rdmadoctor::sim::HostModel;
 use rdmadoctor::worker::{Connect, QpRequest, QpType, Target, Worker, WorkerOptions};
 use rdmadoctor_types::Transport;
@@ -45,7 +45,7 @@ fn the_gid_that_a_profile_names_is_the_one_that_is_connected_and_measured() {
         let model = HostModel::find(host).unwrap();
         let mut worker = worker(&model);
         let inventory = worker.inventory(None);
-        let seen = Seen::look(host.to_owned(), &model.root(), &inventory);
+        let seen = HostSnapshot::look(host.to_owned(), &model.root(), &inventory);
         for port in profile.devices.iter().filter(|port| port.port == 1 && port.is_active()) {
             let Some(gid) = &port.gid else { continue };
             if seen.verbs(&port.name).is_none() {

@@ -2,12 +2,12 @@
 
 use super::document::FailureReport;
 use super::side::BenchError;
-use crate::transfer::{Failure, Trouble};
+use crate::transfer::{Failure, TransferError};
 use crate::worker::{self, Lost};
 
 /// What is known of the host that bears on failures: lines for people.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct Hints {
     /// Of both ends' addresses.
     pub addresses: Vec<String>,
     /// Whether they are of two networks.
@@ -18,7 +18,7 @@ pub struct Known {
 
 /// What of the host bears on a failure, so that no more of it has to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bears {
+pub enum Relevance {
     /// Nothing that is known.
     Nothing,
     /// Both ends' addresses.
@@ -29,17 +29,17 @@ pub enum Bears {
 
 /// What bears on this failure.
 #[must_use]
-pub fn bears(error: &BenchError) -> Bears {
-    let BenchError::End { failure, .. } = error else { return Bears::Nothing };
+pub fn bears(error: &BenchError) -> Relevance {
+    let BenchError::End { failure, .. } = error else { return Relevance::Nothing };
     match failure.trouble {
-        Trouble::Completion { status: 12, .. } | Trouble::Stalled { .. } => Bears::Addresses,
-        Trouble::Completion { status: 4 | 10 | 11, .. } => Bears::Memory,
-        _ => Bears::Nothing,
+        TransferError::Completion { status: 12, .. } | TransferError::Stalled { .. } => Relevance::Addresses,
+        TransferError::Completion { status: 4 | 10 | 11, .. } => Relevance::Memory,
+        _ => Relevance::Nothing,
     }
 }
 
 /// A failure with its likely causes.
-pub fn explain(error: &BenchError, known: &Known) -> FailureReport {
+pub fn explain(error: &BenchError, known: &Hints) -> FailureReport {
     let (step, evidence) = match error {
         BenchError::End { step, failure, .. } => (*step, failure.evidence.clone()),
         BenchError::Unexpected { step } => (*step, Vec::new()),
@@ -55,15 +55,15 @@ pub fn explain(error: &BenchError, known: &Known) -> FailureReport {
         of_trouble(failure, &mut report);
     }
     match bears(error) {
-        Bears::Nothing => {}
-        Bears::Addresses => {
+        Relevance::Nothing => {}
+        Relevance::Addresses => {
             report.evidence.extend(known.addresses.iter().cloned());
             if known.needs_router {
                 let cause = "both ends' addresses are of two networks: without a router that passes RoCE between them nothing arrives";
                 report.causes.insert(0, cause.to_owned());
             }
         }
-        Bears::Memory => report.evidence.extend(known.memory.iter().cloned()),
+        Relevance::Memory => report.evidence.extend(known.memory.iter().cloned()),
     }
     report
 }
@@ -84,7 +84,7 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
         );
     }
     match &failure.trouble {
-        Trouble::Completion { status, .. } => {
+        TransferError::Completion { status, .. } => {
             report.status = Some(*status);
             if report.causes.is_empty() {
                 let (causes, next) = of_status(*status);
@@ -92,16 +92,16 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
                 report.next_step = Some(next.to_owned());
             }
         }
-        Trouble::ShortReceive { .. } => {
+        TransferError::ShortReceive { .. } => {
             report.causes.push("a message was cut short on the way, or the provider's completions tell less than arrived".to_owned());
             report.next_step = Some("do not use this path for data that matters; update firmware and driver".to_owned());
         }
-        Trouble::Stalled { lacks_credit: true, .. } if report.causes.is_empty() => {
+        TransferError::Stalled { lacks_credit: true, .. } if report.causes.is_empty() => {
             report.causes.push("the receiving process was stopped, or its processor is taken by others".to_owned());
             report.next_step =
                 Some("look at the processor load of the receiving side; `rdmadoctor ping` shows how far latencies spread".to_owned());
         }
-        Trouble::Stalled { received, completed, .. } if report.causes.is_empty() => {
+        TransferError::Stalled { received, completed, .. } if report.causes.is_empty() => {
             report.causes.push(if *completed == 0 && *received == 0 {
                 "nothing at all got through: a firewall (UDP port 4791 for RoCE v2), a GID of a network without a way to the other side, or a device that lost its interrupt".to_owned()
             } else {
@@ -109,15 +109,15 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             });
             report.next_step = Some("try `--mtu 1024`, another `--gid-index`, and `rdmadoctor probe`".to_owned());
         }
-        Trouble::Call { error } if error.call == "ibv_reg_mr" => {
+        TransferError::Call { error } if error.call == "ibv_reg_mr" => {
             report.causes.push("memory cannot be registered: the limit of locked memory (RLIMIT_MEMLOCK), or the device's own".to_owned());
             report.next_step = Some("`ulimit -l unlimited`, or smaller --sizes; `rdmadoctor probe` names the limit".to_owned());
         }
-        Trouble::Call { error } if error.call == "mmap" && error.object.contains("huge pages") => {
+        TransferError::Call { error } if error.call == "mmap" && error.object.contains("huge pages") => {
             report.causes.push("the host keeps no, or too few, free huge pages of 2 MiB".to_owned());
             report.next_step = Some("`sysctl vm.nr_hugepages=64`, as root; grep Huge /proc/meminfo".to_owned());
         }
-        Trouble::Memory { error: Some(error), .. } => {
+        TransferError::Memory { error: Some(error), .. } => {
             report.causes.push(match error.kind() {
                 crate::gpu::GpuErrorKind::Library => "the GPU driver's library libcuda.so.1 is not here".to_owned(),
                 crate::gpu::GpuErrorKind::NoDevice => "there is no such GPU, or CUDA_VISIBLE_DEVICES hides it".to_owned(),
@@ -125,11 +125,11 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
             });
             report.next_step = Some("`rdmadoctor gpu` shows the GPUs and each kind of their memory".to_owned());
         }
-        Trouble::Memory { error: None, .. } => {
+        TransferError::Memory { error: None, .. } => {
             report.next_step =
                 Some("`rdmadoctor gpu` tries each kind of memory by each way; `--memory cuda:N` takes the one that works".to_owned());
         }
-        Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTR") => {
+        TransferError::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTR") => {
             report.causes.push(
                 "the way to the other side's address is not known: no neighbour answers (ARP), or the GID belongs to no usable interface"
                     .to_owned(),
@@ -138,20 +138,22 @@ fn of_trouble(failure: &Failure, report: &mut FailureReport) {
                 Some("`ping` the other side's address from the interface of this GID; choose another with --gid-index".to_owned());
         }
         // An iWARP queue pair begins with a TCP connection, which rdma_cm makes: EINVAL without one (siw_qp.c, erdma_qp.c).
-        Trouble::Call { error } if error.call == "ibv_modify_qp" && error.object.ends_with("RTS") && error.errno.0 == libc::EINVAL => {
+        TransferError::Call { error }
+            if error.call == "ibv_modify_qp" && error.object.ends_with("RTS") && error.errno.0 == libc::EINVAL =>
+        {
             report.causes.push("the device is connected by rdma_cm alone, as iWARP is, and eRDMA without its compat mode".to_owned());
             report.causes.push("the device does not take the numbers of retries and reads that were asked for".to_owned());
             report.next_step = Some("let rdma_cm connect: `--connect cm`".to_owned());
         }
-        Trouble::Call { error } if error.call == "mmap" && error.errno.0 == libc::ENOMEM => {
+        TransferError::Call { error } if error.call == "mmap" && error.errno.0 == libc::ENOMEM => {
             report.causes.push("the host has no memory for both ends' buffers".to_owned());
             report.next_step = Some("smaller --sizes; `free -m` shows what is free".to_owned());
         }
-        Trouble::Call { error } if error.call == "ibv_create_qp" || error.call == "rdma_create_qp" => {
+        TransferError::Call { error } if error.call == "ibv_create_qp" || error.call == "rdma_create_qp" => {
             report.causes.push("the device refuses such a queue pair".to_owned());
             report.next_step = Some("`rdmadoctor qp-matrix` shows what it takes".to_owned());
         }
-        Trouble::Manager { event, .. } => {
+        TransferError::Manager { event, .. } => {
             report.causes.push(match event.as_str() {
                 "ADDR_ERROR" => "no RDMA device reaches the address: no route, or a route over an interface without RDMA".to_owned(),
                 "UNREACHABLE" | "no event" => "the other side does not answer: nobody listens, or a firewall drops it".to_owned(),
@@ -220,9 +222,14 @@ mod tests {
     use crate::bench::Who;
     use crate::verbs::{CallError, ErrorNumber};
 
-    fn report(status: u32, known: &Known) -> FailureReport {
-        let trouble =
-            Trouble::Completion { request: "send request".to_owned(), status, name: String::new(), vendor_error: 0, after_messages: 7 };
+    fn report(status: u32, known: &Hints) -> FailureReport {
+        let trouble = TransferError::Completion {
+            request: "send request".to_owned(),
+            status,
+            name: String::new(),
+            vendor_error: 0,
+            after_messages: 7,
+        };
         explain(
             &BenchError::End { who: Who::Here, step: "moving data", failure: Box::new(Failure { trouble, evidence: Vec::new() }) },
             known,
@@ -231,7 +238,7 @@ mod tests {
 
     #[test]
     fn each_status_brings_the_evidence_that_bears_on_it() {
-        let known = Known { addresses: vec!["GID".to_owned()], needs_router: false, memory: vec!["IOMMU".to_owned()] };
+        let known = Hints { addresses: vec!["GID".to_owned()], needs_router: false, memory: vec!["IOMMU".to_owned()] };
         assert_eq!(report(12, &known).evidence, ["GID"]);
         assert_eq!(report(10, &known).evidence, ["IOMMU"]);
         assert_eq!(report(4, &known).evidence, ["IOMMU"]);
@@ -250,16 +257,16 @@ mod tests {
             ("mmap", "rxe0, 4194304 bytes in huge pages", libc::ENOMEM, "nr_hugepages"),
         ] {
             let error = CallError { call: call.to_owned(), object: object.to_owned(), errno: ErrorNumber(errno) };
-            let failure = Failure { trouble: Trouble::Call { error }, evidence: Vec::new() };
+            let failure = Failure { trouble: TransferError::Call { error }, evidence: Vec::new() };
             let error = BenchError::End { who: Who::Here, step: "connecting queue pairs", failure: Box::new(failure) };
-            let report = explain(&error, &Known::default());
+            let report = explain(&error, &Hints::default());
             assert!(!report.causes.is_empty() && report.next_step.as_ref().is_some_and(|step| step.contains(next)), "{report:?}");
         }
     }
 
     #[test]
     fn addresses_of_two_networks_are_the_first_cause_of_silence() {
-        let known = Known { needs_router: true, ..Known::default() };
+        let known = Hints { needs_router: true, ..Hints::default() };
         assert!(report(12, &known).causes[0].contains("two networks"));
         assert!(!report(13, &known).causes[0].contains("two networks"));
     }

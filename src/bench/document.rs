@@ -7,11 +7,11 @@ use super::counters::{Carried, CounterKeeper, HostSide};
 use super::statistics::{Latencies, Spread};
 use crate::devices::Problem;
 use crate::gpu::WritesOrdering;
-use crate::transfer::{Completing, Connect, Mismatch, Operation, OrderReader, Signal, StageMemory, Transport};
+use crate::transfer::{CompletionMode, Connect, Mismatch, Operation, OrderReader, Signal, StageMemory, Transport};
 
 /// What `ping` or `bw` found.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Bench<R> {
+pub struct BenchReport<R> {
     /// `rdmadoctor/ping/1` or `rdmadoctor/bw/1`.
     pub schema: String,
     /// How both ends were connected; absent where they were not.
@@ -29,7 +29,7 @@ pub struct Bench<R> {
     pub stopped: Option<String>,
 }
 
-impl<R> Bench<R> {
+impl<R> BenchReport<R> {
     /// Whether its figures are of a simulated device, so that nothing follows from them.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
@@ -189,7 +189,7 @@ pub struct BandwidthResult {
     /// Whether payload travelled in the request.
     pub inline: bool,
     /// How completions were waited for.
-    pub completion: Completing,
+    pub completion: CompletionMode,
     /// Messages, in all repeats.
     pub messages: u64,
     /// Of the repeats; absent where nothing was measured.
@@ -266,7 +266,7 @@ pub struct AtOnce {
     /// `rdmadoctor/bw-at-once/1`.
     pub schema: String,
     /// Each device alone, as `bw` prints it.
-    pub alone: Vec<Bench<BandwidthResult>>,
+    pub alone: Vec<BenchReport<BandwidthResult>>,
     /// All of them at once.
     pub together: Vec<TogetherResult>,
     /// What deserves a look.
@@ -302,7 +302,7 @@ pub struct Share {
     /// RDMA device.
     pub device: String,
     /// How completions were waited for, both times.
-    pub completion: Completing,
+    pub completion: CompletionMode,
     /// Alone.
     pub alone_bytes_per_second: f64,
     /// With the others at work.
@@ -321,7 +321,7 @@ pub struct LatencyResult {
     /// Whether payload travelled in the request.
     pub inline: bool,
     /// How completions were waited for.
-    pub completion: Completing,
+    pub completion: CompletionMode,
     /// Whether the figures are half of the way to and fro (write, send), or all of it (read).
     pub is_half_round_trip: bool,
     /// Of all repeats; absent where nothing was measured.

@@ -1,7 +1,7 @@
 //! What figures say beside each other.
 
-use super::document::{BandwidthResult, Bench, Buffer, LatencyResult, Notice, TogetherResult};
-use crate::transfer::{Completing, Operation};
+use super::document::{BandwidthResult, BenchReport, Buffer, LatencyResult, Notice, TogetherResult};
+use crate::transfer::{CompletionMode, Operation};
 
 /// From which factor between read and write on it deserves a look. Reads wait for answers, so small ones are slower anywhere.
 const APART: f64 = 1.5;
@@ -23,7 +23,7 @@ impl LatencyResult {
     }
 }
 
-impl Bench<BandwidthResult> {
+impl BenchReport<BandwidthResult> {
     /// Notes where reads and writes are far apart, and what is too noisy to quote.
     pub fn judge(&mut self) {
         if self.is_simulated() {
@@ -48,7 +48,7 @@ impl Bench<BandwidthResult> {
     }
 }
 
-impl Bench<LatencyResult> {
+impl BenchReport<LatencyResult> {
     /// Notes what is too noisy to quote.
     pub fn judge(&mut self) {
         if self.is_simulated() {
@@ -100,7 +100,7 @@ pub fn judge_together(together: &[TogetherResult]) -> Option<Notice> {
     let mut causes = Vec::new();
     if processors < count {
         let unit = if processors == 1 { "processor" } else { "processors" };
-        let polls = worst.devices.iter().filter(|share| share.completion == Completing::Poll).count();
+        let polls = worst.devices.iter().filter(|share| share.completion == CompletionMode::Poll).count();
         let asleep = if polls > 0 { format!(", or --completion event: {polls} of them poll") } else { String::new() };
         causes.push(format!("{count} processes move data, and may use {processors} {unit}: give them more{asleep}"));
     }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use super::counters::{Flow, Watched};
 use super::document::{BandwidthResult, Buffer, FailureReport, LatencyResult, Verification};
 use super::pair::Pair;
-use super::ramp::{Way, ramp};
+use super::ramp::{Tuning, ramp};
 use super::runs::{first_plan, link_plan, part, rate, run};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::staged::{self, Ceilings};
 use super::statistics::{Latencies, Spread};
 use super::verify::verify;
-use crate::transfer::{Completing, LinkPlan, Operation, Progress, RunKind, RunPlan, StageFacts, StagedPlan, Touch, Transport};
+use crate::transfer::{AccessPattern, BouncePlan, CompletionMode, LinkPlan, Operation, Progress, RunKind, RunPlan, StageFacts, Transport};
 
 /// From how long a message takes on completions are waited for asleep: waking up takes microseconds, and one that asks all the time takes the
 /// processor from what moves the data, where that is software.
@@ -94,15 +94,15 @@ impl Measurement<'_> {
                 Err(error) => failure = self.told(&error),
             }
         }
-        let mut link = link_plan(self.settings, &self.facts, kind, operation, size, Touch::Hot);
+        let mut link = link_plan(self.settings, &self.facts, kind, operation, size, AccessPattern::Hot);
         if self.settings.verify && failure.is_none() {
             match verify(pair, self.settings, &link, operation, size) {
                 Ok(verified) => verification = Some(verified),
                 Err(error) => failure = self.told(&error),
             }
         }
-        let touches: &[(bool, Touch, Buffer)] =
-            &[(self.settings.hot, Touch::Hot, Buffer::Hot), (self.settings.spread, Touch::Spread, Buffer::Spread)];
+        let touches: &[(bool, AccessPattern, Buffer)] =
+            &[(self.settings.hot, AccessPattern::Hot, Buffer::Hot), (self.settings.spread, AccessPattern::Spread, Buffer::Spread)];
         if (self.stop)() && failure.is_none() {
             return;
         }
@@ -147,7 +147,7 @@ impl Measurement<'_> {
             depth: 0,
             batch: 0,
             inline: false,
-            completion: self.settings.completing.unwrap_or(Completing::Poll),
+            completion: self.settings.completing.unwrap_or(CompletionMode::Poll),
             messages: 0,
             bytes_per_second: None,
             messages_per_second: None,
@@ -161,7 +161,13 @@ impl Measurement<'_> {
         }
     }
 
-    fn bandwidth(&mut self, pair: &mut Pair<'_>, link: &LinkPlan, touch: Touch, row: &mut BandwidthResult) -> Result<(), BenchError> {
+    fn bandwidth(
+        &mut self,
+        pair: &mut Pair<'_>,
+        link: &LinkPlan,
+        touch: AccessPattern,
+        row: &mut BandwidthResult,
+    ) -> Result<(), BenchError> {
         let (operation, size, settings) = (row.operation, row.size_bytes, self.settings);
         let arrives = self.arrives(operation);
         let receives = [arrives && settings.bidirectional, arrives];
@@ -170,7 +176,7 @@ impl Measurement<'_> {
         // A staged transfer has its own depth, which is that of its slots.
         let plan = if settings.staged {
             let chunk_bytes = staged::chunk(settings, pair, &plan)?;
-            RunPlan { staged: StagedPlan { chunk_bytes, ..StagedPlan::default() }, ..plan }
+            RunPlan { staged: BouncePlan { chunk_bytes, ..BouncePlan::default() }, ..plan }
         } else {
             let (way, completion) = self.way(pair, link, &plan, receives)?;
             row.completion = completion;
@@ -244,7 +250,13 @@ impl Measurement<'_> {
     }
 
     /// The depth, the chain and the way of waiting that bring most. The queue pairs are those that it takes.
-    fn way(&self, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan, receives: [bool; 2]) -> Result<(Way, Completing), BenchError> {
+    fn way(
+        &self,
+        pair: &mut Pair<'_>,
+        link: &LinkPlan,
+        plan: &RunPlan,
+        receives: [bool; 2],
+    ) -> Result<(Tuning, CompletionMode), BenchError> {
         let way = ramp(self.settings, pair, link, plan)?;
         let is_slow = way.message_ns >= SLEEPS_FROM_NS;
         let shares_processor = way.rate > 0.0 && self.facts.iter().any(|facts| facts.processors == Some(1));
@@ -252,7 +264,7 @@ impl Measurement<'_> {
             return Ok((way, link.completing));
         }
         // Who asks all the time takes the one processor from what moves the data; but waking up costs something too.
-        let asleep = LinkPlan { completing: Completing::Event, ..link.clone() };
+        let asleep = LinkPlan { completing: CompletionMode::Event, ..link.clone() };
         let tried = pair.link(&asleep, receives).and_then(|()| if is_slow { Ok(way) } else { ramp(self.settings, pair, &asleep, plan) });
         match tried {
             Ok(other) if is_slow || other.rate > way.rate => Ok((other, asleep.completing)),

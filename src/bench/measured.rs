@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::document::{BandwidthResult, Bench, Buffer, LatencyResult};
+use super::document::{BandwidthResult, BenchReport, Buffer, LatencyResult};
 use crate::host::topo::Topology;
 use crate::transfer::{Operation, StageMemory};
 
@@ -18,9 +18,9 @@ pub struct LoopbackReport {
     /// What bounds its way from host memory to the wire; absent where nothing tells, and with a GPU, which slows its link down while idle.
     pub path: Option<PathLimit>,
     /// Latency.
-    pub ping: Option<Bench<LatencyResult>>,
+    pub ping: Option<BenchReport<LatencyResult>>,
     /// Bandwidth.
-    pub bw: Option<Bench<BandwidthResult>>,
+    pub bw: Option<BenchReport<BandwidthResult>>,
     /// Why nothing was measured.
     pub not_run: Option<String>,
     /// Whether that was for want of time, or an interruption, and not for the device.
@@ -109,7 +109,7 @@ impl LoopbackReport {
     /// Whether its figures are of a simulated device.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
-        self.ping.as_ref().is_some_and(Bench::is_simulated) || self.bw.as_ref().is_some_and(Bench::is_simulated)
+        self.ping.as_ref().is_some_and(BenchReport::is_simulated) || self.bw.as_ref().is_some_and(BenchReport::is_simulated)
     }
 
     /// Whether latency was asked for and there is not a single figure of it, nor an interruption to blame.

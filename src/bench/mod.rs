@@ -25,27 +25,31 @@ mod statistics;
 mod together;
 mod verify;
 
-pub use address::common_pkey;
-pub use causes::{Bears, Known, bears, explain};
-pub use counters::{
-    Carried, CountUnit, Counted, CounterEvidence, CounterKeeper, Direction, Flow, HostSide, PortOf, Reading, Snapshot, Watched, Way, Ways,
+pub(crate) use address::common_pkey;
+pub(crate) use causes::{Hints, Relevance, bears, explain};
+pub(crate) use counters::Carried;
+#[cfg(test)]
+pub(crate) use counters::{CountUnit, Direction};
+pub use counters::{CounterKeeper, Flow, HostSide, PortOf, Route, Routes, Snapshot, Watched};
+pub use document::BenchReport;
+pub(crate) use document::{
+    AtOnce, BandwidthResult, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
+    OrderingResult, StagedReport, Verification,
 };
-pub use document::{
-    AtOnce, BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, EndReport, FailureReport, LatencyResult, Listening, Notice,
-    OrderingResult, Share, StagedReport, TogetherResult, Verification,
-};
-pub use end::Hosts;
-pub use judge::judge_together;
-pub use loopback::LoopbackHooks;
-pub use measure::{Done, Measurement, measure};
-pub use measured::{LoopbackReport, PathLimit};
-pub use ordering::order;
+pub(crate) use end::Hosts;
+pub(crate) use judge::judge_together;
+pub(crate) use loopback::LoopbackHooks;
+pub(crate) use measure::{Done, Measurement, measure};
+pub(crate) use measured::{LoopbackReport, PathLimit};
+pub(crate) use ordering::order;
 pub use pair::{EndChoice, Pair};
-pub use pairs::{PairCell, Pairs};
-pub use plan::{Obstacle, Plan, plan};
-pub use request::{PeerAddress, Request};
-pub use settings::Settings;
-pub use side::{BenchError, Side, Who};
+pub(crate) use pairs::{PairCell, Pairs};
+pub use plan::plan;
+pub(crate) use plan::{Obstacle, Plan};
+pub(crate) use request::PeerAddress;
+pub use request::Request;
+pub(crate) use settings::Settings;
+pub use side::{BenchError, Endpoint, Who};
 pub(crate) use simulated::out_of_reach;
-pub use statistics::{Latencies, Spread};
-pub use together::{Lane, together};
+pub(crate) use statistics::{Latencies, Spread};
+pub(crate) use together::{Lane, together};

@@ -5,7 +5,7 @@ use super::measure::Measurement;
 use super::pair::Pair;
 use super::runs::link_plan;
 use crate::gpu::{MemoryKind, Path, WritesOrdering};
-use crate::transfer::{Operation, OrderPlan, ReceivePlan, RunKind, Signal, StageMemory, Touch, Transport};
+use crate::transfer::{AccessPattern, Operation, OrderPlan, ReceivePlan, RunKind, Signal, StageMemory, Transport};
 
 /// Bytes of the number that follows the data.
 const FLAG_BYTES: u32 = 8;
@@ -89,9 +89,10 @@ fn one(
     };
     let asked = (|| {
         let settings = measurement.settings;
-        let mut link = link_plan(settings, &measurement.facts, RunKind::Latency, Operation::Write, size, Touch::One);
+        let mut link = link_plan(settings, &measurement.facts, RunKind::Latency, Operation::Write, size, AccessPattern::One);
         let receives = case.signal == Signal::Completion;
-        let receive = ReceivePlan { size_bytes: FLAG_BYTES, shift_bytes: 0, touch: Touch::One, depth: RECEIVES.min(link.send_depth) };
+        let receive =
+            ReceivePlan { size_bytes: FLAG_BYTES, shift_bytes: 0, touch: AccessPattern::One, depth: RECEIVES.min(link.send_depth) };
         link.receive = receives.then_some(receive);
         pair.link(&link, [false, receives])?;
         pair.order(OrderPlan {

@@ -1,17 +1,17 @@
 //! Both ends of a connection, wherever they are, and the order in which they are told what to do.
 
 use super::counters::Snapshot;
-use super::side::{BenchError, Side, Who};
+use super::side::{BenchError, Endpoint, Who};
 use crate::transfer::{
-    Answer, Command, Connect, Filled, JoinPlan, LinkPlan, Mismatch, OrderFacts, OrderPlan, Progress, RemoteEnd, RunPlan, RunResult,
-    StageFacts, StagePlan,
+    Answer, Command, Connect, EndpointPlan, JoinPlan, LinkPlan, Mismatch, OrderFacts, OrderPlan, PatternSpan, Progress, RemoteEnd, RunPlan,
+    RunResult, StageFacts,
 };
 
 /// What is chosen for an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndChoice {
     /// How it is opened.
-    pub stage: StagePlan,
+    pub stage: EndpointPlan,
     /// Index of its address.
     pub gid_index: u8,
     /// Whether packets carry a global header.
@@ -22,8 +22,8 @@ pub struct EndChoice {
 
 /// Two ends. With one side, both are in its process.
 pub struct Pair<'a> {
-    here: &'a mut dyn Side,
-    there: Option<&'a mut dyn Side>,
+    here: &'a mut dyn Endpoint,
+    there: Option<&'a mut dyn Endpoint>,
     choices: [EndChoice; 2],
     facts: Option<[StageFacts; 2]>,
     connect: Connect,
@@ -33,7 +33,13 @@ pub struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     /// Nothing is opened yet. `mark` tells this pair's requests of rdma_cm from others'.
-    pub fn new(here: &'a mut dyn Side, there: Option<&'a mut dyn Side>, choices: [EndChoice; 2], connect: Connect, mark: u64) -> Self {
+    pub fn new(
+        here: &'a mut dyn Endpoint,
+        there: Option<&'a mut dyn Endpoint>,
+        choices: [EndChoice; 2],
+        connect: Connect,
+        mark: u64,
+    ) -> Self {
         Self { here, there, choices, facts: None, connect, links: 0, mark }
     }
 
@@ -46,7 +52,7 @@ impl<'a> Pair<'a> {
         if end == 1 && self.there.is_some() { Who::There } else { Who::Here }
     }
 
-    fn side(&mut self, who: Who) -> &mut dyn Side {
+    fn side(&mut self, who: Who) -> &mut dyn Endpoint {
         match (&mut self.there, who) {
             (Some(there), Who::There) => &mut **there,
             _ => self.here,
@@ -220,7 +226,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// The end is lost.
-    pub fn prepare(&mut self, end: u8, what: Filled, is_source: bool) -> Result<(), BenchError> {
+    pub fn prepare(&mut self, end: u8, what: PatternSpan, is_source: bool) -> Result<(), BenchError> {
         let command = if is_source { Command::Fill(end, what) } else { Command::Clear(end, what) };
         self.ask(self.who(end), &command).map(|_| ())
     }
@@ -229,7 +235,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// The end is lost.
-    pub fn check(&mut self, end: u8, what: Filled) -> Result<Option<Mismatch>, BenchError> {
+    pub fn check(&mut self, end: u8, what: PatternSpan) -> Result<Option<Mismatch>, BenchError> {
         let command = Command::Check(end, what);
         match self.ask(self.who(end), &command)? {
             Answer::Checked(mismatch) => Ok(mismatch),

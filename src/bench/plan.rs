@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{Choice, choose};
-use super::causes::Known;
+use super::causes::Hints;
 use super::document::{ConnectionReport, EndReport, Notice};
 use super::end::{End, Hosts};
 use super::pair::EndChoice;
@@ -11,7 +11,7 @@ use super::request::Request;
 use super::settings::Settings;
 use crate::devices::{Device, Problem};
 use crate::gpu::MemoryKind;
-use crate::transfer::{Connect, LEAD, StagePlan, Transport};
+use crate::transfer::{Connect, EndpointPlan, LEAD, Transport};
 
 /// Bytes of a spread buffer: more than most caches hold.
 const SPREAD_BYTES: u64 = 32 << 20;
@@ -25,7 +25,7 @@ pub struct Plan {
     /// How the document shows the connection.
     pub connection: ConnectionReport,
     /// What is known of both ends that bears on failures.
-    pub hints: Known,
+    pub hints: Hints,
     /// What disagrees between both ends.
     pub notices: Vec<Notice>,
     /// Tells its requests of rdma_cm from those of others.
@@ -144,7 +144,7 @@ pub fn plan(request: &Request, hosts: &Hosts<'_>) -> Result<Plan, Obstacle> {
             memory_bytes: 0,
             is_simulated: false,
         },
-        hints: Known {
+        hints: Hints {
             addresses: vec![hint("this end:", here, first), hint("the other end:", there, second)],
             needs_router: first.needs_router,
             memory: Vec::new(),
@@ -178,7 +178,7 @@ fn end_choice(request: &Request, end: End<'_>, gid: &Choice, address: Option<IpA
     let least = request.largest() + 3 * LEAD as u64;
     let half = least.max(if request.spread { SPREAD_BYTES + 3 * LEAD as u64 } else { 0 });
     EndChoice {
-        stage: StagePlan {
+        stage: EndpointPlan {
             device: end.device.name.clone(),
             port: end.number(),
             memory_bytes: half.next_multiple_of(4096) * 2,

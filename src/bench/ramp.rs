@@ -28,7 +28,7 @@ const DRAIN_PART: f64 = 0.25;
 
 /// What a run uses.
 #[derive(Clone, Copy)]
-pub struct Way {
+pub struct Tuning {
     /// Requests under way on each queue pair.
     pub depth: u32,
     /// Requests posted at once.
@@ -45,22 +45,22 @@ pub struct Way {
 ///
 /// # Errors
 /// Data does not move.
-pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan) -> Result<Way, BenchError> {
+pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &RunPlan) -> Result<Tuning, BenchError> {
     let can_inline = link.inline_bytes > 0 && plan.operation != Operation::Read;
-    let mut try_one = |way: Way, limit: Limit| {
+    let mut try_one = |way: Tuning, limit: Limit| {
         let plan = RunPlan { depth: way.depth, batch: way.batch, inline: way.inline, limit, ..plan.clone() };
         run(settings, pair, &plan, &mut |_| {}).map(|results| (rate(settings, false, &results), results[0].sent.elapsed_ns))
     };
     if let Some(depth) = settings.depth {
         let depth = depth.min(link.send_depth);
         let batch = settings.batch.unwrap_or((depth / 4).max(1)).min(depth);
-        return Ok(Way { depth, batch, inline: can_inline, message_ns: 0, rate: 0.0 });
+        return Ok(Tuning { depth, batch, inline: can_inline, message_ns: 0, rate: 0.0 });
     }
     // How long one message takes says how many may be under way when the time is up.
-    let single = Way { depth: 1, batch: 1, inline: can_inline, message_ns: 0, rate: 0.0 };
+    let single = Tuning { depth: 1, batch: 1, inline: can_inline, message_ns: 0, rate: 0.0 };
     try_one(single, Limit::Iterations(1))?;
     let (_, single_ns) = try_one(single, Limit::Iterations(1))?;
-    let single = Way { message_ns: single_ns, ..single };
+    let single = Tuning { message_ns: single_ns, ..single };
     let run_ns = match settings.limit {
         Limit::TimeMs(ms) => (ms * 1_000_000) as f64,
         Limit::Iterations(count) => count as f64 * single_ns as f64,
@@ -74,16 +74,16 @@ pub fn ramp(settings: &Settings, pair: &mut Pair<'_>, link: &LinkPlan, plan: &Ru
         drain_ns: run_ns * DRAIN_PART,
     };
     let (depth, chain, rate) = path.deepen(&mut |depth, chain| {
-        let way = Way { depth, batch: settings.batch.unwrap_or(chain).min(depth), ..single };
+        let way = Tuning { depth, batch: settings.batch.unwrap_or(chain).min(depth), ..single };
         try_one(way, Limit::TimeMs(step_ms)).map(|(rate, _)| rate)
     })?;
-    let best = Way { depth, batch: settings.batch.unwrap_or(chain).min(depth), rate, ..single };
+    let best = Tuning { depth, batch: settings.batch.unwrap_or(chain).min(depth), rate, ..single };
     // Carrying payload in the request is not always faster.
     if can_inline {
-        let way = Way { inline: false, ..best };
+        let way = Tuning { inline: false, ..best };
         let (rate, _) = try_one(way, Limit::TimeMs(step_ms))?;
         if rate > best.rate {
-            return Ok(Way { rate, ..way });
+            return Ok(Tuning { rate, ..way });
         }
     }
     Ok(best)

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::settings::Settings;
 use crate::gpu::MemoryKind;
-use crate::transfer::{Completing, Connect, Limit, Operation, RunKind, Transport};
+use crate::transfer::{CompletionMode, Connect, Limit, Operation, RunKind, Transport};
 
 /// What to measure. The default is what `bw` does without options.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,7 @@ pub struct Request {
     /// How often each figure is measured.
     pub repeats: u32,
     /// How completions are waited for.
-    pub completion: Option<Completing>,
+    pub completion: Option<CompletionMode>,
     /// Whether to use one small place of memory over and over.
     pub hot: bool,
     /// Whether to use places all over the memory.

@@ -5,7 +5,8 @@ use super::ramp::RAMP;
 use super::settings::Settings;
 use super::side::BenchError;
 use crate::transfer::{
-    Completing, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts, StagedPlan, Touch, Transport,
+    AccessPattern, BouncePlan, CompletionMode, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, RunResult, StageFacts,
+    Transport,
 };
 use crate::verbs::Reliability;
 
@@ -13,7 +14,14 @@ use crate::verbs::Reliability;
 const RECEIVES: u32 = 4;
 
 /// The link that an operation and size take.
-pub fn link_plan(settings: &Settings, facts: &[StageFacts; 2], kind: RunKind, operation: Operation, size: u64, touch: Touch) -> LinkPlan {
+pub fn link_plan(
+    settings: &Settings,
+    facts: &[StageFacts; 2],
+    kind: RunKind,
+    operation: Operation,
+    size: u64,
+    touch: AccessPattern,
+) -> LinkPlan {
     let arrives = operation == Operation::Send || (settings.immediate && operation == Operation::Write);
     let most = facts.iter().map(|facts| facts.max_qp_wr.min(facts.max_cqe / settings.queue_pairs.max(1))).min().unwrap_or(1).max(1);
     let deepest = RAMP.last().map_or(1, |(depth, _)| *depth);
@@ -30,7 +38,7 @@ pub fn link_plan(settings: &Settings, facts: &[StageFacts; 2], kind: RunKind, op
         // A write without immediate data makes no completion where it arrives: memory is looked at until its last byte is there.
         completing: match settings.completing {
             Some(completing) if kind == RunKind::Bandwidth || operation == Operation::Read || arrives => completing,
-            _ => Completing::Poll,
+            _ => CompletionMode::Poll,
         },
         gid_index: 0,
         mtu_bytes: settings.mtu_bytes,
@@ -59,7 +67,7 @@ pub fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
         immediate: settings.immediate,
         size_bytes: 1,
         shift_bytes: 0,
-        touch: Touch::Hot,
+        touch: AccessPattern::Hot,
         depth: 1,
         batch: 1,
         inline: false,
@@ -68,7 +76,7 @@ pub fn first_plan(settings: &Settings, kind: RunKind) -> RunPlan {
         limit: settings.limit,
         linger_ms: 0,
         patience_ms: settings.patience_ms,
-        staged: StagedPlan::default(),
+        staged: BouncePlan::default(),
     }
 }
 

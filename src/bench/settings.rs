@@ -1,6 +1,6 @@
 //! What is to be measured, as the user asked or as it is by default.
 
-use crate::transfer::{Completing, Limit, Operation, Transport};
+use crate::transfer::{CompletionMode, Limit, Operation, Transport};
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct Settings {
     /// How many queue pairs.
     pub queue_pairs: u32,
     /// How completions are waited for; chosen by how long a message takes where nobody says.
-    pub completing: Option<Completing>,
+    pub completing: Option<CompletionMode>,
     /// Whether to use one small place of memory over and over.
     pub hot: bool,
     /// Whether to use places all over the memory.

@@ -5,7 +5,7 @@ use crate::transfer::{Answer, Command, Failure};
 use crate::worker::{self, Worker};
 
 /// Does what it is told, and answers each command in turn.
-pub trait Side {
+pub trait Endpoint {
     /// Tells it something.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ pub enum BenchError {
     },
 }
 
-impl Side for Worker {
+impl Endpoint for Worker {
     fn tell(&mut self, command: &Command) -> Result<(), BenchError> {
         Ok(Worker::tell(self, command)?)
     }

@@ -6,7 +6,7 @@ use super::runs::{rate, run};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::statistics::Spread;
-use crate::transfer::{Limit, RunPlan, StagedPart, StagedPlan};
+use crate::transfer::{BouncePlan, Limit, RunPlan, StagedPart};
 
 /// Lengths of a chunk that are tried: short ones overlap sooner, of long ones fewer have to be asked for.
 const CHUNKS: [u32; 4] = [512 << 10, 1 << 20, 2 << 20, 4 << 20];
@@ -24,7 +24,7 @@ pub fn chunk(settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan) -> Result
         if index > 0 && CHUNKS[index - 1] >= plan.size_bytes {
             break;
         }
-        let staged = StagedPlan { part: StagedPart::All, chunk_bytes };
+        let staged = BouncePlan { part: StagedPart::All, chunk_bytes };
         let results = run(settings, pair, &RunPlan { staged, limit: Limit::TimeMs(STEP_MS), ..plan.clone() }, &mut |_| {})?;
         let rate = rate(settings, false, &results);
         if rate > best.1 {
@@ -49,7 +49,7 @@ impl Ceilings {
     /// Data does not move.
     pub fn measure(&mut self, settings: &Settings, pair: &mut Pair<'_>, plan: &RunPlan, whole: f64) -> Result<(), BenchError> {
         let mut part = |part| {
-            let staged = StagedPlan { part, ..plan.staged };
+            let staged = BouncePlan { part, ..plan.staged };
             run(settings, pair, &RunPlan { staged, ..plan.clone() }, &mut |_| {}).map(|results| rate(settings, false, &results))
         };
         let (copies, provider) = (part(StagedPart::Copies)?, part(StagedPart::Provider)?);

@@ -6,7 +6,7 @@ use super::runs::{link_plan, part, rate, run_plans};
 use super::settings::Settings;
 use super::side::BenchError;
 use super::statistics::Spread;
-use crate::transfer::{LinkPlan, RunKind, RunPlan, RunResult, StageFacts, Touch};
+use crate::transfer::{AccessPattern, LinkPlan, RunKind, RunPlan, RunResult, StageFacts};
 
 /// A device that takes part.
 pub struct Lane<'a, 'b> {
@@ -28,7 +28,7 @@ pub struct Lane<'a, 'b> {
 pub fn together(lanes: &mut [Lane<'_, '_>], alone: &[&BandwidthResult]) -> Result<Option<TogetherResult>, Box<(usize, BenchError)>> {
     let mut plans = Vec::new();
     for (index, (lane, alone)) in lanes.iter_mut().zip(alone).enumerate() {
-        let touch = if alone.buffer == Buffer::Hot { Touch::Hot } else { Touch::Spread };
+        let touch = if alone.buffer == Buffer::Hot { AccessPattern::Hot } else { AccessPattern::Spread };
         let link = link_plan(lane.settings, &lane.facts, RunKind::Bandwidth, alone.operation, alone.size_bytes, touch);
         let link = LinkPlan { completing: alone.completion, ..link };
         let arrives = link.receive.is_some();

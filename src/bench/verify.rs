@@ -4,7 +4,9 @@ use super::document::Verification;
 use super::pair::Pair;
 use super::settings::Settings;
 use super::side::BenchError;
-use crate::transfer::{Filled, Limit, LinkPlan, Operation, Progress, ReceivePlan, RunKind, RunPlan, StagedPlan, Touch, Transport};
+use crate::transfer::{
+    AccessPattern, BouncePlan, Limit, LinkPlan, Operation, PatternSpan, Progress, ReceivePlan, RunKind, RunPlan, Transport,
+};
 
 /// The longest message that is compared byte by byte; a second's worth.
 const LONGEST: u64 = 64 << 20;
@@ -27,7 +29,7 @@ pub fn verify(
     let receive = ReceivePlan {
         size_bytes: size,
         shift_bytes: SHIFT,
-        touch: Touch::One,
+        touch: AccessPattern::One,
         depth: link.receive.as_ref().map_or(1, |plan| plan.depth).min(16),
     };
     let mut link = LinkPlan { receive: arrives.then_some(receive), queue_pairs: 1, ..link.clone() };
@@ -42,7 +44,7 @@ pub fn verify(
     });
     for (iteration, (length, is_inline)) in lengths.into_iter().enumerate() {
         let iteration = iteration as u64 + 1;
-        let what = |receiving| Filled { receiving, iteration, shift_bytes: SHIFT, length_bytes: length };
+        let what = |receiving| PatternSpan { receiving, iteration, shift_bytes: SHIFT, length_bytes: length };
         // A read brings what the other side has.
         let (source, target) = if operation == Operation::Read { (1, 0) } else { (0, 1) };
         pair.prepare(source, what(false), true)?;
@@ -53,7 +55,7 @@ pub fn verify(
             immediate: settings.immediate,
             size_bytes: length,
             shift_bytes: SHIFT,
-            touch: Touch::One,
+            touch: AccessPattern::One,
             depth: 1,
             batch: 1,
             inline: is_inline,
@@ -62,7 +64,7 @@ pub fn verify(
             limit: Limit::Iterations(1),
             linger_ms: 0,
             patience_ms: settings.patience_ms,
-            staged: StagedPlan::default(),
+            staged: BouncePlan::default(),
         };
         let other = RunPlan { sends: false, receives: true, limit: Limit::UntilTold, ..plan.clone() };
         let [_, arrived] = pair.run([Some(plan), arrives.then_some(other)], &mut |_: Progress| {})?;

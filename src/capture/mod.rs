@@ -14,10 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{Facts, Level};
 
-pub use names::host_names;
-pub use read::{CaptureError, DOCUMENT_LIMIT_BYTES, load, parse_document, parse_file};
+pub(crate) use names::host_names;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use read::DOCUMENT_LIMIT_BYTES;
+pub use read::{load, parse_document, parse_file};
 pub use redact::Redactor;
-pub use write::{WriteError, compress, write};
+pub use write::compress;
+pub(crate) use write::{WriteError, write};
 pub(crate) use written::Written;
 
 /// The document of a capture.

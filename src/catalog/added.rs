@@ -90,20 +90,20 @@ impl Document for Family {
         &self.schema
     }
 
-    fn misfits(&self) -> Vec<(String, String)> {
-        let mut misfits = Vec::new();
+    fn inconsistencies(&self) -> Vec<(String, String)> {
+        let mut inconsistencies = Vec::new();
         if self.modules.is_empty() {
-            misfits.push(("modules".to_owned(), "it lists no module".to_owned()));
+            inconsistencies.push(("modules".to_owned(), "it lists no module".to_owned()));
         }
         for (index, range) in self.pci.iter().enumerate() {
             if range.last.is_some_and(|last| last < range.first) {
-                misfits.push((format!("pci[{index}].last"), "the last part is before the first".to_owned()));
+                inconsistencies.push((format!("pci[{index}].last"), "the last part is before the first".to_owned()));
             }
         }
         if self.software.is_some() && !(self.drivers.is_empty() && self.pci.is_empty()) {
-            misfits.push(("software".to_owned(), "a software device has neither a PCI driver nor PCI numbers".to_owned()));
+            inconsistencies.push(("software".to_owned(), "a software device has neither a PCI driver nor PCI numbers".to_owned()));
         }
-        misfits
+        inconsistencies
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use document::{CatalogCheck, CheckedFile, FileVerdict};
-pub use located::Place;
+pub(crate) use located::Place;
 use located::{Content, Node};
 
 use super::{CatalogError, DeviceModel, Engine, file};
@@ -83,7 +83,7 @@ pub(crate) trait Document: DeserializeOwned + JsonSchema {
     fn schema(&self) -> &str;
 
     /// What does not fit together although each value is one, with the path of the value that is to blame.
-    fn misfits(&self) -> Vec<(String, String)>;
+    fn inconsistencies(&self) -> Vec<(String, String)>;
 }
 
 /// A kind of file that a room above knows: what its `schema` says, and all that is wrong with a text of it.
@@ -146,7 +146,7 @@ pub fn check(path: &Path, text: &str, kinds: &[Kind]) -> Checked {
 pub(crate) fn parse<T: Document>(file: &Path, text: &str) -> Result<T, CatalogError> {
     if let Ok(document) = serde_yaml::from_str::<T>(text)
         && document.schema() == T::SCHEMA
-        && document.misfits().is_empty()
+        && document.inconsistencies().is_empty()
     {
         return Ok(document);
     }
@@ -168,11 +168,11 @@ pub(crate) fn problems<T: Document>(text: &str) -> Vec<Problem> {
         Err(_) => {}
         Ok(document) => {
             let places = tree.as_ref().map(Node::places).unwrap_or_default();
-            let mut misfits = document.misfits();
+            let mut inconsistencies = document.inconsistencies();
             if document.schema() != T::SCHEMA {
-                misfits.push(("schema".to_owned(), format!("schema is `{}`, expected `{}`", document.schema(), T::SCHEMA)));
+                inconsistencies.push(("schema".to_owned(), format!("schema is `{}`, expected `{}`", document.schema(), T::SCHEMA)));
             }
-            problems.extend(misfits.into_iter().map(|(path, why)| {
+            problems.extend(inconsistencies.into_iter().map(|(path, why)| {
                 let mut known = path.as_str();
                 // What is missing has no place of its own; what should hold it has one.
                 while !places.contains_key(known) {

@@ -8,7 +8,7 @@ use crate::host::families;
 
 /// Figures of a model that its driver's source does not settle, by their path in the model's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Doubts {
+pub struct UncertainFigures {
     /// The model.
     pub model: String,
     /// Set by firmware: the model has a value that somebody saw, another card may have another.
@@ -20,8 +20,8 @@ pub struct Doubts {
 impl DeviceModel {
     /// Lists them.
     #[must_use]
-    pub fn doubts(&self) -> Doubts {
-        let mut doubts = Doubts { model: self.name.clone(), set_by_firmware: Vec::new(), inferred: Vec::new() };
+    pub fn doubts(&self) -> UncertainFigures {
+        let mut doubts = UncertainFigures { model: self.name.clone(), set_by_firmware: Vec::new(), inferred: Vec::new() };
         // A figure is written as an object whose key says how sure it is, wherever in the model it stands.
         if let Ok(value) = serde_json::to_value(self) {
             walk(&value, "", &mut doubts);
@@ -38,7 +38,7 @@ impl DeviceModel {
     }
 }
 
-fn walk(value: &serde_json::Value, path: &str, doubts: &mut Doubts) {
+fn walk(value: &serde_json::Value, path: &str, doubts: &mut UncertainFigures) {
     match value {
         serde_json::Value::Object(fields) => {
             let is_set = |key: &str| fields.get(key).is_some_and(|value| !value.is_null());

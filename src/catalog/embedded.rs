@@ -118,12 +118,12 @@ impl Document for DeviceModel {
         &self.schema
     }
 
-    fn misfits(&self) -> Vec<(String, String)> {
-        let mut misfits = self.queue_pairs.misfits();
+    fn inconsistencies(&self) -> Vec<(String, String)> {
+        let mut inconsistencies = self.queue_pairs.inconsistencies();
         for (index, fault) in self.faults.iter().enumerate().filter(|(_, fault)| fault.device.is_some()) {
             let why = format!("`{fault}` names a device; a model's faults are on every device of the model");
-            misfits.push((format!("faults[{index}]"), why));
+            inconsistencies.push((format!("faults[{index}]"), why));
         }
-        misfits
+        inconsistencies
     }
 }

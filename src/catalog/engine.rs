@@ -282,34 +282,35 @@ impl Document for Engine {
         &self.schema
     }
 
-    fn misfits(&self) -> Vec<(String, String)> {
-        let mut misfits = Vec::new();
+    fn inconsistencies(&self) -> Vec<(String, String)> {
+        let mut inconsistencies = Vec::new();
         if self.releases.is_empty() {
-            misfits.push(("releases".to_owned(), "it lists no release".to_owned()));
+            inconsistencies.push(("releases".to_owned(), "it lists no release".to_owned()));
         }
         for (index, _) in self.gpu_paths.iter().flat_map(|paths| paths.tries.iter().enumerate()).filter(|(_, path)| **path == Path::Auto) {
-            misfits.push((format!("gpu_paths.tries[{index}]"), "`auto` is what rdmadoctor chooses by, not a path of an engine".to_owned()));
+            inconsistencies
+                .push((format!("gpu_paths.tries[{index}]"), "`auto` is what rdmadoctor chooses by, not a path of an engine".to_owned()));
         }
         for (index, release) in self.releases.iter().enumerate() {
             let path = format!("releases[{index}]");
             let place = format!("release {}", release.version);
             if release.sources.iter().all(|source| source.trim().is_empty()) {
-                misfits.push((format!("{path}.sources"), format!("{place} names no source")));
+                inconsistencies.push((format!("{path}.sources"), format!("{place} names no source")));
             }
             if release.queues.is_empty() == release.uses.is_none() {
-                misfits.push((path.clone(), format!("{place} needs either queues or uses")));
+                inconsistencies.push((path.clone(), format!("{place} needs either queues or uses")));
             }
             for (index, queue) in release.queues.iter().enumerate() {
                 let path = format!("{path}.queues[{index}]");
                 if let Err(error) = queue.type_of() {
-                    misfits.push((format!("{path}.qp_type"), format!("{place}, queue {}: {error}", queue.name)));
+                    inconsistencies.push((format!("{path}.qp_type"), format!("{place}, queue {}: {error}", queue.name)));
                 }
                 if queue.cq_depth.is_none() && !queue.follows.iter().any(|follow| follow.parameter == Parameter::CqDepth) {
-                    misfits.push((path, format!("{place}, queue {} has no cq_depth", queue.name)));
+                    inconsistencies.push((path, format!("{place}, queue {} has no cq_depth", queue.name)));
                 }
             }
         }
-        misfits
+        inconsistencies
     }
 }
 

@@ -22,18 +22,23 @@ mod state;
 
 use std::path::{Path, PathBuf};
 
-pub use accept::{Aspect, Grant, Refusal};
+pub(crate) use accept::{Aspect, Refusal};
 pub use device::DeviceModel;
-pub use doubt::Doubts;
-pub use embedded::is_file;
+pub(crate) use doubt::UncertainFigures;
+pub(crate) use embedded::is_file;
 pub use engine::Engine;
 use engine::Release;
-pub use fault::{CALLS, Comparison, Condition, Fault, FaultError, FaultKind, PARAMETERS, When};
-pub use figure::{Certainty, Derivation, Errno, Figure};
-pub use listing::{CatalogEntry, CatalogFile, CatalogFiles, CatalogList, FileKind};
-pub use model::{FirstKernel, ObjectKind};
+pub use fault::Fault;
+pub(crate) use fault::{Condition, FaultKind, When};
+pub(crate) use figure::Certainty;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use figure::Derivation;
+pub use figure::{Errno, Figure};
+pub(crate) use listing::{CatalogEntry, CatalogFiles, CatalogList, FileKind};
+pub(crate) use model::ObjectKind;
 pub use packing::{Efa, Hns, Irdma, Mlx4, Mlx5, Packing};
-pub use state::{AttributeMask, Effect, ModifyRequest};
+pub(crate) use state::{AttributeMask, Effect, ModifyRequest};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 

@@ -153,10 +153,10 @@ fn by_kernel<'a>(entries: &'a [ByKernel], kernel: &str) -> Option<&'a Figure<boo
 
 impl QueuePairs {
     /// What does not fit together, each with its path.
-    pub(super) fn misfits(&self) -> Vec<(String, String)> {
+    pub(super) fn inconsistencies(&self) -> Vec<(String, String)> {
         let packed = self.packing.is_some();
-        let mut misfits = Vec::new();
-        let mut say = |field: &str, why: String| misfits.push((format!("queue_pairs.{field}"), why));
+        let mut inconsistencies = Vec::new();
+        let mut say = |field: &str, why: String| inconsistencies.push((format!("queue_pairs.{field}"), why));
         if let Some(at) = self.order.iter().skip(1).position(|step| *step == Step::Core) {
             say(&format!("order[{}]", at + 1), "queue_pairs.order has core, but not in front".to_owned());
         }
@@ -170,6 +170,6 @@ impl QueuePairs {
         if self.packing.as_ref().is_some_and(|packing| packing.kinds() != 1) {
             say("packing", "queue_pairs.packing needs exactly one arithmetic".to_owned());
         }
-        misfits
+        inconsistencies
     }
 }

@@ -188,7 +188,7 @@ pub struct WithSrq {
 pub enum SrqWriteBack {
     /// What was asked.
     #[default]
-    Asked,
+    ReadOptions,
     /// 0 and 0.
     Zero,
 }

@@ -4,13 +4,13 @@ use super::super::tests::healthy;
 use super::super::{Facts, Finding, Status, run};
 use super::CHECKS;
 use crate::bench::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, CounterKeeper, EndReport, FailureReport, HostSide, LoopbackReport,
-    PathLimit, Spread, Verification,
+    BandwidthResult, BenchReport, Buffer, ConnectionReport, CounterDelta, CounterKeeper, EndReport, FailureReport, HostSide,
+    LoopbackReport, PathLimit, Spread, Verification,
 };
 use crate::devices::Problem;
 use crate::gpu::Path;
 use crate::schema;
-use crate::transfer::{Completing, Connect, Mismatch, Operation, PathTried, Refusal, StageMemory, Transport};
+use crate::transfer::{CompletionMode, Connect, Mismatch, Operation, PathTried, Refusal, StageMemory, Transport};
 use crate::verbs::{CallError, ErrorNumber};
 
 fn row(operation: Operation, rates: &[f64]) -> BandwidthResult {
@@ -24,7 +24,7 @@ fn row(operation: Operation, rates: &[f64]) -> BandwidthResult {
         depth: 16,
         batch: 4,
         inline: false,
-        completion: Completing::Poll,
+        completion: CompletionMode::Poll,
         messages: 100,
         bytes_per_second: Spread::of(rates),
         messages_per_second: None,
@@ -41,7 +41,7 @@ fn row(operation: Operation, rates: &[f64]) -> BandwidthResult {
 /// A device whose path carries 100 Gbit/s, and reads at 80 of them.
 fn measured() -> LoopbackReport {
     let path = PathLimit { bits_per_second: 100_000_000_000, bounded_by: "the port's rate".to_owned() };
-    let bw = Bench {
+    let bw = BenchReport {
         schema: schema::BW.to_owned(),
         connection: None,
         results: vec![row(Operation::Write, &[11e9, 11.5e9, 12e9]), row(Operation::Read, &[9.2e9, 9.5e9, 10e9])],
@@ -193,7 +193,7 @@ fn of_gpu(path: Path) -> LoopbackReport {
         peer: None,
         is_simulated: false,
     };
-    let bw = Bench { connection: Some(connection), ..measured().bw.unwrap() };
+    let bw = BenchReport { connection: Some(connection), ..measured().bw.unwrap() };
     LoopbackReport { bw: Some(bw), ..LoopbackReport::of_gpu("0000:1b:00.0", "mlx5_0") }
 }
 

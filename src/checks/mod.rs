@@ -29,13 +29,16 @@ use crate::facts::{Facts, Level, Needs, Source};
 use page::page;
 
 pub use explain::{Explanation, Explanations};
-pub use finding::{Action, Evidence, Finding, Remedy, Status};
-pub use gpus::{Cause, DriverReport, EnginePath, GpuReport, GpuSurvey, KindReport, Met, NearReport, Prerequisite, Sureness, WayReport};
+pub(crate) use finding::{Action, Finding, Status};
+pub(crate) use gpus::{Cause, EnginePath, GpuReport, GpuSurvey, KindReport, Met, WayReport};
 pub(crate) use gpus::{refusals, survey};
-pub use health::UNREAD;
-pub use page::Page;
-pub use policy::{Policy, PolicyError, Requirements, SeverityRule, Suppression, Thresholds};
-pub use probe::{Counts, Probe, SuppressionReport, SuppressionState, judge};
+pub(crate) use health::UNREAD;
+pub(crate) use page::Page;
+pub use policy::Policy;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use probe::Counts;
+pub(crate) use probe::{Probe, SuppressionState, judge};
 
 /// What a check is about; the middle digits of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

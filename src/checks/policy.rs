@@ -169,7 +169,7 @@ impl Policy {
         if policy.schema != schema::POLICY {
             return Err(invalid(format!("schema is `{}`, expected `{}`", policy.schema, schema::POLICY)));
         }
-        match policy.misfits().into_iter().next() {
+        match policy.inconsistencies().into_iter().next() {
             Some((_, why)) => Err(invalid(why)),
             None => Ok(policy),
         }
@@ -193,22 +193,23 @@ impl Document for Policy {
         &self.schema
     }
 
-    fn misfits(&self) -> Vec<(String, String)> {
-        let mut misfits = Vec::new();
+    fn inconsistencies(&self) -> Vec<(String, String)> {
+        let mut inconsistencies = Vec::new();
         let severities = self.severity.iter().enumerate().map(|(index, rule)| (format!("severity[{index}].check"), &rule.check));
         let suppressed = self.suppress.iter().enumerate().map(|(index, rule)| (format!("suppress[{index}].check"), &rule.check));
-        misfits.extend(severities.chain(suppressed).filter_map(|(path, id)| Some((path, find(id).err()?.to_string()))));
+        inconsistencies.extend(severities.chain(suppressed).filter_map(|(path, id)| Some((path, find(id).err()?.to_string()))));
         for (index, rule) in self.suppress.iter().enumerate() {
             if rule.reason.trim().is_empty() {
-                misfits.push((format!("suppress[{index}].reason"), format!("the suppression of {} gives no reason", rule.check)));
+                inconsistencies.push((format!("suppress[{index}].reason"), format!("the suppression of {} gives no reason", rule.check)));
             }
             if rule.last_day().is_none() {
-                misfits.push((format!("suppress[{index}].until"), format!("`{}` is no day such as 2027-03-31", rule.until)));
+                inconsistencies.push((format!("suppress[{index}].until"), format!("`{}` is no day such as 2027-03-31", rule.until)));
             }
         }
         let families = crate::host::families::names();
         for (index, unknown) in self.require.families.iter().enumerate().filter(|(_, family)| !families.contains(&family.as_str())) {
-            misfits.push((format!("require.families[{index}]"), format!("unknown family `{unknown}`; known are {}", families.join(", "))));
+            inconsistencies
+                .push((format!("require.families[{index}]"), format!("unknown family `{unknown}`; known are {}", families.join(", "))));
         }
         let thresholds = &self.thresholds;
         for (name, share) in [
@@ -216,10 +217,10 @@ impl Document for Policy {
             ("bandwidth_percent_of_baseline", thresholds.bandwidth_percent_of_baseline),
         ] {
             if let Some(share) = share.filter(|share| !(1..=100).contains(share)) {
-                misfits.push((format!("thresholds.{name}"), format!("{name} is {share}; valid are 1 to 100")));
+                inconsistencies.push((format!("thresholds.{name}"), format!("{name} is {share}; valid are 1 to 100")));
             }
         }
-        misfits
+        inconsistencies
     }
 }
 

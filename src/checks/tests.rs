@@ -218,7 +218,7 @@ const WOUNDS: &[Wound] = &[
     ("RD-0204", "mlx5_ib", |f| { f.host.rdma.devices = Some(Vec::new()); state(f, "mlx5_ib", ModuleState::OnDisk); }),
     ("RD-0205", "mlx5_ib", |f| {
         state(f, "mlx5_ib", ModuleState::OnDisk);
-        module(f, "mlx5_ib").blocked_by.push(Block { kind: BlockKind::NotByModprobe, file: "/etc/modprobe.d/x.conf".to_owned(), line: 3, text: "install mlx5_ib /bin/false".to_owned() });
+        module(f, "mlx5_ib").blocked_by.push(Block { kind: BlockKind::Install, file: "/etc/modprobe.d/x.conf".to_owned(), line: 3, text: "install mlx5_ib /bin/false".to_owned() });
     }),
     ("RD-0206", "mlx5_ib", |f| module(f, "mlx5_ib").version_differs = Some(true)),
     ("RD-0207", "mlx5_ib", |f| { state(f, "mlx5_ib", ModuleState::OnDisk); module(f, "mlx5_ib").notes.push("x.ko was built for kernel 5.4, not 6.1".to_owned()); }),
@@ -534,7 +534,7 @@ fn ids_are_found_and_near_ones_told() {
 /// A part that could not be read to its end is one finding, and no check judges what is not there.
 #[test]
 fn no_check_is_fooled_by_a_part_that_was_not_read() {
-    use crate::host::part::{Asked, OfPart, Part, PartFacts};
+    use crate::host::part::{OfPart, Part, PartFacts, ReadOptions};
     let parts = [
         Part::Rdma,
         Part::Counters,
@@ -550,7 +550,7 @@ fn no_check_is_fooled_by_a_part_that_was_not_read() {
     for stuck in parts {
         let root = HostModel::find("h100x8-cx7").unwrap().root();
         let read = |part: Part| -> PartFacts {
-            if part == stuck { part.unread(None, "no answer in 5000 ms".to_owned()) } else { part.read(&root, &Asked::default()) }
+            if part == stuck { part.unread(None, "no answer in 5000 ms".to_owned()) } else { part.read(&root, &ReadOptions::default()) }
         };
         let host = facts::host::collect_by(&mut |part| Ok::<_, std::convert::Infallible>(read(part))).unwrap();
         let modules = crate::host::modules::ModulesFacts::of(read(Part::Modules)).unwrap();

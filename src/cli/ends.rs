@@ -11,7 +11,7 @@ use crate::bench::{PeerAddress, Request};
 use crate::checks;
 use crate::gpu::MemoryKind;
 use crate::survey::{Host, Onlooker, SurveyError};
-use crate::transfer::{Completing, Connect, Limit, Operation, Transport};
+use crate::transfer::{CompletionMode, Connect, Limit, Operation, Transport};
 
 /// Options of `ping` and `bw`.
 #[derive(Debug, Clone, Args)]
@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Wait for completions by asking again and again, or by sleeping until an event; `bw` sleeps where a message takes 10 ms, and with one
     /// processor where that moves more, and both ask otherwise. No event tells of the writes of `ping` without `--immediate`: it asks.
     #[arg(long, value_enum, value_name = "HOW")]
-    completion: Option<Completing>,
+    completion: Option<CompletionMode>,
     /// Connect by exchanged addresses or by rdma_cm; chosen from the device otherwise.
     #[arg(long, value_enum, value_name = "HOW")]
     connect: Option<Connect>,

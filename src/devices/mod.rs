@@ -13,8 +13,9 @@ use crate::schema;
 use crate::verbs::{self, GidPreference, PortAttributes};
 use crate::worker::{Failure, Inventory, Lost, VerbsDevice};
 
-pub use caps::{Caps, DeviceCaps, Remark};
-pub use limits::{HostLimits, read as limits};
+pub(crate) use caps::{Caps, DeviceCaps};
+pub use limits::HostLimits;
+pub(crate) use limits::read as limits;
 
 /// The document of `devices`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::limits::LimitsFacts;
 use crate::host::log::LogFacts;
 use crate::host::net::NetFacts;
-use crate::host::part::{Asked, OfPart, Part, PartFacts, unread_of};
+use crate::host::part::{OfPart, Part, PartFacts, ReadOptions, unread_of};
 use crate::host::pcie::PcieFacts;
 use crate::host::rdma::RdmaFacts;
 use crate::host::rdma_counters::CounterFacts;
@@ -93,7 +93,7 @@ impl HostFacts {
 /// Reads all of it in this process, with the limits of one more process where one is asked for. Opens no device of RDMA or of a GPU.
 #[must_use]
 pub fn collect(root: &Root, pid: Option<u32>) -> HostFacts {
-    let asked = Asked { pid, ..Asked::default() };
+    let asked = ReadOptions { pid, ..ReadOptions::default() };
     match collect_by(&mut |part| Ok::<_, Infallible>(part.read(root, &asked))) {
         Ok(facts) => facts,
         Err(never) => match never {},

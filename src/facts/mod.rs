@@ -8,9 +8,10 @@ mod source;
 mod topo;
 mod tree;
 
-pub use level::Level;
-pub use memory::{HostMemory, MemoryTried, RefusedMemory};
-pub use modules::Modules;
+pub(crate) use level::Level;
+pub(crate) use memory::{HostMemory, MemoryTried, RefusedMemory};
+pub(crate) use modules::Modules;
 pub(crate) use source::{Needs, Source};
-pub use topo::Topo;
-pub use tree::{Facts, VerbsFacts, Wanted, WantedEngine, family_of, is_active, is_infiniband, is_iwarp, is_roce, packages};
+pub(crate) use topo::Topo;
+pub use tree::Wanted;
+pub(crate) use tree::{Facts, VerbsFacts, WantedEngine, family_of, is_active, is_infiniband, is_iwarp, is_roce, packages};

@@ -22,7 +22,7 @@ pub enum MemoryKind {
         /// Which GPU.
         gpu: GpuName,
         /// How it is allocated.
-        form: GpuForm,
+        form: AllocKind,
         /// How the NIC gets at it.
         path: Path,
     },
@@ -44,7 +44,7 @@ rdmadoctor_types::words! {
     /// How GPU memory is allocated.
     #[derive(Default, Serialize, Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
-    pub enum GpuForm {
+    pub enum AllocKind {
         /// cuMemAlloc, as cudaMalloc.
         #[default]
         Plain = "",
@@ -78,7 +78,7 @@ rdmadoctor_types::words! {
     }
 }
 
-impl GpuForm {
+impl AllocKind {
     /// Whether the kernel's driver gives it to peer-memory clients, as far as is known: memory of cuMemCreate with the flag only (cuda.h,
     /// `gpuDirectRDMACapable`; vllm-project/vllm pull request 29569, kvcache-ai/Mooncake issue 351), and managed memory, which moves, not.
     /// Both are from what others report; no such client has been seen here.
@@ -155,7 +155,7 @@ fn pci(text: &str) -> Option<String> {
 impl MemoryKind {
     /// Whether it is a GPU's.
     #[must_use]
-    pub fn gpu(&self) -> Option<(&GpuName, GpuForm, Path)> {
+    pub fn gpu(&self) -> Option<(&GpuName, AllocKind, Path)> {
         match self {
             Self::Gpu { gpu, form, path } => Some((gpu, *form, *path)),
             _ => None,
@@ -177,7 +177,7 @@ impl fmt::Display for MemoryKind {
             Self::HostPinned => f.write_str("host:pinned"),
             Self::Gpu { gpu, form, path } => {
                 write!(f, "cuda:{gpu}")?;
-                if *form != GpuForm::Plain {
+                if *form != AllocKind::Plain {
                     write!(f, ":{}", form.name())?;
                 }
                 if *path != Path::Auto {
@@ -209,7 +209,7 @@ impl FromStr for MemoryKind {
         // From the end, since a PCI address has colons of its own.
         let (mut form, mut path) = (None, None);
         while let Some((before, word)) = rest.rsplit_once(':') {
-            let as_form = GpuForm::ALL.into_iter().find(|known| known.name() == word && *known != GpuForm::Plain);
+            let as_form = AllocKind::ALL.into_iter().find(|known| known.name() == word && *known != AllocKind::Plain);
             match (as_form, Path::of_word(word)) {
                 (Some(found), _) if form.is_none() => form = Some(found),
                 (_, Some(found)) if path.is_none() && form.is_none() => path = Some(found),

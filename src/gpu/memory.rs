@@ -11,7 +11,7 @@ use cudarc::driver::sys::{
 
 use super::context::need;
 use super::cuda::checked;
-use super::{Context, GpuError, GpuForm, reach};
+use super::{AllocKind, Context, GpuError, reach};
 use crate::verbs::Memory;
 
 /// Allocations are a multiple of it: the size of a GPU's large pages, so that each begins on a page of its own.
@@ -28,7 +28,7 @@ pub struct Buffer {
     bytes: usize,
     /// What was allocated.
     allocated: usize,
-    form: GpuForm,
+    form: AllocKind,
     handle: CUmemGenericAllocationHandle,
 }
 
@@ -38,14 +38,14 @@ impl Context {
     /// # Errors
     /// `cuMemAlloc` failed: CUDA_ERROR_OUT_OF_MEMORY where others have it all.
     pub fn allocate(&self, bytes: usize) -> Result<Buffer, GpuError> {
-        self.allocate_as(GpuForm::Plain, bytes)
+        self.allocate_as(AllocKind::Plain, bytes)
     }
 
     /// Allocates memory of a kind.
     ///
     /// # Errors
     /// The driver has no such kind, or there is no room.
-    pub fn allocate_as(&self, form: GpuForm, bytes: usize) -> Result<Buffer, GpuError> {
+    pub fn allocate_as(&self, form: AllocKind, bytes: usize) -> Result<Buffer, GpuError> {
         self.enter()?;
         let pci = self.pci();
         let mut allocated = bytes.max(1).next_multiple_of(LARGE_PAGE);
@@ -53,13 +53,13 @@ impl Context {
         // SAFETY: numbers outlive their calls, and the context is current.
         unsafe {
             match form {
-                GpuForm::Plain => checked("cuMemAlloc_v2", pci, sys::cuMemAlloc_v2(&raw mut address, allocated))?,
-                GpuForm::Async => {
+                AllocKind::Plain => checked("cuMemAlloc_v2", pci, sys::cuMemAlloc_v2(&raw mut address, allocated))?,
+                AllocKind::Async => {
                     need("cuMemAllocAsync")?;
                     checked("cuMemAllocAsync", pci, sys::cuMemAllocAsync(&raw mut address, allocated, std::ptr::null_mut()))?;
                     self.settle()?;
                 }
-                GpuForm::Managed => {
+                AllocKind::Managed => {
                     let most = usize::try_from(self.free_bytes()? / 2).unwrap_or(0).min(MOST_MANAGED);
                     if allocated > most {
                         let why =
@@ -69,8 +69,8 @@ impl Context {
                     let global = CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL as u32;
                     checked("cuMemAllocManaged", pci, sys::cuMemAllocManaged(&raw mut address, allocated, global))?;
                 }
-                GpuForm::Vmm | GpuForm::VmmNoFlag => {
-                    (address, handle) = self.map(form == GpuForm::Vmm, &mut allocated)?;
+                AllocKind::Vmm | AllocKind::VmmNoFlag => {
+                    (address, handle) = self.map(form == AllocKind::Vmm, &mut allocated)?;
                 }
             }
         }
@@ -189,10 +189,10 @@ impl Drop for Buffer {
         // SAFETY: allocated in the context that is current now, and freed once. cuMemFree takes memory of pools too.
         unsafe {
             match self.form {
-                GpuForm::Plain | GpuForm::Async | GpuForm::Managed => {
+                AllocKind::Plain | AllocKind::Async | AllocKind::Managed => {
                     sys::cuMemFree_v2(self.address);
                 }
-                GpuForm::Vmm | GpuForm::VmmNoFlag => {
+                AllocKind::Vmm | AllocKind::VmmNoFlag => {
                     sys::cuMemUnmap(self.address, self.allocated);
                     sys::cuMemRelease(self.handle);
                     sys::cuMemAddressFree(self.address, self.allocated);

@@ -28,7 +28,7 @@ pub enum Look {
 
 /// What is of interest on one host and not on another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct ReadOptions {
     /// A process whose limits are read too.
     pub pid: Option<u32>,
     /// Whether what is long and says little is left out ([`Look::Brief`]).
@@ -40,7 +40,7 @@ pub struct Asked {
     pub modules: Vec<String>,
 }
 
-impl Asked {
+impl ReadOptions {
     fn look(&self) -> Look {
         if self.is_brief { Look::Brief } else { Look::Whole }
     }
@@ -88,9 +88,9 @@ macro_rules! parts {
 
             /// Reads it.
             #[must_use]
-            pub fn read(self, root: &Root, asked: &Asked) -> PartFacts {
+            pub fn read(self, root: &Root, asked: &ReadOptions) -> PartFacts {
                 match self { $(Self::$part => {
-                    let read: fn(&Root, &Asked) -> $facts = $read;
+                    let read: fn(&Root, &ReadOptions) -> $facts = $read;
                     PartFacts::$part(Box::new(read(root, asked)))
                 })* }
             }

@@ -14,7 +14,10 @@ use super::pci::{self, PciFunction};
 use super::reader::{Reader, number};
 use super::{Kind, Metadata, ReadError, Root};
 
-pub use port::{NamedCode, SysfsGid, SysfsPkey, SysfsPort};
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use port::SysfsPkey;
+pub(crate) use port::{NamedCode, SysfsGid, SysfsPort};
 
 const CLASS: &str = "/sys/class/infiniband";
 const VERBS_CLASS: &str = "/sys/class/infiniband_verbs";

@@ -83,7 +83,7 @@ impl Root {
         Self(Backing::Tree(tree::complete(nodes)))
     }
 
-    /// The text of a file of at most [`TEXT_LIMIT_BYTES`], without the newline at its end; what is not UTF-8 is replaced. `None` where there is no such file.
+    /// The text of a file of at most `TEXT_LIMIT_BYTES`, without the newline at its end; what is not UTF-8 is replaced. `None` where there is no such file.
     ///
     /// # Errors
     /// The file is there and cannot be read, or is too long.
@@ -91,7 +91,7 @@ impl Root {
         Ok(self.bytes(path)?.map(trimmed))
     }
 
-    /// The content of a file of at most [`TEXT_LIMIT_BYTES`].
+    /// The content of a file of at most `TEXT_LIMIT_BYTES`.
     ///
     /// # Errors
     /// As [`Root::text`].

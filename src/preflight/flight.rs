@@ -11,7 +11,7 @@ use super::{Preflight, Step, StepName, gpus, measure, proven, verdict};
 use crate::catalog::Catalog;
 use crate::checks::{self, Check, Policy, Status};
 use crate::facts::{Facts, Level, Topo};
-use crate::profile::{Seen, now};
+use crate::profile::{HostSnapshot, now};
 use crate::qp::{Chosen, QpMatrix};
 use crate::schema;
 use crate::survey::{Host, Look, SurveyError};
@@ -126,7 +126,7 @@ impl Flight<'_> {
         let matrix =
             QpMatrix { schema: schema::QP_MATRIX.to_owned(), devices: facts.queue_pairs.take().unwrap_or_default(), problems: Vec::new() };
         let inventory = Ok(facts.inventory().cloned().unwrap_or_default());
-        document.fingerprint = Seen::look(self.host.name(), &self.host.root(), &inventory).fingerprint;
+        document.fingerprint = HostSnapshot::look(self.host.name(), &self.host.root(), &inventory).fingerprint;
         document.measured = facts.measured.take().unwrap_or_default();
         document.steps.push(Step { elapsed_us: probed_us, ..probe_step(&probe) });
         let is_tried = |name: &str| matrix.devices.iter().any(|report| report.device == name);

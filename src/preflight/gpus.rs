@@ -7,7 +7,7 @@ use super::measure::{Pace, bandwidth, is_datagram, latency, request};
 use crate::bench::{LoopbackReport, Request};
 use crate::devices::Device;
 use crate::facts::Facts;
-use crate::gpu::{GpuError, GpuForm, GpuName, MemoryKind, Path};
+use crate::gpu::{AllocKind, GpuError, GpuName, MemoryKind, Path};
 use crate::survey::SurveyError;
 use crate::transfer::Operation;
 
@@ -76,7 +76,7 @@ fn is_divided(facts: &Facts, gpu: &str) -> bool {
 }
 
 fn one(flight: &Flight<'_>, gpu: &str, nic: &Device, until: Instant, report: &mut LoopbackReport) -> Result<(), SurveyError> {
-    let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: GpuForm::Plain, path: Path::Auto };
+    let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: AllocKind::Plain, path: Path::Auto };
     let base = Request { memory, to_memory: Some(MemoryKind::Host), ..request(flight, nic, until) };
     let (first, all, size) = if is_datagram(nic) {
         (Operation::Send, vec![Operation::Send], 4 << 10)

@@ -10,8 +10,9 @@ mod proven;
 mod steps;
 
 pub(crate) use baseline::Baseline;
-pub use compare::{Change, ChangeKind, Comparison};
-pub use document::{Preflight, ProfileStep, Step, StepName, verdict};
+pub(crate) use compare::{Change, ChangeKind, Comparison};
+pub use document::Step;
+pub(crate) use document::{Preflight, ProfileStep, StepName, verdict};
 pub(crate) use flight::{Request, run};
 
 #[cfg(test)]

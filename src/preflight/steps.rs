@@ -3,7 +3,7 @@
 use rdmadoctor_types::OutcomeKind;
 
 use super::{Comparison, ProfileStep, Step, StepName};
-use crate::bench::{Bench, FailureReport, LoopbackReport, Verification};
+use crate::bench::{BenchReport, FailureReport, LoopbackReport, Verification};
 use crate::checks::{Category, Finding, Probe, Status, find};
 use crate::gpu::Path;
 use crate::qp::{AskReport, DeviceReport, QpMatrix};
@@ -168,7 +168,7 @@ pub fn measured_steps(measured: &LoopbackReport) -> Vec<Step> {
 
 type Row<'a> = (Option<&'a FailureReport>, Option<&'a Verification>);
 
-fn outcome<R>(which: StepName, device: &str, document: &Bench<R>, rows: &[Row<'_>], figures: String) -> Step {
+fn outcome<R>(which: StepName, device: &str, document: &BenchReport<R>, rows: &[Row<'_>], figures: String) -> Step {
     let wrong = rows.iter().any(|(_, verification)| verification.is_some_and(|verification| verification.mismatch.is_some()));
     let failure = rows.iter().find_map(|(failure, _)| *failure);
     let (status, summary) = match (document.problems.first(), failure) {

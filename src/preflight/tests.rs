@@ -5,7 +5,7 @@ use rdmadoctor_types::Word;
 use super::compare::compare;
 use super::steps::measured_steps;
 use super::*;
-use crate::bench::{BandwidthResult, Bench, LoopbackReport};
+use crate::bench::{BandwidthResult, BenchReport, LoopbackReport};
 use crate::checks::{self, Policy, Status};
 use crate::devices::Devices;
 use crate::facts::Level;
@@ -46,7 +46,7 @@ fn measured(repeats: &[f64]) -> LoopbackReport {
         "cpu_us_per_gib": null, "lost_percent": null, "verification": null, "counters": [], "failure": null
     }))
     .unwrap();
-    let bw = Bench {
+    let bw = BenchReport {
         schema: schema::BW.to_owned(),
         connection: None,
         results: vec![row],

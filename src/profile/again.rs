@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Now, Profile, ProfileCheck, Seen, check, connected, decisive};
+use super::{HostSnapshot, Now, Profile, ProfileCheck, check, connected, decisive};
 use crate::qp::{Outcome, QpRequest, QpType};
 use crate::survey::{Host, SurveyError};
 use crate::worker::{Connect, Failure, Worker};
@@ -26,7 +26,7 @@ pub(crate) fn compare(host: &Host, file: &Path, profile: &Profile, within: Durat
     of_this_host(host, profile)?;
     let mut worker = host.worker()?;
     let inventory = Host::inventory(&mut worker, None)?;
-    let seen = Seen::look(host.name(), &host.root(), &inventory);
+    let seen = HostSnapshot::look(host.name(), &host.root(), &inventory);
     let connections = connections(&mut worker, profile, &seen);
     let attempts = attempts(&mut worker, profile, &seen, Instant::now() + within);
     let now = Now { seen: &seen, attempts: &attempts, connections: &connections };
@@ -35,7 +35,7 @@ pub(crate) fn compare(host: &Host, file: &Path, profile: &Profile, within: Durat
     Ok(found)
 }
 
-fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(String, u32), String> {
+fn connections(worker: &mut Worker, profile: &Profile, seen: &HostSnapshot) -> HashMap<(String, u32), String> {
     let mut reached = HashMap::new();
     for (device, port) in connected(profile) {
         let Ok(number) = u8::try_from(port) else { continue };
@@ -52,7 +52,7 @@ fn connections(worker: &mut Worker, profile: &Profile, seen: &Seen) -> HashMap<(
 }
 
 /// Makes decisive attempts again, as many as fit; each device has its share of the time.
-fn attempts(worker: &mut Worker, profile: &Profile, seen: &Seen, deadline: Instant) -> HashMap<(String, QpRequest), Outcome> {
+fn attempts(worker: &mut Worker, profile: &Profile, seen: &HostSnapshot, deadline: Instant) -> HashMap<(String, QpRequest), Outcome> {
     let mut outcomes = HashMap::new();
     let decisive = decisive(profile);
     let mut devices: Vec<&str> = decisive.iter().map(|(device, _, _)| *device).filter(|device| seen.verbs(device).is_some()).collect();

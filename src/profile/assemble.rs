@@ -10,8 +10,8 @@ use super::evidence::Book;
 use super::measured::{Measured, Unmeasured};
 use super::trial::Trial;
 use super::{
-    Connection, EvidenceKind, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost, ProfiledPort, Proven,
-    QueuePairs, Seen, Unvalidated,
+    Connection, EvidenceKind, HostSnapshot, JointLimit, JointPoint, Limit, PROFILE_SCHEMA, Profile, ProfiledGid, ProfiledHost,
+    ProfiledPort, Proven, QueuePairs, Unvalidated,
 };
 use crate::devices::{Device, Port};
 use crate::facts::HostMemory;
@@ -23,7 +23,7 @@ use crate::worker::GpuMemory;
 /// What was found out about a host.
 pub struct Material<'a> {
     /// What files and the verbs library say.
-    pub seen: &'a Seen,
+    pub seen: &'a HostSnapshot,
     /// The modelled host that it is, if it is one.
     pub model: Option<&'a str>,
     /// Now, as RFC 3339 writes it.

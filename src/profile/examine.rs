@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effort, Material, Measured, Profile, Seen, Unmeasured, make, measure, now};
+use super::{Effort, HostSnapshot, Material, Measured, Profile, Unmeasured, make, measure, now};
 use crate::bench::{Hosts, LoopbackHooks};
 use crate::catalog::{Catalog, CatalogError};
 use crate::devices;
@@ -60,7 +60,7 @@ impl Examination<'_> {
         let mut worker = host.worker()?;
         say("asking the verbs library");
         let inventory = Host::inventory(&mut worker, None)?;
-        let seen = Seen::look(host.name(), &host.root(), &inventory);
+        let seen = HostSnapshot::look(host.name(), &host.root(), &inventory);
         let tried = self.attempts(&mut worker, &seen, started + self.part(ATTEMPTS_END), say)?;
         let (gpus, gpu_memory) = self.gpus(&seen, started + self.part(GPUS_END), say)?;
         let host_memory = self.memory(&mut worker, &seen, started + self.part(MEMORY_END), say);
@@ -85,7 +85,7 @@ impl Examination<'_> {
     }
 
     /// Searches the bounds of each device and tries what engines ask.
-    fn attempts(&self, worker: &mut Worker, seen: &Seen, deadline: Instant, say: Say<'_>) -> Result<Vec<Tried>, SurveyError> {
+    fn attempts(&self, worker: &mut Worker, seen: &HostSnapshot, deadline: Instant, say: Say<'_>) -> Result<Vec<Tried>, SurveyError> {
         let usable: Vec<_> = seen.usable().collect();
         let of_engines = Attempts::of_engines(self.catalog, self.engines, deadline);
         let attempts = Attempts { bounds: Some(true), budget: MOST_ATTEMPTS, ..of_engines };
@@ -93,7 +93,7 @@ impl Examination<'_> {
     }
 
     /// Asks the GPUs' driver, and registers memory of each GPU with each device.
-    fn gpus(&self, seen: &Seen, deadline: Instant, say: Say<'_>) -> Result<(Option<GpusFacts>, Vec<GpuMemory>), SurveyError> {
+    fn gpus(&self, seen: &HostSnapshot, deadline: Instant, say: Say<'_>) -> Result<(Option<GpusFacts>, Vec<GpuMemory>), SurveyError> {
         let usable: Vec<String> = seen.usable().map(|(device, _)| device.name.clone()).collect();
         // Without the driver in the kernel there is nobody to ask.
         let has_driver = self.host.root().text("/proc/driver/nvidia/version").is_ok_and(|text| text.is_some());
@@ -107,7 +107,7 @@ impl Examination<'_> {
     }
 
     /// Registers as much host memory with each device as is asked for, as far as that does no harm.
-    fn memory(&self, worker: &mut Worker, seen: &Seen, deadline: Instant, say: Say<'_>) -> Vec<HostMemory> {
+    fn memory(&self, worker: &mut Worker, seen: &HostSnapshot, deadline: Instant, say: Say<'_>) -> Vec<HostMemory> {
         let root = self.host.root();
         let spare = survey::spare_bytes(&host::system::read(&root).memory, host::limits::read_own_cgroup(&root).memory_bytes());
         let wanted = self.kv_bytes.unwrap_or(USUAL_BYTES).min(spare);
@@ -120,7 +120,7 @@ impl Examination<'_> {
     }
 
     /// Times each active port with itself.
-    fn transfers(&self, worker: &mut Worker, seen: &Seen, deadline: Instant, say: Say<'_>) -> (Vec<Measured>, Vec<Unmeasured>) {
+    fn transfers(&self, worker: &mut Worker, seen: &HostSnapshot, deadline: Instant, say: Say<'_>) -> (Vec<Measured>, Vec<Unmeasured>) {
         let all = |why: String| Unmeasured { device: None, port: None, why };
         let (mut measured, mut unmeasured) = (Vec::new(), Vec::new());
         let Some(duration) = self.duration else {

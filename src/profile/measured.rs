@@ -250,7 +250,7 @@ pub fn measure(
 mod tests {
     use super::*;
     use crate::bench::{EndReport, FailureReport};
-    use crate::transfer::{Completing, Connect, Mismatch};
+    use crate::transfer::{CompletionMode, Connect, Mismatch};
 
     fn connection() -> ConnectionReport {
         let end = EndReport {
@@ -284,7 +284,7 @@ mod tests {
             depth: 16,
             batch: 4,
             inline: false,
-            completion: Completing::Poll,
+            completion: CompletionMode::Poll,
             messages: 100,
             bytes_per_second: crate::bench::Spread::of(&[1e9, 2e9, 3e9]),
             messages_per_second: None,

@@ -25,7 +25,7 @@ pub(super) const NVIDIA: u16 = 0x10de;
 
 /// A host as a profile sees it.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct HostSnapshot {
     /// Its name.
     pub name: String,
     /// RDMA devices.
@@ -42,7 +42,7 @@ pub struct Seen {
     traffic_classes: Vec<(String, u32, u32, String)>,
 }
 
-impl Seen {
+impl HostSnapshot {
     /// Reads it. `name` is the host's.
     #[must_use]
     pub fn look(name: String, root: &Root, inventory: &Result<Inventory, Failure>) -> Self {

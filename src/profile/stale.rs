@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::entries::verdict_word;
 use super::evidence::to_request;
 use super::seen::depends_on;
-use super::{EngineVerdict, Evidence, EvidenceKind, Profile, ProfiledPort, Seen};
+use super::{EngineVerdict, Evidence, EvidenceKind, HostSnapshot, Profile, ProfiledPort};
 use crate::qp::{Outcome, QpRequest};
 use crate::schema;
 
@@ -62,7 +62,7 @@ pub struct Changed {
 /// What was found out for a check.
 pub struct Now<'a> {
     /// What files and the verbs library say.
-    pub seen: &'a Seen,
+    pub seen: &'a HostSnapshot,
     /// Attempts that were made again, by device and request.
     pub attempts: &'a HashMap<(String, QpRequest), Outcome>,
     /// How far a queue pair comes now, by device and port.
@@ -117,7 +117,7 @@ pub fn check(file: &str, profile: &Profile, now: &Now<'_>) -> ProfileCheck {
     }
 }
 
-fn changes(profile: &Profile, seen: &Seen) -> Vec<Changed> {
+fn changes(profile: &Profile, seen: &HostSnapshot) -> Vec<Changed> {
     let was: HashMap<&str, &str> = profile.host.fingerprint.iter().map(|field| (field.field.as_str(), field.value.as_str())).collect();
     let is: HashMap<&str, &str> = seen.fingerprint.iter().map(|field| (field.field.as_str(), field.value.as_str())).collect();
     let mut fields: Vec<&str> = was.keys().chain(is.keys()).copied().collect();

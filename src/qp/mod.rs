@@ -8,14 +8,17 @@ mod joint;
 mod matrix;
 mod prober;
 
-pub use crate::request::{Ask, AskOrigin, Outcome, Parameter, QpRequest, QpType, Setting, SrqRequest, Value};
-pub use bounds::{Bound, Ending, Shape, bound};
-pub use cause::{Cause, CauseClass, broken_connection, classify, classify_connection};
-pub use culprits::{Culprit, CulpritSet, culprits};
-pub use engines::{Chosen, ask_group, choose, newer_than_known};
-pub use joint::{Frontier, FrontierPoint, frontier};
-pub use matrix::{
-    AskGroup, AskReport, AttemptReport, ConnectionReport, CountReport, CulpritReport, DeviceReport, Grid, GridCell, MatrixOptions,
-    QpMatrix, Remedy, Reported, Support, remedies_of, run_device,
-};
-pub use prober::{Attempter, DeviceAttempter, Prober, Stop};
+pub(crate) use crate::request::Setting;
+pub use crate::request::{Ask, AskOrigin, Outcome, Parameter, QpRequest, QpType, SrqRequest, Value};
+pub(crate) use bounds::bound;
+pub use bounds::{Bound, Ending, Shape};
+pub use cause::classify;
+pub(crate) use cause::{Cause, CauseClass, broken_connection, classify_connection};
+pub(crate) use culprits::{Culprit, CulpritSet};
+pub(crate) use engines::{Chosen, ask_group, choose, newer_than_known};
+pub use joint::Frontier;
+pub(crate) use joint::frontier;
+pub use matrix::{AskGroup, AskReport, DeviceReport, MatrixOptions, Reported, run_device};
+pub(crate) use matrix::{AttemptReport, ConnectionReport, CountReport, CulpritReport, Grid, QpMatrix, Remedy, remedies_of};
+pub use prober::{Attempter, Stop};
+pub(crate) use prober::{DeviceAttempter, Prober};

@@ -5,7 +5,7 @@ use std::io;
 
 use super::table::bench::{SIMULATED, buffer, verified};
 use super::{Document, Kind, Renderer, View};
-use crate::bench::{AtOnce, BandwidthResult, Bench, LatencyResult, Pairs};
+use crate::bench::{AtOnce, BandwidthResult, BenchReport, LatencyResult, Pairs};
 
 pub(super) struct Csv;
 
@@ -18,7 +18,7 @@ impl Renderer for Csv {
         let is_simulated = match document {
             Document::Ping(document) => document.is_simulated(),
             Document::Bw(document) => document.is_simulated(),
-            Document::BwAtOnce(document) => document.alone.iter().any(Bench::is_simulated),
+            Document::BwAtOnce(document) => document.alone.iter().any(BenchReport::is_simulated),
             Document::BwPairs(document) => document.is_simulated,
             _ => false,
         };
@@ -38,7 +38,7 @@ impl Renderer for Csv {
     }
 }
 
-fn latencies(document: &Bench<LatencyResult>) -> String {
+fn latencies(document: &BenchReport<LatencyResult>) -> String {
     let mut out = "operation,size_bytes,samples,min_us,p50_us,p90_us,p99_us,p999_us,max_us,mean_us,deviation_us,verified\n".to_owned();
     for row in &document.results {
         let all = row.latencies.unwrap_or_default();
@@ -62,7 +62,7 @@ fn latencies(document: &Bench<LatencyResult>) -> String {
     out
 }
 
-fn rates(document: &Bench<BandwidthResult>) -> String {
+fn rates(document: &BenchReport<BandwidthResult>) -> String {
     let mut out = "operation,buffer,size_bytes,queue_pairs,depth,batch,inline,bytes_per_second,min_bytes_per_second,max_bytes_per_second,messages_per_second,cpu_us_per_gib,verified\n".to_owned();
     for row in &document.results {
         let rate = row.bytes_per_second;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Style;
-use crate::catalog::Doubts;
+use crate::catalog::UncertainFigures;
 
 /// What a document is about, where it is not this machine.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub struct Modelled {
     /// The host's name.
     pub name: String,
     /// Figures of its devices that are not from source.
-    pub doubts: Vec<Doubts>,
+    pub doubts: Vec<UncertainFigures>,
     /// Whether GPUs that hold data are this machine's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_local_gpus: bool,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::bench::buffer;
-use crate::bench::{BandwidthResult, Bench, Latencies, LatencyResult};
+use crate::bench::{BandwidthResult, BenchReport, Latencies, LatencyResult};
 use crate::units::size;
 
 const WIDTH: f64 = 760.0;
@@ -50,7 +50,7 @@ impl<'a> Axis<'a> {
 
 /// The rates over the sizes, both axes in powers of two.
 #[must_use]
-pub fn bandwidth_svg(document: &Bench<BandwidthResult>) -> String {
+pub fn bandwidth_svg(document: &BenchReport<BandwidthResult>) -> String {
     let point = |row: &BandwidthResult| {
         let rate = row.bytes_per_second?.median;
         let line = format!("{} ({})", row.operation, buffer(row.buffer));
@@ -63,7 +63,7 @@ pub fn bandwidth_svg(document: &Bench<BandwidthResult>) -> String {
 
 /// The latencies over their percentiles, in powers of two.
 #[must_use]
-pub fn latency_svg(document: &Bench<LatencyResult>) -> String {
+pub fn latency_svg(document: &BenchReport<LatencyResult>) -> String {
     let mut points = Vec::new();
     for row in &document.results {
         let Some(all) = &row.latencies else { continue };
@@ -76,7 +76,7 @@ pub fn latency_svg(document: &Bench<LatencyResult>) -> String {
 }
 
 /// A drawing may be seen without its document, so it says of itself what its figures are.
-fn titled<R>(title: &str, document: &Bench<R>) -> String {
+fn titled<R>(title: &str, document: &BenchReport<R>) -> String {
     format!("{title}{}", if document.is_simulated() { ", simulated" } else { "" })
 }
 
@@ -133,9 +133,9 @@ fn draw(title: &str, points: &[Point], x_label: &dyn Fn(f64) -> String, y_label:
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::transfer::{Completing, Operation};
+    use crate::transfer::{CompletionMode, Operation};
 
-    pub(in crate::report) fn document() -> Bench<LatencyResult> {
+    pub(in crate::report) fn document() -> BenchReport<LatencyResult> {
         let latencies = Latencies {
             samples: 100,
             min_us: 1.0,
@@ -151,7 +151,7 @@ pub(super) mod tests {
             memory: "host".to_owned(),
             size_bytes: 64,
             inline: false,
-            completion: Completing::Poll,
+            completion: CompletionMode::Poll,
             is_half_round_trip: false,
             latencies: Some(latencies),
             p50_us: None,
@@ -160,7 +160,7 @@ pub(super) mod tests {
             carried: Vec::new(),
             failure: None,
         };
-        Bench {
+        BenchReport {
             schema: String::new(),
             connection: None,
             results: vec![row],

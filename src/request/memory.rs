@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::{GpuError, GpuForm, Path};
+use crate::gpu::{AllocKind, GpuError, Path};
 use crate::verbs::CallError;
 
 /// A registration that was tried.
@@ -33,7 +33,7 @@ pub struct GpuMemory {
     pub gpu: String,
     /// How it was allocated.
     #[serde(default)]
-    pub form: GpuForm,
+    pub form: AllocKind,
     /// The RDMA device; absent where only the export was tried.
     pub device: Option<String>,
     /// How much memory.

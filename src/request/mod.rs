@@ -5,7 +5,8 @@ mod attempt;
 mod memory;
 mod parameter;
 
-pub use ask::{Ask, AskOrigin, Setting, parse_ask, parse_grid};
+pub use ask::{Ask, AskOrigin};
+pub(crate) use ask::{Setting, parse_ask, parse_grid};
 pub use attempt::{Outcome, QpRequest, QpType, SrqRequest};
-pub use memory::{Contents, GpuMemory, PathTried, Refusal, Registration};
+pub(crate) use memory::{Contents, GpuMemory, PathTried, Refusal, Registration};
 pub use parameter::{Parameter, Value};

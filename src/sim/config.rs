@@ -44,7 +44,7 @@ pub struct SimConfig {
     /// Whether the counts of faults are this process's own all the same, as those of a host among others are.
     #[serde(default)]
     pub counts_own_faults: bool,
-    /// The file in which the devices count what they send and what arrives, for all processes of this host ([`super::Tallies`] reads it). Without
+    /// The file in which the devices count what they send and what arrives, for all processes of this host ([`super::CounterFile`] reads it). Without
     /// one nothing is counted.
     #[serde(default)]
     pub tallies: Option<PathBuf>,

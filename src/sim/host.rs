@@ -26,8 +26,9 @@ use super::host_tree;
 use crate::catalog::Fault;
 use crate::host::Root;
 
-pub use held::Held;
-pub use machine::{Container, HugePages, Iommu, Limits, Machine, Runtime};
+pub(crate) use held::Held;
+pub use machine::Limits;
+pub(crate) use machine::{Container, HugePages, Iommu, Machine, Runtime};
 pub(super) use number::NoAddress;
 
 /// A modelled host.

@@ -16,7 +16,7 @@
 //! queue pairs and domains, datagrams and synchronous identifiers are left out, and the death of a process raises no event.
 //!
 //! **Not simulated.** Memory windows, XRC, raw packets, multicast, timing of a real network, extended work-request and completion
-//! interfaces, and what EFA's SRD sends: its queue pairs are made, by libefa's call, and walk through their states. A peer that stops without dying is given up after [`ANSWER_TIMEOUT`].
+//! interfaces, and what EFA's SRD sends: its queue pairs are made, by libefa's call, and walk through their states. A peer that stops without dying is given up after `ANSWER_TIMEOUT`.
 //!
 //! One lock guards each installation. C objects carry only a number, by which its state is found; what code outside gives as a pointer
 //! is followed at the entry and nowhere else.
@@ -46,9 +46,8 @@ mod world;
 
 pub use config::{GidType, ModelSource, SimConfig, SimDevice, SimGid, SimPort};
 pub use host::HostModel;
-pub use requester::ANSWER_TIMEOUT;
-pub use seat::{Seat, SeatError};
-pub use tally::{Tallies, Tally};
+pub(crate) use seat::Seat;
+pub use tally::CounterFile;
 
 use crate::verbs::{ConnectionManager, Verbs};
 
@@ -63,7 +62,7 @@ pub enum InstallError {
     Directory(String),
     /// The file of what devices count cannot be used.
     #[error("the simulation's file of counters cannot be used: {0}")]
-    Tallies(String),
+    CounterFile(String),
     /// A process has room for so many.
     #[error("{0} simulations are installed already, and none can be taken out")]
     TooMany(usize),

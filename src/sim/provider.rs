@@ -101,7 +101,7 @@ pub fn install(config: SimConfig) -> Result<usize, InstallError> {
     let faults = config.faults.into_iter().chain(of_models).collect();
     let faults = Faults::new(faults, config.directory.as_deref().filter(|_| !config.counts_own_faults))
         .map_err(|error| InstallError::Directory(error.to_string()))?;
-    let counting = Counting::new(config.tallies.as_deref(), devices.len()).map_err(|error| InstallError::Tallies(error.to_string()))?;
+    let counting = Counting::new(config.tallies.as_deref(), devices.len()).map_err(|error| InstallError::CounterFile(error.to_string()))?;
     let states = devices.iter().map(|device| DeviceState { is_removed: false, ports_down: vec![false; device.ports.len() + 1] });
     let world = World {
         devices: states.collect(),

@@ -18,7 +18,7 @@ const NUMBERS: usize = 4;
 
 /// The counts, for those who read them.
 #[derive(Debug, Clone)]
-pub struct Tallies {
+pub struct CounterFile {
     path: PathBuf,
     devices: Vec<String>,
 }
@@ -47,7 +47,7 @@ impl Tally {
     }
 }
 
-impl Tallies {
+impl CounterFile {
     /// Those of a configuration; none where it keeps none.
     #[must_use]
     pub fn of(config: &SimConfig) -> Option<Self> {
@@ -116,7 +116,7 @@ mod tests {
     fn what_is_counted_is_read_as_ports_show_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let config = SimConfig { tallies: Some(file.path().to_owned()), ..SimConfig::of_models(["mlx5-6.1", "mlx5-6.12"]) };
-        let tallies = Tallies::of(&config).unwrap();
+        let tallies = CounterFile::of(&config).unwrap();
         assert_eq!(tallies.read(), []);
         let counting = Counting::new(Some(file.path()), 2).unwrap();
         counting.sent(1, 4096, 1024);

@@ -5,7 +5,7 @@ use crate::capture::{self, Capture};
 use crate::devices::{self, Caps, DeviceCaps, Devices};
 use crate::facts::{self, Facts, Level};
 use crate::host::modules::ModulesFacts;
-use crate::host::part::{Asked, unread_of};
+use crate::host::part::{ReadOptions, unread_of};
 use crate::host::pcie::PcieFacts;
 use crate::host::rdma::RdmaFacts;
 use crate::host::system::SystemFacts;
@@ -32,7 +32,7 @@ fn names(devices: &Devices) -> impl Iterator<Item = &str> {
 impl Host {
     /// Devices as sysfs and the verbs library see them, and what the latter says, of `wanted` only where one is named.
     pub(super) fn seen(&self, worker: &mut Worker, wanted: Option<&str>) -> Result<(Devices, Result<Inventory, Failure>), SurveyError> {
-        let sysfs = self.reader(Asked::default(), None)?.get::<RdmaFacts>()?;
+        let sysfs = self.reader(ReadOptions::default(), None)?.get::<RdmaFacts>()?;
         let inventory = Self::inventory(worker, wanted)?;
         let found = devices::collect(&sysfs, Some(&inventory));
         unknown_device(wanted, names(&found))?;
@@ -54,7 +54,7 @@ impl Host {
 
     /// Its devices, as files alone show them.
     pub(crate) fn devices_of_files(&self) -> Result<Devices, SurveyError> {
-        Ok(devices::collect(&self.reader(Asked::default(), None)?.get()?, None))
+        Ok(devices::collect(&self.reader(ReadOptions::default(), None)?.get()?, None))
     }
 
     /// What its devices publish, or `wanted` alone.
@@ -92,7 +92,7 @@ impl Host {
             let host = &capture.facts.host;
             return Ok((host.topology.clone(), errors(&host.pcie, &host.rdma, &host.system)));
         }
-        let mut reader = self.reader(Asked::default(), None)?;
+        let mut reader = self.reader(ReadOptions::default(), None)?;
         let (pcie, rdma, system) = (reader.get()?, reader.get()?, reader.get()?);
         Ok((facts::host::topology(&pcie, &rdma, &system), errors(&pcie, &rdma, &system)))
     }
@@ -100,7 +100,7 @@ impl Host {
     /// Its kernel modules, from files alone; those of `named`, or of families named there, too.
     pub(crate) fn modules(&self, named: &[String]) -> Result<ModulesFacts, SurveyError> {
         let Some(capture) = self.captured() else {
-            return self.reader(Asked { modules: named.to_vec(), ..Asked::default() }, None)?.get();
+            return self.reader(ReadOptions { modules: named.to_vec(), ..ReadOptions::default() }, None)?.get();
         };
         let known = &capture.facts.modules;
         let is_known = |name: &str| known.modules.iter().any(|module| module.name == name.replace('-', "_"));

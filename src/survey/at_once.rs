@@ -2,7 +2,7 @@
 
 use super::measure::{devices_and_addresses, known};
 use super::{Host, Onlooker, Say, SurveyError, bandwidth};
-use crate::bench::{self, AtOnce, BandwidthResult, Bench, BenchError, Hosts, Known, Lane, Obstacle, Pair, Request};
+use crate::bench::{self, AtOnce, BandwidthResult, BenchError, BenchReport, Hints, Hosts, Lane, Obstacle, Pair, Request};
 use crate::devices::Problem;
 use crate::schema;
 use crate::worker::Worker;
@@ -36,7 +36,7 @@ pub(crate) fn at_once(host: &Host, request: &Request, devices: &[String], onlook
     if host.interrupted() {
         document.stopped = Some("interrupted".to_owned());
     }
-    if !document.alone.iter().any(Bench::is_simulated) {
+    if !document.alone.iter().any(BenchReport::is_simulated) {
         document.notices.extend(bench::judge_together(&document.together));
     }
     Ok(document)
@@ -59,7 +59,7 @@ fn together(host: &Host, request: &Request, devices: &[String], document: &mut A
             }
         }
     }
-    let failed = |index: usize, error: &BenchError, hints: &Known| {
+    let failed = |index: usize, error: &BenchError, hints: &Hints| {
         let problem = bench::explain(error, &known(host, error, hints)).into_problem();
         Problem { summary: format!("all at once: {}: {}", devices[index], problem.summary), ..problem }
     };
@@ -94,7 +94,7 @@ fn together(host: &Host, request: &Request, devices: &[String], document: &mut A
 }
 
 /// Rows of the same operation, size and buffer of all devices, where each has a figure.
-fn rows(alone: &[Bench<BandwidthResult>]) -> Vec<Vec<&BandwidthResult>> {
+fn rows(alone: &[BenchReport<BandwidthResult>]) -> Vec<Vec<&BandwidthResult>> {
     let Some(first) = alone.first() else { return Vec::new() };
     let key = |row: &BandwidthResult| (row.operation, row.size_bytes, row.buffer);
     let same = |row: &BandwidthResult| {

@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::devices::{self, HostLimits};
 use crate::facts::{self, Facts, Level, Needs, Source, VerbsFacts, Wanted, WantedEngine};
 use crate::host::modules::ModulesFacts;
-use crate::host::part::Asked;
+use crate::host::part::ReadOptions;
 use crate::host::pcie::PcieFunction;
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::{AskReport, Chosen};
@@ -67,9 +67,9 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn asked(&self) -> Asked {
+    fn asked(&self) -> ReadOptions {
         let is_brief = self.level == Level::Quick;
-        Asked { pid: self.pid, is_brief, vpd: !is_brief, modules: self.modules.to_vec() }
+        ReadOptions { pid: self.pid, is_brief, vpd: !is_brief, modules: self.modules.to_vec() }
     }
 
     /// When trying has to end.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Host, Look, Say, SurveyError};
 use crate::catalog::Catalog;
 use crate::facts::{Facts, Level, Source};
-use crate::gpu::{Copies, CudaFacts, GpuError, GpuFacts, GpuForm, GpuId, GpuName, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
+use crate::gpu::{AllocKind, Copies, CudaFacts, GpuError, GpuFacts, GpuId, GpuName, GpusFacts, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
 use crate::worker::{Failure, GpuMemory, Lost, MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus, TryGpuMemory, Worker};
 
 /// Longest wait for one answer: bringing a GPU up takes its driver a second or two.
@@ -120,7 +120,7 @@ impl Host {
     ) -> Result<Vec<GpuMemory>, SurveyError> {
         let mut worker = self.worker_within(MEMORY_ANSWER)?;
         let shown = gpus.gpus.iter().filter(|gpu| gpu.cuda.is_some());
-        Ok(shown.flat_map(|gpu| try_form(&mut worker, &gpu.pci, GpuForm::Plain, devices, deadline, say)).collect())
+        Ok(shown.flat_map(|gpu| try_form(&mut worker, &gpu.pci, AllocKind::Plain, devices, deadline, say)).collect())
     }
 
     /// Tries each kind of memory of each GPU, or of `wanted`, by each way with each NIC, and how fast it copies; nothing where it `only_looks`. Of
@@ -168,7 +168,7 @@ impl Host {
                 if gpu.copies.is_none() && unknown.is_empty() {
                     unknown.push(OF_A_MODEL.to_owned());
                 }
-                for form in GpuForm::ALL {
+                for form in AllocKind::ALL {
                     gpu.memory.extend(try_form(&mut worker, &pci, form, &nics, deadline, say));
                 }
             }
@@ -179,7 +179,7 @@ impl Host {
 }
 
 /// Memory of a kind, alone and then with each device, as long as there is time and memory.
-fn try_form(worker: &mut Worker, gpu: &str, form: GpuForm, devices: &[String], deadline: Instant, say: Say<'_>) -> Vec<GpuMemory> {
+fn try_form(worker: &mut Worker, gpu: &str, form: AllocKind, devices: &[String], deadline: Instant, say: Say<'_>) -> Vec<GpuMemory> {
     let mut tried = Vec::new();
     for device in std::iter::once(None).chain(devices.iter().map(Some)) {
         if worker.interrupted() || Instant::now() >= deadline {

@@ -11,8 +11,8 @@ use tempfile::TempPath;
 use crate::capture::Capture;
 use crate::catalog::CatalogError;
 use crate::host::Root;
-use crate::host::part::{Asked, OfPart, Part, PartFacts};
-use crate::sim::{HostModel, Seat, Tallies};
+use crate::host::part::{OfPart, Part, PartFacts, ReadOptions};
+use crate::sim::{CounterFile, HostModel, Seat};
 use crate::worker::{Failure, Inventory, ModelledHost, Target, Worker, WorkerOptions};
 
 /// Why a host does not give what it was asked for.
@@ -201,7 +201,7 @@ impl Host {
     ///
     /// # Errors
     /// The child process that reads cannot be made.
-    pub fn reader(&self, asked: Asked, deadline: Option<Duration>) -> Result<Reader, SurveyError> {
+    pub fn reader(&self, asked: ReadOptions, deadline: Option<Duration>) -> Result<Reader, SurveyError> {
         let here = Reader { worker: None, root: self.root(), asked, deadline: self.answer_within(), of_kernel: deadline };
         match &self.kind {
             // Its files are in memory and cannot hang unless they are to.
@@ -234,14 +234,14 @@ impl Host {
     ///
     /// # Errors
     /// There is no place for the counters.
-    pub fn tallies(&self) -> Result<Option<Tallies>, SurveyError> {
+    pub fn tallies(&self) -> Result<Option<CounterFile>, SurveyError> {
         let Some(model) = self.model() else { return Ok(None) };
         if self.tallies.get().is_none() {
             let file = tempfile::Builder::new().prefix("rdmadoctor-").tempfile();
             let file = file.map_err(SurveyError::own("cannot make a file for simulated counters"))?;
             let _ = self.tallies.set(file.into_temp_path());
         }
-        Ok(Tallies::of(&self.of_model(model).simulation()))
+        Ok(CounterFile::of(&self.of_model(model).simulation()))
     }
 
     /// What a child is told of a model, whose devices count what they carry if somebody wants to know.
@@ -291,7 +291,7 @@ fn absolute(directory: &Path) -> Result<PathBuf, SurveyError> {
 pub struct Reader {
     worker: Option<Worker>,
     root: Root,
-    asked: Asked,
+    asked: ReadOptions,
     deadline: Duration,
     /// Of parts that the kernel makes, where that is another.
     of_kernel: Option<Duration>,

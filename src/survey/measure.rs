@@ -5,20 +5,20 @@ use std::time::Duration;
 use super::{Host, SurveyError};
 use crate::bench::peer::Client;
 use crate::bench::{
-    self, BandwidthResult, Bears, Bench, BenchError, ConnectionReport, Done, FailureReport, Hosts, Known, LatencyResult, Measurement,
-    Notice, Obstacle, Pair, Plan, Request, Settings, Side, Watched, Who,
+    self, BandwidthResult, BenchError, BenchReport, ConnectionReport, Done, Endpoint, FailureReport, Hints, Hosts, LatencyResult,
+    Measurement, Notice, Obstacle, Pair, Plan, Relevance, Request, Settings, Watched, Who,
 };
 use crate::devices::{self, Device, Devices, Problem};
 use crate::gpu::Path;
 use crate::host::net::NetFacts;
 use crate::host::net::address::Address;
-use crate::host::part::Asked;
+use crate::host::part::ReadOptions;
 use crate::host::rdma::RdmaFacts;
 use crate::host::system::SystemFacts;
 use crate::host::system::iommu::IommuMode;
 use crate::schema;
-use crate::sim::Tallies;
-use crate::transfer::{RunKind, StageFacts, StageMemory, Trouble};
+use crate::sim::CounterFile;
+use crate::transfer::{RunKind, StageFacts, StageMemory, TransferError};
 use crate::worker::Worker;
 
 /// Longest wait for an answer where GPUs have to be brought up.
@@ -39,7 +39,7 @@ pub struct Onlooker<'a> {
 ///
 /// # Errors
 /// The request is mistaken, or the child process cannot be had.
-pub fn bandwidth(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>) -> Result<Bench<BandwidthResult>, SurveyError> {
+pub fn bandwidth(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>) -> Result<BenchReport<BandwidthResult>, SurveyError> {
     let mut document = empty(schema::BW);
     run(host, request, onlooker, &mut document, &mut |done, document| {
         if let Done::Bandwidth(result) = done {
@@ -53,7 +53,7 @@ pub fn bandwidth(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>) ->
 ///
 /// # Errors
 /// As [`bandwidth`].
-pub fn latency(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>) -> Result<Bench<LatencyResult>, SurveyError> {
+pub fn latency(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>) -> Result<BenchReport<LatencyResult>, SurveyError> {
     let mut document = empty(schema::PING);
     run(host, request, onlooker, &mut document, &mut |done, document| {
         if let Done::Latency(result) = done {
@@ -63,8 +63,8 @@ pub fn latency(host: &Host, request: &Request, onlooker: &mut Onlooker<'_>) -> R
     Ok(document)
 }
 
-fn empty<R>(schema: &str) -> Bench<R> {
-    Bench {
+fn empty<R>(schema: &str) -> BenchReport<R> {
+    BenchReport {
         schema: schema.to_owned(),
         connection: None,
         results: Vec::new(),
@@ -76,13 +76,13 @@ fn empty<R>(schema: &str) -> Bench<R> {
 }
 
 /// What takes a row into the document.
-type Take<'a, R> = &'a mut dyn FnMut(Done, &mut Bench<R>);
+type Take<'a, R> = &'a mut dyn FnMut(Done, &mut BenchReport<R>);
 
 fn run<R>(
     host: &Host,
     request: &Request,
     onlooker: &mut Onlooker<'_>,
-    document: &mut Bench<R>,
+    document: &mut BenchReport<R>,
     each: Take<'_, R>,
 ) -> Result<(), SurveyError> {
     measure(host, request, onlooker, document, each)?;
@@ -98,7 +98,7 @@ fn measure<R>(
     host: &Host,
     request: &Request,
     onlooker: &mut Onlooker<'_>,
-    document: &mut Bench<R>,
+    document: &mut BenchReport<R>,
     each: Take<'_, R>,
 ) -> Result<(), SurveyError> {
     // Children count into them from their start.
@@ -127,14 +127,14 @@ fn measure<R>(
         document.notices.extend(of_peer(client));
     }
     document.notices.extend(left_out(&plan.settings));
-    let far = client.as_mut().map(|client| client as &mut dyn Side);
+    let far = client.as_mut().map(|client| client as &mut dyn Endpoint);
     let pair = Pair::new(&mut worker, far, plan.ends.clone(), plan.connection.connect, plan.mark);
     Opening { host, request, onlooker, tallies, plan }.measure(pair, document, each)
 }
 
 /// This host's devices, and its addresses.
 pub(super) fn devices_and_addresses(host: &Host, worker: &mut Worker) -> Result<(Devices, Vec<Address>), SurveyError> {
-    let mut reader = host.reader(Asked::default(), None)?;
+    let mut reader = host.reader(ReadOptions::default(), None)?;
     let (sysfs, net) = (reader.get::<RdmaFacts>()?, reader.get::<NetFacts>()?);
     drop(reader);
     Ok((devices::collect(&sysfs, Some(&worker.inventory(None))), net.addresses))
@@ -182,12 +182,12 @@ struct Opening<'a, 'b> {
     host: &'a Host,
     request: &'a Request,
     onlooker: &'a mut Onlooker<'b>,
-    tallies: Option<Tallies>,
+    tallies: Option<CounterFile>,
     plan: Plan,
 }
 
 impl Opening<'_, '_> {
-    fn measure<R>(mut self, mut pair: Pair<'_>, document: &mut Bench<R>, each: Take<'_, R>) -> Result<(), SurveyError> {
+    fn measure<R>(mut self, mut pair: Pair<'_>, document: &mut BenchReport<R>, each: Take<'_, R>) -> Result<(), SurveyError> {
         let (host, request) = (self.host, self.request);
         let root = host.root();
         let opened = pair.open();
@@ -245,7 +245,7 @@ impl Opening<'_, '_> {
     /// Why there was no way at all to memory of the asked kind.
     fn refusals(&self, error: &BenchError) -> Result<Vec<Notice>, SurveyError> {
         let BenchError::End { who, failure, .. } = error else { return Ok(Vec::new()) };
-        let Trouble::Memory { memory, .. } = &failure.trouble else { return Ok(Vec::new()) };
+        let TransferError::Memory { memory, .. } = &failure.trouble else { return Ok(Vec::new()) };
         let connection = &self.plan.connection;
         let is_here = *who == Who::Here;
         let end = if is_here { &connection.local } else { &connection.remote };
@@ -290,10 +290,10 @@ impl Opening<'_, '_> {
 }
 
 /// What is known of the host that bears on a failure. What memory has to do with it is read only then.
-pub(super) fn known(host: &Host, error: &BenchError, hints: &Known) -> Known {
+pub(super) fn known(host: &Host, error: &BenchError, hints: &Hints) -> Hints {
     let mut known = hints.clone();
-    if bench::bears(error) == Bears::Memory {
-        let read = || host.reader(Asked::default(), None)?.get::<SystemFacts>();
+    if bench::bears(error) == Relevance::Memory {
+        let read = || host.reader(ReadOptions::default(), None)?.get::<SystemFacts>();
         known.memory.push(match read() {
             Ok(system) => match system.iommu.mode {
                 IommuMode::Off => "the IOMMU is off: it is not in the way".to_owned(),

@@ -19,8 +19,9 @@ pub(crate) use attempts::{Attempts, Tried};
 pub(crate) use facts::Look;
 pub use gpus::collect as gpus;
 pub(crate) use gpus::{GpuTried, GpusTried};
-pub use host::{Host, Kind, Options, Reader, SurveyError};
-pub use measure::{Onlooker, bandwidth, latency};
+pub use host::Host;
+pub(crate) use host::{Kind, Options, SurveyError};
+pub(crate) use measure::{Onlooker, bandwidth, latency};
 pub(crate) use memory::{on_devices as host_memory, spare_bytes};
 pub(crate) use pairs::pairs;
 

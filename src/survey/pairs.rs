@@ -3,7 +3,7 @@
 use super::{Host, Onlooker, SurveyError, bandwidth};
 use crate::bench::{PairCell, Pairs, Request};
 use crate::devices::Problem;
-use crate::gpu::{GpuForm, GpuName, MemoryKind, Path};
+use crate::gpu::{AllocKind, GpuName, MemoryKind, Path};
 use crate::schema;
 use crate::transfer::Operation;
 
@@ -57,7 +57,7 @@ fn measure(
     onlooker: &mut Onlooker<'_>,
     document: &mut Pairs,
 ) -> Result<(), SurveyError> {
-    let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: GpuForm::Plain, path };
+    let memory = MemoryKind::Gpu { gpu: GpuName::Pci(gpu.to_owned()), form: AllocKind::Plain, path };
     let request = Request { device: Some(nic.to_owned()), memory, to_memory: Some(MemoryKind::Host), ..request.clone() };
     let measured = bandwidth(host, &request, onlooker)?;
     let of = |operation: &Operation| {

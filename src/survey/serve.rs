@@ -2,7 +2,7 @@
 
 use super::{Host, SurveyError};
 use crate::bench::peer::{Limits, ServerOptions, Talk};
-use crate::bench::{Snapshot, Ways};
+use crate::bench::{Routes, Snapshot};
 use crate::devices;
 use crate::host;
 use crate::worker::Worker;
@@ -19,7 +19,7 @@ impl Host {
             (devices, host::net::read(&root).addresses)
         };
         let counters =
-            move |device: &str| Snapshot::read(&counted, tallies.as_ref(), &Ways::of_host(&counted), &[device.to_owned()], false);
+            move |device: &str| Snapshot::read(&counted, tallies.as_ref(), &Routes::of_host(&counted), &[device.to_owned()], false);
         Ok(ServerOptions { token, limits, worker, describe: Box::new(describe), counters: Box::new(counters), say, once })
     }
 }

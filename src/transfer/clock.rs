@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
-use super::Trouble;
+use super::TransferError;
 use crate::sys::ticks;
 
 /// What the kernel keeps time by (Documentation/ABI/testing/sysfs-devices-system-clockevents_clocksource in Linux).
@@ -74,9 +74,9 @@ impl Recorded {
     ///
     /// # Errors
     /// There is no memory for them.
-    pub fn new() -> Result<Self, Trouble> {
+    pub fn new() -> Result<Self, TransferError> {
         let histogram = Histogram::new_with_bounds(1, LONGEST, DIGITS);
-        histogram.map(Self).map_err(|error| Trouble::Unusable { why: error.to_string() })
+        histogram.map(Self).map_err(|error| TransferError::Unusable { why: error.to_string() })
     }
 
     /// Adds one, in ticks.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Failure, Filled, JoinPlan, LinkFacts, LinkPlan, Mismatch, OrderFacts, OrderPlan, Progress, RunPlan, RunResult, StageFacts, StagePlan,
+    EndpointPlan, Failure, JoinPlan, LinkFacts, LinkPlan, Mismatch, OrderFacts, OrderPlan, PatternSpan, Progress, RunPlan, RunResult,
+    StageFacts,
 };
 
 /// What an end is told.
@@ -11,17 +12,17 @@ use super::{
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Open a device and register memory, as the end of this number.
-    Open(u8, StagePlan),
+    Open(u8, EndpointPlan),
     /// Make queue pairs, and end those of the last link.
     Link(u8, LinkPlan),
     /// Connect them: one end, or both ends of this process.
     Join(Vec<(u8, JoinPlan)>),
     /// Write a pattern into memory.
-    Fill(u8, Filled),
+    Fill(u8, PatternSpan),
     /// Write something else than the pattern into memory, guards included.
-    Clear(u8, Filled),
+    Clear(u8, PatternSpan),
     /// Look for the pattern, and whether the guards are untouched.
-    Check(u8, Filled),
+    Check(u8, PatternSpan),
     /// Move data.
     Run(Vec<(u8, RunPlan)>),
     /// Write data and a flag, and look whether they are seen in that order.

@@ -7,8 +7,8 @@
 //! then: queues are several times deeper than what is under way, so a sender seldom waits and no message pays for it. Counts go over all
 //! runs of a link and never back, so it does no harm if one comes late.
 
-use super::plan::{LinkPlan, Words};
-use super::{Transport, Trouble};
+use super::plan::{LinkPlan, RemoteCounter};
+use super::{TransferError, Transport};
 use crate::verbs::{ProtectionDomain, QueuePair, Region, SendKind, SendRing, SendRingInit};
 
 /// Bytes of a count in memory: the number, and all its bits turned over, since one that is half written must not count.
@@ -64,7 +64,7 @@ pub fn steps(plan: &LinkPlan) -> Option<Steps> {
 
 impl Credit {
     /// Of a link's queue pairs.
-    pub fn new(pd: &ProtectionDomain, plan: &LinkPlan) -> Result<Self, Trouble> {
+    pub fn new(pd: &ProtectionDomain, plan: &LinkPlan) -> Result<Self, TransferError> {
         let count = plan.queue_pairs as usize;
         let wire = match plan.tells_credit {
             false => None,
@@ -74,17 +74,17 @@ impl Credit {
     }
 
     /// Where the other side writes its counts.
-    pub fn words(&self) -> Option<Words> {
+    pub fn words(&self) -> Option<RemoteCounter> {
         let words = &self.wire.as_ref()?.words;
-        Some(Words { address: words.address(), key: words.remote_key() })
+        Some(RemoteCounter { address: words.address(), key: words.remote_key() })
     }
 
     /// The other side is known: where its words are, and how many receive requests each of its queue pairs has to begin with.
-    pub fn begin(&mut self, remote: Option<Words>, receives: u32) -> Result<(), Trouble> {
+    pub fn begin(&mut self, remote: Option<RemoteCounter>, receives: u32) -> Result<(), TransferError> {
         self.accounts.iter_mut().for_each(|account| account.granted = receives.into());
         let Some(wire) = &mut self.wire else { return Ok(()) };
         let Some(remote) = remote else {
-            return Err(Trouble::Unusable { why: "the other side does not say where it is told of receive requests".to_owned() });
+            return Err(TransferError::Unusable { why: "the other side does not say where it is told of receive requests".to_owned() });
         };
         wire.rings = (0..self.accounts.len())
             .map(|index| {
@@ -135,7 +135,7 @@ impl Credit {
 
     /// Tells the other side how many receive requests there have been, if that is news enough and it is on the wire.
     #[inline]
-    pub fn announce(&mut self, index: usize, queue_pair: &QueuePair, posted: u64, step: u64) -> Result<(), Trouble> {
+    pub fn announce(&mut self, index: usize, queue_pair: &QueuePair, posted: u64, step: u64) -> Result<(), TransferError> {
         let account = &mut self.accounts[index];
         let Some(wire) = &mut self.wire else { return Ok(()) };
         if account.is_telling || posted - account.announced < step {
@@ -191,7 +191,7 @@ fn read(words: &Region, at: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::{Completing, ReceivePlan, Touch};
+    use crate::transfer::{AccessPattern, CompletionMode, ReceivePlan};
     use crate::verbs::Reliability;
 
     fn plan(send_depth: u32, depth: u32) -> LinkPlan {
@@ -200,12 +200,12 @@ mod tests {
             queue_pairs: 1,
             send_depth,
             inline_bytes: 0,
-            completing: Completing::Poll,
+            completing: CompletionMode::Poll,
             gid_index: 0,
             mtu_bytes: 1024,
             is_global: true,
             reliability: Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads: 1 },
-            receive: Some(ReceivePlan { size_bytes: 1, shift_bytes: 0, touch: Touch::Hot, depth }),
+            receive: Some(ReceivePlan { size_bytes: 1, shift_bytes: 0, touch: AccessPattern::Hot, depth }),
             tells_credit: true,
         }
     }

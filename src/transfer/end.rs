@@ -10,7 +10,7 @@ use super::credit::{Credit, steps};
 use super::layout::{places, start};
 use super::memory::{Bytes, HUGE_PAGE, Placed, Staging, Supply, place};
 use super::pattern::Ground;
-use super::{Completing, LinkFacts, LinkPlan, StageFacts, StageMemory, StagePlan, Transport, Trouble};
+use super::{CompletionMode, EndpointPlan, LinkFacts, LinkPlan, StageFacts, StageMemory, TransferError, Transport};
 use crate::gpu::{Context as GpuContext, Kernels, MemoryKind};
 use crate::verbs::{
     CompletionChannel, CompletionQueue, ConnectionId, ConnectionManager, Context, Datagrams, DeviceList, EventChannel, ProtectionDomain,
@@ -24,7 +24,7 @@ const INLINE_TRIED: [u32; 9] = [1024, 512, 256, 220, 128, 96, 64, 32, 0];
 
 /// An open device, with memory.
 pub struct End {
-    pub plan: StagePlan,
+    pub plan: EndpointPlan,
     pub pd: ProtectionDomain,
     pub region: Region,
     /// GPU memory behind the region, where that is only the way to it.
@@ -101,17 +101,24 @@ impl End {
     }
 
     /// Opens the device and registers memory.
-    pub fn open(verbs: &Arc<Verbs>, manager: Option<&Arc<ConnectionManager>>, plan: &StagePlan, supply: Supply) -> Result<Self, Trouble> {
+    pub fn open(
+        verbs: &Arc<Verbs>,
+        manager: Option<&Arc<ConnectionManager>>,
+        plan: &EndpointPlan,
+        supply: Supply,
+    ) -> Result<Self, TransferError> {
         let mut manager_end = None;
         let context = match plan.manager {
             None => {
                 let list = DeviceList::new(verbs)?;
                 let handle = list.iter().find(|device| device.name() == plan.device);
-                handle.ok_or_else(|| Trouble::Unusable { why: format!("libibverbs does not know the device {}", plan.device) })?.open()?
+                handle
+                    .ok_or_else(|| TransferError::Unusable { why: format!("libibverbs does not know the device {}", plan.device) })?
+                    .open()?
             }
             Some(address) => {
                 let Some(manager) = manager else {
-                    return Err(Trouble::Unusable { why: "librdmacm cannot be used here".to_owned() });
+                    return Err(TransferError::Unusable { why: "librdmacm cannot be used here".to_owned() });
                 };
                 let channel = EventChannel::new(manager)?;
                 let listener = channel.create_id()?;
@@ -119,7 +126,7 @@ impl End {
                 let context = listener.context(verbs)?;
                 if context.name() != plan.device {
                     let why = format!("rdma_cm gives {address} to {}, not to {}", context.name(), plan.device);
-                    return Err(Trouble::Unusable { why });
+                    return Err(TransferError::Unusable { why });
                 }
                 listener.listen(64)?;
                 manager_end = Some(ManagerEnd { channel, listener });
@@ -157,13 +164,13 @@ impl End {
     }
 
     /// Makes the queue pairs of a step. Those of rdma_cm are made when they join.
-    pub fn link(&mut self, plan: &LinkPlan) -> Result<LinkFacts, Trouble> {
+    pub fn link(&mut self, plan: &LinkPlan) -> Result<LinkFacts, TransferError> {
         // The last step's are gone before new ones are made: a device may have few.
         self.link = None;
         let context = self.pd.context();
         let channel = match plan.completing {
-            Completing::Poll => None,
-            Completing::Event => Some(context.create_channel()?),
+            CompletionMode::Poll => None,
+            CompletionMode::Event => Some(context.create_channel()?),
         };
         let receive_depth = plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1));
         let send_cq = context.create_cq_on(plan.queue_pairs * (plan.send_depth + plan.telling()), channel.as_ref())?;
@@ -223,7 +230,7 @@ impl Link {
     }
 
     /// Adds a queue pair that can take receive requests, and posts those.
-    pub fn add(&mut self, queue_pair: QueuePair, region: &Region) -> Result<(), Trouble> {
+    pub fn add(&mut self, queue_pair: QueuePair, region: &Region) -> Result<(), TransferError> {
         if let (Some(receive), Some(steps)) = (&self.plan.receive, steps(&self.plan)) {
             let batch = steps.chain;
             let header = if self.plan.transport == Transport::Ud { DATAGRAM_HEADER } else { 0 };
@@ -246,7 +253,7 @@ impl Link {
     }
 }
 
-fn facts(context: &Context, plan: &StagePlan) -> Result<StageFacts, Trouble> {
+fn facts(context: &Context, plan: &EndpointPlan) -> Result<StageFacts, TransferError> {
     let attributes = context.query_device()?;
     let port = context.query_port(plan.port)?;
     let pkeys = (0..u32::from(port.pkey_table_length).min(128)).filter_map(|index| context.query_pkey(plan.port, index).ok());

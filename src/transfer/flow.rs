@@ -12,7 +12,7 @@ use super::credit;
 use super::end::{DATAGRAM_HEADER, End, Link};
 use super::layout::{places, start};
 use super::watch::{Idle, Time, Watch};
-use super::{Limit, Operation, Progress, RunPlan, RunResult, Transport, Trouble};
+use super::{Limit, Operation, Progress, RunPlan, RunResult, TransferError, Transport};
 use crate::verbs::{Completions, Region, SendKind, SendRing, SendRingInit};
 
 /// Completions taken at once.
@@ -85,9 +85,9 @@ pub fn ring(link: &Link, region: &Region, plan: &RunPlan, index: usize, signal_c
 
 impl<'a> Flow<'a> {
     /// Makes everything ready.
-    pub fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, Trouble> {
+    pub fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, TransferError> {
         let End { link, region, .. } = end;
-        let link = link.as_mut().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })?;
+        let link = link.as_mut().ok_or_else(|| TransferError::Unusable { why: "there are no queue pairs".to_owned() })?;
         let most = match plan.limit {
             Limit::Iterations(count) => count,
             Limit::TimeMs(_) | Limit::UntilTold => u64::MAX,
@@ -132,7 +132,7 @@ impl<'a> Flow<'a> {
 
     /// One turn: posts what there is room for, takes what has completed. Tells whether anything happened.
     #[inline]
-    fn turn(&mut self) -> Result<bool, Trouble> {
+    fn turn(&mut self) -> Result<bool, TransferError> {
         let mut moved = false;
         let Link { queue_pairs, credit, send_cq, receives, .. } = &mut *self.link;
         self.lacks_credit = false;
@@ -154,7 +154,7 @@ impl<'a> Flow<'a> {
         if !self.senders.is_empty() || credit.is_on_wire() {
             for completion in send_cq.poll(&mut self.room)? {
                 if completion.status() != 0 {
-                    return Err(Trouble::of(completion, "send request", self.senders.iter().map(|sender| sender.done).sum()));
+                    return Err(TransferError::of(completion, "send request", self.senders.iter().map(|sender| sender.done).sum()));
                 }
                 if let Some(index) = credit.told(completion.id()) {
                     let receives = &receives[index];
@@ -173,14 +173,17 @@ impl<'a> Flow<'a> {
     }
 
     #[inline]
-    fn take_received(&mut self) -> Result<bool, Trouble> {
+    fn take_received(&mut self) -> Result<bool, TransferError> {
         let mut moved = false;
         for completion in self.link.recv_cq.poll(&mut self.room)? {
             if completion.status() != 0 {
-                return Err(Trouble::of(completion, "receive request", self.received));
+                return Err(TransferError::of(completion, "receive request", self.received));
             }
             if completion.bytes() != self.expected_bytes {
-                return Err(Trouble::ShortReceive { expected_bytes: self.expected_bytes.into(), got_bytes: completion.bytes().into() });
+                return Err(TransferError::ShortReceive {
+                    expected_bytes: self.expected_bytes.into(),
+                    got_bytes: completion.bytes().into(),
+                });
             }
             let index = completion.id() as usize;
             let receives = &mut self.link.receives[index];
@@ -232,7 +235,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Asks for an event at the next completion.
-    fn arm(&mut self) -> Result<(), Trouble> {
+    fn arm(&mut self) -> Result<(), TransferError> {
         if let Some(channel) = &self.link.channel {
             channel.drain();
         }
@@ -257,7 +260,7 @@ impl<'a> Flow<'a> {
 }
 
 /// Runs flows of one process until all of them have done their part.
-pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) -> Result<Vec<RunResult>, Trouble> {
+pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) -> Result<Vec<RunResult>, TransferError> {
     let started = Instant::now();
     let heavy = flows.iter().any(|flow| flow.size * flow.senders.first().map_or(1, |sender| sender.ring.batch() as u64) >= 1 << 15);
     let turns = if heavy { 1 } else { TURNS };
@@ -294,7 +297,7 @@ pub fn drive(flows: &mut [Flow<'_>], watch: &mut Watch<'_>, linger: Duration) ->
                 flows.iter_mut().for_each(Flow::stop_posting);
             }
             Time::Stalled => {
-                return Err(Trouble::Stalled {
+                return Err(TransferError::Stalled {
                     waited_ms: watch.still_ms(),
                     posted: flows.iter().map(Flow::posted).sum(),
                     completed: done,
@@ -343,7 +346,7 @@ fn all_arrived(flows: &[Flow<'_>]) -> bool {
 }
 
 /// Sleeps until an event, if these flows use events; after arming, what came in between is looked for first. Tells whether they do.
-fn wait(flows: &mut [Flow<'_>]) -> Result<bool, Trouble> {
+fn wait(flows: &mut [Flow<'_>]) -> Result<bool, TransferError> {
     if flows.iter().any(|flow| flow.link.channel.is_none()) {
         return Ok(false);
     }

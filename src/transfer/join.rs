@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::end::{End, Link};
-use super::{JoinPlan, Transport, Trouble};
+use super::{JoinPlan, TransferError, Transport};
 use crate::verbs::{ConnectionEvent, ConnectionId, Datagrams, ErrorNumber, Gid, Path, QUEUE_KEY, event_errno};
 
 /// How long rdma_cm may take for each step of a connection.
@@ -12,11 +12,11 @@ const STEP_MS: i32 = 2000;
 const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Joins ends of this process with their other sides.
-pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), Trouble> {
+pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), TransferError> {
     let mut calls = Vec::new();
     for (end, plan) in ends.iter_mut() {
         let remote = &plan.remote;
-        let Some(link) = end.link.as_mut() else { return Err(Trouble::Unusable { why: "there are no queue pairs".to_owned() }) };
+        let Some(link) = end.link.as_mut() else { return Err(TransferError::Unusable { why: "there are no queue pairs".to_owned() }) };
         link.remote = (remote.address, remote.key, remote.memory_bytes);
         link.credit.begin(remote.credit, remote.receives)?;
         if end.manager.is_none() {
@@ -38,7 +38,7 @@ pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), Trouble> {
         if !moved {
             if Instant::now() > until {
                 let during = calls.iter().find(|call| !call.is_done()).map_or("", |call| call.during);
-                return Err(Trouble::Manager {
+                return Err(TransferError::Manager {
                     event: "no event".to_owned(),
                     during: during.to_owned(),
                     detail: format!("after {} ms", DEADLINE.as_millis()),
@@ -50,7 +50,7 @@ pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn by_addresses(end: &mut End, plan: &JoinPlan) -> Result<(), Trouble> {
+fn by_addresses(end: &mut End, plan: &JoinPlan) -> Result<(), TransferError> {
     let End { link, pd, plan: stage, .. } = end;
     let Some(Link { plan: link_plan, queue_pairs, datagrams, .. }) = link.as_mut() else { return Ok(()) };
     let remote = &plan.remote;
@@ -65,7 +65,7 @@ fn by_addresses(end: &mut End, plan: &JoinPlan) -> Result<(), Trouble> {
     };
     if remote.queue_pairs.len() != queue_pairs.len() {
         let why = format!("the other side has {} queue pairs, this one {}", remote.queue_pairs.len(), queue_pairs.len());
-        return Err(Trouble::Unusable { why });
+        return Err(TransferError::Unusable { why });
     }
     for (index, queue_pair) in queue_pairs.iter_mut().enumerate() {
         queue_pair.connect(&path, remote.queue_pairs[index], link_plan.reliability)?;
@@ -89,7 +89,7 @@ struct Call {
 }
 
 impl Call {
-    fn begin(index: usize, end: &mut End, plan: &JoinPlan) -> Result<Self, Trouble> {
+    fn begin(index: usize, end: &mut End, plan: &JoinPlan) -> Result<Self, TransferError> {
         let wanted = end.link.as_ref().map_or(0, |link| link.plan.queue_pairs as usize);
         let mut call =
             Self { index, call: plan.call, current: None, established: 0, wanted, during: "waiting for the other side's request" };
@@ -102,7 +102,7 @@ impl Call {
     }
 
     /// Begins the next connection, on the side that calls.
-    fn resolve(&mut self, end: &End) -> Result<(), Trouble> {
+    fn resolve(&mut self, end: &End) -> Result<(), TransferError> {
         let (Some(to), Some(manager), Some(from)) = (self.call, &end.manager, end.plan.manager) else { return Ok(()) };
         if self.is_done() {
             return Ok(());
@@ -114,7 +114,7 @@ impl Call {
         Ok(())
     }
 
-    fn turn(&mut self, end: &mut End, plan: &JoinPlan) -> Result<bool, Trouble> {
+    fn turn(&mut self, end: &mut End, plan: &JoinPlan) -> Result<bool, TransferError> {
         let Some(manager) = &end.manager else { return Ok(false) };
         let Some(event) = manager.channel.next()? else { return Ok(false) };
         let is_ours = self.current.as_ref().is_some_and(|id| id.number() == event.of);
@@ -153,7 +153,7 @@ impl Call {
         Ok(true)
     }
 
-    fn failed(&self, event: &ConnectionEvent) -> Trouble {
+    fn failed(&self, event: &ConnectionEvent) -> TransferError {
         let detail = match (event.kind, event_errno(event.status)) {
             (_, Some(ErrorNumber(libc::ETIMEDOUT))) => {
                 "no answer (ETIMEDOUT): is rdmadoctor listening there, and does the network let it pass?".to_owned()
@@ -163,7 +163,7 @@ impl Call {
             ("REJECTED", None) if event.status == 8 => "reason 8: nobody listens there".to_owned(),
             (_, None) => format!("status {}", event.status),
         };
-        Trouble::Manager { event: event.kind.to_owned(), during: self.during.to_owned(), detail }
+        TransferError::Manager { event: event.kind.to_owned(), during: self.during.to_owned(), detail }
     }
 }
 
@@ -174,7 +174,7 @@ fn reliability(end: &End) -> crate::verbs::Reliability {
 }
 
 /// Makes the queue pair of a connection, with its receive requests.
-fn make(end: &mut End, id: ConnectionId) -> Result<ConnectionId, Trouble> {
+fn make(end: &mut End, id: ConnectionId) -> Result<ConnectionId, TransferError> {
     let End { link, pd, region, .. } = end;
     if let Some(link) = link.as_mut() {
         let queue_pair = id.create_qp(pd, &link.init(), &link.recv_cq)?;

@@ -1,6 +1,6 @@
 //! Where messages lie in an end's memory: two halves, each with room around its data.
 
-use super::Touch;
+use super::AccessPattern;
 
 /// Bytes before and after the data of each half: guards, and the 40 bytes that precede a datagram (ibv_post_recv(3), UD).
 pub const LEAD: usize = 4096;
@@ -21,15 +21,15 @@ pub fn room(memory_bytes: usize) -> usize {
 ///
 /// A hot buffer is one place; messages that are smaller than a page walk through it, so that the same cache line is not written over
 /// and over. A spread buffer is as many places as there is room for, evenly over all of it.
-pub fn places(size: usize, memory_bytes: usize, touch: Touch, shift: usize, least: usize, unit: usize) -> Vec<usize> {
+pub fn places(size: usize, memory_bytes: usize, touch: AccessPattern, shift: usize, least: usize, unit: usize) -> Vec<usize> {
     let unit = unit.max(1);
     let size = size.max(1);
     let slot = size.next_multiple_of(64);
     let room = room(memory_bytes);
     let (distinct, stride) = match touch {
-        Touch::One => (1, slot),
-        Touch::Hot => ((4096 / slot).max(1), slot),
-        Touch::Spread => {
+        AccessPattern::One => (1, slot),
+        AccessPattern::Hot => ((4096 / slot).max(1), slot),
+        AccessPattern::Spread => {
             let distinct = (room / slot).clamp(1, MOST_PLACES);
             (distinct, (room / distinct) & !63)
         }
@@ -51,7 +51,7 @@ mod tests {
     fn places_stay_within_the_half() {
         let memory = 2 * (1 << 20) + 4 * LEAD;
         for size in [1, 2, 63, 64, 65, 4096, 65536, 1 << 20] {
-            for touch in [Touch::One, Touch::Hot, Touch::Spread] {
+            for touch in [AccessPattern::One, AccessPattern::Hot, AccessPattern::Spread] {
                 for shift in [0, 1] {
                     let places = places(size, memory, touch, shift, 16, 16);
                     assert_eq!(places.len() % 16, 0);
@@ -65,8 +65,8 @@ mod tests {
     fn a_hot_buffer_is_small_and_a_spread_one_is_not() {
         let memory = 64 << 20;
         let far = |touch| places(64, memory, touch, 0, 1, 1).into_iter().max().unwrap();
-        assert!(far(Touch::Hot) < 4096);
-        assert!(far(Touch::Spread) > memory / 2 - (1 << 20));
-        assert_eq!(places(1 << 20, memory, Touch::Hot, 0, 4, 4), [0; 4]);
+        assert!(far(AccessPattern::Hot) < 4096);
+        assert!(far(AccessPattern::Spread) > memory / 2 - (1 << 20));
+        assert_eq!(places(1 << 20, memory, AccessPattern::Hot, 0, 4, 4), [0; 4]);
     }
 }

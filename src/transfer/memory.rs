@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::layout::LEAD;
-use super::{StagePlan, Trouble};
-use crate::gpu::{Buffer, Context, GpuError, GpuForm, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
+use super::{EndpointPlan, TransferError};
+use crate::gpu::{AllocKind, Buffer, Context, GpuError, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
 use crate::request::{PathTried, Refusal};
 use crate::verbs::{CallError, ErrorNumber, ProtectionDomain, Region, Route};
 
@@ -30,13 +30,13 @@ pub struct StageMemory {
     pub tried: Vec<PathTried>,
     /// Who writes and compares its contents, where it is a GPU's.
     #[serde(default)]
-    pub comparing: Option<Comparing>,
+    pub comparing: Option<VerifySide>,
 }
 
 /// Who writes and compares the contents of GPU memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "by", rename_all = "snake_case")]
-pub enum Comparing {
+pub enum VerifySide {
     /// The GPU, by kernels of this program.
     Gpu,
     /// The processor, by copies.
@@ -167,10 +167,10 @@ fn modelled_pages(pd: &ProtectionDomain, length: usize, free: u64) -> Result<Reg
 }
 
 /// Allocates what a plan asks for and registers it.
-pub fn place(pd: &ProtectionDomain, plan: &StagePlan, supply: Supply) -> Result<Placed, Trouble> {
+pub fn place(pd: &ProtectionDomain, plan: &EndpointPlan, supply: Supply) -> Result<Placed, TransferError> {
     if supply.lacks(&plan.memory) {
         let why = "the modelled host's GPU memory cannot be allocated; `--gpus local` takes this machine's".to_owned();
-        return Err(Trouble::Unusable { why });
+        return Err(TransferError::Unusable { why });
     }
     let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
     let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
@@ -193,7 +193,11 @@ pub fn place(pd: &ProtectionDomain, plan: &StagePlan, supply: Supply) -> Result<
 }
 
 /// Registers as much as goes: locked memory may be short, and half of it may still do.
-fn shrinking(mut length: usize, plan: &StagePlan, register: impl Fn(usize) -> Result<Region, CallError>) -> Result<Region, Trouble> {
+fn shrinking(
+    mut length: usize,
+    plan: &EndpointPlan,
+    register: impl Fn(usize) -> Result<Region, CallError>,
+) -> Result<Region, TransferError> {
     loop {
         match register(length) {
             Err(error) if error.errno.0 == libc::ENOMEM && error.call == "ibv_reg_mr" && (length / 2) as u64 >= plan.least_bytes => {
@@ -204,21 +208,21 @@ fn shrinking(mut length: usize, plan: &StagePlan, register: impl Fn(usize) -> Re
     }
 }
 
-fn no_memory(memory: &StageMemory, error: GpuError) -> Trouble {
-    Trouble::Memory { memory: Box::new(memory.clone()), error: Some(Box::new(error)) }
+fn no_memory(memory: &StageMemory, error: GpuError) -> TransferError {
+    TransferError::Memory { memory: Box::new(memory.clone()), error: Some(Box::new(error)) }
 }
 
-fn open(gpu: &GpuName, memory: &StageMemory) -> Result<Context, Trouble> {
+fn open(gpu: &GpuName, memory: &StageMemory) -> Result<Context, TransferError> {
     Context::open_named(gpu).map_err(|error| no_memory(memory, error))
 }
 
 fn of_gpu(
     pd: &ProtectionDomain,
-    plan: &StagePlan,
+    plan: &EndpointPlan,
     length: usize,
-    (gpu, form, asked): (&GpuName, GpuForm, Path),
+    (gpu, form, asked): (&GpuName, AllocKind, Path),
     mut memory: StageMemory,
-) -> Result<Placed, Trouble> {
+) -> Result<Placed, TransferError> {
     let context = open(gpu, &memory)?;
     memory.gpu = Some(GpuIdentity { ordinal: context.ordinal(), pci: context.pci().to_owned(), uuid: context.uuid().to_owned() });
     let paths: Vec<Path> = Path::TRIED.into_iter().filter(|path| asked == Path::Auto || asked == *path).collect();
@@ -231,11 +235,11 @@ fn of_gpu(
                 memory.path = Some(path);
                 let kernels = match context.kernels() {
                     Ok(kernels) => {
-                        memory.comparing = Some(Comparing::Gpu);
+                        memory.comparing = Some(VerifySide::Gpu);
                         Some(kernels)
                     }
                     Err(why) => {
-                        memory.comparing = Some(Comparing::Copies { why });
+                        memory.comparing = Some(VerifySide::Copies { why });
                         None
                     }
                 };
@@ -247,7 +251,7 @@ fn of_gpu(
         };
         memory.tried.push(PathTried { path, elapsed_us: None, refusal: Some(refusal) });
     }
-    Err(Trouble::Memory { memory: Box::new(memory), error: None })
+    Err(TransferError::Memory { memory: Box::new(memory), error: None })
 }
 
 enum TryError {
@@ -263,10 +267,10 @@ impl<E: Into<Refusal>> From<E> for TryError {
 
 fn try_path(
     pd: &ProtectionDomain,
-    plan: &StagePlan,
+    plan: &EndpointPlan,
     length: usize,
     context: &Context,
-    form: GpuForm,
+    form: AllocKind,
     path: Path,
 ) -> Result<(Region, Option<Staging>), TryError> {
     if path == Path::Staged && !plan.with_staged {

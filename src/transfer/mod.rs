@@ -1,6 +1,6 @@
 //! Moving data over queue pairs: what the child process does for `ping` and `bw`.
 //!
-//! An [`Ends`] has up to two ends of connections in one process. An end is opened once (device, memory), linked for each step (queue
+//! An `Ends` has up to two ends of connections in one process. An end is opened once (device, memory), linked for each step (queue
 //! pairs), joined with its other side, run, and unlinked. Both sides of a connection may be ends of one process, or of two on
 //! different hosts: the commands are the same.
 
@@ -22,15 +22,18 @@ mod staged;
 mod trouble;
 mod watch;
 
-pub use crate::request::{PathTried, Refusal};
+pub(crate) use crate::request::{PathTried, Refusal};
 pub use command::{Answer, Command};
-pub use layout::LEAD;
-pub use memory::{Comparing, GpuIdentity, StageMemory, Supply, try_paths};
-pub use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
+pub(crate) use layout::LEAD;
+pub(crate) use memory::{StageMemory, Supply, VerifySide, try_paths};
+pub(crate) use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{
-    Completing, Connect, Filled, JoinPlan, Limit, LinkFacts, LinkPlan, Mismatch, Operation, Progress, ReceivePlan, RemoteEnd, RunKind,
-    RunPlan, RunResult, Simulated, StageFacts, StagePlan, StagedPart, StagedPlan, Touch, Transport, Words,
+    AccessPattern, BouncePlan, CompletionMode, Connect, EndpointPlan, Limit, LinkPlan, Operation, PatternSpan, ReceivePlan, RunKind,
+    RunPlan, Transport,
 };
-pub use serve::{Ends, Manager};
-pub use trouble::{Failure, STATUSES, Trouble};
-pub use watch::{Host, Order};
+pub(crate) use plan::{JoinPlan, LinkFacts, Mismatch, Progress, RemoteEnd, RunResult, Simulated, StageFacts, StagedPart};
+pub(crate) use serve::Ends;
+pub use trouble::Failure;
+pub(crate) use trouble::TransferError;
+pub(crate) use watch::Control;
+pub use watch::RunObserver;

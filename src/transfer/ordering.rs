@@ -10,8 +10,8 @@ use std::time::Instant;
 use super::end::{End, Link};
 use super::layout::{room, start};
 use super::pingpong::only;
-use super::watch::{Host, Time, Watch};
-use super::{Limit, OrderFacts, OrderPlan, OrderReader, Signal, Trouble};
+use super::watch::{RunObserver, Time, Watch};
+use super::{Limit, OrderFacts, OrderPlan, OrderReader, Signal, TransferError};
 use crate::gpu::{Context, GpuError, Kernels, Watched};
 use crate::verbs::{Completions, Region, SendKind, SendRing, SendRingInit};
 
@@ -55,8 +55,8 @@ impl Stale {
 }
 
 /// Writes and looks, as often as the plan says.
-pub fn run(ends: &mut BTreeMap<u8, End>, plan: &OrderPlan, host: &mut dyn Host) -> Result<OrderFacts, Trouble> {
-    let lacks = || Trouble::Unusable { why: "the order of writes is looked at with both ends in one process".to_owned() };
+pub fn run(ends: &mut BTreeMap<u8, End>, plan: &OrderPlan, host: &mut dyn RunObserver) -> Result<OrderFacts, TransferError> {
+    let lacks = || TransferError::Unusable { why: "the order of writes is looked at with both ends in one process".to_owned() };
     if plan.writer == plan.reader {
         return Err(lacks());
     }
@@ -69,15 +69,15 @@ pub fn run(ends: &mut BTreeMap<u8, End>, plan: &OrderPlan, host: &mut dyn Host) 
     result
 }
 
-fn gpu(error: GpuError) -> Trouble {
-    Trouble::Unusable { why: format!("looking at GPU memory: {error}") }
+fn gpu(error: GpuError) -> TransferError {
+    TransferError::Unusable { why: format!("looking at GPU memory: {error}") }
 }
 
-fn between(writer: &mut End, reader: &mut End, plan: &OrderPlan, host: &mut dyn Host) -> Result<OrderFacts, Trouble> {
+fn between(writer: &mut End, reader: &mut End, plan: &OrderPlan, host: &mut dyn RunObserver) -> Result<OrderFacts, TransferError> {
     let bytes = (plan.size_bytes as usize / WORD).max(1) * WORD;
     let least = room(reader.region.length()).min(room(writer.region.length()));
     if bytes.next_multiple_of(LINE) + WORD > least {
-        return Err(Trouble::Unusable { why: format!("{bytes} bytes and a flag do not fit into {least} bytes of memory") });
+        return Err(TransferError::Unusable { why: format!("{bytes} bytes and a flag do not fit into {least} bytes of memory") });
     }
     let End { link, region, kernels, staging, context, pd, .. } = reader;
     let relaxed = if plan.relaxed { Some(pd.register_relaxed_pages(region.length())?) } else { None };
@@ -103,7 +103,7 @@ fn between(writer: &mut End, reader: &mut End, plan: &OrderPlan, host: &mut dyn 
         facts.not_tried = Some("this GPU's writes cannot be flushed by the host (GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS)".to_owned());
         return Ok(facts);
     }
-    let unlinked = || Trouble::Unusable { why: "there are no queue pairs".to_owned() };
+    let unlinked = || TransferError::Unusable { why: "there are no queue pairs".to_owned() };
     let (near, far) = (writer.link.as_ref().ok_or_else(unlinked)?, link.as_mut().ok_or_else(unlinked)?);
     // What an earlier pass has left may look like a flag.
     let to = Places::of(region, true, bytes);
@@ -162,7 +162,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Writes an iteration's data and flag.
-    fn send(&mut self, link: &Link, iteration: u64) -> Result<(), Trouble> {
+    fn send(&mut self, link: &Link, iteration: u64) -> Result<(), TransferError> {
         let number = iteration.to_ne_bytes();
         self.region.write(self.from.data, &number.repeat(self.bytes / WORD));
         self.region.write(self.from.flag, &number);
@@ -174,10 +174,10 @@ impl<'a> Sender<'a> {
     }
 
     /// Takes completions; tells whether there is nothing under way.
-    fn is_done(&mut self, link: &Link, iteration: u64) -> Result<bool, Trouble> {
+    fn is_done(&mut self, link: &Link, iteration: u64) -> Result<bool, TransferError> {
         for completion in link.send_cq.poll(&mut self.room)? {
             if completion.status() != 0 {
-                return Err(Trouble::of(completion, "send request", iteration - 1));
+                return Err(TransferError::of(completion, "send request", iteration - 1));
             }
             self.open = self.open.saturating_sub(1);
         }
@@ -210,7 +210,7 @@ impl Eye<'_> {
     }
 
     /// How many numbers are not an iteration's.
-    fn stale(&mut self, iteration: u64) -> Result<u64, Trouble> {
+    fn stale(&mut self, iteration: u64) -> Result<u64, TransferError> {
         let words = self.words();
         if let Some(kernels) = &mut self.kernels {
             return kernels.stale(self.region.address() + self.to.data as u64, words as u64, iteration).map_err(gpu);
@@ -226,7 +226,12 @@ impl Eye<'_> {
 }
 
 /// Waits until something is so. Gives an error where it is not for too long, or where nobody is interested any more.
-fn wait(watch: &mut Watch<'_>, iteration: u64, bytes: usize, mut is_so: impl FnMut() -> Result<bool, Trouble>) -> Result<(), Trouble> {
+fn wait(
+    watch: &mut Watch<'_>,
+    iteration: u64,
+    bytes: usize,
+    mut is_so: impl FnMut() -> Result<bool, TransferError>,
+) -> Result<(), TransferError> {
     loop {
         for _ in 0..TURNS {
             if is_so()? {
@@ -235,7 +240,7 @@ fn wait(watch: &mut Watch<'_>, iteration: u64, bytes: usize, mut is_so: impl FnM
         }
         if watch.look(iteration, iteration * bytes as u64, false)? == Time::Stalled {
             let done = iteration - 1;
-            return Err(Trouble::Stalled {
+            return Err(TransferError::Stalled {
                 waited_ms: watch.still_ms(),
                 posted: iteration * 2,
                 completed: done * 2,
@@ -246,7 +251,13 @@ fn wait(watch: &mut Watch<'_>, iteration: u64, bytes: usize, mut is_so: impl FnM
     }
 }
 
-fn by_flag(sender: &mut Sender<'_>, near: &Link, eye: &mut Eye<'_>, plan: &OrderPlan, watch: &mut Watch<'_>) -> Result<Stale, Trouble> {
+fn by_flag(
+    sender: &mut Sender<'_>,
+    near: &Link,
+    eye: &mut Eye<'_>,
+    plan: &OrderPlan,
+    watch: &mut Watch<'_>,
+) -> Result<Stale, TransferError> {
     let (bytes, words) = (eye.bytes, eye.words() as u64);
     let address = eye.region.address();
     if let Some(kernels) = &mut eye.kernels {
@@ -285,7 +296,7 @@ fn by_completion(
     flushed: Option<&Context>,
     plan: &OrderPlan,
     watch: &mut Watch<'_>,
-) -> Result<Stale, Trouble> {
+) -> Result<Stale, TransferError> {
     let mut stale = Stale::default();
     let mut room = Completions::new(4);
     for iteration in 1..=plan.iterations {
@@ -301,12 +312,12 @@ fn by_completion(
 }
 
 /// Whether the completion of a write with immediate data is there. The receive request that it took is posted again.
-fn receive(link: &mut Link, room: &mut Completions, iteration: u64) -> Result<bool, Trouble> {
+fn receive(link: &mut Link, room: &mut Completions, iteration: u64) -> Result<bool, TransferError> {
     let Link { recv_cq, receives, queue_pairs, .. } = link;
     let mut is_here = false;
     for completion in recv_cq.poll(room)? {
         if completion.status() != 0 {
-            return Err(Trouble::of(completion, "receive request", iteration - 1));
+            return Err(TransferError::of(completion, "receive request", iteration - 1));
         }
         is_here = true;
         if let (Some(receives), Some(queue_pair)) = (receives.first_mut(), queue_pairs.first()) {

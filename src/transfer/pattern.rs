@@ -2,7 +2,7 @@
 
 use super::layout::start;
 use super::memory::Bytes;
-use super::{Filled, Mismatch};
+use super::{Mismatch, PatternSpan};
 use crate::gpu::{Differing, GpuError, Kernels};
 
 /// Bytes around a message that must stay as they are.
@@ -26,7 +26,7 @@ pub struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    fn base(&self, what: &Filled) -> usize {
+    fn base(&self, what: &PatternSpan) -> usize {
         start(self.bytes.length(), what.receiving) + what.shift_bytes as usize
     }
 
@@ -34,7 +34,7 @@ impl Ground<'_> {
     ///
     /// # Errors
     /// The GPU could not.
-    pub fn fill(&self, what: &Filled) -> Result<(), GpuError> {
+    pub fn fill(&self, what: &PatternSpan) -> Result<(), GpuError> {
         let base = self.base(what);
         match self.gpu {
             Some((kernels, address)) => kernels.fill(address + base as u64, what.length_bytes.into(), what.iteration, false),
@@ -49,7 +49,7 @@ impl Ground<'_> {
     ///
     /// # Errors
     /// The GPU could not.
-    pub fn clear(&self, what: &Filled) -> Result<(), GpuError> {
+    pub fn clear(&self, what: &PatternSpan) -> Result<(), GpuError> {
         let base = self.base(what);
         let (before, after) = ((0..GUARD).rev().map(guard), (0..GUARD).map(guard));
         match self.gpu {
@@ -70,7 +70,7 @@ impl Ground<'_> {
     ///
     /// # Errors
     /// The GPU could not.
-    pub fn check(&self, what: &Filled, header: usize) -> Result<Option<Mismatch>, GpuError> {
+    pub fn check(&self, what: &PatternSpan, header: usize) -> Result<Option<Mismatch>, GpuError> {
         let (base, length) = (self.base(what), what.length_bytes as usize);
         let mut wrong = match self.gpu {
             Some((kernels, address)) => self.differing(kernels.compare(address + base as u64, length as u64, what.iteration)?, what),
@@ -94,7 +94,7 @@ impl Ground<'_> {
         Ok(wrong)
     }
 
-    fn wrong_of_message(&self, what: &Filled) -> Option<Mismatch> {
+    fn wrong_of_message(&self, what: &PatternSpan) -> Option<Mismatch> {
         let mut found: Vec<u8> = message(what).map(|byte| !byte).collect();
         self.bytes.read(self.base(what), &mut found);
         let mut wrong: Option<Mismatch> = None;
@@ -108,7 +108,7 @@ impl Ground<'_> {
     }
 
     /// What a GPU has found, with the byte that is there.
-    fn differing(&self, found: Option<Differing>, what: &Filled) -> Option<Mismatch> {
+    fn differing(&self, found: Option<Differing>, what: &PatternSpan) -> Option<Mismatch> {
         let Differing { bytes, first } = found?;
         let expected = expected(what.iteration, first as usize);
         let mut byte = [!expected];
@@ -117,7 +117,7 @@ impl Ground<'_> {
     }
 }
 
-fn message(what: &Filled) -> impl Iterator<Item = u8> {
+fn message(what: &PatternSpan) -> impl Iterator<Item = u8> {
     let iteration = what.iteration;
     (0..what.length_bytes as usize).map(move |offset| expected(iteration, offset))
 }

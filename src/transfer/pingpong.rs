@@ -12,7 +12,7 @@ use super::end::{DATAGRAM_HEADER, End, Receives};
 use super::flow::ring;
 use super::layout::{places, start};
 use super::watch::{Idle, Time, Watch};
-use super::{Completing, Limit, Operation, Progress, RunPlan, RunResult, Transport, Trouble};
+use super::{CompletionMode, Limit, Operation, Progress, RunPlan, RunResult, TransferError, Transport};
 use crate::verbs::{CompletionChannel, CompletionQueue, Completions, QueuePair, Region, SendRing};
 
 /// Send completions are asked for once in so many messages, as far as the queue is that deep.
@@ -54,9 +54,9 @@ pub struct Pong<'a> {
 
 impl<'a> Pong<'a> {
     /// Makes everything ready: from then on messages of the other side are seen.
-    pub fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, Trouble> {
+    pub fn new(end: &'a mut End, plan: &RunPlan) -> Result<Self, TransferError> {
         let End { link, region, .. } = end;
-        let link = link.as_mut().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })?;
+        let link = link.as_mut().ok_or_else(|| TransferError::Unusable { why: "there are no queue pairs".to_owned() })?;
         let plan = RunPlan { batch: 1, ..plan.clone() };
         let is_read = plan.operation == Operation::Read;
         let usual = SIGNAL.min(link.plan.send_depth / 2).max(1);
@@ -71,7 +71,7 @@ impl<'a> Pong<'a> {
             // What an earlier run has left may look like a message.
             region.store(start(region.length(), true) + place + size.max(1) - 1, 0);
         }
-        let channel = (link.plan.completing == Completing::Event).then(|| link.channel.clone()).flatten();
+        let channel = (link.plan.completing == CompletionMode::Event).then(|| link.channel.clone()).flatten();
         if let Some(channel) = &channel {
             // What an earlier run has left.
             channel.drain();
@@ -107,7 +107,7 @@ impl<'a> Pong<'a> {
     }
 
     #[inline(always)]
-    fn post(&mut self) -> Result<(), Trouble> {
+    fn post(&mut self) -> Result<(), TransferError> {
         if !self.by_completion {
             let place = self.last_byte[(self.posted % self.last_byte.len() as u64) as usize];
             self.region.store(start(self.region.length(), false) + place, Self::mark(self.posted));
@@ -119,7 +119,7 @@ impl<'a> Pong<'a> {
 
     /// Asks for the next message of the other side's memory, and looks once whether it is here.
     #[inline(always)]
-    fn read(&mut self) -> Result<bool, Trouble> {
+    fn read(&mut self) -> Result<bool, TransferError> {
         self.ring.post_next(self.queue_pair)?;
         self.posted += 1;
         self.take_sent()?;
@@ -128,7 +128,7 @@ impl<'a> Pong<'a> {
 
     /// Whether the next message (or, for a read, what was asked for) is here.
     #[inline(always)]
-    fn has_arrived(&mut self) -> Result<bool, Trouble> {
+    fn has_arrived(&mut self) -> Result<bool, TransferError> {
         if self.is_read {
             self.take_sent()?;
             self.arrived = self.done;
@@ -144,10 +144,10 @@ impl<'a> Pong<'a> {
         }
         let Some(completion) = self.recv_cq.poll_one(&mut self.room)? else { return Ok(false) };
         if completion.status() != 0 {
-            return Err(Trouble::of(completion, "receive request", self.arrived));
+            return Err(TransferError::of(completion, "receive request", self.arrived));
         }
         if completion.bytes() != self.expected_bytes {
-            return Err(Trouble::ShortReceive { expected_bytes: self.expected_bytes.into(), got_bytes: completion.bytes().into() });
+            return Err(TransferError::ShortReceive { expected_bytes: self.expected_bytes.into(), got_bytes: completion.bytes().into() });
         }
         if let Some(receives) = &mut self.receives {
             receives.owed += 1;
@@ -162,10 +162,10 @@ impl<'a> Pong<'a> {
 
     /// Takes a completion of what was sent, once there may be some, or while waiting: an error is seen there.
     #[inline(always)]
-    fn take_sent(&mut self) -> Result<(), Trouble> {
+    fn take_sent(&mut self) -> Result<(), TransferError> {
         if let Some(completion) = self.send_cq.poll_one(&mut self.room)? {
             if completion.status() != 0 {
-                return Err(Trouble::of(completion, "send request", self.done));
+                return Err(TransferError::of(completion, "send request", self.done));
             }
             self.done += self.signal;
         }
@@ -184,7 +184,7 @@ impl<'a> Pong<'a> {
     }
 
     /// Takes the completions that are still to come, and notes how many requests make none.
-    fn finish(&mut self, watch: &mut Watch<'_>) -> Result<(), Trouble> {
+    fn finish(&mut self, watch: &mut Watch<'_>) -> Result<(), TransferError> {
         wait_for_completions(self, watch, |pong| pong.has_all())?;
         let own = (self.posted - self.done) as u32;
         *self.left = if self.done > 0 { own } else { *self.left + own };
@@ -193,7 +193,7 @@ impl<'a> Pong<'a> {
 
     /// Sleeps until an event, or for so long that an error of the other queue is looked for. Only the queue is armed that tells of a message. The event
     /// is taken before the next sleep: here a message would wait for that, and is answered first.
-    fn sleep(&mut self) -> Result<bool, Trouble> {
+    fn sleep(&mut self) -> Result<bool, TransferError> {
         let Some(channel) = self.channel.clone() else { return Ok(false) };
         if self.has_event {
             (self.has_event, self.armed) = (false, !channel.take());
@@ -220,11 +220,11 @@ enum Waited {
 
 /// Waits until a message is here, or the clock says that none will be waited for any more.
 #[inline(always)]
-fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, Trouble> {
+fn wait(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, TransferError> {
     if pong.has_arrived()? { Ok(Waited::Arrived) } else { wait_longer(pong, watch, told) }
 }
 
-fn wait_longer(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, Trouble> {
+fn wait_longer(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result<Waited, TransferError> {
     let mut idle = Idle::default();
     loop {
         for _ in 0..TURNS {
@@ -247,7 +247,7 @@ fn wait_longer(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result
             Time::Left | Time::Up => {}
             Time::Stalled => {
                 let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
-                return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received, lacks_credit: false });
+                return Err(TransferError::Stalled { waited_ms: watch.still_ms(), posted, completed, received, lacks_credit: false });
             }
         }
     }
@@ -255,7 +255,7 @@ fn wait_longer(pong: &mut Pong<'_>, watch: &mut Watch<'_>, told: bool) -> Result
 
 /// Makes room in the send queue.
 #[inline(always)]
-fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble> {
+fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), TransferError> {
     if pong.posted.is_multiple_of(pong.signal) {
         pong.take_sent()?;
     }
@@ -263,12 +263,12 @@ fn make_place(pong: &mut Pong<'_>, watch: &mut Watch<'_>) -> Result<(), Trouble>
 }
 
 /// Takes completions of what was sent until `is_enough`.
-fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: impl Fn(&Pong<'_>) -> bool) -> Result<(), Trouble> {
+fn wait_for_completions(pong: &mut Pong<'_>, watch: &mut Watch<'_>, is_enough: impl Fn(&Pong<'_>) -> bool) -> Result<(), TransferError> {
     while !is_enough(pong) {
         pong.take_sent()?;
         if watch.look(pong.arrived, pong.arrived * pong.size, false)? == Time::Stalled {
             let (posted, completed, received) = (pong.posted, pong.done, pong.arrived);
-            return Err(Trouble::Stalled { waited_ms: watch.still_ms(), posted, completed, received, lacks_credit: false });
+            return Err(TransferError::Stalled { waited_ms: watch.still_ms(), posted, completed, received, lacks_credit: false });
         }
     }
     Ok(())
@@ -284,7 +284,7 @@ struct Timed {
 }
 
 impl Timed {
-    fn start() -> Result<Self, Trouble> {
+    fn start() -> Result<Self, TransferError> {
         let recorded = Recorded::new()?;
         let clock = Clock::start();
         Ok(Self { before: clock.now(), clock, samples: Vec::with_capacity(SAMPLES), recorded })
@@ -306,12 +306,12 @@ impl Timed {
 }
 
 /// The queue pair of a link that has only one.
-pub fn only(queue_pairs: &[QueuePair]) -> Result<&QueuePair, Trouble> {
-    queue_pairs.first().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })
+pub fn only(queue_pairs: &[QueuePair]) -> Result<&QueuePair, TransferError> {
+    queue_pairs.first().ok_or_else(|| TransferError::Unusable { why: "there are no queue pairs".to_owned() })
 }
 
 /// The side that begins, with the other one in the same process where it is there.
-pub fn ping(a: &mut Pong<'_>, other: Option<&mut Pong<'_>>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
+pub fn ping(a: &mut Pong<'_>, other: Option<&mut Pong<'_>>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, TransferError> {
     let is_read = plan.operation == Operation::Read;
     let mut b = other.filter(|_| !is_read);
     let most = match plan.limit {
@@ -342,7 +342,13 @@ pub fn ping(a: &mut Pong<'_>, other: Option<&mut Pong<'_>>, plan: &RunPlan, watc
 }
 
 /// Messages to and fro until it is time to look at the clock.
-fn to_and_fro(a: &mut Pong<'_>, mut b: Option<&mut Pong<'_>>, most: u64, timed: &mut Timed, watch: &mut Watch<'_>) -> Result<(), Trouble> {
+fn to_and_fro(
+    a: &mut Pong<'_>,
+    mut b: Option<&mut Pong<'_>>,
+    most: u64,
+    timed: &mut Timed,
+    watch: &mut Watch<'_>,
+) -> Result<(), TransferError> {
     loop {
         make_place(a, watch)?;
         a.post()?;
@@ -359,7 +365,7 @@ fn to_and_fro(a: &mut Pong<'_>, mut b: Option<&mut Pong<'_>>, most: u64, timed: 
 }
 
 /// Reads until it is time to look at the clock: a loop of its own, since what else is asked of other operations is 0.1 % of the shortest one.
-fn reads(a: &mut Pong<'_>, most: u64, timed: &mut Timed, watch: &mut Watch<'_>) -> Result<(), Trouble> {
+fn reads(a: &mut Pong<'_>, most: u64, timed: &mut Timed, watch: &mut Watch<'_>) -> Result<(), TransferError> {
     loop {
         if !a.read()? {
             wait_longer(a, watch, false)?;
@@ -372,7 +378,7 @@ fn reads(a: &mut Pong<'_>, most: u64, timed: &mut Timed, watch: &mut Watch<'_>) 
 }
 
 /// The side that answers, until it is told to end.
-pub fn pong(b: &mut Pong<'_>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, Trouble> {
+pub fn pong(b: &mut Pong<'_>, plan: &RunPlan, watch: &mut Watch<'_>) -> Result<RunResult, TransferError> {
     let started = Instant::now();
     if plan.operation == Operation::Read {
         while watch.look(0, 0, true)? != Time::Up {

@@ -59,7 +59,7 @@ impl fmt::Display for Transport {
 /// How completions are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Completing {
+pub enum CompletionMode {
     /// By asking again and again: fastest, and takes a processor.
     Poll,
     /// By sleeping until an event.
@@ -79,7 +79,7 @@ pub enum Connect {
 /// Which memory messages touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Touch {
+pub enum AccessPattern {
     /// One place.
     One,
     /// One page, or one place for what is larger.
@@ -90,7 +90,7 @@ pub enum Touch {
 
 /// What an end keeps while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagePlan {
+pub struct EndpointPlan {
     /// RDMA device.
     pub device: String,
     /// Its port.
@@ -158,7 +158,7 @@ pub struct ReceivePlan {
     /// Bytes between the beginning of the memory and where messages go, for unaligned ones.
     pub shift_bytes: u32,
     /// Where in memory messages go.
-    pub touch: Touch,
+    pub touch: AccessPattern,
     /// How many on each queue pair.
     pub depth: u32,
 }
@@ -175,7 +175,7 @@ pub struct LinkPlan {
     /// Bytes inline in each.
     pub inline_bytes: u32,
     /// How completions are waited for.
-    pub completing: Completing,
+    pub completing: CompletionMode,
     /// Index of the own address.
     pub gid_index: u8,
     /// Path MTU.
@@ -207,12 +207,12 @@ pub struct LinkFacts {
     /// Receive requests that each queue pair has to begin with.
     pub receives: u32,
     /// Where it is told of the other side's, if it is to be told over the wire.
-    pub credit: Option<Words>,
+    pub credit: Option<RemoteCounter>,
 }
 
 /// Memory for counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Words {
+pub struct RemoteCounter {
     /// Its address.
     pub address: u64,
     /// Its key.
@@ -237,7 +237,7 @@ pub struct RemoteEnd {
     /// Receive requests that each of its queue pairs has to begin with.
     pub receives: u32,
     /// Where it is told of those of this end.
-    pub credit: Option<Words>,
+    pub credit: Option<RemoteCounter>,
 }
 
 /// How an end joins its other side.
@@ -287,7 +287,7 @@ pub struct RunPlan {
     /// Bytes between the beginning of the memory and the message, on both sides.
     pub shift_bytes: u32,
     /// Where in memory messages lie.
-    pub touch: Touch,
+    pub touch: AccessPattern,
     /// Requests under way on each queue pair.
     pub depth: u32,
     /// Requests posted at once.
@@ -306,12 +306,12 @@ pub struct RunPlan {
     pub patience_ms: u64,
     /// What is done of a staged transfer, and in which steps.
     #[serde(default)]
-    pub staged: StagedPlan,
+    pub staged: BouncePlan,
 }
 
 /// What is done of a staged transfer. Parts of it, with the same chunks in the same places, are the ceilings that the whole is measured by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagedPlan {
+pub struct BouncePlan {
     /// Which part.
     pub part: StagedPart,
     /// Bytes of a chunk at most; 0 for what is usual.
@@ -365,7 +365,7 @@ pub struct RunResult {
 
 /// A part of the memory with a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filled {
+pub struct PatternSpan {
     /// Whether it is of the half for receiving.
     pub receiving: bool,
     /// What the pattern depends on besides the place.

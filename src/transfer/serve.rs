@@ -11,9 +11,9 @@ use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
 use super::pingpong::Pong;
-use super::watch::{Host, Watch};
+use super::watch::{RunObserver, Watch};
 use super::{
-    Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Supply, Transport, Trouble, ordering, pingpong, staged,
+    Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Supply, TransferError, Transport, ordering, pingpong, staged,
 };
 use crate::gpu::GpuError;
 use crate::verbs::{ConnectionManager, Verbs};
@@ -47,7 +47,7 @@ impl Ends {
     }
 
     /// Does one command. A failure leaves the ends open; the next link replaces broken queue pairs.
-    pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Answer {
+    pub fn obey(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn RunObserver) -> Answer {
         self.work(verbs, manager, command, host).unwrap_or_else(|trouble| {
             let mut evidence: Vec<String> = self.ends.values().flat_map(End::evidence).collect();
             evidence.sort();
@@ -56,12 +56,18 @@ impl Ends {
         })
     }
 
-    fn work(&mut self, verbs: &Arc<Verbs>, manager: &Manager<'_>, command: &Command, host: &mut dyn Host) -> Result<Answer, Trouble> {
+    fn work(
+        &mut self,
+        verbs: &Arc<Verbs>,
+        manager: &Manager<'_>,
+        command: &Command,
+        host: &mut dyn RunObserver,
+    ) -> Result<Answer, TransferError> {
         match command {
             Command::Open(end, plan) => {
                 self.ends.remove(end);
                 if plan.manager.is_some() && self.manager.is_none() {
-                    self.manager = Some(manager().map_err(|why| Trouble::Unusable { why })?);
+                    self.manager = Some(manager().map_err(|why| TransferError::Unusable { why })?);
                 }
                 let opened = End::open(verbs, self.manager.as_ref(), plan, self.left())?;
                 let facts = opened.facts.clone();
@@ -106,11 +112,11 @@ impl Ends {
         }
     }
 
-    fn end(&mut self, number: u8) -> Result<&mut End, Trouble> {
-        self.ends.get_mut(&number).ok_or_else(|| Trouble::Unusable { why: format!("end {number} is not open") })
+    fn end(&mut self, number: u8) -> Result<&mut End, TransferError> {
+        self.ends.get_mut(&number).ok_or_else(|| TransferError::Unusable { why: format!("end {number} is not open") })
     }
 
-    fn run(&mut self, plans: &[(u8, RunPlan)], host: &mut dyn Host) -> Result<Vec<RunResult>, Trouble> {
+    fn run(&mut self, plans: &[(u8, RunPlan)], host: &mut dyn RunObserver) -> Result<Vec<RunResult>, TransferError> {
         if self.ends.values().any(|end| end.staging.is_some()) {
             return staged::run(&mut self.ends, plans, host);
         }
@@ -122,7 +128,7 @@ impl Ends {
         for (end, plan) in &ends {
             check(end, plan)?;
         }
-        let Some((_, first)) = ends.first() else { return Err(Trouble::Unusable { why: "no end is to run".to_owned() }) };
+        let Some((_, first)) = ends.first() else { return Err(TransferError::Unusable { why: "no end is to run".to_owned() }) };
         let first = (*first).clone();
         let limit = ends.iter().find(|(_, plan)| plan.sends).map_or(Limit::UntilTold, |(_, plan)| plan.limit);
         let cpu_before = processor_ns();
@@ -153,13 +159,13 @@ impl Ends {
     }
 }
 
-fn of_gpu(error: GpuError) -> Trouble {
-    Trouble::Unusable { why: format!("the GPU writes or compares contents: {error}") }
+fn of_gpu(error: GpuError) -> TransferError {
+    TransferError::Unusable { why: format!("the GPU writes or compares contents: {error}") }
 }
 
 /// Refuses a plan that memory or queues have no room for: it may come from another host.
-pub(super) fn check(end: &End, plan: &RunPlan) -> Result<(), Trouble> {
-    let unusable = |why: String| Err(Trouble::Unusable { why });
+pub(super) fn check(end: &End, plan: &RunPlan) -> Result<(), TransferError> {
+    let unusable = |why: String| Err(TransferError::Unusable { why });
     let Some(link) = &end.link else { return unusable("there are no queue pairs".to_owned()) };
     let room = super::layout::room(end.region.length()).min(super::layout::room(link.remote.2 as usize));
     let needed = plan.size_bytes as usize + plan.shift_bytes as usize;

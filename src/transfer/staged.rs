@@ -12,8 +12,8 @@ use super::end::End;
 use super::layout::start;
 use super::pingpong::only;
 use super::serve::{check, processor_ns};
-use super::watch::{Host, Time, Watch};
-use super::{Limit, Operation, Progress, RunKind, RunPlan, RunResult, StagedPart, Trouble};
+use super::watch::{RunObserver, Time, Watch};
+use super::{Limit, Operation, Progress, RunKind, RunPlan, RunResult, StagedPart, TransferError};
 use crate::gpu::{Direction, Event, GpuError, Stream};
 use crate::verbs::{Completions, SendKind, SendRing, SendRingInit};
 
@@ -69,8 +69,8 @@ fn cut(size: usize, most: usize, room: usize, depth: usize) -> Cut {
 }
 
 /// Runs the end that sends, with the other one.
-pub fn run(ends: &mut BTreeMap<u8, End>, plans: &[(u8, RunPlan)], host: &mut dyn Host) -> Result<Vec<RunResult>, Trouble> {
-    let unusable = |why: &str| Trouble::Unusable { why: why.to_owned() };
+pub fn run(ends: &mut BTreeMap<u8, End>, plans: &[(u8, RunPlan)], host: &mut dyn RunObserver) -> Result<Vec<RunResult>, TransferError> {
+    let unusable = |why: &str| TransferError::Unusable { why: why.to_owned() };
     let (number, plan) = plans.iter().find(|(_, plan)| plan.sends).ok_or_else(|| unusable("no end is to run"))?;
     if plan.operation == Operation::Send || plan.immediate || plans.iter().filter(|(_, plan)| plan.sends).count() > 1 {
         return Err(unusable("staged memory is moved by write and read without immediate data, one way at a time"));
@@ -110,11 +110,11 @@ impl Copier<'_> {
     }
 }
 
-fn gpu(error: GpuError) -> Trouble {
-    Trouble::Unusable { why: format!("copying between GPU and host: {error}") }
+fn gpu(error: GpuError) -> TransferError {
+    TransferError::Unusable { why: format!("copying between GPU and host: {error}") }
 }
 
-fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Result<RunResult, Trouble> {
+fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn RunObserver) -> Result<RunResult, TransferError> {
     let depth = near.link.as_ref().map_or(1, |link| link.plan.send_depth as usize);
     let length = near.region.length().min(far.region.length());
     let most = if plan.staged.chunk_bytes == 0 { CHUNK } else { plan.staged.chunk_bytes as usize };
@@ -148,7 +148,7 @@ fn between(near: &mut End, far: &End, plan: &RunPlan, host: &mut dyn Host) -> Re
         datagrams: None,
     });
     let End { link, .. } = near;
-    let link = link.take().ok_or_else(|| Trouble::Unusable { why: "there are no queue pairs".to_owned() })?;
+    let link = link.take().ok_or_else(|| TransferError::Unusable { why: "there are no queue pairs".to_owned() })?;
     let moved = (|| {
         let near = &*near;
         let (source, target) = if reads { (far, near) } else { (near, far) };
@@ -194,10 +194,10 @@ impl Pipe<'_> {
         link: &super::end::Link,
         ring: &mut SendRing,
         plan: &RunPlan,
-        host: &mut dyn Host,
+        host: &mut dyn RunObserver,
         from: &Where<'_>,
         to: &Where<'_>,
-    ) -> Result<RunResult, Trouble> {
+    ) -> Result<RunResult, TransferError> {
         let cpu_before = processor_ns();
         let chunks = self.cut.chunks as u64;
         let mut most = match plan.limit {
@@ -233,7 +233,7 @@ impl Pipe<'_> {
                 Time::Up => most = most.min(self.counts.asked_out.div_ceil(chunks) * chunks),
                 Time::Stalled => {
                     let Counts { posted, moved, done, .. } = self.counts;
-                    return Err(Trouble::Stalled {
+                    return Err(TransferError::Stalled {
                         waited_ms: watch.still_ms(),
                         posted,
                         completed: moved,
@@ -261,7 +261,7 @@ impl Pipe<'_> {
         most: u64,
         from: &Where<'_>,
         to: &Where<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), TransferError> {
         let Self { cut, counts, out, back, moves } = self;
         let cut = *cut;
         let (slots, burst) = (cut.slots as u64, cut.burst as u64);
@@ -291,7 +291,7 @@ impl Pipe<'_> {
         }
         for completion in link.send_cq.poll(room)? {
             if completion.status() != 0 {
-                return Err(Trouble::of(completion, "send request", counts.moved));
+                return Err(TransferError::of(completion, "send request", counts.moved));
             }
             counts.moved += 1;
         }

@@ -38,7 +38,7 @@ pub const STATUSES: [&str; 24] = [
 /// Why data does not move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Trouble {
+pub enum TransferError {
     /// A call failed.
     #[error("{error}")]
     Call {
@@ -124,7 +124,7 @@ fn memory_trouble(memory: &StageMemory, error: &Option<Box<GpuError>>) -> String
     }
 }
 
-impl From<CallError> for Trouble {
+impl From<CallError> for TransferError {
     fn from(error: CallError) -> Self {
         Self::Call { error }
     }
@@ -135,12 +135,12 @@ impl From<CallError> for Trouble {
 #[error("{trouble}")]
 pub struct Failure {
     /// What went wrong.
-    pub trouble: Trouble,
+    pub trouble: TransferError,
     /// Asynchronous events, port states.
     pub evidence: Vec<String>,
 }
 
-impl Trouble {
+impl TransferError {
     /// Of a completion that is no success.
     #[cold]
     pub(super) fn of(completion: &Completion, request: &str, after_messages: u64) -> Self {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
-use super::{Limit, Progress, Trouble};
+use super::{Limit, Progress, TransferError};
 
 /// How often somebody is told how far a run is; and where the run waits for being told to end.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -12,7 +12,7 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the one who is told answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum Control {
     /// Go on.
     GoOn,
     /// Come to an end.
@@ -22,16 +22,16 @@ pub enum Order {
 }
 
 /// Who is told how far a run is.
-pub trait Host {
+pub trait RunObserver {
     /// Messages may arrive now.
     fn ready(&mut self);
     /// So far it is.
-    fn told(&mut self, progress: Progress) -> Order;
+    fn told(&mut self, progress: Progress) -> Control;
 }
 
 /// The clock of a run.
 pub struct Watch<'a> {
-    host: &'a mut dyn Host,
+    host: &'a mut dyn RunObserver,
     started: Instant,
     ends: Option<Instant>,
     tell: Instant,
@@ -85,7 +85,7 @@ pub enum Time {
 
 impl<'a> Watch<'a> {
     /// Starts the clock.
-    pub fn start(host: &'a mut dyn Host, limit: Limit, patience_ms: u64) -> Self {
+    pub fn start(host: &'a mut dyn RunObserver, limit: Limit, patience_ms: u64) -> Self {
         let started = Instant::now();
         let ends = match limit {
             Limit::TimeMs(ms) => Some(started + Duration::from_millis(ms)),
@@ -105,7 +105,7 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// Told to abandon the run.
-    pub fn look(&mut self, count: u64, bytes: u64, waits_long: bool) -> Result<Time, Trouble> {
+    pub fn look(&mut self, count: u64, bytes: u64, waits_long: bool) -> Result<Time, TransferError> {
         let now = Instant::now();
         if count != self.count {
             (self.count, self.moved) = (count, now);
@@ -114,12 +114,12 @@ impl<'a> Watch<'a> {
         if now >= self.tell {
             self.tell = now + self.tell_every;
             match self.host.told(Progress { messages: count, bytes, elapsed_ns: self.elapsed_ns() }) {
-                Order::GoOn => {}
-                Order::Finish => {
+                Control::GoOn => {}
+                Control::Finish => {
                     self.ends = Some(now);
                     time = Time::Up;
                 }
-                Order::Abandon => return Err(Trouble::Stopped),
+                Control::Abandon => return Err(TransferError::Stopped),
             }
         }
         if !waits_long && now - self.moved >= self.patience {

@@ -139,7 +139,7 @@ impl Verbs {
     /// Loads libibverbs from `path`, or by its name where the dynamic linker finds it.
     ///
     /// # Errors
-    /// [`LoadError::LibraryMissing`], [`LoadError::LibraryUnusable`] or [`LoadError::SymbolMissing`].
+    /// `LoadError::LibraryMissing`, `LoadError::LibraryUnusable` or `LoadError::SymbolMissing`.
     pub fn load(path: Option<&Path>) -> Result<Self, LoadError> {
         let path = path.map_or_else(|| PathBuf::from(LIBIBVERBS), Path::to_owned);
         Self::from_library(open(&path)?, &path)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::State;
 use super::question::{Message, Notes, Question};
-use super::{Failure, OpenDevice, Outcome, QpRequest, Worker};
+use super::{Failure, OpenError, Outcome, QpRequest, Worker};
 use crate::verbs::CallError;
 
 /// Requests that are sent in one message: the first answer must not wait for the reading of a large grid.
@@ -25,7 +25,7 @@ impl Question for Attempts {
     type Answer = ();
     type Note = Outcome;
 
-    fn answer(self, state: &mut State, notes: &mut Notes<'_, Outcome>) -> Result<(), OpenDevice> {
+    fn answer(self, state: &mut State, notes: &mut Notes<'_, Outcome>) -> Result<(), OpenError> {
         let open = state.device(&self.device)?;
         for request in &self.requests {
             if !notes.note(open.attempt(request)) {
@@ -61,7 +61,7 @@ impl Question for Count {
     /// Now and then, so that a long count is not taken for a hang.
     type Note = ();
 
-    fn answer(self, state: &mut State, notes: &mut Notes<'_, ()>) -> Result<Counted, OpenDevice> {
+    fn answer(self, state: &mut State, notes: &mut Notes<'_, ()>) -> Result<Counted, OpenError> {
         Ok(state.device(&self.device)?.count(&self.request, self.ceiling, &mut || notes.note(())))
     }
 }
@@ -94,7 +94,7 @@ impl Question for Connect {
     type Answer = Connected;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Connected, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Connected, OpenError> {
         Ok(state.device(&self.device)?.connect_to_itself(self.port, self.gid_index, &self.request))
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::gpu::Gpus;
 use super::question::{Line, Request};
 use super::watching::Watching;
-use super::{Bench, OpenDevice, Target};
+use super::{OpenDevice, OpenError, Target};
 use crate::sim::Simulation;
 use crate::transfer;
 use crate::verbs::{DeviceList, LIBIBVERBS, LoadError, Verbs};
@@ -45,7 +45,7 @@ pub struct State {
     pub(super) simulation: Option<Simulation>,
     /// Made once: each list has the library read all of /sys/class/infiniband_verbs.
     list: Option<DeviceList>,
-    open: Option<Bench>,
+    open: Option<OpenDevice>,
     pub(super) gpus: Gpus,
     pub(super) ends: transfer::Ends,
     /// Watches the reading of files, once it has begun.
@@ -67,20 +67,20 @@ impl State {
     }
 
     /// The verbs library, loaded when it is first asked for.
-    pub(super) fn verbs(&mut self) -> Result<Arc<Verbs>, OpenDevice> {
+    pub(super) fn verbs(&mut self) -> Result<Arc<Verbs>, OpenError> {
         if let Some(verbs) = &self.verbs {
             return Ok(verbs.clone());
         }
         // A crash is an expected result from here on; a core file of it would only fill the disk.
         let _ = setrlimit(Resource::RLIMIT_CORE, 1, 1);
         let verbs = Arc::new(match self.target.simulation() {
-            None => Verbs::load(self.target.libibverbs()).map_err(OpenDevice::Library)?,
+            None => Verbs::load(self.target.libibverbs()).map_err(OpenError::Library)?,
             Some(config) if config.is_library_missing => {
-                return Err(OpenDevice::Library(LoadError::LibraryMissing { library: LIBIBVERBS.into() }));
+                return Err(OpenError::Library(LoadError::LibraryMissing { library: LIBIBVERBS.into() }));
             }
             Some(config) => {
                 let simulation = Simulation::install(config).map_err(|error| {
-                    OpenDevice::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
+                    OpenError::Library(LoadError::LibraryUnusable { library: "the simulated provider".into(), detail: error.to_string() })
                 })?;
                 self.simulation = Some(simulation);
                 simulation.verbs()
@@ -91,22 +91,22 @@ impl State {
     }
 
     /// A device, open. At most one is.
-    pub(super) fn device(&mut self, name: &str) -> Result<&mut Bench, OpenDevice> {
+    pub(super) fn device(&mut self, name: &str) -> Result<&mut OpenDevice, OpenError> {
         if self.open.as_ref().is_none_or(|open| open.device() != name) {
             // Closed before the next one is opened.
             self.open = None;
             let verbs = self.verbs()?;
-            self.open = Some(Bench::open(&verbs, name)?);
+            self.open = Some(OpenDevice::open(&verbs, name)?);
         }
-        self.open.as_mut().ok_or_else(|| OpenDevice::Unknown(name.to_owned()))
+        self.open.as_mut().ok_or_else(|| OpenError::Unknown(name.to_owned()))
     }
 
     /// The list of devices.
-    pub(super) fn listed(&mut self) -> Result<&DeviceList, OpenDevice> {
+    pub(super) fn listed(&mut self) -> Result<&DeviceList, OpenError> {
         if self.list.is_none() {
             let verbs = self.verbs()?;
-            self.list = Some(DeviceList::new(&verbs).map_err(OpenDevice::Call)?);
+            self.list = Some(DeviceList::new(&verbs).map_err(OpenError::Call)?);
         }
-        self.list.as_ref().ok_or_else(|| OpenDevice::Unknown(String::new()))
+        self.list.as_ref().ok_or_else(|| OpenError::Unknown(String::new()))
     }
 }

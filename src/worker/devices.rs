@@ -21,8 +21,8 @@ impl Question for List {
     type Answer = Inventory;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Inventory, OpenDevice> {
-        if let Err(OpenDevice::Library(error)) = state.verbs() {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Inventory, OpenError> {
+        if let Err(OpenError::Library(error)) = state.verbs() {
             return Ok(Inventory { library_error: Some(error), ..Inventory::default() });
         }
         let connection_manager_error = match state.target {
@@ -36,7 +36,7 @@ impl Question for List {
         let inventory = Inventory { connection_manager_error, ..Inventory::default() };
         Ok(match state.listed() {
             Ok(list) => Inventory { devices: list.iter().map(|handle| unopened(&handle)).collect(), ..inventory },
-            Err(OpenDevice::Call(error)) => Inventory { list_error: Some(error), ..inventory },
+            Err(OpenError::Call(error)) => Inventory { list_error: Some(error), ..inventory },
             Err(_) => inventory,
         })
     }
@@ -50,8 +50,8 @@ impl Question for Query {
     type Answer = VerbsDevice;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<VerbsDevice, OpenDevice> {
-        let handle = state.listed()?.iter().find(|handle| handle.name() == self.0).ok_or(OpenDevice::Unknown(self.0))?;
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<VerbsDevice, OpenError> {
+        let handle = state.listed()?.iter().find(|handle| handle.name() == self.0).ok_or(OpenError::Unknown(self.0))?;
         let mut device = unopened(&handle);
         match handle.open() {
             Ok(context) => device.query(&context),
@@ -132,7 +132,7 @@ fn place(held_in: &Option<String>) -> String {
 /// Why the child could not begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub enum OpenDevice {
+pub enum OpenError {
     /// The library cannot be used.
     #[error("{0}")]
     Library(LoadError),
@@ -188,7 +188,7 @@ impl Worker {
             match self.ask(Query(device.name.clone())) {
                 Ok(queried) => *device = queried,
                 Err(Failure::Lost(lost)) => device.loss = Some(lost),
-                Err(Failure::CannotStart(OpenDevice::Call(error))) => device.error = Some(error),
+                Err(Failure::CannotStart(OpenError::Call(error))) => device.error = Some(error),
                 Err(Failure::CannotStart(_)) => gone.push(device.name.clone()),
                 Err(failure) => return Err(failure),
             }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::child::State;
 use super::question::{Notes, Question};
 use super::watching::Watching;
-use super::{Failure, Lost, OpenDevice, Worker};
-use crate::host::part::{Asked, Part, PartFacts};
+use super::{Failure, Lost, OpenError, Worker};
+use crate::host::part::{Part, PartFacts, ReadOptions};
 
 /// How many deadlines a part of the files may take that is read on and on.
 const MOST_WAITS: u32 = 10;
@@ -18,7 +18,7 @@ const MOST_WAITS: u32 = 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Read {
     part: Part,
-    asked: Asked,
+    asked: ReadOptions,
 }
 
 /// How far it is.
@@ -35,7 +35,7 @@ impl Question for Read {
     type Answer = PartFacts;
     type Note = Reading;
 
-    fn answer(self, state: &mut State, notes: &mut Notes<'_, Reading>) -> Result<PartFacts, OpenDevice> {
+    fn answer(self, state: &mut State, notes: &mut Notes<'_, Reading>) -> Result<PartFacts, OpenError> {
         if state.watching.is_none() {
             state.watching = notes.another().and_then(Watching::start).ok();
         }
@@ -56,7 +56,7 @@ impl Worker {
     ///
     /// # Errors
     /// The user interrupted, or there is no child to be had.
-    pub fn read(&mut self, part: Part, asked: &Asked, deadline: Duration) -> Result<PartFacts, Failure> {
+    pub fn read(&mut self, part: Part, asked: &ReadOptions, deadline: Duration) -> Result<PartFacts, Failure> {
         self.wait_at_most(deadline);
         let deadline_ms = deadline.as_millis() as u64;
         let started = Instant::now();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::State;
 use super::question::{Notes, Question};
-use super::{OpenDevice, modelled};
+use super::{OpenError, modelled};
 use crate::gpu::{self, Context, Copies, CudaFacts, GpuError, GpuFacts, GpuId, Nvml, NvmlFacts};
 
 /// What NVML says of the host.
@@ -17,7 +17,7 @@ impl Question for ReadNvml {
     type Answer = NvmlFacts;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<NvmlFacts, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<NvmlFacts, OpenError> {
         if let Some(model) = state.target.model() {
             return Ok(modelled::nvml(model));
         }
@@ -34,7 +34,7 @@ impl Question for ReadNvmlGpu {
     type Answer = GpuFacts;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuFacts, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuFacts, OpenError> {
         if let Some(model) = state.target.model() {
             return Ok(modelled::nvml_gpu(model, &self.0));
         }
@@ -53,7 +53,7 @@ impl Question for ReadCuda {
     type Answer = CudaFacts;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenError> {
         Ok(state.target.model().map_or_else(gpu::read_cuda, modelled::cuda))
     }
 }
@@ -66,7 +66,7 @@ impl Question for ReadUsableGpus {
     type Answer = CudaFacts;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<CudaFacts, OpenError> {
         if state.target.has_local_gpus() {
             return Ok(gpu::read_cuda());
         }
@@ -82,7 +82,7 @@ impl Question for MeasureCopies {
     type Answer = Result<Option<Copies>, GpuError>;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Self::Answer, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Self::Answer, OpenError> {
         if state.target.model().is_some() {
             return Ok(Ok(None));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rdmadoctor_types::QpState;
 
-use super::{Connected, Counted, OpenDevice, Outcome, QpRequest, QpType};
+use super::{Connected, Counted, OpenError, Outcome, QpRequest, QpType};
 use crate::verbs::{
     CallError, CompletionQueue, Context, DeviceList, Gid, GidPreference, ProtectionDomain, QueuePair, QueuePairInit, StateChange, Verbs,
 };
@@ -13,21 +13,21 @@ use crate::verbs::{
 const COUNT_STEP: u32 = 64;
 
 /// An open device with what attempts share. At most one attempt's objects are alive at a time.
-pub struct Bench {
+pub struct OpenDevice {
     pd: ProtectionDomain,
     /// The last completion queue, used again while the depth stays the same.
     cq: Option<(u32, CompletionQueue)>,
 }
 
-impl Bench {
+impl OpenDevice {
     /// Opens a device.
     ///
     /// # Errors
     /// There is no such device, or it cannot be opened.
-    pub fn open(verbs: &Arc<Verbs>, name: &str) -> Result<Self, OpenDevice> {
-        let list = DeviceList::new(verbs).map_err(OpenDevice::Call)?;
-        let handle = list.iter().find(|device| device.name() == name).ok_or_else(|| OpenDevice::Unknown(name.to_owned()))?;
-        let pd = handle.open().and_then(|context| context.alloc_pd()).map_err(OpenDevice::Call)?;
+    pub fn open(verbs: &Arc<Verbs>, name: &str) -> Result<Self, OpenError> {
+        let list = DeviceList::new(verbs).map_err(OpenError::Call)?;
+        let handle = list.iter().find(|device| device.name() == name).ok_or_else(|| OpenError::Unknown(name.to_owned()))?;
+        let pd = handle.open().and_then(|context| context.alloc_pd()).map_err(OpenError::Call)?;
         Ok(Self { pd, cq: None })
     }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::child::State;
 use super::gpu::Gpus;
 use super::question::{Notes, Question};
-use super::{Bench, OpenDevice, modelled};
-use crate::gpu::{Buffer, GpuForm, Path};
+use super::{OpenDevice, OpenError, modelled};
+use crate::gpu::{AllocKind, Buffer, Path};
 use crate::host::rdma_objects::ObjectsFacts;
 use crate::host::{self, Root};
 use crate::request::Contents;
@@ -33,7 +33,7 @@ impl Question for Register {
     type Answer = Registration;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Registration, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<Registration, OpenError> {
         // A size that no address space holds is refused like any other that is too large.
         let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
         Ok(state.device(&self.device)?.domain().try_host_memory(bytes).into())
@@ -46,7 +46,7 @@ pub struct TryGpuMemory {
     /// The GPU's address.
     pub gpu: String,
     /// How the memory is allocated.
-    pub form: GpuForm,
+    pub form: AllocKind,
     /// The device.
     pub device: Option<String>,
 }
@@ -55,7 +55,7 @@ impl Question for TryGpuMemory {
     type Answer = GpuMemory;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuMemory, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<GpuMemory, OpenError> {
         if let Some(model) = state.target.model() {
             return Ok(modelled::gpu_memory(model, &self.gpu, self.form, self.device.as_deref()));
         }
@@ -76,13 +76,18 @@ impl Question for ReadObjects {
     type Answer = ObjectsFacts;
     type Note = ();
 
-    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<ObjectsFacts, OpenDevice> {
+    fn answer(self, state: &mut State, _: &mut Notes<'_, ()>) -> Result<ObjectsFacts, OpenError> {
         Ok(state.target.model().map_or_else(|| host::rdma_objects::read(&Root::default()), HostModel::objects))
     }
 }
 
 /// Tries memory of a GPU.
-fn try_gpu(gpus: &mut Gpus, (gpu, form): (&str, GpuForm), device: Option<Result<&mut Bench, OpenDevice>>, name: Option<&str>) -> GpuMemory {
+fn try_gpu(
+    gpus: &mut Gpus,
+    (gpu, form): (&str, AllocKind),
+    device: Option<Result<&mut OpenDevice, OpenError>>,
+    name: Option<&str>,
+) -> GpuMemory {
     let bytes = GPU_BYTES as u64;
     let mut tried = GpuMemory { gpu: gpu.to_owned(), form, device: name.map(str::to_owned), bytes, ..GpuMemory::default() };
     let started = Instant::now();

@@ -20,16 +20,20 @@ mod question;
 mod target;
 mod watching;
 
-pub use crate::request::{Contents, GpuMemory, Outcome, QpRequest, QpType, Registration, SrqRequest};
-pub use attempts::{Connect, Connected, Count, Counted};
-pub use child::serve;
-pub use devices::{Inventory, Lost, OpenDevice, VerbsDevice};
-pub use gpu::{MeasureCopies, ReadCuda, ReadNvml, ReadNvmlGpu, ReadUsableGpus};
-pub use local::Bench;
-pub use memory::{ReadObjects, Register, TryGpuMemory};
+pub(crate) use crate::request::{Contents, GpuMemory, Registration};
+pub use crate::request::{Outcome, QpRequest, QpType, SrqRequest};
+pub(crate) use attempts::Counted;
+pub use attempts::{Connect, Connected, Count};
+pub(crate) use child::serve;
+pub(crate) use devices::{Inventory, OpenError};
+pub use devices::{Lost, VerbsDevice};
+pub(crate) use gpu::{MeasureCopies, ReadUsableGpus};
+pub use gpu::{ReadCuda, ReadNvml, ReadNvmlGpu};
+pub use local::OpenDevice;
+pub(crate) use memory::{ReadObjects, Register, TryGpuMemory};
 pub use parent::{Failure, Worker, WorkerOptions};
-pub use question::Question;
-pub use target::{ModelledHost, Target};
+pub(crate) use target::ModelledHost;
+pub use target::Target;
 
 /// The hidden subcommand that turns the program into a child.
 pub const SUBCOMMAND: &str = "__worker";

@@ -2,7 +2,7 @@
 
 use super::{GpuMemory, Registration};
 use crate::catalog::DeviceModel;
-use crate::gpu::{CudaFacts, GpuError, GpuFacts, GpuForm, GpuId, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
+use crate::gpu::{AllocKind, CudaFacts, GpuError, GpuFacts, GpuId, LIBCUDA, LIBNVIDIA_ML, NvmlFacts};
 use crate::sim::HostModel;
 use crate::sim::host::{Gpu, Nic};
 use crate::verbs::{CallError, ErrorNumber};
@@ -38,7 +38,7 @@ pub(super) fn cuda(model: &HostModel) -> CudaFacts {
 }
 
 /// What trying memory of a GPU would give: alone, or with a device.
-pub(super) fn gpu_memory(model: &HostModel, address: &str, form: GpuForm, device: Option<&str>) -> GpuMemory {
+pub(super) fn gpu_memory(model: &HostModel, address: &str, form: AllocKind, device: Option<&str>) -> GpuMemory {
     let tried = GpuMemory { gpu: address.to_owned(), form, device: device.map(str::to_owned), bytes: 2 << 20, ..GpuMemory::default() };
     let is_shown = cuda(model).gpus.iter().any(|gpu| gpu.pci == address);
     let Some(gpu) = model.gpus.iter().find(|gpu| gpu.pci == address).filter(|_| is_shown) else {
@@ -49,16 +49,16 @@ pub(super) fn gpu_memory(model: &HostModel, address: &str, form: GpuForm, device
     match device.map(|name| model.nics.iter().find(|nic| nic.name == name).ok_or(name)) {
         None => tried,
         Some(Ok(nic)) => registered(model, gpu, nic, tried),
-        Some(Err(name)) => GpuMemory { device_error: Some(super::OpenDevice::Unknown(name.to_owned()).to_string()), ..tried },
+        Some(Err(name)) => GpuMemory { device_error: Some(super::OpenError::Unknown(name.to_owned()).to_string()), ..tried },
     }
 }
 
 /// Why there is no dma-buf of a GPU's memory. Which kinds have one is what a driver 580.159.04 answered (docs/gpu-validation.md).
-fn export_error(model: &HostModel, gpu: &Gpu, form: GpuForm) -> Option<GpuError> {
+fn export_error(model: &HostModel, gpu: &Gpu, form: AllocKind) -> Option<GpuError> {
     let name = match form {
         _ if !model.gives_dma_buf(gpu) => "CUDA_ERROR_NOT_SUPPORTED",
-        GpuForm::Managed => "CUDA_ERROR_INVALID_VALUE",
-        GpuForm::Plain | GpuForm::Vmm | GpuForm::VmmNoFlag | GpuForm::Async => return None,
+        AllocKind::Managed => "CUDA_ERROR_INVALID_VALUE",
+        AllocKind::Plain | AllocKind::Vmm | AllocKind::VmmNoFlag | AllocKind::Async => return None,
     };
     Some(GpuError::named("cuMemGetHandleForAddressRange", &gpu.pci, name))
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::State;
 use super::question::{Message, Notes, Question, Request};
-use super::{Failure, OpenDevice, Worker};
+use super::{Failure, OpenError, Worker};
 use crate::sim::Simulation;
 use crate::transfer::{self, Answer, Command};
 use crate::verbs::ConnectionManager;
@@ -29,7 +29,7 @@ impl Question for Transfer {
     type Answer = Answer;
     type Note = Answer;
 
-    fn answer(self, state: &mut State, notes: &mut Notes<'_, Answer>) -> Result<Answer, OpenDevice> {
+    fn answer(self, state: &mut State, notes: &mut Notes<'_, Answer>) -> Result<Answer, OpenError> {
         let verbs = state.verbs()?;
         let simulation = state.simulation;
         let manager = || connection_manager(simulation);
@@ -56,23 +56,23 @@ struct Onlooker<'a, 'b> {
     told: Instant,
 }
 
-impl transfer::Host for Onlooker<'_, '_> {
+impl transfer::RunObserver for Onlooker<'_, '_> {
     fn ready(&mut self) {
         // A parent that is gone is noticed soon.
         self.notes.note(Answer::Ready);
     }
 
-    fn told(&mut self, progress: transfer::Progress) -> transfer::Order {
+    fn told(&mut self, progress: transfer::Progress) -> transfer::Control {
         if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
             if !self.notes.note(Answer::Running(progress)) {
-                return transfer::Order::Abandon;
+                return transfer::Control::Abandon;
             }
         }
         match self.notes.next() {
-            Ok(None) => transfer::Order::GoOn,
-            Ok(Some(Request::Transfer(command))) if command.is_finish() => transfer::Order::Finish,
-            _ => transfer::Order::Abandon,
+            Ok(None) => transfer::Control::GoOn,
+            Ok(Some(Request::Transfer(command))) if command.is_finish() => transfer::Control::Finish,
+            _ => transfer::Control::Abandon,
         }
     }
 }

@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, Pid};
 
 use super::process::{Process, serve_as_copy};
 use super::question::{Message, Question, Request};
-use super::{Lost, OpenDevice, Outcome, SUBCOMMAND, Target};
+use super::{Lost, OpenError, Outcome, SUBCOMMAND, Target};
 use crate::sys;
 
 /// How often a wait looks whether the user has interrupted it.
@@ -49,7 +49,7 @@ pub struct WorkerOptions {
 pub enum Failure {
     /// The child said why it cannot begin.
     #[error("{0}")]
-    CannotStart(OpenDevice),
+    CannotStart(OpenError),
     /// The child died, or did not answer in time.
     #[error("{}", of_verbs(.0))]
     Lost(Lost),
@@ -72,7 +72,7 @@ fn of_verbs(lost: &Lost) -> String {
 impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::CannotStart(OpenDevice::Call(error)) => Self::Refused { error },
+            Failure::CannotStart(OpenError::Call(error)) => Self::Refused { error },
             Failure::Lost(Lost::Crashed { signal, printed }) => Self::Crashed { signal, printed },
             Failure::Lost(Lost::Hung { deadline_ms, held_in }) => Self::Hung { deadline_ms, held_in },
             other => Self::NotRun { why: other.to_string() },

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::OpenDevice;
+use super::OpenError;
 use super::attempts::{Attempts, Connect, Count};
 use super::child::State;
 use super::devices::{List, Query};
@@ -30,7 +30,7 @@ pub trait Question: Serialize + DeserializeOwned + Into<Request> {
     ///
     /// # Errors
     /// The library cannot be loaded, or the device not opened: nothing was done then.
-    fn answer(self, state: &mut State, notes: &mut Notes<'_, Self::Note>) -> Result<Self::Answer, OpenDevice>;
+    fn answer(self, state: &mut State, notes: &mut Notes<'_, Self::Note>) -> Result<Self::Answer, OpenError>;
 }
 
 /// The list of all questions.
@@ -96,7 +96,7 @@ pub(super) enum Message<N, A> {
     /// The end of it.
     Answer(A),
     /// The device could not be opened, or the library not loaded: nothing of the question was done.
-    CannotStart(OpenDevice),
+    CannotStart(OpenError),
 }
 
 /// The child's end of the socket.

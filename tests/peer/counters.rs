@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rdmadoctor::bench::peer::{Client, ClientHandshake, Decoder, Keys, Reply, Request, ServerHandshake, Step};
-use rdmadoctor::bench::{CounterKeeper, Flow, HostSide, Pair, PortOf, Side, Snapshot, Watched, Way, Ways};
+use rdmadoctor::bench::{CounterKeeper, Endpoint, Flow, HostSide, Pair, PortOf, Route, Routes, Snapshot, Watched};
 use rdmadoctor::host::{Node, Root};
-use rdmadoctor::sim::{SimConfig, Tallies};
-use rdmadoctor::transfer::{Command, Connect, Operation, RunKind, StagePlan};
+use rdmadoctor::sim::{CounterFile, SimConfig};
+use rdmadoctor::transfer::{Command, Connect, EndpointPlan, Operation, RunKind};
 use rdmadoctor::worker::{Target, Worker, WorkerOptions};
 
 use super::{Running, TOKEN, choice, link, plan};
@@ -38,8 +38,8 @@ fn root() -> Root {
     Root::tree(nodes)
 }
 
-fn tallies(file: PathBuf) -> Tallies {
-    Tallies::of(&SimConfig { tallies: Some(file), ..SimConfig::of_models(["mlx5-6.1"]) }).unwrap()
+fn tallies(file: PathBuf) -> CounterFile {
+    CounterFile::of(&SimConfig { tallies: Some(file), ..SimConfig::of_models(["mlx5-6.1"]) }).unwrap()
 }
 
 /// What a server reads.
@@ -47,7 +47,7 @@ pub fn read(file: PathBuf) -> Box<dyn Fn(&str) -> Snapshot + Send + Sync> {
     let tallies = tallies(file);
     Box::new(move |device| {
         let root = root();
-        Snapshot::read(&root, Some(&tallies), &Ways::of_host(&root), &[device.to_owned()], false)
+        Snapshot::read(&root, Some(&tallies), &Routes::of_host(&root), &[device.to_owned()], false)
     })
 }
 
@@ -81,7 +81,7 @@ fn both_sides_counters_show_what_was_moved() {
         assert!(grew(sender, "port_xmit_data") >= 200 * 4096 / 4, "{operation}: {deltas:?}");
         assert!(grew(other, "port_rcv_data") >= 200 * 4096 / 4, "{operation}: {deltas:?}");
         assert!(grew(other, "port_xmit_data") < 4096, "{operation}: {deltas:?}");
-        assert_eq!(carried.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Way::ThisDevice; 2], "{carried:?}");
+        assert_eq!(carried.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Route::ThisDevice; 2], "{carried:?}");
     }
     pair.close();
 }
@@ -92,7 +92,7 @@ fn counters_are_told_of_no_device_but_the_open_one() {
     let mut worker = Worker::new(options(running.directory.path(), "counted-here"));
     let name = super::device(&mut worker);
     let mut client = running.client(TOKEN).unwrap();
-    client.tell(&Command::Open(1, StagePlan { device: name.clone(), ..choice().stage })).unwrap();
+    client.tell(&Command::Open(1, EndpointPlan { device: name.clone(), ..choice().stage })).unwrap();
     client.hear().unwrap();
     let told = client.counters().unwrap().unwrap();
     assert!(told.devices.iter().all(|ways| ways.device == name) && told.sets.iter().all(|set| set.owner == name), "{told:?}");

@@ -1,14 +1,14 @@
 //! A fast sender waits for the receiver: nothing is ever sent that no receive request waits for.
 
 use rdmadoctor::bench::Pair;
-use rdmadoctor::transfer::{Completing, Connect, Limit, LinkPlan, Operation, ReceivePlan, RunKind, RunPlan};
+use rdmadoctor::transfer::{CompletionMode, Connect, Limit, LinkPlan, Operation, ReceivePlan, RunKind, RunPlan};
 use rdmadoctor::verbs::Reliability;
 use rdmadoctor::worker::Worker;
 
 use super::{Running, TOKEN, choice, device, link, options, plan};
 
 /// A link on which a message without a receive request is an error at once, as it is with iWARP.
-fn strict(depth: u32, completing: Completing) -> LinkPlan {
+fn strict(depth: u32, completing: CompletionMode) -> LinkPlan {
     let link = link();
     LinkPlan {
         completing,
@@ -19,7 +19,7 @@ fn strict(depth: u32, completing: Completing) -> LinkPlan {
 }
 
 /// Sends as many small messages as it can, one way and both ways, and in runs that follow each other.
-fn send(pair: &mut Pair<'_>, depth: u32, completing: Completing, both: bool) {
+fn send(pair: &mut Pair<'_>, depth: u32, completing: CompletionMode, both: bool) {
     pair.link(&strict(depth, completing), [both, true]).unwrap();
     for batch in [1, 16] {
         let first =
@@ -44,9 +44,9 @@ fn within_a_process() {
     pair.open().unwrap();
     // As deep as the sender's queue, a little deeper, and as deep as it usually is.
     for depth in [16, 19, 64] {
-        send(&mut pair, depth, Completing::Poll, false);
+        send(&mut pair, depth, CompletionMode::Poll, false);
     }
-    send(&mut pair, 16, Completing::Event, true);
+    send(&mut pair, 16, CompletionMode::Event, true);
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn between_hosts() {
     let mut pair = Pair::new(&mut worker, Some(&mut client), ends, Connect::Oob, 1);
     pair.open().unwrap();
     for depth in [16, 19, 64] {
-        send(&mut pair, depth, Completing::Poll, false);
+        send(&mut pair, depth, CompletionMode::Poll, false);
     }
-    send(&mut pair, 64, Completing::Event, false);
-    send(&mut pair, 64, Completing::Poll, true);
+    send(&mut pair, 64, CompletionMode::Event, false);
+    send(&mut pair, 64, CompletionMode::Poll, true);
 }

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdmadoctor::bench::peer::{Client, Decoder, Limits, Server, ServerOptions};
-use rdmadoctor::bench::{BenchError, EndChoice, Pair, Side, Who};
+use rdmadoctor::bench::{BenchError, EndChoice, Endpoint, Pair, Who};
 use rdmadoctor::sim::SimConfig;
 use rdmadoctor::transfer::{
-    Answer, Command, Completing, Connect, Limit, LinkPlan, Operation, ReceivePlan, RunKind, RunPlan, StagePlan, StagedPlan, Touch,
-    Transport,
+    AccessPattern, Answer, BouncePlan, Command, CompletionMode, Connect, EndpointPlan, Limit, LinkPlan, Operation, ReceivePlan, RunKind,
+    RunPlan, Transport,
 };
 use rdmadoctor::verbs::Reliability;
 use rdmadoctor::worker::{Target, Worker, WorkerOptions};
@@ -102,7 +102,7 @@ impl Drop for Running {
 }
 
 fn choice() -> EndChoice {
-    let stage = StagePlan {
+    let stage = EndpointPlan {
         device: "mlx5_0".to_owned(),
         port: 1,
         memory_bytes: 1 << 20,
@@ -120,12 +120,12 @@ fn link() -> LinkPlan {
         queue_pairs: 2,
         send_depth: 16,
         inline_bytes: 0,
-        completing: Completing::Poll,
+        completing: CompletionMode::Poll,
         gid_index: 1,
         mtu_bytes: 1024,
         is_global: true,
         reliability: Reliability { timeout: 14, retries: 7, receiver_retries: 7, reads: 1 },
-        receive: Some(ReceivePlan { size_bytes: 4096, shift_bytes: 0, touch: Touch::Hot, depth: 64 }),
+        receive: Some(ReceivePlan { size_bytes: 4096, shift_bytes: 0, touch: AccessPattern::Hot, depth: 64 }),
         tells_credit: true,
     }
 }
@@ -137,7 +137,7 @@ fn plan(operation: Operation, kind: RunKind) -> RunPlan {
         immediate: false,
         size_bytes: 4096,
         shift_bytes: 0,
-        touch: Touch::Hot,
+        touch: AccessPattern::Hot,
         depth: 16,
         batch: 4,
         inline: false,
@@ -146,7 +146,7 @@ fn plan(operation: Operation, kind: RunKind) -> RunPlan {
         limit: Limit::Iterations(100),
         linger_ms: 0,
         patience_ms: 10_000,
-        staged: StagedPlan::default(),
+        staged: BouncePlan::default(),
     }
 }
 
@@ -235,7 +235,7 @@ fn a_client_that_vanishes_leaves_nothing_and_others_are_served() {
     let name = device(&mut worker);
     for stops_after in 0..3 {
         let mut client = running.client(TOKEN).unwrap();
-        let mut commands = vec![Command::Open(1, StagePlan { device: name.clone(), ..choice().stage }), Command::Link(1, link())];
+        let mut commands = vec![Command::Open(1, EndpointPlan { device: name.clone(), ..choice().stage }), Command::Link(1, link())];
         commands.truncate(stops_after);
         for command in commands {
             client.tell(&command).unwrap();

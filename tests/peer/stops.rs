@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rdmadoctor::bench::peer::{Client, Decoder, Limits};
-use rdmadoctor::bench::{BenchError, Pair, Side};
-use rdmadoctor::transfer::{Answer, Command, Connect, Filled, Limit, Operation, RunKind, RunPlan};
+use rdmadoctor::bench::{BenchError, Endpoint, Pair};
+use rdmadoctor::transfer::{Answer, Command, Connect, Limit, Operation, PatternSpan, RunKind, RunPlan};
 use rdmadoctor::worker::Worker;
 
 use super::{Running, TOKEN, choice, device, link, options, plan};
@@ -68,7 +68,7 @@ fn session(address: SocketAddr, directory: &std::path::Path) -> Result<(), Bench
     let mut pair = Pair::new(&mut worker, Some(&mut client), ends, Connect::Oob, 1);
     pair.open()?;
     pair.link(&link(), [false, true])?;
-    let filled = Filled { receiving: true, iteration: 1, shift_bytes: 0, length_bytes: 64 };
+    let filled = PatternSpan { receiving: true, iteration: 1, shift_bytes: 0, length_bytes: 64 };
     pair.prepare(1, filled, false)?;
     let first = RunPlan { limit: Limit::TimeMs(400), ..plan(Operation::Send, RunKind::Bandwidth) };
     let second = RunPlan { sends: false, receives: true, limit: Limit::UntilTold, ..first.clone() };

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{Counted, CounterKeeper, Snapshot, Ways};
+use super::snapshot::{Counted, CounterKeeper, Routes, Snapshot};
 use super::{HostSide, Reading};
 
 /// From how much payload on counters are looked at, in bytes or packets: less is lost among what else passes a port.
@@ -20,7 +20,7 @@ const LEAST_ELSEWHERE_BYTES: u64 = 64 << 20;
 /// Where data went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Way {
+pub enum Route {
     /// Over this device, as its counters show.
     ThisDevice,
     /// Not known: this device's counters stood still, so it does not count for this function or the data took another way; or it is one of a
@@ -79,7 +79,7 @@ pub struct Carried {
     /// Which way.
     pub direction: Direction,
     /// Where the data went.
-    pub way: Way,
+    pub way: Route,
     /// What is counted.
     pub unit: CountUnit,
     /// Payload that was sent: headers and repeats would come on top.
@@ -96,7 +96,7 @@ impl Carried {
     /// Whether it deserves a warning.
     #[must_use]
     pub fn is_bad(&self) -> bool {
-        matches!(self.way, Way::Less | Way::Elsewhere)
+        matches!(self.way, Route::Less | Route::Elsewhere)
     }
 }
 
@@ -244,7 +244,7 @@ fn one(
         device: end.device.clone(),
         port: end.port,
         direction,
-        way: Way::ThisDevice,
+        way: Route::ThisDevice,
         unit: own.unit,
         expected,
         counted: own.counted,
@@ -262,7 +262,7 @@ fn one(
         let beside = format!("{name} counted {} {} meanwhile", tally.counted, unit(tally.unit));
         found.evidence.extend(tally.evidence);
         if is_sure {
-            found.way = Way::Elsewhere;
+            found.way = Route::Elsewhere;
             found.summary = Some(format!("{counted}; {beside}: the data seems to have gone over it"));
             return Some(found);
         }
@@ -270,16 +270,16 @@ fn one(
     // A bond sends by any of its members, whose counters need not be this device's.
     let (way, summary) = if own.counted == 0 || ways.is_bonded {
         let why = if ways.is_bonded { "the other members of its bond may have carried it" } else { "it does not count for this function" };
-        (Way::Unknown, format!("{counted}: {why}, or the data took another way"))
+        (Route::Unknown, format!("{counted}: {why}, or the data took another way"))
     } else {
-        (Way::Less, format!("{counted}: the rest took another way, or was counted elsewhere"))
+        (Route::Less, format!("{counted}: the rest took another way, or was counted elsewhere"))
     };
     (found.way, found.summary) = (way, Some(summary));
     Some(found)
 }
 
 /// Whether an interface of the device has counted it: some drivers count RDMA there.
-fn by_interface(before: &Snapshot, after: &Snapshot, ways: &Ways, direction: Direction, flow: Flow) -> bool {
+fn by_interface(before: &Snapshot, after: &Snapshot, ways: &Routes, direction: Direction, flow: Flow) -> bool {
     ways.netdevs.iter().filter_map(|netdev| Tally::of_netdev(before, after, netdev, direction)).any(|tally| tally.share(flow) >= SHARE)
 }
 
@@ -287,7 +287,7 @@ fn by_interface(before: &Snapshot, after: &Snapshot, ways: &Ways, direction: Dir
 fn elsewhere(
     before: &Snapshot,
     after: &Snapshot,
-    ways: &Ways,
+    ways: &Routes,
     other: Option<&str>,
     direction: Direction,
     flow: Flow,

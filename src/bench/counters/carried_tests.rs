@@ -2,13 +2,13 @@ use super::*;
 use crate::host::rdma_counters::Counter;
 
 /// A device of an adapter of its own, on its own interface.
-fn ways(device: &str, slot: &str) -> Ways {
-    Ways {
+fn ways(device: &str, slot: &str) -> Routes {
+    Routes {
         device: device.to_owned(),
         netdevs: vec![format!("eth-{device}")],
         adapter: Some(slot.to_owned()),
         functions: vec![format!("0000:{slot}:00.0")],
-        ..Ways::default()
+        ..Routes::default()
     }
 }
 
@@ -56,7 +56,7 @@ fn still() -> Snapshot {
 fn data_that_was_counted_where_it_should_be_is_no_finding() {
     let all = judged(still(), host([WORDS * 21 / 20, 9], [9, WORDS * 21 / 20], [0; 2]));
     let shown: Vec<_> = all.iter().map(|carried| (carried.device.as_str(), carried.direction, carried.way)).collect();
-    assert_eq!(shown, [("a", Direction::Sent, Way::ThisDevice), ("b", Direction::Received, Way::ThisDevice)]);
+    assert_eq!(shown, [("a", Direction::Sent, Route::ThisDevice), ("b", Direction::Received, Route::ThisDevice)]);
     assert!(all.iter().all(|carried| carried.summary.is_none() && carried.expected == BYTES));
     assert_eq!((all[0].evidence[0].before, all[0].evidence[0].counts_as), (1000, 4));
 }
@@ -64,27 +64,27 @@ fn data_that_was_counted_where_it_should_be_is_no_finding() {
 #[test]
 fn counters_that_stand_still_are_a_note_and_less_than_half_a_warning() {
     let all = judged(still(), still());
-    assert!(all.iter().all(|carried| carried.way == Way::Unknown && !carried.is_bad()), "{all:?}");
+    assert!(all.iter().all(|carried| carried.way == Route::Unknown && !carried.is_bad()), "{all:?}");
     assert!(all[0].summary.as_ref().unwrap().contains("does not count for this function"), "{all:?}");
     let all = judged(still(), host([WORDS / 3, 0], [0, WORDS], [0; 2]));
-    assert_eq!((all[0].way, all[1].way), (Way::Less, Way::ThisDevice));
+    assert_eq!((all[0].way, all[1].way), (Route::Less, Route::ThisDevice));
     assert!(all[0].is_bad() && all[0].summary.as_ref().unwrap().contains("port_xmit_data of a counted"), "{all:?}");
 }
 
 #[test]
 fn another_device_that_counted_as_much_is_named() {
     let all = judged(still(), host([0; 2], [0; 2], [WORDS, WORDS]));
-    assert!(all.iter().all(|carried| carried.way == Way::Elsewhere && carried.evidence[1].owner == "c"), "{all:?}");
+    assert!(all.iter().all(|carried| carried.way == Route::Elsewhere && carried.evidence[1].owner == "c"), "{all:?}");
     // Ten times as much is somebody else's traffic.
     let all = judged(still(), host([0; 2], [0; 2], [WORDS * 10, WORDS * 10]));
-    assert!(all.iter().all(|carried| carried.way == Way::Unknown), "{all:?}");
+    assert!(all.iter().all(|carried| carried.way == Route::Unknown), "{all:?}");
     // A function beside it may count for the whole card.
     let beside = |mut snapshot: Snapshot| {
         snapshot.devices[2].adapter = Some("18".to_owned());
         snapshot
     };
     let all = judged(beside(still()), beside(host([0; 2], [0, WORDS], [WORDS, WORDS])));
-    assert_eq!(all[0].way, Way::Unknown, "{all:?}");
+    assert_eq!(all[0].way, Route::Unknown, "{all:?}");
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn an_interface_that_no_device_has_is_named_and_the_own_one_is_right() {
         let all = judge([&with(0), &with(bytes * 11 / 10)], &ends("a", "b"), [HostSide::Here; 2], flows);
         (all[0].way, all[0].evidence.last().unwrap().owner.clone())
     };
-    assert_eq!(way("eth9", 128 << 20), (Way::Elsewhere, "eth9".to_owned()));
-    assert_eq!(way("eth9", BYTES).0, Way::Unknown, "so little may be anybody's");
-    assert_eq!(way("eth-a", BYTES).0, Way::ThisDevice, "some drivers count RDMA there");
+    assert_eq!(way("eth9", 128 << 20), (Route::Elsewhere, "eth9".to_owned()));
+    assert_eq!(way("eth9", BYTES).0, Route::Unknown, "so little may be anybody's");
+    assert_eq!(way("eth-a", BYTES).0, Route::ThisDevice, "some drivers count RDMA there");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_bond_may_send_by_another_member() {
         snapshot
     };
     let all = judged(bonded(still()), bonded(host([WORDS / 3, 0], [0, WORDS], [WORDS, 0])));
-    assert_eq!(all[0].way, Way::Unknown);
+    assert_eq!(all[0].way, Route::Unknown);
     assert!(all[0].summary.as_ref().unwrap().contains("bond"), "{all:?}");
 }
 
@@ -134,7 +134,7 @@ fn a_bond_may_send_by_another_member() {
 fn packets_count_where_there_are_no_bytes_and_the_far_side_is_judged_too() {
     let host = |adapter: &str, sent: u64, received: u64| {
         let set = counted(CounterKeeper::Rdma, "rxe0", &[("sent_pkts", sent), ("rcvd_pkts", received)]);
-        Snapshot { devices: vec![Ways { is_virtual: true, ..ways("rxe0", adapter) }], sets: vec![set], left_out: 0 }
+        Snapshot { devices: vec![Routes { is_virtual: true, ..ways("rxe0", adapter) }], sets: vec![set], left_out: 0 }
     };
     let packets = BYTES / 1024;
     let both = |sent: u64, received: u64| Reading { here: host("02", sent, 7), there: Some(host("03", 7, received)) };
@@ -144,7 +144,7 @@ fn packets_count_where_there_are_no_bytes_and_the_far_side_is_judged_too() {
     let shown: Vec<_> = all.iter().map(|carried| (carried.side, carried.way, carried.expected, carried.unit)).collect();
     assert_eq!(
         shown,
-        [(HostSide::Here, Way::ThisDevice, packets, CountUnit::Packets), (HostSide::There, Way::Less, packets, CountUnit::Packets)]
+        [(HostSide::Here, Route::ThisDevice, packets, CountUnit::Packets), (HostSide::There, Route::Less, packets, CountUnit::Packets)]
     );
     let lossy = flows().map(|flow| Flow { may_be_lost: true, ..flow });
     assert_eq!(judge(&both(0, 0), &both(packets, 0), lossy).len(), 1, "what arrives is not judged");
@@ -158,12 +158,12 @@ fn packets_count_where_there_are_no_bytes_and_the_far_side_is_judged_too() {
 #[test]
 fn software_without_counters_is_judged_by_its_interface() {
     let host = |adapter: &str, sent: u64| Snapshot {
-        devices: vec![Ways { is_virtual: true, ..ways("siw0", adapter) }],
+        devices: vec![Routes { is_virtual: true, ..ways("siw0", adapter) }],
         sets: vec![counted(CounterKeeper::Kernel, "eth-siw0", &[("tx_bytes", sent), ("rx_bytes", 0)])],
         left_out: 0,
     };
     let there = Snapshot { sets: Vec::new(), ..host("03", 0) };
     let [before, after] = [0, BYTES].map(|sent| Reading { here: host("02", sent), there: Some(there.clone()) });
     let all = judge([&before, &after], &ends("siw0", "siw0"), [HostSide::Here, HostSide::There], flows());
-    assert_eq!(all.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Way::ThisDevice]);
+    assert_eq!(all.iter().map(|carried| carried.way).collect::<Vec<_>>(), [Route::ThisDevice]);
 }

@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use carried::{Carried, CountUnit, CounterEvidence, Direction, Flow, PortOf, Way};
-pub use snapshot::{Counted, CounterKeeper, Snapshot, Ways};
+pub(crate) use carried::Carried;
+#[cfg(test)]
+pub(crate) use carried::{CountUnit, Direction};
+pub use carried::{Flow, PortOf, Route};
+pub use snapshot::{CounterKeeper, Routes, Snapshot};
 
 use super::document::CounterDelta;
 use super::pair::Pair;
 use super::side::BenchError;
 use crate::host::Root;
-use crate::sim::Tallies;
+use crate::sim::CounterFile;
 
 /// How long counters that lack data are read again: bnxt's firmware writes them once a second (drivers/net/ethernet/broadcom/bnxt/bnxt.h,
 /// BNXT_DEF_STATS_COAL_TICKS).
@@ -38,12 +41,12 @@ pub enum HostSide {
 /// Devices whose counters are read.
 pub struct Watched<'a> {
     root: &'a Root,
-    tallies: Option<&'a Tallies>,
+    tallies: Option<&'a CounterFile>,
     ends: [PortOf; 2],
     /// Whether the second end is another host's.
     is_apart: bool,
     devices: Vec<String>,
-    ways: Vec<Ways>,
+    ways: Vec<Routes>,
     /// Whether waiting for counters was in vain.
     was_in_vain: Cell<bool>,
 }
@@ -61,10 +64,10 @@ impl<'a> Watched<'a> {
     /// Of both ends of a connection; of the first alone on this host where the second is another host's. What simulated devices have carried
     /// comes from `tallies`.
     #[must_use]
-    pub fn new(root: &'a Root, tallies: Option<&'a Tallies>, ends: [PortOf; 2], is_apart: bool) -> Self {
+    pub fn new(root: &'a Root, tallies: Option<&'a CounterFile>, ends: [PortOf; 2], is_apart: bool) -> Self {
         let mut devices: Vec<String> = ends.iter().take(if is_apart { 1 } else { 2 }).map(|end| end.device.clone()).collect();
         devices.dedup();
-        Self { root, tallies, ends, is_apart, devices, ways: Ways::of_host(root), was_in_vain: Cell::new(false) }
+        Self { root, tallies, ends, is_apart, devices, ways: Routes::of_host(root), was_in_vain: Cell::new(false) }
     }
 
     /// As they are now.
@@ -103,7 +106,7 @@ impl<'a> Watched<'a> {
             };
             let sides = [HostSide::Here, if self.is_apart { HostSide::There } else { HostSide::Here }];
             let carried = carried::judge([before, &now], &self.ends, sides, flows);
-            let lacks = carried.iter().any(|carried| carried.is_bad() || (carried.way == Way::Unknown && !self.was_in_vain.get()));
+            let lacks = carried.iter().any(|carried| carried.is_bad() || (carried.way == Route::Unknown && !self.was_in_vain.get()));
             if lacks && Instant::now() < until && !stop() {
                 std::thread::sleep(PAUSE);
                 continue;
@@ -126,7 +129,7 @@ impl<'a> Watched<'a> {
 
 /// What has grown of some devices and the interfaces below them. Of interfaces only what means something is told.
 fn of_side(side: HostSide, before: &Snapshot, now: &Snapshot, devices: &[String]) -> Vec<CounterDelta> {
-    let ways: Vec<&Ways> = devices.iter().filter_map(|device| now.ways(device)).collect();
+    let ways: Vec<&Routes> = devices.iter().filter_map(|device| now.ways(device)).collect();
     let mut deltas = Vec::new();
     for set in &now.sets {
         let is_own = match set.keeper {

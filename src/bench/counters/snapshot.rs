@@ -9,7 +9,7 @@ use crate::host::net_counters;
 use crate::host::part::Look;
 use crate::host::rdma::{self, SysfsDevice};
 use crate::host::rdma_counters::{self, Counter};
-use crate::sim::Tallies;
+use crate::sim::CounterFile;
 
 /// Most counters that a host takes from another: a device has some hundred.
 const MOST_COUNTERS: usize = 4096;
@@ -44,7 +44,7 @@ pub struct Counted {
 
 /// A device and what its data may go over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ways {
+pub struct Routes {
     /// RDMA device.
     pub device: String,
     /// Network interfaces that belong to it, and those below them.
@@ -63,14 +63,14 @@ pub struct Ways {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The devices, and what their data may go over.
-    pub devices: Vec<Ways>,
+    pub devices: Vec<Routes>,
     /// The counters.
     pub sets: Vec<Counted>,
     /// How many counters were left out.
     pub left_out: u64,
 }
 
-impl Ways {
+impl Routes {
     /// Those of all devices of a host.
     #[must_use]
     pub fn of_host(root: &Root) -> Vec<Self> {
@@ -103,10 +103,10 @@ impl Snapshot {
     /// Counters of some devices of this host and of the interfaces below them, as they are now. Those of all other devices and interfaces, as
     /// far as they tell of amounts of data, come `with_others`.
     #[must_use]
-    pub fn read(root: &Root, tallies: Option<&Tallies>, ways: &[Ways], devices: &[String], with_others: bool) -> Self {
+    pub fn read(root: &Root, tallies: Option<&CounterFile>, ways: &[Routes], devices: &[String], with_others: bool) -> Self {
         let is_own = |device: &String| devices.contains(device);
         let mut sets = Vec::new();
-        let tallied = tallies.map(Tallies::read).unwrap_or_default();
+        let tallied = tallies.map(CounterFile::read).unwrap_or_default();
         for set in rdma_counters::read(root).sets {
             if !with_others && !is_own(&set.device) {
                 continue;
@@ -172,7 +172,7 @@ impl Snapshot {
     }
 
     /// The ways of a device.
-    pub(super) fn ways(&self, device: &str) -> Option<&Ways> {
+    pub(super) fn ways(&self, device: &str) -> Option<&Routes> {
         self.devices.iter().find(|ways| ways.device == device)
     }
 
@@ -210,11 +210,11 @@ mod tests {
 
     #[test]
     fn functions_of_one_card_are_one_adapter() {
-        let ways = |device: &str, function: &str, adapter: Option<&str>| Ways {
+        let ways = |device: &str, function: &str, adapter: Option<&str>| Routes {
             device: device.to_owned(),
             functions: vec![function.to_owned()],
             adapter: adapter.map(str::to_owned),
-            ..Ways::default()
+            ..Routes::default()
         };
         let first = ways("mlx5_0", "0000:18:00.0", Some("a"));
         assert!(first.is_one_with(&ways("mlx5_1", "0000:18:00.1", None)));

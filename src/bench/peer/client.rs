@@ -10,7 +10,7 @@ use super::frame::{HANDSHAKE_BYTES, REPLY_BYTES};
 use super::handshake::{ClientHandshake, Other, TELLS_COUNTERS};
 use super::message::{Reply, Request};
 use crate::bench::counters::Snapshot;
-use crate::bench::{BenchError, Side};
+use crate::bench::{BenchError, Endpoint};
 use crate::devices::Device;
 use crate::host::net::address::Address;
 use crate::transfer::{Answer, Command};
@@ -121,7 +121,7 @@ impl Client {
     }
 }
 
-impl Side for Client {
+impl Endpoint for Client {
     fn tell(&mut self, command: &Command) -> Result<(), BenchError> {
         self.step = command.step();
         self.say(&Request::Tell(Box::new(command.clone())))

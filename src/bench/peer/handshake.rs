@@ -154,7 +154,7 @@ impl ServerHandshake {
     /// Begins, and gives what to say first.
     ///
     /// # Errors
-    /// [`Refusal::Random`].
+    /// `Refusal::Random`.
     pub fn begin(token: &str) -> Result<(Self, Vec<u8>), Refusal> {
         Self::speaking(token, VERSIONS)
     }
@@ -162,7 +162,7 @@ impl ServerHandshake {
     /// As [`Self::begin`], of one that speaks these versions, the oldest and the newest.
     ///
     /// # Errors
-    /// [`Refusal::Random`].
+    /// `Refusal::Random`.
     pub fn speaking(token: &str, versions: (u32, u32)) -> Result<(Self, Vec<u8>), Refusal> {
         let hello = ServerHello {
             protocol: NAME.to_owned(),

@@ -77,12 +77,12 @@ impl Limits {
 mod tests {
     use super::*;
     use crate::gpu::MemoryKind;
-    use crate::transfer::{Filled, StagePlan};
+    use crate::transfer::{EndpointPlan, PatternSpan};
 
     #[test]
     fn what_is_beyond_the_bounds_is_refused_by_name() {
         let limits = Limits::default();
-        let stage = |memory_bytes| StagePlan {
+        let stage = |memory_bytes| EndpointPlan {
             device: "rxe0".to_owned(),
             port: 1,
             memory_bytes,
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(limits.refusal(&Command::Open(1, stage(1 << 20))), None);
         assert!(limits.refusal(&Command::Open(1, stage(u64::MAX))).unwrap().contains("memory"));
         assert!(limits.refusal(&Command::Open(0, stage(1))).unwrap().contains("number 1"));
-        let all = Filled { receiving: true, iteration: 0, shift_bytes: 0, length_bytes: u32::MAX };
+        let all = PatternSpan { receiving: true, iteration: 0, shift_bytes: 0, length_bytes: u32::MAX };
         assert!(limits.refusal(&Command::Check(1, all)).is_some());
     }
 }

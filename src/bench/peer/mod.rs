@@ -14,11 +14,13 @@ mod session;
 
 pub use client::Client;
 pub use connection::Lost;
-pub use frame::{Decoder, FrameError};
-pub use handshake::{ClientHandshake, Keys, Other, Refusal, ServerHandshake, Step};
+pub use frame::Decoder;
+pub(crate) use handshake::Refusal;
+pub use handshake::{ClientHandshake, Keys, ServerHandshake, Step};
 pub use limits::Limits;
 pub use message::{Reply, Request};
-pub use server::{Server, ServerOptions, Talk};
+pub(crate) use server::Talk;
+pub use server::{Server, ServerOptions};
 pub use session::{Session, Turn};
 
 /// The port that a server listens on if none is given: not assigned by IANA.

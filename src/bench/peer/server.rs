@@ -19,7 +19,7 @@ use super::session::{Session, Turn};
 use crate::bench::counters::Snapshot;
 use crate::devices::Device;
 use crate::host::net::address::Address;
-use crate::transfer::{Answer, Command, Failure, Trouble};
+use crate::transfer::{Answer, Command, Failure, TransferError};
 use crate::worker::{Worker, WorkerOptions};
 
 /// How long a client has to prove that it knows the token.
@@ -249,6 +249,6 @@ impl Shared {
 
 /// What became of a child process, as its end's failure.
 fn failed(failure: &crate::worker::Failure) -> Reply {
-    let failure = Failure { trouble: Trouble::Unusable { why: failure.to_string() }, evidence: Vec::new() };
+    let failure = Failure { trouble: TransferError::Unusable { why: failure.to_string() }, evidence: Vec::new() };
     Reply::Answer(Box::new(Answer::Failed(Box::new(failure))))
 }

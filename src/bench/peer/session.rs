@@ -90,7 +90,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::StagePlan;
+    use crate::transfer::EndpointPlan;
 
     fn said(request: &Request) -> Vec<u8> {
         serde_json::to_vec(request).unwrap()
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn counters_are_told_of_the_device_that_is_open_and_of_no_other() {
-        let stage = |device: &str| StagePlan {
+        let stage = |device: &str| EndpointPlan {
             device: device.to_owned(),
             port: 1,
             memory_bytes: 4096,

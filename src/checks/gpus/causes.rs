@@ -5,10 +5,10 @@ use nix::errno::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ways::{Way, nic_way, peer_memory_way};
+use super::ways::{Feasibility, nic_way, peer_memory_way};
 use crate::checks::modules::peer_memory_module;
 use crate::facts::Facts;
-use crate::gpu::{GpuError, GpuErrorKind, GpuFacts, GpuForm, Path};
+use crate::gpu::{AllocKind, GpuError, GpuErrorKind, GpuFacts, Path};
 use crate::host::limits::LimitValue;
 use crate::host::log::Event;
 use crate::host::modules::{NvidiaFlavour, SymbolPresence};
@@ -21,7 +21,7 @@ use crate::verbs::CallError;
 #[derive(Debug, Clone, Copy)]
 pub struct RefusedMemory<'a> {
     /// How the memory was allocated.
-    pub form: GpuForm,
+    pub form: AllocKind,
     /// The way into the NIC.
     pub path: Path,
     /// Who refused it, and how.
@@ -37,7 +37,7 @@ pub struct RefusedMemory<'a> {
 /// How sure a cause is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Sureness {
+pub enum Confidence {
     /// Something seen on this host leaves no other explanation of its own.
     Shown,
     /// The error mostly means it, and nothing seen speaks against it.
@@ -50,7 +50,7 @@ pub enum Sureness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// How sure it is.
-    pub sureness: Sureness,
+    pub sureness: Confidence,
     /// What it is.
     pub summary: String,
     /// What speaks for it.
@@ -66,9 +66,9 @@ impl Cause {
     #[must_use]
     pub fn line(&self) -> String {
         let sureness = match self.sureness {
-            Sureness::Shown => "seen here",
-            Sureness::Likely => "likely",
-            Sureness::Possible => "possible",
+            Confidence::Shown => "seen here",
+            Confidence::Likely => "likely",
+            Confidence::Possible => "possible",
         };
         let evidence = self.evidence.as_ref().map(|evidence| format!(" ({evidence})")).unwrap_or_default();
         format!("{sureness}: {}{evidence}. To tell: {}. Mend: {}", self.summary, self.tell_apart, self.remedy)
@@ -98,7 +98,7 @@ struct Found<'a> {
 const BY_KIND: &str = "`rdmadoctor gpu` tries each kind of memory by each way";
 
 impl Found<'_> {
-    fn add(&mut self, sureness: Sureness, summary: &str, evidence: Option<String>, tell_apart: &str, remedy: &str) {
+    fn add(&mut self, sureness: Confidence, summary: &str, evidence: Option<String>, tell_apart: &str, remedy: &str) {
         self.causes.push(Cause {
             sureness,
             summary: summary.to_owned(),
@@ -114,7 +114,7 @@ impl Found<'_> {
 
     /// A refusal by the GPU's driver.
     fn of_gpu(&mut self, error: &GpuError) {
-        use Sureness::{Likely, Possible, Shown};
+        use Confidence::{Likely, Possible, Shown};
         let said = self.gpu().and_then(|gpu| gpu.cuda);
         let banner = self.facts.modules.nvidia.as_ref().map(|nvidia| nvidia.banner.clone());
         let flavour = self.facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.flavour);
@@ -146,16 +146,16 @@ impl Found<'_> {
                     );
                 }
                 match self.refused.form {
-                    GpuForm::Managed => {
+                    AllocKind::Managed => {
                         let how = "plain memory of the same GPU is exported";
                         self.add(Shown, "managed memory is not exported: only memory of cuMemAlloc and cuMemAddressReserve is (cuMemGetHandleForAddressRange)", None, how, "allocate by cuMemAlloc");
                     }
-                    GpuForm::Async => {
+                    AllocKind::Async => {
                         let how = "plain memory of the same GPU is exported";
                         self.add(Likely, "memory of a pool is not exported: only memory of cuMemAlloc and cuMemAddressReserve is (cuMemGetHandleForAddressRange)", None, how, "allocate by cuMemAlloc, or cuMemCreate with the flag");
                     }
                     // Memory without gpuDirectRDMACapable was exported all the same (docs/gpu-validation.md).
-                    GpuForm::Plain | GpuForm::Vmm | GpuForm::VmmNoFlag => {}
+                    AllocKind::Plain | AllocKind::Vmm | AllocKind::VmmNoFlag => {}
                 }
                 if self.refused.path == Path::DataDirect {
                     let how = "a dma-buf without the PCIe mapping is made";
@@ -200,7 +200,7 @@ impl Found<'_> {
             // The kernel's mlx5 driver answers EINVAL where there is no such device (drivers/infiniband/hw/mlx5/mr.c,
             // reg_user_mr_dmabuf_by_data_direct).
             (Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::ENOSYS | Errno::ENODEV, Path::DataDirect) => self.add(
-                Sureness::Likely,
+                Confidence::Likely,
                 "this NIC has no data-direct device, or its library does not know of one",
                 Some(error.object.clone()),
                 "mlx5dv_get_data_direct_sysfs_path(3) names the device where there is one",
@@ -209,26 +209,26 @@ impl Found<'_> {
             (Errno::ENOMEM | Errno::EPERM | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOSPC, _) => self.no_room(errno),
             (Errno::EINVAL | Errno::EIO | Errno::EREMOTEIO | Errno::ENXIO, _) => self.not_mapped(errno),
             (Errno::EBADF | Errno::EFAULT, Path::Dmabuf) => self.add(
-                Sureness::Possible,
+                Confidence::Possible,
                 "the dma-buf is closed, or of another process",
                 None,
                 BY_KIND,
                 "keep the descriptor open until the registration is made",
             ),
-            _ => self.add(Sureness::Possible, "the kernel's log may say more", None, "dmesg", "see the log"),
+            _ => self.add(Confidence::Possible, "the kernel's log may say more", None, "dmesg", "see the log"),
         }
     }
 
     /// EFAULT: nobody in the kernel knew the address.
     fn no_client(&mut self) {
-        use Sureness::{Likely, Possible, Shown};
+        use Confidence::{Likely, Possible, Shown};
         let loaded = peer_memory_module(self.facts);
         if self.facts.modules.peer_memory_api == SymbolPresence::Absent {
             let seen = Some("the kernel has no symbol ib_register_peer_memory_client".to_owned());
             let how = "grep ib_register_peer_memory_client /proc/kallsyms, as root";
             let remedy = "use dmabuf, or install DOCA-OFED, whose ib_core has it";
             self.add(Shown, "ib_core takes no peer-memory clients, so a GPU's address means nothing to it", seen, how, remedy);
-        } else if loaded.is_none() && peer_memory_way(self.facts) == Way::Closed {
+        } else if loaded.is_none() && peer_memory_way(self.facts) == Feasibility::Closed {
             let seen = Some("neither nvidia_peermem nor nv_peer_mem is loaded".to_owned());
             self.add(
                 Shown,
@@ -261,22 +261,22 @@ impl Found<'_> {
             );
         }
         match self.refused.form {
-            GpuForm::VmmNoFlag => self.add(
+            AllocKind::VmmNoFlag => self.add(
                 Likely,
                 "memory of cuMemCreate was made without gpuDirectRDMACapable, which the client does not get",
                 None,
                 "memory with the flag is registered (cuda:N:vmm), and plain memory (cuda:N)",
                 "set the flag in the allocator, or turn its expandable segments or sleep mode off",
             ),
-            GpuForm::Managed => {
+            AllocKind::Managed => {
                 let how = "plain memory of the same GPU is registered (cuda:N)";
                 self.add(Likely, "managed memory is given to no peer-memory client", None, how, "allocate by cuMemAlloc");
             }
-            GpuForm::Async => {
+            AllocKind::Async => {
                 let how = "plain memory of the same GPU is registered (cuda:N)";
                 self.add(Possible, "memory of this pool is not given to peer-memory clients", None, how, "allocate by cuMemAlloc");
             }
-            GpuForm::Plain | GpuForm::Vmm => {}
+            AllocKind::Plain | AllocKind::Vmm => {}
         }
         if self.gpu().and_then(|gpu| gpu.cuda).is_some_and(|said| said.gpu_direct_rdma_supported == Some(false)) {
             let seen = Some("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED is 0".to_owned());
@@ -303,7 +303,7 @@ impl Found<'_> {
 
     /// EOPNOTSUPP: somebody on the way has no such operation.
     fn no_dma_buf(&mut self, error: &CallError) {
-        use Sureness::{Likely, Possible, Shown};
+        use Confidence::{Likely, Possible, Shown};
         if error.object.contains("libibverbs") {
             self.add(
                 Shown,
@@ -320,10 +320,12 @@ impl Found<'_> {
         let seen = driver.map(|driver| format!("{driver} on kernel {kernel}"));
         let how = "ibv_reg_dmabuf_mr with descriptor -1 answers EBADF where the driver has it, EOPNOTSUPP where not";
         match nic.map(|nic| nic_way(self.facts, nic)) {
-            Some(Way::Closed) => {
+            Some(Feasibility::Closed) => {
                 self.add(Shown, "the NIC's driver takes no dma-bufs in this kernel", seen, how, "use a newer kernel, or peermem")
             }
-            Some(Way::Open) => self.add(Possible, "the library's provider has no call for it", seen, how, "install a newer rdma-core"),
+            Some(Feasibility::Open) => {
+                self.add(Possible, "the library's provider has no call for it", seen, how, "install a newer rdma-core")
+            }
             _ => self.add(
                 Likely,
                 "the NIC's driver takes no dma-bufs in this kernel",
@@ -336,7 +338,7 @@ impl Found<'_> {
 
     /// ENOMEM and its kin: something is used up.
     fn no_room(&mut self, errno: Errno) {
-        use Sureness::{Likely, Possible, Shown};
+        use Confidence::{Likely, Possible, Shown};
         let own = &self.facts.host.limits.own;
         let limit = own.memlock().and_then(|limit| match limit.soft {
             LimitValue::Value(value) => Some(value),
@@ -415,7 +417,7 @@ impl Found<'_> {
 
     /// EINVAL and EIO: it was understood, and could not be mapped for the NIC.
     fn not_mapped(&mut self, errno: Errno) {
-        use Sureness::{Likely, Possible};
+        use Confidence::{Likely, Possible};
         let mode = self.facts.host.system.iommu.mode;
         if matches!(mode, IommuMode::Translated | IommuMode::Mixed) {
             let seen = Some("the IOMMU translates devices' addresses".to_owned());

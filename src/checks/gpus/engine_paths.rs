@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::survey::GpuReport;
 use crate::catalog::Engine;
-use crate::gpu::{GpuForm, Path};
+use crate::gpu::{AllocKind, Path};
 
 /// An engine's way on one GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub struct EnginePath {
 /// The way of an engine on a GPU, where it is known.
 pub(super) fn path_of(engine: &Engine, gpu: &GpuReport) -> Option<EnginePath> {
     let known = engine.gpu_paths.as_ref()?;
-    let plain = gpu.kinds.iter().find(|kind| kind.form == GpuForm::Plain);
+    let plain = gpu.kinds.iter().find(|kind| kind.form == AllocKind::Plain);
     let ways = plain.map(|kind| kind.ways.as_slice()).unwrap_or_default();
     let granted = |path: &Path| match path {
         Path::Staged => gpu.copies.is_some(),

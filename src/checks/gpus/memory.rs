@@ -1,7 +1,7 @@
 //! GPU memory: the window onto it, and what CUDA says of it.
 
 use super::answers;
-use super::ways::{Way, dma_buf_matters, peer_memory_way};
+use super::ways::{Feasibility, dma_buf_matters, peer_memory_way};
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
 use crate::gpu::{CudaAttributes, GpuFacts, WritesOrdering};
@@ -58,7 +58,7 @@ fn word(value: Option<bool>) -> &'static str {
 }
 
 pub(super) fn attributes(facts: &Facts) -> Vec<Finding> {
-    let needs_peer_memory = peer_memory_way(facts) == Way::Open;
+    let needs_peer_memory = peer_memory_way(facts) == Feasibility::Open;
     of_each(facts, |gpu, said| {
         let (direct, dma_buf) = (said.gpu_direct_rdma_supported, said.dma_buf_supported);
         let finding = match (direct, dma_buf) {

@@ -10,12 +10,12 @@ mod survey;
 mod tried;
 mod ways;
 
-pub use causes::{Cause, Sureness};
-pub use engine_paths::EnginePath;
-pub use prerequisites::{Met, Prerequisite};
+pub(crate) use causes::Cause;
+pub(crate) use engine_paths::EnginePath;
+pub(crate) use prerequisites::Met;
 pub(crate) use refusals::refusals;
 pub(crate) use survey::survey;
-pub use survey::{DriverReport, GpuReport, GpuSurvey, KindReport, NearReport, WayReport};
+pub(crate) use survey::{GpuReport, GpuSurvey, KindReport, WayReport};
 
 use super::Source::{GpuMemory, Gpus, Limits, Log, Modules, Pcie, Rdma, System};
 use super::{Check, Facts, Finding, page};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ways::{Way, flavour_way, kernel_way, nic_way};
+use super::ways::{Feasibility, flavour_way, kernel_way, nic_way};
 use crate::checks::modules::peer_memory_module;
 use crate::facts::Facts;
 use crate::gpu::{GpuFacts, Path};
@@ -16,7 +16,8 @@ use crate::units::about_size;
 #[serde(rename_all = "snake_case")]
 pub enum Met {
     /// It is.
-    Met,
+    #[serde(rename = "met")]
+    Present,
     /// It is not.
     Missing,
     /// That cannot be seen here.
@@ -36,18 +37,18 @@ pub struct Prerequisite {
     pub seen: Option<String>,
 }
 
-impl From<Way> for Met {
-    fn from(way: Way) -> Self {
+impl From<Feasibility> for Met {
+    fn from(way: Feasibility) -> Self {
         match way {
-            Way::Open => Self::Met,
-            Way::Closed => Self::Missing,
-            Way::Unknown => Self::Unknown,
+            Feasibility::Open => Self::Present,
+            Feasibility::Closed => Self::Missing,
+            Feasibility::Unknown => Self::Unknown,
         }
     }
 }
 
 fn is(known: Option<bool>) -> Met {
-    known.map_or(Met::Unknown, |is_so| if is_so { Met::Met } else { Met::Missing })
+    known.map_or(Met::Unknown, |is_so| if is_so { Met::Present } else { Met::Missing })
 }
 
 /// All of a GPU.
@@ -64,14 +65,14 @@ pub fn prerequisites(facts: &Facts, gpu: &GpuFacts) -> Vec<Prerequisite> {
 
     let (api, seen) = match &modules.peer_memory_api {
         SymbolPresence::Present { module } => {
-            (Met::Met, Some(format!("ib_register_peer_memory_client in {}", module.as_deref().unwrap_or("the kernel"))))
+            (Met::Present, Some(format!("ib_register_peer_memory_client in {}", module.as_deref().unwrap_or("the kernel"))))
         }
         SymbolPresence::Absent => (Met::Missing, Some("no symbol ib_register_peer_memory_client".to_owned())),
         SymbolPresence::Unreadable { why } => (Met::Unknown, Some(why.clone())),
     };
     add(Path::Peermem, "an ib_core that takes peer-memory clients", api, seen);
     let is_loaded = match (peer_memory_module(facts), facts.in_kernel("nvidia_peermem")) {
-        (Some(name), _) => (Met::Met, Some(format!("{name} is loaded"))),
+        (Some(name), _) => (Met::Present, Some(format!("{name} is loaded"))),
         (None, Some(false)) => (Met::Missing, Some("neither nvidia_peermem nor nv_peer_mem is loaded".to_owned())),
         (None, _) => (Met::Unknown, None),
     };
@@ -104,7 +105,7 @@ pub fn prerequisites(facts: &Facts, gpu: &GpuFacts) -> Vec<Prerequisite> {
         LimitValue::Value(value) => (value >= STAGING, format!("Max locked memory is {}", about_size(value))),
     });
     let locks = match (limits.has_ipc_lock(), limit) {
-        (Some(true), _) => (Met::Met, Some("CAP_IPC_LOCK is in force".to_owned())),
+        (Some(true), _) => (Met::Present, Some("CAP_IPC_LOCK is in force".to_owned())),
         (_, Some((is_enough, seen))) => (is(Some(is_enough)), Some(seen)),
         (_, None) => (Met::Unknown, None),
     };

@@ -9,7 +9,7 @@ use super::prerequisites::{Prerequisite, prerequisites};
 use crate::catalog::Engine;
 use crate::devices::Problem;
 use crate::facts::Facts;
-use crate::gpu::{Copies, GpuError, GpuFacts, GpuForm, Path};
+use crate::gpu::{AllocKind, Copies, GpuError, GpuFacts, Path};
 use crate::host::modules::NvidiaFlavour;
 use crate::host::topo::Affinity;
 use crate::schema;
@@ -75,7 +75,7 @@ pub struct GpuReport {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct KindReport {
     /// How it is allocated.
-    pub form: GpuForm,
+    pub form: AllocKind,
     /// As `--memory` takes it.
     pub kind: String,
     /// How much was tried.
@@ -191,7 +191,7 @@ fn report(facts: &Facts, gpu: &GpuFacts, tried: GpuTried) -> GpuReport {
 
 fn kind(facts: &Facts, gpu: &GpuFacts, ordinal: Option<u32>, memory: &GpuMemory) -> KindReport {
     let name = ordinal.map_or_else(|| gpu.pci.clone(), |ordinal| ordinal.to_string());
-    let word = if memory.form == GpuForm::Plain { String::new() } else { format!(":{}", memory.form.name()) };
+    let word = if memory.form == AllocKind::Plain { String::new() } else { format!(":{}", memory.form.name()) };
     let export_causes = memory.export_error.as_ref().map(|error| {
         let refusal = Refusal::Gpu { error: error.clone() };
         let path = Path::Dmabuf;

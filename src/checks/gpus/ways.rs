@@ -10,38 +10,38 @@ use crate::host::rdma::SysfsDevice;
 
 /// Whether something may still be true.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Feasibility {
     Open,
     Closed,
     Unknown,
 }
 
-pub(super) fn peer_memory_way(facts: &Facts) -> Way {
+pub(super) fn peer_memory_way(facts: &Facts) -> Feasibility {
     let is_loaded = peer_memory_module(facts).is_some();
     let is_unknown = ["nvidia_peermem", "nv_peer_mem"].iter().any(|name| facts.module(name).is_some() && facts.in_kernel(name).is_none());
     match &facts.modules.peer_memory_api {
-        SymbolPresence::Absent => Way::Closed,
-        SymbolPresence::Present { .. } if is_loaded => Way::Open,
-        _ if !is_loaded && !is_unknown => Way::Closed,
-        _ => Way::Unknown,
+        SymbolPresence::Absent => Feasibility::Closed,
+        SymbolPresence::Present { .. } if is_loaded => Feasibility::Open,
+        _ if !is_loaded && !is_unknown => Feasibility::Closed,
+        _ => Feasibility::Unknown,
     }
 }
 
 /// What says something about the way by dma-buf: part by part.
-fn dma_buf_ways(facts: &Facts) -> [Way; 4] {
-    let worst = |ways: Vec<Way>| match ways {
-        ways if ways.is_empty() => Way::Unknown,
-        ways if ways.contains(&Way::Open) => Way::Open,
-        ways if ways.contains(&Way::Unknown) => Way::Unknown,
-        _ => Way::Closed,
+fn dma_buf_ways(facts: &Facts) -> [Feasibility; 4] {
+    let worst = |ways: Vec<Feasibility>| match ways {
+        ways if ways.is_empty() => Feasibility::Unknown,
+        ways if ways.contains(&Feasibility::Open) => Feasibility::Open,
+        ways if ways.contains(&Feasibility::Unknown) => Feasibility::Unknown,
+        _ => Feasibility::Closed,
     };
     [
         gpu_way(facts),
         kernel_way(facts),
         match &facts.host.system.config {
-            Some(config) if config.value("CONFIG_DMA_SHARED_BUFFER") == "n" => Way::Closed,
-            Some(_) => Way::Open,
-            None => Way::Unknown,
+            Some(config) if config.value("CONFIG_DMA_SHARED_BUFFER") == "n" => Feasibility::Closed,
+            Some(_) => Feasibility::Open,
+            None => Feasibility::Unknown,
         },
         // One NIC that takes dma-bufs is a way.
         worst(facts.rdma_devices().iter().map(|device| nic_way(facts, device)).collect()),
@@ -49,39 +49,39 @@ fn dma_buf_ways(facts: &Facts) -> [Way; 4] {
 }
 
 /// Whether the GPUs' driver makes dma-bufs: CUDA's word where it was asked, else its kind.
-fn gpu_way(facts: &Facts) -> Way {
+fn gpu_way(facts: &Facts) -> Feasibility {
     let said: Vec<bool> = facts.gpus.iter().flat_map(|gpus| &gpus.gpus).filter_map(|gpu| gpu.cuda?.dma_buf_supported).collect();
     match said.as_slice() {
         [] => flavour_way(facts),
-        said if said.contains(&true) => Way::Open,
-        _ => Way::Closed,
+        said if said.contains(&true) => Feasibility::Open,
+        _ => Feasibility::Closed,
     }
 }
 
-pub(super) fn flavour_way(facts: &Facts) -> Way {
+pub(super) fn flavour_way(facts: &Facts) -> Feasibility {
     match facts.modules.nvidia.as_ref().and_then(|nvidia| nvidia.flavour) {
-        Some(NvidiaFlavour::Open) => Way::Open,
-        Some(NvidiaFlavour::Proprietary) => Way::Closed,
-        None => Way::Unknown,
+        Some(NvidiaFlavour::Open) => Feasibility::Open,
+        Some(NvidiaFlavour::Proprietary) => Feasibility::Closed,
+        None => Feasibility::Unknown,
     }
 }
 
-pub(super) fn kernel_way(facts: &Facts) -> Way {
+pub(super) fn kernel_way(facts: &Facts) -> Feasibility {
     match facts.host.system.kernel_version() {
-        Some(version) if version >= (5, 12) => Way::Open,
+        Some(version) if version >= (5, 12) => Feasibility::Open,
         // Enterprise kernels carry much of later ones.
-        Some(_) if facts.host.system.kernel_release.as_deref().is_some_and(|release| release.contains(".el")) => Way::Unknown,
-        Some(_) => Way::Closed,
-        None => Way::Unknown,
+        Some(_) if facts.host.system.kernel_release.as_deref().is_some_and(|release| release.contains(".el")) => Feasibility::Unknown,
+        Some(_) => Feasibility::Closed,
+        None => Feasibility::Unknown,
     }
 }
 
-pub(super) fn nic_way(facts: &Facts, device: &SysfsDevice) -> Way {
-    let Some((family, version)) = family_of(device).zip(facts.host.system.kernel_version()) else { return Way::Unknown };
+pub(super) fn nic_way(facts: &Facts, device: &SysfsDevice) -> Feasibility {
+    let Some((family, version)) = family_of(device).zip(facts.host.system.kernel_version()) else { return Feasibility::Unknown };
     match families::find(family).and_then(|family| family.dma_buf(version)?.certain(version)) {
-        Some(true) => Way::Open,
-        Some(false) => Way::Closed,
-        None => Way::Unknown,
+        Some(true) => Feasibility::Open,
+        Some(false) => Feasibility::Closed,
+        None => Feasibility::Unknown,
     }
 }
 
@@ -92,13 +92,13 @@ fn dma_buf_drivers(facts: &Facts) -> String {
     families::all().filter(takes).map(|family| family.name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn dma_buf_way(facts: &Facts) -> Way {
+fn dma_buf_way(facts: &Facts) -> Feasibility {
     let ways = dma_buf_ways(facts);
     match () {
-        () if ways.contains(&Way::Closed) => Way::Closed,
+        () if ways.contains(&Feasibility::Closed) => Feasibility::Closed,
         // The kernel's configuration is rarely readable, and mostly has it.
-        () if ways[0] == Way::Open && ways[1] == Way::Open && ways[3] == Way::Open => Way::Open,
-        () => Way::Unknown,
+        () if ways[0] == Feasibility::Open && ways[1] == Feasibility::Open && ways[3] == Feasibility::Open => Feasibility::Open,
+        () => Feasibility::Unknown,
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn dma_buf_matters(facts: &Facts) -> Option<Vec<Finding>> {
     if facts.modules.nvidia.is_none() {
         return Some(vec![Finding::skip("host", "NVIDIA's driver is not loaded")]);
     }
-    if peer_memory_way(facts) == Way::Open {
+    if peer_memory_way(facts) == Feasibility::Open {
         return Some(vec![Finding::skip("host", "peer memory works here, so dma-buf is not needed")]);
     }
     if matches!(facts.modules.peer_memory_api, SymbolPresence::Present { .. }) {
@@ -128,14 +128,14 @@ pub(super) fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
     }
     let (peer, dma_buf) = (peer_memory_way(facts), dma_buf_way(facts));
     let shown = |way| match way {
-        Way::Open => "open",
-        Way::Closed => "closed",
-        Way::Unknown => "not known",
+        Feasibility::Open => "open",
+        Feasibility::Closed => "closed",
+        Feasibility::Unknown => "not known",
     };
     let finding = match (peer, dma_buf) {
-        (Way::Open, _) => Finding::pass("host", "GPU memory can be registered through a peer-memory client, as far as files tell"),
-        (_, Way::Open) => Finding::pass("host", "GPU memory can be registered as a dma-buf, as far as files tell"),
-        (Way::Closed, Way::Closed) => Finding::fail("host", "GPU memory can be registered in no way").remedy(
+        (Feasibility::Open, _) => Finding::pass("host", "GPU memory can be registered through a peer-memory client, as far as files tell"),
+        (_, Feasibility::Open) => Finding::pass("host", "GPU memory can be registered as a dma-buf, as far as files tell"),
+        (Feasibility::Closed, Feasibility::Closed) => Finding::fail("host", "GPU memory can be registered in no way").remedy(
             Action::Reload,
             "load nvidia_peermem beside DOCA-OFED's ib_core, or use the open GPU kernel modules with dma-buf",
             &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
@@ -151,9 +151,9 @@ pub(super) fn open_driver(facts: &Facts) -> Vec<Finding> {
     }
     let banner = facts.modules.nvidia.as_ref().map(|nvidia| nvidia.banner.clone()).unwrap_or_default();
     vec![match flavour_way(facts) {
-        Way::Open => Finding::pass("host", "the GPU driver is the open one").saw("/proc/driver/nvidia/version", banner),
-        Way::Unknown => Finding::skip("host", "which kind of GPU driver is loaded cannot be seen"),
-        Way::Closed => Finding::fail("host", "the GPU driver is the proprietary one, which exports no dma-buf")
+        Feasibility::Open => Finding::pass("host", "the GPU driver is the open one").saw("/proc/driver/nvidia/version", banner),
+        Feasibility::Unknown => Finding::skip("host", "which kind of GPU driver is loaded cannot be seen"),
+        Feasibility::Closed => Finding::fail("host", "the GPU driver is the proprietary one, which exports no dma-buf")
             .saw_not("/proc/driver/nvidia/version", banner, "Open Kernel Module")
             .remedy(Action::Replace, "install the open kernel modules, or make peer memory work", &["apt-get install nvidia-open"]),
     }]
@@ -165,9 +165,11 @@ pub(super) fn kernel_version(facts: &Facts) -> Vec<Finding> {
     }
     let release = facts.host.system.kernel_release.clone().unwrap_or_default();
     vec![match kernel_way(facts) {
-        Way::Open => Finding::pass("host", format!("the kernel is {release}")),
-        Way::Unknown => Finding::skip("host", format!("whether the kernel {release} registers dma-bufs cannot be told from its number")),
-        Way::Closed => Finding::fail("host", "the kernel is too old to register dma-bufs")
+        Feasibility::Open => Finding::pass("host", format!("the kernel is {release}")),
+        Feasibility::Unknown => {
+            Finding::skip("host", format!("whether the kernel {release} registers dma-bufs cannot be told from its number"))
+        }
+        Feasibility::Closed => Finding::fail("host", "the kernel is too old to register dma-bufs")
             .saw_not("/proc/sys/kernel/osrelease", release, "5.12 or later")
             .remedy(Action::Replace, "use a newer kernel, or make peer memory work", &[]),
     }]
@@ -207,9 +209,9 @@ pub(super) fn nic_driver(facts: &Facts) -> Vec<Finding> {
         return findings;
     }
     let judge = |device: &SysfsDevice| match nic_way(facts, device) {
-        Way::Open => Finding::pass(&device.name, "its driver takes dma-bufs in this kernel's own sources"),
-        Way::Unknown => Finding::skip(&device.name, "whether its driver takes dma-bufs is not known for this kernel"),
-        Way::Closed => Finding::fail(&device.name, "its driver takes no dma-bufs")
+        Feasibility::Open => Finding::pass(&device.name, "its driver takes dma-bufs in this kernel's own sources"),
+        Feasibility::Unknown => Finding::skip(&device.name, "whether its driver takes dma-bufs is not known for this kernel"),
+        Feasibility::Closed => Finding::fail(&device.name, "its driver takes no dma-bufs")
             .saw_not(
                 "driver",
                 device.driver.clone().or_else(|| family_of(device).map(str::to_owned)).unwrap_or_default(),
@@ -231,10 +233,10 @@ pub(super) fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
         let why = "ib_core takes no peer-memory clients, so nvidia_peermem would be of no use; dma-buf is the way here";
         return vec![Finding::skip("host", why)];
     }
-    if dma_buf_way(facts) == Way::Unknown {
+    if dma_buf_way(facts) == Feasibility::Unknown {
         return vec![Finding::skip("host", "nvidia_peermem is not loaded, and whether dma-buf works here cannot be told from files")];
     }
-    if dma_buf_way(facts) == Way::Open {
+    if dma_buf_way(facts) == Feasibility::Open {
         return vec![Finding::skip(
             "host",
             "dma-buf works here as far as files tell; only engines that know no dma-buf need nvidia_peermem",

@@ -20,7 +20,7 @@ pub(super) fn nothing_is_blocked(facts: &Facts) -> Vec<Finding> {
         let command = format!("modprobe {name}");
         let finding = match (in_kernel, block.kind, module.state) {
             (_, _, ModuleState::BuiltIn) => Finding::pass(name, format!("{name} is part of the kernel, so a block has no effect")),
-            (Some(true), BlockKind::NotByDevice, _) => Finding::pass(name, format!("{name} is loaded in spite of `blacklist`")),
+            (Some(true), BlockKind::Blacklist, _) => Finding::pass(name, format!("{name} is loaded in spite of `blacklist`")),
             (Some(true), _, _) => Finding::warn(name, format!("{name} is loaded now and will not be after the next start")).remedy(
                 Action::Tune,
                 format!("remove {place}"),

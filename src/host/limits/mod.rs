@@ -1,10 +1,10 @@
 //! What bounds a process that registers memory and makes queue pairs: resource limits, capabilities, control groups, and the files that
 //! give services and logins theirs.
 
-pub mod cgroup;
-pub mod container;
-pub mod process;
-pub mod service;
+pub(crate) mod cgroup;
+pub(crate) mod container;
+pub(crate) mod process;
+pub(crate) mod service;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,10 @@ use self::service::ServiceFacts;
 use super::reader::Reader;
 use super::{ReadError, Root};
 
-pub use process::{Capabilities, LimitValue, ResourceLimit};
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use process::ResourceLimit;
+pub(crate) use process::{Capabilities, LimitValue};
 
 /// What bounds processes on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

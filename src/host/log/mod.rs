@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{ReadError, Root};
 
-pub use classify::{AerSeverity, Event, QueueLimit, classify};
+pub(crate) use classify::AerSeverity;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use classify::QueueLimit;
+pub use classify::{Event, classify};
 
 /// Different events that are kept; more would not be read by anyone.
 const MOST_EVENTS: usize = 512;

@@ -24,11 +24,11 @@ use super::pci::Identity;
 use super::reader::Reader;
 use super::{ReadError, Root, families, family, pci, rdma};
 
-pub use disk::ModuleVersion;
-pub use kernel::SymbolPresence;
-pub use known::{Known, KnownParameter};
-pub use modprobe::{Block, BlockKind, ConfiguredValue};
-pub use nvidia::{NvidiaDriver, NvidiaFlavour, NvidiaNode, NvidiaParameter};
+pub(crate) use disk::ModuleVersion;
+pub(crate) use kernel::SymbolPresence;
+pub(crate) use known::{Known, KnownParameter};
+pub(crate) use modprobe::{Block, BlockKind, ConfiguredValue};
+pub(crate) use nvidia::{NvidiaDriver, NvidiaFlavour, NvidiaNode};
 
 /// What the host says of its kernel modules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

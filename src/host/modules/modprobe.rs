@@ -31,14 +31,16 @@ pub struct Block {
 
 /// How a module is kept from being loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
 pub enum BlockKind {
     /// `blacklist`: not loaded for a device that is found; `modprobe NAME` still loads it.
-    NotByDevice,
+    #[serde(rename = "not_by_device")]
+    Blacklist,
     /// `install NAME /bin/false` and its kin: `modprobe` runs that instead; insmod still loads it.
-    NotByModprobe,
+    #[serde(rename = "not_by_modprobe")]
+    Install,
     /// `module_blacklist=` on the kernel's command line: nothing loads it until the next start.
-    NotAtAll,
+    #[serde(rename = "not_at_all")]
+    CommandLine,
 }
 
 /// A value that configuration gives a parameter when the module is loaded next.
@@ -140,9 +142,9 @@ impl Configuration {
             match words[..] {
                 [] => {}
                 [comment, ..] if comment.starts_with('#') => {}
-                ["blacklist", name, ..] => self.blocks.push((normal(name).into_owned(), block(BlockKind::NotByDevice))),
+                ["blacklist", name, ..] => self.blocks.push((normal(name).into_owned(), block(BlockKind::Blacklist))),
                 ["install", name, command, ..] => {
-                    self.installs.push((normal(name).into_owned(), block(BlockKind::NotByModprobe), does_nothing(command)));
+                    self.installs.push((normal(name).into_owned(), block(BlockKind::Install), does_nothing(command)));
                 }
                 ["options", name, ref settings @ ..] => {
                     for setting in settings {
@@ -166,10 +168,10 @@ impl Configuration {
             let block = |kind| Block { kind, file: COMMAND_LINE.to_owned(), line: 1, text: shorten(word) };
             match word.split_once('=') {
                 Some(("module_blacklist", names)) => {
-                    self.blocks.extend(names.split(',').map(|name| (normal(name).into_owned(), block(BlockKind::NotAtAll))));
+                    self.blocks.extend(names.split(',').map(|name| (normal(name).into_owned(), block(BlockKind::CommandLine))));
                 }
                 Some(("modprobe.blacklist", names)) => {
-                    self.blocks.extend(names.split(',').map(|name| (normal(name).into_owned(), block(BlockKind::NotByDevice))));
+                    self.blocks.extend(names.split(',').map(|name| (normal(name).into_owned(), block(BlockKind::Blacklist))));
                 }
                 None if word == "nomodule" => self.loading_disabled_by = Some(format!("nomodule in {COMMAND_LINE}")),
                 _ => {
@@ -244,9 +246,9 @@ mod tests {
         assert!(read.blocks("mlx5_ib").is_empty());
         let text = "blacklist nvidia-peermem".to_owned();
         let file = "/etc/modprobe.d/a.conf".to_owned();
-        assert_eq!(read.blocks("nvidia_peermem"), [Block { kind: BlockKind::NotByDevice, file, line: 3, text }]);
+        assert_eq!(read.blocks("nvidia_peermem"), [Block { kind: BlockKind::Blacklist, file, line: 3, text }]);
         let block = &read.blocks("erdma")[0];
-        assert_eq!((block.kind, block.line, block.text.as_str()), (BlockKind::NotByModprobe, 4, "install erdma /bin/false"));
+        assert_eq!((block.kind, block.line, block.text.as_str()), (BlockKind::Install, 4, "install erdma /bin/false"));
         assert!(read.blocks("siw").is_empty());
         assert_eq!(read.command("siw").unwrap().line, 6);
     }
@@ -273,8 +275,8 @@ mod tests {
         let line =
             "quiet module_blacklist=nvidia_uvm,gdrdrv modprobe.blacklist=siw ib_core.netns_mode=0 nomodule -- module_blacklist=ib_core";
         let (read, _) = configuration(&[("/proc/cmdline", line)]);
-        assert_eq!(read.blocks("gdrdrv")[0].kind, BlockKind::NotAtAll);
-        assert_eq!(read.blocks("siw")[0].kind, BlockKind::NotByDevice);
+        assert_eq!(read.blocks("gdrdrv")[0].kind, BlockKind::CommandLine);
+        assert_eq!(read.blocks("siw")[0].kind, BlockKind::Blacklist);
         assert!(read.blocks("ib_core").is_empty());
         assert_eq!(read.values("ib_core", "netns_mode")[0].value.as_deref(), Some("0"));
         assert_eq!(read.loading_disabled_by.as_deref(), Some("nomodule in /proc/cmdline"));
@@ -285,7 +287,7 @@ mod tests {
     #[test]
     fn the_first_install_that_matches_counts() {
         let (read, _) = configuration(&[("/etc/modprobe.d/a.conf", "install nvidia* /usr/bin/true\ninstall nvidia_uvm /sbin/other\n")]);
-        assert_eq!(read.blocks("nvidia_uvm")[0].kind, BlockKind::NotByModprobe);
+        assert_eq!(read.blocks("nvidia_uvm")[0].kind, BlockKind::Install);
         assert!(read.command("nvidia_uvm").is_none());
         assert!(read.blocks("gdrdrv").is_empty());
         assert!(matches("a*b?c*", "aXXbYcZ") && !matches("a*b?c", "aXXbYcZ") && matches("*", "") && !matches("", "x"));

@@ -87,7 +87,7 @@ fn a_module_can_be_loaded_blocked_and_stale_at_once() {
     assert_eq!((erdma.state, erdma.version_differs), (ModuleState::Loaded, Some(true)));
     assert_eq!(erdma.disk_path.as_deref(), Some("/lib/modules/6.1.0-13-amd64/updates/dkms/erdma.ko"));
     assert_eq!(erdma.disk_version.as_ref().unwrap().version.as_deref(), Some("0.2.40"));
-    assert_eq!((erdma.blocked_by[0].kind, erdma.blocked_by[0].line), (BlockKind::NotByDevice, 1));
+    assert_eq!((erdma.blocked_by[0].kind, erdma.blocked_by[0].line), (BlockKind::Blacklist, 1));
     assert!(erdma.notes[0].contains("built for kernel 6.1.0-12-amd64"), "{:?}", erdma.notes);
     let compat_mode = &erdma.parameters[0];
     assert_eq!((compat_mode.name.as_str(), compat_mode.value.as_deref()), ("compat_mode", Some("N")));
@@ -95,7 +95,7 @@ fn a_module_can_be_loaded_blocked_and_stale_at_once() {
     let core = module(&facts, "ib_core");
     assert_eq!((core.version_differs, core.parameters[0].value.as_deref()), (Some(false), Some("N")));
     let block = &module(&facts, "rdma_ucm").blocked_by[0];
-    assert_eq!((block.kind, block.file.as_str(), block.line), (BlockKind::NotByModprobe, "/etc/modprobe.d/block.conf", 2));
+    assert_eq!((block.kind, block.file.as_str(), block.line), (BlockKind::Install, "/etc/modprobe.d/block.conf", 2));
 }
 
 #[test]

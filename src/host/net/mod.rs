@@ -4,10 +4,10 @@
 //! Two things no file tells: routes of tables other than the main one, and IPv6 neighbours. Addresses of IPv4 are in a file without
 //! their interface.
 
-pub mod address;
-pub mod configured;
+pub(crate) mod address;
+pub(crate) mod configured;
 mod kernel;
-pub mod route;
+pub(crate) mod route;
 
 use std::path::Path;
 

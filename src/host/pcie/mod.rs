@@ -12,8 +12,11 @@ use super::pci::{self, PciFunction};
 use super::reader::{Reader, number};
 use super::{ReadError, Root, family};
 
-pub use config::{Acs, AcsBits, Ats, Config, Coverage, Express, PortType};
-pub use path::{PciePath, Segment};
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) use config::Coverage;
+pub(crate) use config::{Config, Express, PortType};
+pub(crate) use path::{PciePath, Segment};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 

@@ -1,8 +1,8 @@
 //! The kernel and the machine: version, command line, configuration, IOMMU, NUMA, huge pages, distribution.
 
-pub mod iommu;
-pub mod kernel_config;
-pub mod memory;
+pub(crate) mod iommu;
+pub(crate) mod kernel_config;
+pub(crate) mod memory;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

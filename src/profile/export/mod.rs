@@ -31,8 +31,8 @@ use crate::qp::newer_than_known;
 use crate::schema;
 use context::{Context, Nic};
 
-pub use config_map::config_map;
-pub use parts::{Part, PartKind, SettingLine};
+pub(crate) use config_map::config_map;
+pub(crate) use parts::{Part, PartKind, SettingLine};
 
 /// The document of `profile export`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use super::super::table::bench::{buffer, verified};
 use super::super::table::counters;
 use super::tables::problems;
 use crate::bench::{
-    BandwidthResult, Bench, Carried, ConnectionReport, FailureReport, Latencies, LatencyResult, LoopbackReport, Notice, PathLimit,
+    BandwidthResult, BenchReport, Carried, ConnectionReport, FailureReport, Latencies, LatencyResult, LoopbackReport, Notice, PathLimit,
 };
 use crate::units::size;
 
@@ -23,15 +23,15 @@ const MOST_ROWS: usize = 200;
 const KINDS: usize = 6;
 
 /// A chart for each document, side by side.
-pub(super) fn bandwidth(documents: &[Bench<BandwidthResult>], measured: &[LoopbackReport]) -> Markup {
+pub(super) fn bandwidth(documents: &[BenchReport<BandwidthResult>], measured: &[LoopbackReport]) -> Markup {
     let top = documents.iter().flat_map(|document| &document.results).filter_map(rate_of).fold(0.0, f64::max);
-    let path = |document: &Bench<BandwidthResult>| {
+    let path = |document: &BenchReport<BandwidthResult>| {
         let local = &document.connection.as_ref()?.local;
         // With a GPU's memory its own link bounds it too, of which nothing is known.
         let is_of_gpu = local.memory.as_ref().is_some_and(|memory| memory.gpu.is_some());
         measured.iter().find(|measured| measured.device == local.device && !is_of_gpu)?.path.clone()
     };
-    let rates = |document: &Bench<BandwidthResult>| -> Vec<(String, Vec<Carried>)> {
+    let rates = |document: &BenchReport<BandwidthResult>| -> Vec<(String, Vec<Carried>)> {
         let rows = document.results.iter();
         rows.map(|row| (format!("{} of {} ({})", row.operation, size(row.size_bytes), buffer(row.buffer)), row.carried.clone())).collect()
     };
@@ -46,15 +46,15 @@ pub(super) fn bandwidth(documents: &[Bench<BandwidthResult>], measured: &[Loopba
 }
 
 /// As [`bandwidth`].
-pub(super) fn latency(documents: &[Bench<LatencyResult>]) -> Markup {
+pub(super) fn latency(documents: &[BenchReport<LatencyResult>]) -> Markup {
     let all = || documents.iter().flat_map(|document| &document.results).filter_map(|row| row.latencies);
     let is_figure = |value: &f64| value.is_finite() && *value > 0.0;
     let low = all().map(|latencies| latencies.min_us).filter(is_figure).fold(f64::MAX, f64::min);
     let high = all().map(|latencies| latencies.p999_us).filter(is_figure).fold(0.0, f64::max);
-    let failures = |document: &Bench<LatencyResult>| -> Vec<(String, Option<FailureReport>)> {
+    let failures = |document: &BenchReport<LatencyResult>| -> Vec<(String, Option<FailureReport>)> {
         document.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.failure.clone())).collect()
     };
-    let latencies = |document: &Bench<LatencyResult>| -> Vec<(String, Vec<Carried>)> {
+    let latencies = |document: &BenchReport<LatencyResult>| -> Vec<(String, Vec<Carried>)> {
         document.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.carried.clone())).collect()
     };
     html! {
@@ -70,7 +70,7 @@ pub(super) fn latency(documents: &[Bench<LatencyResult>]) -> Markup {
     }
 }
 
-fn rows_of(document: &Bench<BandwidthResult>) -> Vec<(String, Option<FailureReport>)> {
+fn rows_of(document: &BenchReport<BandwidthResult>) -> Vec<(String, Option<FailureReport>)> {
     document.results.iter().map(|row| (format!("{} of {}", row.operation, size(row.size_bytes)), row.failure.clone())).collect()
 }
 
@@ -123,7 +123,7 @@ struct Rates<'a> {
 }
 
 impl<'a> Rates<'a> {
-    fn of(document: &'a Bench<BandwidthResult>, top: f64, path: Option<PathLimit>) -> Self {
+    fn of(document: &'a BenchReport<BandwidthResult>, top: f64, path: Option<PathLimit>) -> Self {
         let rows = &document.results[..document.results.len().min(MOST_ROWS)];
         let mut names: Vec<String> = Vec::new();
         for name in rows.iter().filter(|row| rate_of(row).is_some()).map(line) {
@@ -221,7 +221,7 @@ fn line(row: &BandwidthResult) -> String {
 }
 
 /// A row for each latency: from the fastest to p99.9, on a scale of powers.
-fn strips(document: &Bench<LatencyResult>, low: f64, high: f64) -> Markup {
+fn strips(document: &BenchReport<LatencyResult>, low: f64, high: f64) -> Markup {
     let rows: Vec<(&LatencyResult, Latencies)> =
         document.results.iter().take(MOST_ROWS).filter_map(|row| Some((row, row.latencies?))).collect();
     let (low, high) = ((low * 0.9).log2(), (high * 1.1).log2());
@@ -284,7 +284,7 @@ fn ways(rows: Vec<(String, Vec<Carried>)>) -> Markup {
     }
 }
 
-fn rates_table(document: &Bench<BandwidthResult>) -> Markup {
+fn rates_table(document: &BenchReport<BandwidthResult>) -> Markup {
     html! {
         div.scroll tabindex="0" { table {
             caption { (way(document.connection.as_ref())) }
@@ -304,7 +304,7 @@ fn rates_table(document: &Bench<BandwidthResult>) -> Markup {
     }
 }
 
-fn latencies_table(document: &Bench<LatencyResult>) -> Markup {
+fn latencies_table(document: &BenchReport<LatencyResult>) -> Markup {
     html! {
         div.scroll tabindex="0" { table {
             caption { (way(document.connection.as_ref())) ", in microseconds" }

@@ -16,7 +16,7 @@ use std::io;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Document, Kind, Origin, Renderer, View};
-use crate::bench::{BandwidthResult, Bench, LatencyResult};
+use crate::bench::{BandwidthResult, BenchReport, LatencyResult};
 use crate::checks::Probe;
 use crate::compat::Compat;
 use crate::devices::Devices;
@@ -90,8 +90,8 @@ pub(crate) struct HostPage {
     matrix: Option<QpMatrix>,
     /// About no host.
     compat: Option<Compat>,
-    pings: Vec<Bench<LatencyResult>>,
-    bws: Vec<Bench<BandwidthResult>>,
+    pings: Vec<BenchReport<LatencyResult>>,
+    bws: Vec<BenchReport<BandwidthResult>>,
     /// The whole gate; what it holds is laid into the other parts before it is drawn.
     preflight: Option<Preflight>,
 }

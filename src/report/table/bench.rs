@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::{Style, Table, counters as counting};
 use crate::bench::{
-    BandwidthResult, Bench, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Spread, StagedReport,
-    Verification,
+    BandwidthResult, BenchReport, Buffer, ConnectionReport, CounterDelta, FailureReport, LatencyResult, Listening, Notice, Spread,
+    StagedReport, Verification,
 };
 use crate::gpu::MemoryKind;
-use crate::transfer::{Comparing, Connect, StageMemory};
+use crate::transfer::{Connect, StageMemory, VerifySide};
 use crate::units::size;
 
 /// Columns of the longest bar of a chart.
@@ -19,7 +19,7 @@ const CHART_SIZES: usize = 3;
 /// What figures of a simulated device mean.
 pub(in crate::report) const SIMULATED: &str = "figures say how fast a device is simulated here, and nothing of a device";
 
-impl Table for Bench<BandwidthResult> {
+impl Table for BenchReport<BandwidthResult> {
     fn table(&self, style: &Style) -> String {
         let style = *style;
         let mut out = self.connection.as_ref().map(|connection| draw_connection(connection, style)).unwrap_or_default();
@@ -78,7 +78,7 @@ impl Table for Bench<BandwidthResult> {
     }
 }
 
-impl Table for Bench<LatencyResult> {
+impl Table for BenchReport<LatencyResult> {
     fn table(&self, style: &Style) -> String {
         let style = *style;
         let mut out = self.connection.as_ref().map(|connection| draw_connection(connection, style)).unwrap_or_default();
@@ -215,8 +215,8 @@ fn memory(memory: &StageMemory) -> String {
         out += &format!(", by {path}{took}");
     }
     match &memory.comparing {
-        Some(Comparing::Gpu) => out += ", compared by the GPU",
-        Some(Comparing::Copies { why }) => out += &format!(", compared by copies, since the GPU cannot: {why}"),
+        Some(VerifySide::Gpu) => out += ", compared by the GPU",
+        Some(VerifySide::Copies { why }) => out += &format!(", compared by copies, since the GPU cannot: {why}"),
         None => {}
     }
     out
@@ -270,7 +270,7 @@ pub(super) fn ending(notices: &[Notice], stopped: Option<&str>, style: Style) ->
 }
 
 /// The rates of hot buffers over the sizes.
-fn chart(document: &Bench<BandwidthResult>, style: Style) -> String {
+fn chart(document: &BenchReport<BandwidthResult>, style: Style) -> String {
     let mut out = String::new();
     let most = document.results.iter().filter_map(|row| Some(row.bytes_per_second?.median)).fold(0.0, f64::max);
     for rows in document.results.chunk_by(|left, right| left.operation == right.operation) {

@@ -89,7 +89,7 @@ pub(super) fn carried<'a>(rows: impl Iterator<Item = (&'a str, &'a [Carried])>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{CountUnit, Direction, Way};
+    use crate::bench::{CountUnit, Direction, Route};
 
     #[test]
     fn each_device_and_direction_is_told_once() {
@@ -105,8 +105,8 @@ mod tests {
             evidence: Vec::new(),
             summary: summary.map(str::to_owned),
         };
-        let here = [carried(HostSide::Here, Way::Less, Some("less")), carried(HostSide::There, Way::Unknown, Some("unknown"))];
-        let well = [carried(HostSide::Here, Way::ThisDevice, None)];
+        let here = [carried(HostSide::Here, Route::Less, Some("less")), carried(HostSide::There, Route::Unknown, Some("unknown"))];
+        let well = [carried(HostSide::Here, Route::ThisDevice, None)];
         let rows: [(&str, &[Carried]); 3] = [("first", &here), ("second", &well), ("third", &here)];
         let told = ways(rows.into_iter());
         let expected = [("first: less (1 more such)", true), ("first, as the other side counts: unknown (1 more such)", false)];

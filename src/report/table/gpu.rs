@@ -169,7 +169,7 @@ fn prerequisites(gpu: &GpuReport, style: Style) -> String {
     let rows: Vec<Vec<String>> = rows
         .map(|needed| {
             let met = match needed.met {
-                Met::Met => "met",
+                Met::Present => "met",
                 Met::Missing => "missing",
                 Met::Unknown => "not known",
             };

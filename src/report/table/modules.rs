@@ -120,9 +120,9 @@ fn details(module: &Module, style: Style) -> Vec<String> {
     }
     for block in &module.blocked_by {
         let effect = match block.kind {
-            BlockKind::NotByDevice => "not loaded for a device that is found; `modprobe` by hand still loads it",
-            BlockKind::NotByModprobe => "`modprobe` does nothing instead of loading it",
-            BlockKind::NotAtAll => "the kernel refuses to load it",
+            BlockKind::Blacklist => "not loaded for a device that is found; `modprobe` by hand still loads it",
+            BlockKind::Install => "`modprobe` does nothing instead of loading it",
+            BlockKind::CommandLine => "the kernel refuses to load it",
         };
         lines.push(format!("{}:{} `{}`: {effect}", block.file, block.line, block.text));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Style;
-use crate::bench::{Bench, LatencyResult};
+use crate::bench::{BenchReport, LatencyResult};
 use crate::report::svg::figures;
 use crate::units::size;
 
@@ -11,7 +11,7 @@ use crate::units::size;
 const STRIP: usize = 50;
 
 /// A strip for each latency, from its smallest to its largest, all on one scale of powers of two.
-pub(super) fn percentiles(document: &Bench<LatencyResult>, style: Style) -> String {
+pub(super) fn percentiles(document: &BenchReport<LatencyResult>, style: Style) -> String {
     let rows: Vec<(String, [f64; 6])> = document
         .results
         .iter()

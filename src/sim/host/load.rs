@@ -87,7 +87,7 @@ impl Document for HostModel {
     }
 
     /// What a whole host has to be is asked once its files are merged.
-    fn misfits(&self) -> Vec<(String, String)> {
+    fn inconsistencies(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 }

@@ -6,7 +6,7 @@ use rdmadoctor_types::LinkLayer;
 
 use super::{HostModel, Nic, with_prefix_length};
 use crate::catalog::device::GidShape;
-use crate::catalog::{DeviceModel, Doubts};
+use crate::catalog::{DeviceModel, UncertainFigures};
 use crate::catalog::{Fault, FaultKind, When};
 use crate::host::Root;
 use crate::sim::host_tree;
@@ -16,7 +16,7 @@ use crate::verbs::{LIBIBVERBS, MTU_BYTES};
 impl HostModel {
     /// Figures of its devices that are not from source, a model at a time.
     #[must_use]
-    pub fn doubts(&self) -> Vec<Doubts> {
+    pub fn doubts(&self) -> Vec<UncertainFigures> {
         let mut names: Vec<&str> = self.nics.iter().map(|nic| nic.model.as_str()).collect();
         names.dedup();
         names.into_iter().filter_map(DeviceModel::find).map(DeviceModel::doubts).collect()

@@ -8,12 +8,12 @@ fn verbs(errno: i32) -> Refusal {
     Refusal::Verbs { error: CallError { call: "the call".to_owned(), object: "mlx5_0".to_owned(), errno: ErrorNumber(errno) } }
 }
 
-fn of(facts: &Facts, form: GpuForm, path: Path, refusal: &Refusal) -> Vec<Cause> {
+fn of(facts: &Facts, form: AllocKind, path: Path, refusal: &Refusal) -> Vec<Cause> {
     causes(facts, &RefusedMemory { form, path, refusal, gpu: GPU, device: Some("mlx5_0"), bytes: 2 << 20 })
 }
 
 /// The first cause, and how sure it is.
-fn first(facts: &Facts, form: GpuForm, path: Path, refusal: &Refusal) -> (Sureness, String) {
+fn first(facts: &Facts, form: AllocKind, path: Path, refusal: &Refusal) -> (Confidence, String) {
     let causes = of(facts, form, path, refusal);
     let cause = causes.first().unwrap_or_else(|| panic!("no cause of {refusal:?}"));
     (cause.sureness, cause.summary.clone())
@@ -23,14 +23,14 @@ fn first(facts: &Facts, form: GpuForm, path: Path, refusal: &Refusal) -> (Surene
 fn an_address_that_nobody_knows() {
     let refusal = verbs(libc::EFAULT);
     let mut facts = healthy();
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Peermem, &refusal);
-    assert_eq!((sureness, summary.contains("not bound")), (Sureness::Likely, true), "{summary}");
-    let (sureness, summary) = first(&facts, GpuForm::VmmNoFlag, Path::Peermem, &refusal);
-    assert_eq!((sureness, summary.contains("gpuDirectRDMACapable")), (Sureness::Likely, true), "{summary}");
-    assert!(first(&facts, GpuForm::Managed, Path::Peermem, &refusal).1.contains("managed"));
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Peermem, &refusal);
+    assert_eq!((sureness, summary.contains("not bound")), (Confidence::Likely, true), "{summary}");
+    let (sureness, summary) = first(&facts, AllocKind::VmmNoFlag, Path::Peermem, &refusal);
+    assert_eq!((sureness, summary.contains("gpuDirectRDMACapable")), (Confidence::Likely, true), "{summary}");
+    assert!(first(&facts, AllocKind::Managed, Path::Peermem, &refusal).1.contains("managed"));
     facts.modules.peer_memory_api = SymbolPresence::Absent;
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Peermem, &refusal);
-    assert_eq!((sureness, summary.contains("takes no peer-memory clients")), (Sureness::Shown, true), "{summary}");
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Peermem, &refusal);
+    assert_eq!((sureness, summary.contains("takes no peer-memory clients")), (Confidence::Shown, true), "{summary}");
 }
 
 #[test]
@@ -39,8 +39,8 @@ fn a_client_that_is_not_loaded() {
     for module in facts.modules.modules.iter_mut().filter(|module| module.name.contains("peer")) {
         module.state = crate::host::modules::ModuleState::OnDisk;
     }
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Peermem, &verbs(libc::EFAULT));
-    assert_eq!((sureness, summary.as_str()), (Sureness::Shown, "no peer-memory client is loaded"));
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Peermem, &verbs(libc::EFAULT));
+    assert_eq!((sureness, summary.as_str()), (Confidence::Shown, "no peer-memory client is loaded"));
 }
 
 #[test]
@@ -49,12 +49,12 @@ fn a_window_that_is_full() {
     let refusal = verbs(libc::ENOMEM);
     let gpu = facts.gpus.as_mut().unwrap().gpus.iter_mut().find(|gpu| gpu.pci == GPU).unwrap();
     (gpu.bar1_bytes, gpu.bar1_used_bytes) = (Some(256 << 20), Some(255 << 20));
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Dmabuf, &refusal);
-    assert_eq!((sureness, summary.contains("is full")), (Sureness::Shown, true), "{summary}");
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Dmabuf, &refusal);
+    assert_eq!((sureness, summary.contains("is full")), (Confidence::Shown, true), "{summary}");
     let gpu = facts.gpus.as_mut().unwrap().gpus.iter_mut().find(|gpu| gpu.pci == GPU).unwrap();
     gpu.bar1_used_bytes = Some(0);
     // What is seen not to be so is no cause.
-    assert!(of(&facts, GpuForm::Plain, Path::Dmabuf, &refusal).iter().all(|cause| !cause.summary.contains("window")));
+    assert!(of(&facts, AllocKind::Plain, Path::Dmabuf, &refusal).iter().all(|cause| !cause.summary.contains("window")));
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn locked_memory_that_is_limited() {
         hard: LimitValue::Unlimited,
         unit: Some("bytes".to_owned()),
     });
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Staged, &verbs(libc::ENOMEM));
-    assert_eq!((sureness, summary.as_str()), (Sureness::Shown, "locked memory is limited"));
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Staged, &verbs(libc::ENOMEM));
+    assert_eq!((sureness, summary.as_str()), (Confidence::Shown, "locked memory is limited"));
 }
 
 #[test]
@@ -78,12 +78,12 @@ fn drivers_that_have_no_dma_buf() {
     let mut facts = healthy();
     let refusal = Refusal::Gpu { error: GpuError::named("cuMemGetHandleForAddressRange", GPU, "CUDA_ERROR_NOT_SUPPORTED") };
     facts.modules.nvidia.as_mut().unwrap().flavour = Some(NvidiaFlavour::Proprietary);
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Dmabuf, &refusal);
-    assert_eq!((sureness, summary.contains("closed one")), (Sureness::Shown, true), "{summary}");
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Dmabuf, &refusal);
+    assert_eq!((sureness, summary.contains("closed one")), (Confidence::Shown, true), "{summary}");
     facts.modules.nvidia.as_mut().unwrap().flavour = Some(NvidiaFlavour::Open);
-    assert!(first(&facts, GpuForm::Managed, Path::Dmabuf, &refusal).1.contains("managed"));
+    assert!(first(&facts, AllocKind::Managed, Path::Dmabuf, &refusal).1.contains("managed"));
     facts.host.system.kernel_release = Some("6.1.0".to_owned());
-    let (_, summary) = first(&facts, GpuForm::Plain, Path::Dmabuf, &verbs(libc::EOPNOTSUPP));
+    let (_, summary) = first(&facts, AllocKind::Plain, Path::Dmabuf, &verbs(libc::EOPNOTSUPP));
     assert!(summary.contains("provider") || summary.contains("driver"), "{summary}");
 }
 
@@ -91,17 +91,17 @@ fn drivers_that_have_no_dma_buf() {
 fn an_iommu_in_the_way() {
     let mut facts = healthy();
     facts.host.system.iommu.mode = IommuMode::Translated;
-    let (sureness, summary) = first(&facts, GpuForm::Plain, Path::Dmabuf, &verbs(libc::EINVAL));
-    assert_eq!((sureness, summary.contains("IOMMU")), (Sureness::Likely, true), "{summary}");
+    let (sureness, summary) = first(&facts, AllocKind::Plain, Path::Dmabuf, &verbs(libc::EINVAL));
+    assert_eq!((sureness, summary.contains("IOMMU")), (Confidence::Likely, true), "{summary}");
     facts.host.system.iommu.mode = IommuMode::Off;
-    assert!(of(&facts, GpuForm::Plain, Path::Dmabuf, &verbs(libc::EINVAL)).iter().all(|cause| !cause.summary.contains("IOMMU")));
+    assert!(of(&facts, AllocKind::Plain, Path::Dmabuf, &verbs(libc::EINVAL)).iter().all(|cause| !cause.summary.contains("IOMMU")));
 }
 
 #[test]
 fn every_refusal_has_a_cause_with_a_way_to_tell() {
     let facts = healthy();
     for path in [Path::Peermem, Path::Dmabuf, Path::DataDirect, Path::Staged] {
-        for form in GpuForm::ALL {
+        for form in AllocKind::ALL {
             for errno in 1..134 {
                 let causes = of(&facts, form, path, &verbs(errno));
                 assert!(!causes.is_empty() || path == Path::Staged, "{path} {form:?} {errno}");
