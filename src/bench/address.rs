@@ -9,7 +9,6 @@ pub struct Choice {
     pub index: u8,
     /// The address.
     pub gid: String,
-    /// Why this one.
     pub reason: String,
     /// Whether the other side's address is of another network.
     pub needs_router: bool,

@@ -23,7 +23,6 @@ pub enum Relevance {
     Nothing,
     /// Both ends' addresses.
     Addresses,
-    /// Memory.
     Memory,
 }
 

@@ -42,7 +42,6 @@ impl<R> BenchReport<R> {
 pub struct Listening {
     /// `rdmadoctor/peer/1`.
     pub schema: String,
-    /// The address.
     pub address: String,
     /// The TCP port.
     pub port: u16,
@@ -58,7 +57,6 @@ pub struct Listening {
 pub struct ConnectionReport {
     /// Type of the queue pairs.
     pub transport: Transport,
-    /// Who connects them.
     pub connect: Connect,
     /// Path MTU.
     pub mtu_bytes: u32,
@@ -75,18 +73,15 @@ pub struct ConnectionReport {
     pub is_simulated: bool,
 }
 
-/// An end.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EndReport {
     /// RDMA device.
     pub device: String,
-    /// Its port.
     pub port: u8,
     /// Index of its address.
     pub gid_index: u8,
     /// The address.
     pub gid: String,
-    /// Why this one.
     pub reason: String,
     /// Its memory; absent where it was not opened.
     pub memory: Option<StageMemory>,
@@ -150,7 +145,6 @@ pub struct CounterDelta {
     pub keeper: CounterKeeper,
     /// RDMA device or network interface.
     pub device: String,
-    /// Its name.
     pub name: String,
     /// By how much.
     pub delta: u64,
@@ -167,7 +161,6 @@ pub struct Notice {
     pub causes: Vec<String>,
 }
 
-/// A bandwidth.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BandwidthResult {
     /// What moved data.
@@ -180,7 +173,6 @@ pub struct BandwidthResult {
     pub size_bytes: u64,
     /// Whether both ends sent at once; the figures are then those of both directions together.
     pub bidirectional: bool,
-    /// Queue pairs.
     pub queue_pairs: u32,
     /// Requests under way on each.
     pub depth: u32,
@@ -254,7 +246,6 @@ pub struct OrderingResult {
     pub first_stale: Option<u64>,
     /// Time of all.
     pub elapsed_ms: f64,
-    /// Why it was not tried.
     pub not_tried: Option<String>,
     /// Why it could not be looked at.
     pub failure: Option<FailureReport>,
@@ -303,13 +294,11 @@ pub struct Share {
     pub device: String,
     /// How completions were waited for, both times.
     pub completion: CompletionMode,
-    /// Alone.
     pub alone_bytes_per_second: f64,
     /// With the others at work.
     pub together_bytes_per_second: f64,
 }
 
-/// A latency.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyResult {
     /// What moved data.

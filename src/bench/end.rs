@@ -15,7 +15,6 @@ use crate::host::net::address::Address;
 pub struct Hosts<'a> {
     /// Devices of this host.
     pub ours: &'a [Device],
-    /// Its addresses.
     pub our_addresses: &'a [Address],
     /// Of another host's.
     pub theirs: Option<(&'a [Device], &'a [Address])>,

@@ -16,7 +16,6 @@ impl BandwidthResult {
 }
 
 impl LatencyResult {
-    /// As there.
     #[must_use]
     pub fn is_bad(&self) -> bool {
         self.failure.is_some() || self.verification.as_ref().is_some_and(|verification| verification.mismatch.is_some())

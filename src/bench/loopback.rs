@@ -16,7 +16,6 @@ pub struct LoopbackHooks<'a> {
     pub root: &'a Root,
     /// Told what is under way.
     pub say: &'a mut dyn FnMut(&str),
-    /// Whether to stop.
     pub stop: &'a dyn Fn() -> bool,
 }
 

@@ -38,24 +38,15 @@ pub enum Obstacle {
     /// The request is mistaken.
     Usage(String),
     /// The device cannot be used.
-    Unusable {
-        /// Its name.
-        device: String,
-        /// Why.
-        problem: Problem,
-    },
+    Unusable { device: String, problem: Problem },
     /// The device has no port through which data can move.
     Inactive {
-        /// Its name.
         device: String,
         /// The state of each port that could have been taken, in words.
         states: Vec<String>,
     },
     /// The device's interface lacks the address that rdma_cm needs.
-    NoAddress {
-        /// Its name.
-        device: String,
-    },
+    NoAddress { device: String },
     /// Something else of the hosts.
     Problem(Problem),
 }

@@ -10,7 +10,6 @@ use crate::transfer::{AccessPattern, LinkPlan, RunKind, RunPlan, RunResult, Stag
 
 /// A device that takes part.
 pub struct Lane<'a, 'b> {
-    /// Its name.
     pub device: String,
     /// Both ends of its connection, in one process of their own.
     pub pair: Pair<'b>,

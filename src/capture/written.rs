@@ -10,7 +10,6 @@ use crate::facts::Level;
 pub struct Written {
     /// `rdmadoctor/capture-written/1`.
     pub schema: String,
-    /// The file.
     pub file: String,
     /// Its length.
     pub size_bytes: u64,

@@ -42,7 +42,6 @@ pub fn directory() -> Option<&'static Path> {
     ADDED.get().map(|added| added.directory.as_path())
 }
 
-/// What was added.
 pub(super) fn added() -> Option<&'static Added> {
     ADDED.get()
 }

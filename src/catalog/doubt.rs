@@ -9,7 +9,6 @@ use crate::host::families;
 /// Figures of a model that its driver's source does not settle, by their path in the model's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UncertainFigures {
-    /// The model.
     pub model: String,
     /// Set by firmware: the model has a value that somebody saw, another card may have another.
     pub set_by_firmware: Vec<String>,

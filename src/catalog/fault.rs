@@ -173,10 +173,7 @@ pub enum FaultKind {
         above: u32,
     },
     /// What crosses the wire is carried by another device.
-    Detour {
-        /// Which.
-        to: String,
-    },
+    Detour { to: String },
     /// A port goes down.
     PortDown {
         /// Which, from 1.
@@ -220,9 +217,7 @@ pub enum Comparison {
 pub struct Condition {
     /// The parameter, one of [`PARAMETERS`].
     pub parameter: &'static str,
-    /// How it is compared.
     pub comparison: Comparison,
-    /// With what.
     pub value: u64,
 }
 
@@ -242,7 +237,6 @@ impl Condition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no fault: {problem}")]
 pub struct FaultError {
-    /// The text.
     pub text: String,
     /// What is wrong with it, and what would be right.
     pub problem: String,

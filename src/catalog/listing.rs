@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::{CatalogError, DEVICES, ENGINES, FAMILY_FILES, HOSTS, TEMPLATES, added, file};
 use crate::schema;
 
-/// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
@@ -37,7 +36,6 @@ pub struct CatalogList {
 /// A file of the catalog.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogEntry {
-    /// Its kind.
     pub kind: FileKind,
     /// The name by which it is asked for.
     pub name: String,
@@ -66,7 +64,6 @@ pub struct CatalogFiles {
 /// A file with its text.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogFile {
-    /// Its kind.
     pub kind: FileKind,
     /// Where it is; absent for a template.
     pub file: Option<PathBuf>,

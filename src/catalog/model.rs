@@ -11,15 +11,10 @@ use crate::verbs::{DeviceAttributes, ExtendedAttributes, OnDemandPaging};
 rdmadoctor_types::words! {
     /// A kind of object that a device has only so many of, by its name in verbs.h.
     pub enum ObjectKind {
-        /// Protection domains.
         ProtectionDomain = "pd",
-        /// Memory regions.
         MemoryRegion = "mr",
-        /// Completion queues.
         CompletionQueue = "cq",
-        /// Shared receive queues.
         SharedReceiveQueue = "srq",
-        /// Queue pairs.
         QueuePair = "qp",
     }
 }

@@ -76,7 +76,6 @@ pub struct Suppression {
     pub check: String,
     /// Only on this subject; on all of them if absent.
     pub subject: Option<String>,
-    /// Why.
     pub reason: String,
     /// The last day on which it holds: `2027-03-31`.
     pub until: String,
@@ -107,7 +106,6 @@ pub enum PolicyError {
     /// The file cannot be read.
     #[error("{}: {source}", file.display())]
     Unreadable {
-        /// The file.
         file: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -115,7 +113,6 @@ pub enum PolicyError {
     /// It is no policy.
     #[error("{}: {message}", file.display())]
     Invalid {
-        /// The file.
         file: PathBuf,
         /// What is wrong, with line and column where they are known.
         message: String,

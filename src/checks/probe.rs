@@ -57,11 +57,9 @@ pub struct Counts {
 /// A suppression and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressionReport {
-    /// The check.
     pub check: String,
     /// The subject, where it is for one only.
     pub subject: Option<String>,
-    /// Why.
     pub reason: String,
     /// The last day on which it holds.
     pub until: String,

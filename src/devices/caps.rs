@@ -12,7 +12,6 @@ use crate::verbs::{DeviceAttributes, PortAttributes};
 pub struct Caps {
     /// `rdmadoctor/caps/1`.
     pub schema: String,
-    /// By name.
     pub devices: Vec<DeviceCaps>,
     /// What stands in the way.
     pub problems: Vec<Problem>,
@@ -21,7 +20,6 @@ pub struct Caps {
 /// What one device publishes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceCaps {
-    /// Its name.
     pub device: String,
     /// Its family, where it is known.
     pub family: Option<String>,
@@ -36,7 +34,6 @@ pub struct DeviceCaps {
 /// What a published value does not say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Remark {
-    /// The capability.
     pub capability: String,
     /// What to know about it.
     pub text: String,

@@ -18,7 +18,6 @@ pub struct MemoryTried {
 /// How much host memory a device registers in one piece.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostMemory {
-    /// The device.
     pub device: String,
     /// No larger piece was meant to be tried: half of the memory that is free, and 1 GiB at most.
     pub most_bytes: u64,

@@ -87,9 +87,7 @@ pub struct Wanted {
 /// An engine that must work here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WantedEngine {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// Whether it connects queue pairs by itself, without rdma_cm.
     pub connects_itself: bool,
@@ -174,12 +172,10 @@ impl Facts {
         self.host.pcie.functions.iter().flatten().filter(|function| function.is_gpu())
     }
 
-    /// GPUs of NVIDIA.
     pub fn nvidia_gpus(&self) -> impl Iterator<Item = &PcieFunction> {
         self.pci_gpus().filter(|function| function.function.vendor_id == Some(0x10de))
     }
 
-    /// Whether this is a container.
     #[must_use]
     pub fn is_container(&self) -> bool {
         self.host.limits.container.is_container

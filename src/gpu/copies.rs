@@ -32,11 +32,9 @@ pub struct CopyFigures {
 /// What was measured of a GPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Copies {
-    /// Bytes of each copy.
     pub copy_bytes: u64,
     /// Copies between two events.
     pub copies_a_sample: u32,
-    /// Samples.
     pub samples: u32,
     /// From host to GPU.
     pub to_gpu: CopyFigures,

@@ -38,7 +38,6 @@ pub enum GpuError {
         object: String,
         /// The error as the library's header names it.
         name: String,
-        /// Its number.
         code: u32,
     },
     /// The library took the child process with it.
@@ -59,7 +58,6 @@ pub enum GpuError {
         /// The function of the kernel that held it.
         held_in: Option<String>,
     },
-    /// It was not asked.
     #[error("{why}")]
     NotAsked {
         /// Why not.

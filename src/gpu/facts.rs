@@ -91,7 +91,6 @@ pub enum WritesOrdering {
 pub struct GpuFacts {
     /// Its PCI address, as sysfs writes it.
     pub pci: String,
-    /// Its UUID.
     pub uuid: Option<String>,
     /// Its product name.
     pub name: Option<String>,
@@ -99,7 +98,6 @@ pub struct GpuFacts {
     pub error: Option<GpuError>,
     /// How long NVML took to find it and to answer.
     pub answered_in_us: Option<u64>,
-    /// Its memory.
     pub memory_bytes: Option<u64>,
     /// What of its memory is used, with what the driver keeps for itself.
     pub memory_used_bytes: Option<u64>,

@@ -43,7 +43,6 @@ pub struct Kernels {
 /// What differs from a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Differing {
-    /// Bytes.
     pub bytes: u64,
     /// The first one's offset.
     pub first: u64,

@@ -26,7 +26,6 @@ pub struct Buffer {
     address: CUdeviceptr,
     /// What was asked.
     bytes: usize,
-    /// What was allocated.
     allocated: usize,
     form: AllocKind,
     handle: CUmemGenericAllocationHandle,

@@ -48,7 +48,6 @@ impl Pinned {
         self.pages
     }
 
-    /// Its length.
     #[must_use]
     pub fn length(&self) -> usize {
         self.bytes

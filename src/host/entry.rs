@@ -32,7 +32,6 @@ pub enum Kind {
 /// What a path is and who may use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
-    /// What it is.
     pub kind: Kind,
     /// Permission bits.
     pub mode: u32,

@@ -19,7 +19,6 @@ use super::{ReadError, ReadFailure, Root};
 /// How much is read of what is long and says little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// All of it.
     Whole,
     /// A GID table, which has a file for each of up to 1024 entries, as far as it is filled; no file of a loaded module with which nothing is
     /// compared; no driver file of a family of which no device is here.
@@ -48,7 +47,6 @@ impl ReadOptions {
 
 /// Facts of one part.
 pub trait OfPart: Sized + Default {
-    /// The part.
     const PART: Part;
 
     /// The facts, if they are of this part.
@@ -86,7 +84,6 @@ macro_rules! parts {
                 match self { $(Self::$part => $place,)* }
             }
 
-            /// Reads it.
             #[must_use]
             pub fn read(self, root: &Root, asked: &ReadOptions) -> PartFacts {
                 match self { $(Self::$part => {

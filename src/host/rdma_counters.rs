@@ -51,10 +51,8 @@ pub struct CounterSet {
     pub counters: Vec<Counter>,
 }
 
-/// One counter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counter {
-    /// Its name.
     pub name: String,
     /// Its value; data counters of the standard set count four bytes.
     pub value: u64,

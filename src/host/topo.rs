@@ -45,7 +45,6 @@ pub struct Topology {
     pub notes: Vec<String>,
 }
 
-/// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopologyGpu {
     /// Its PCI address.
@@ -54,7 +53,6 @@ pub struct TopologyGpu {
     pub vendor_id: Option<u16>,
     /// The vendor's number of this part.
     pub device_id: Option<u16>,
-    /// Its NUMA node.
     pub numa_node: Option<u32>,
     /// The way to it.
     pub path: PciePath,
@@ -62,14 +60,12 @@ pub struct TopologyGpu {
     pub nics: Vec<String>,
 }
 
-/// A NIC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopologyNic {
     /// Name of the RDMA device.
     pub name: String,
     /// Its PCI address.
     pub address: String,
-    /// Its NUMA node.
     pub numa_node: Option<u32>,
     /// The way to it.
     pub path: PciePath,
@@ -105,7 +101,6 @@ pub struct Surroundings<'a> {
     pub virtual_machine: Option<&'a str>,
 }
 
-/// Derives it.
 #[must_use]
 pub fn derive(pcie: &PcieFacts, rdma: &RdmaFacts, surroundings: &Surroundings<'_>) -> Topology {
     let mut gpus: Vec<TopologyGpu> =

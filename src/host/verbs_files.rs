@@ -101,7 +101,6 @@ pub struct Provider {
 /// A node of /dev/infiniband.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFile {
-    /// The path.
     pub path: String,
     /// What it is and who may use it.
     pub metadata: Metadata,

@@ -23,7 +23,6 @@ pub struct ProfileDiff {
 /// An entry that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
-    /// Which.
     pub entry: String,
     /// In the first file; absent where it is not there.
     pub a: Option<String>,

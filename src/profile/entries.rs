@@ -2,12 +2,10 @@
 
 use super::{EngineVerdict, Profile};
 
-/// One entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Such as `devices/mlx5_0/1/gid`.
     pub path: String,
-    /// Its value.
     pub value: String,
     /// The figure that it is, of a measurement: two of them are never quite alike.
     pub figure: Option<f64>,

@@ -53,7 +53,6 @@ impl Book {
         id
     }
 
-    /// All of it.
     pub fn into_pages(self) -> Vec<Evidence> {
         self.pages
     }

@@ -9,9 +9,7 @@ use crate::worker::Worker;
 /// A transfer that was timed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// The device.
     pub device: String,
-    /// Its port.
     pub port: u32,
     /// The figure; its evidence is named when the profile is made.
     pub measurement: Measurement,
@@ -26,7 +24,6 @@ pub struct Unmeasured {
     pub device: Option<String>,
     /// Its port, or all of them.
     pub port: Option<u32>,
-    /// Why.
     pub why: String,
 }
 

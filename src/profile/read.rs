@@ -19,16 +19,10 @@ const MOST_VALUE_BYTES: usize = 8 << 20;
 pub enum ProfileError {
     /// The file cannot be read.
     #[error("cannot read {}: {why}", file.display())]
-    Unreadable {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        why: String,
-    },
+    Unreadable { file: PathBuf, why: String },
     /// It is no profile, or not a consistent one.
     #[error("{}:{line}:{column}: {why}", file.display())]
     Invalid {
-        /// Which.
         file: PathBuf,
         /// From 1.
         line: usize,

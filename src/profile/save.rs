@@ -34,11 +34,9 @@ const STALE: Duration = Duration::from_secs(600);
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {step} {}: {error}; {next}", file.display(), object.display())]
 pub struct SaveError {
-    /// The file to be.
     file: PathBuf,
     /// What was tried.
     step: &'static str,
-    /// On what.
     object: PathBuf,
     /// What came back. It stands in the text, so that it is not named as the source too.
     error: std::io::Error,

@@ -19,7 +19,6 @@ use crate::schema;
 pub struct ProfileCheck {
     /// `rdmadoctor/profile-check/1`.
     pub schema: String,
-    /// The file.
     pub file: String,
     /// When it was written.
     pub created: String,
@@ -51,11 +50,9 @@ pub struct Stale {
 /// A part of the fingerprint that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
-    /// Which.
     pub field: String,
     /// What it was; absent where it was not there.
     pub was: Option<String>,
-    /// What it is.
     pub is: Option<String>,
 }
 

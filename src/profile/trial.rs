@@ -11,22 +11,18 @@ use crate::survey::Tried;
 /// An engine's release on all devices.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// Its name.
     pub engine: String,
-    /// Its version.
     pub version: String,
     /// How it connects queue pairs.
     pub connect: Option<Connect>,
     /// Settings, with the values that all devices grant.
     pub settings: Vec<(Setting, String)>,
-    /// Device by device.
     pub devices: Vec<DeviceTrial>,
 }
 
 /// An engine's release on one device.
 #[derive(Debug, Clone)]
 pub struct DeviceTrial {
-    /// The device.
     pub device: String,
     /// What came of it.
     pub verdict: EngineVerdict,

@@ -27,7 +27,6 @@ pub enum CauseClass {
 /// A cause with what speaks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
-    /// Its kind.
     pub class: CauseClass,
     /// One sentence.
     pub summary: String,

@@ -8,7 +8,6 @@ use super::{Bound, Outcome, Parameter, Prober, QpRequest, Value};
 /// A parameter that must change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Culprit {
-    /// Which.
     pub parameter: Parameter,
     /// The refused value.
     pub asked: Value,
@@ -19,7 +18,6 @@ pub struct Culprit {
 /// Parameters that must change together; fewer do not suffice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CulpritSet {
-    /// Each of them.
     pub culprits: Vec<Culprit>,
     /// The changed request, which was granted.
     pub granted: QpRequest,

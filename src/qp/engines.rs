@@ -9,7 +9,6 @@ use crate::verbs::DeviceAttributes;
 /// An engine with one of its releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen<'a> {
-    /// The engine.
     pub engine: &'a Engine,
     /// The release that stands for what was asked.
     pub release: &'a Release,

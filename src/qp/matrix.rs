@@ -123,7 +123,6 @@ pub struct Support {
 /// A culprit with the setting that changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CulpritReport {
-    /// Which.
     pub parameter: Parameter,
     /// The refused value.
     pub asked: Value,
@@ -150,10 +149,7 @@ pub enum Remedy {
         versions: Vec<String>,
     },
     /// Nothing that a user can set changes these parameters: the engine must be changed.
-    NoSetting {
-        /// Which.
-        parameters: Vec<Parameter>,
-    },
+    NoSetting { parameters: Vec<Parameter> },
     /// The user's own request must change so.
     Request {
         /// `PARAMETER=VALUE`.
@@ -296,7 +292,6 @@ pub struct ConnectionReport {
     pub reached: Word<QpState>,
     /// The refusal, in words.
     pub refused: Option<String>,
-    /// Why.
     pub cause: Option<Cause>,
 }
 

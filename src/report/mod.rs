@@ -28,7 +28,6 @@ pub(crate) use origin::{Captured, Head, Modelled, Origin};
 pub(crate) use svg::{bandwidth_svg, latency_svg};
 pub(crate) use table::Style;
 
-/// The formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
     /// For people.

@@ -33,7 +33,6 @@ impl Head {
 /// What a document of a capture says of that.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Captured {
-    /// The file.
     pub file: String,
     /// When it was written.
     pub created: String,

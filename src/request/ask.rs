@@ -42,7 +42,6 @@ pub enum AskOrigin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// The parameter.
     pub parameter: Parameter,
     /// The setting's name, such as `SLIME_MAX_CQ_DEPTH`.
     pub name: String,

@@ -80,7 +80,6 @@ pub enum Contents {
 /// A way into the NIC that was tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PathTried {
-    /// Which.
     pub path: Path,
     /// How long the registration took; absent where it was refused.
     pub elapsed_us: Option<u64>,
@@ -94,17 +93,9 @@ pub struct PathTried {
 pub enum Refusal {
     /// The GPU's driver.
     #[error("{error}")]
-    Gpu {
-        /// Its error.
-        error: GpuError,
-    },
-    /// Verbs.
+    Gpu { error: GpuError },
     #[error("{error}")]
-    Verbs {
-        /// Its error.
-        error: CallError,
-    },
-    /// It was not tried.
+    Verbs { error: CallError },
     #[error("{why}")]
     NotTried {
         /// Why not.

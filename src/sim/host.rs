@@ -435,7 +435,6 @@ pub(super) fn with_prefix_length(text: &str) -> Option<(IpAddr, u8)> {
     Some((address, length.parse().ok().filter(|length| *length <= longest)?))
 }
 
-/// A hardware address.
 pub(super) fn hardware_address(text: &str) -> Option<[u8; 6]> {
     let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect::<Option<_>>()?;
     bytes.try_into().ok()

@@ -28,7 +28,6 @@ pub enum Counted {
 enum Step {
     /// It is done, well or not; go on with the next.
     Done,
-    /// It waits.
     Waits,
 }
 

@@ -24,7 +24,6 @@ pub enum SeatError {
     /// The directory cannot be used.
     #[error("the modelled network {}: {why}", directory.display())]
     Directory {
-        /// Which.
         directory: PathBuf,
         /// Why, and what to do.
         why: String,
@@ -35,13 +34,11 @@ pub enum SeatError {
         directory.display()
     )]
     InUse {
-        /// The number.
         number: u16,
         /// The network's directory.
         directory: PathBuf,
         /// The other process.
         pid: u32,
-        /// Its model.
         model: String,
     },
     /// A host of another model has an address of this one.
@@ -50,11 +47,9 @@ pub enum SeatError {
         directory.display()
     )]
     Clash {
-        /// The number.
         number: u16,
         /// The network's directory.
         directory: PathBuf,
-        /// The address.
         address: String,
         /// The other host.
         other: u16,

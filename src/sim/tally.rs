@@ -26,7 +26,6 @@ pub struct CounterFile {
 /// What a device has counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// The device.
     pub device: String,
     /// Bytes and packets that it sent, and that arrived.
     numbers: [u64; NUMBERS],

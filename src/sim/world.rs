@@ -63,7 +63,6 @@ pub struct ContextState {
     pub events: VecDeque<AsyncEvent>,
 }
 
-/// An asynchronous event.
 #[derive(Clone, Copy)]
 pub struct AsyncEvent {
     pub kind: ibv_event_type,

@@ -86,7 +86,6 @@ pub(crate) struct GpuTried {
     pub copies: Option<Result<Copies, String>>,
 }
 
-/// What was tried of GPUs.
 pub(crate) struct GpusTried {
     /// What is known of the host beside.
     pub facts: Facts,

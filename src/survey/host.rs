@@ -49,11 +49,9 @@ impl SurveyError {
 
 /// Which host it is.
 pub enum Kind {
-    /// This one.
     Live,
     /// One whose file system is mounted at this directory; only its files are here.
     Mounted(PathBuf),
-    /// One that is modelled.
     Modelled(Box<HostModel>),
     /// One whose facts were written to a file.
     Captured(Box<Capture>),

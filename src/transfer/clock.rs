@@ -28,7 +28,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts it.
     pub fn start() -> Self {
         let is_counter = cfg!(target_arch = "x86_64") && fs::read_to_string(SOURCE).is_ok_and(|name| name.trim() == "tsc");
         let mut clock = Self { is_counter, began: (0, Instant::now()) };

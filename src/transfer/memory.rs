@@ -19,7 +19,6 @@ pub struct StageMemory {
     /// As it was asked.
     #[schemars(with = "String")]
     pub kind: MemoryKind,
-    /// The GPU that has it.
     pub gpu: Option<GpuIdentity>,
     /// The way into the NIC, where it is a GPU's.
     pub path: Option<Path>,
@@ -53,7 +52,6 @@ pub struct GpuIdentity {
     pub ordinal: u32,
     /// Its PCI address.
     pub pci: String,
-    /// Its UUID.
     pub uuid: String,
 }
 
@@ -77,7 +75,6 @@ impl StageMemory {
 
 /// Memory that patterns are written into and looked for in.
 pub trait Bytes {
-    /// Its length.
     fn length(&self) -> usize;
     /// Copies bytes out of it.
     fn read(&self, offset: usize, bytes: &mut [u8]);
@@ -135,7 +132,6 @@ pub struct Placed {
 /// Where memory comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Supply {
-    /// This machine has it.
     Machine,
     /// A modelled host has it, and this machine's ordinary memory stands for it.
     Modelled {

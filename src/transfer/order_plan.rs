@@ -51,7 +51,6 @@ pub enum OrderReader {
 /// What a reader saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderFacts {
-    /// Who it was.
     pub reader: OrderReader,
     /// Times that data and flag were written.
     pub iterations: u64,
@@ -65,6 +64,5 @@ pub struct OrderFacts {
     pub elapsed_ns: u64,
     /// What the GPU promises of its own reads, where it is a GPU's memory.
     pub promised: Option<WritesOrdering>,
-    /// Why this was not tried.
     pub not_tried: Option<String>,
 }

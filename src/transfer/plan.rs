@@ -112,13 +112,11 @@ pub struct EndpointPlan {
 /// What an open end has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFacts {
-    /// The port.
     pub port: PortAttributes,
     /// Its P_Key table, without empty entries.
     pub pkeys: Vec<u16>,
     /// Published limits.
     pub max_qp_wr: u32,
-    /// As above.
     pub max_cqe: u32,
     /// Reads that a queue pair may have under way on both sides.
     pub max_reads: u8,
@@ -132,7 +130,6 @@ pub struct StageFacts {
     pub memory_bytes: u64,
     /// TCP-like port on which rdma_cm listens.
     pub manager_port: Option<u16>,
-    /// What the memory is.
     #[serde(default)]
     pub memory: StageMemory,
     /// Processors that its process may run on, if they can be counted.
@@ -213,16 +210,13 @@ pub struct LinkFacts {
 /// Memory for counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteCounter {
-    /// Its address.
     pub address: u64,
-    /// Its key.
     pub key: u32,
 }
 
 /// The other side of a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteEnd {
-    /// Its queue pairs.
     pub queue_pairs: Vec<u32>,
     /// Its address.
     pub gid: String,
@@ -383,7 +377,6 @@ pub struct Mismatch {
     pub offset_bytes: i64,
     /// What should be there.
     pub expected: u8,
-    /// What is there.
     pub found: u8,
     /// How many bytes differ.
     pub wrong_bytes: u64,

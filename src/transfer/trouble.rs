@@ -41,10 +41,7 @@ pub const STATUSES: [&str; 24] = [
 pub enum TransferError {
     /// A call failed.
     #[error("{error}")]
-    Call {
-        /// Which, and how.
-        error: CallError,
-    },
+    Call { error: CallError },
     /// There is no memory of that kind, or no way of it into the device.
     #[error("{}", memory_trouble(.memory, .error))]
     Memory {
@@ -66,7 +63,6 @@ pub enum TransferError {
         request: String,
         /// `enum ibv_wc_status`.
         status: u32,
-        /// Its name.
         name: String,
         /// The provider's own code.
         vendor_error: u32,

@@ -13,7 +13,6 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 /// What the one who is told answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
     GoOn,
     /// Come to an end.
     Finish,

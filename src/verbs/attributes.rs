@@ -87,7 +87,6 @@ pub struct DeviceAttributes {
 /// What only `ibv_query_device_ex` tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ExtendedAttributes {
-    /// On-demand paging.
     pub on_demand_paging: OnDemandPaging,
     /// Bits of a completion timestamp; 0 where there is none.
     pub completion_timestamp_mask: u64,

@@ -35,7 +35,6 @@ impl Drop for PdInner {
     }
 }
 
-/// A completion queue.
 #[derive(Clone)]
 pub struct CompletionQueue(pub(super) Arc<CqInner>);
 
@@ -62,7 +61,6 @@ impl Drop for CqInner {
     }
 }
 
-/// A shared receive queue.
 #[derive(Clone)]
 pub struct SharedReceiveQueue(Arc<SrqInner>);
 
@@ -133,7 +131,6 @@ pub struct QueuePairInit<'a> {
     pub srq: Option<&'a SharedReceiveQueue>,
 }
 
-/// A queue pair.
 pub struct QueuePair {
     pub(super) pd: ProtectionDomain,
     pub(super) raw: *mut ibv_qp,

@@ -34,7 +34,6 @@ pub struct Datagrams {
     pub handle: AddressHandle,
     /// The other side's queue pair.
     pub queue_pair: u32,
-    /// Its key.
     pub queue_key: u32,
 }
 
@@ -227,7 +226,6 @@ impl ReceiveRing {
 /// Room for completions.
 pub struct Completions(Box<[Completion]>);
 
-/// A completion.
 #[repr(transparent)]
 pub struct Completion(ibv_wc);
 
@@ -259,7 +257,6 @@ impl Completion {
         self.0.byte_len
     }
 
-    /// The queue pair.
     #[must_use]
     pub fn queue_pair(&self) -> u32 {
         self.0.qp_num

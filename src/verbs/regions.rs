@@ -24,7 +24,6 @@ pub enum Route<'a> {
 }
 
 impl Route<'_> {
-    /// The call.
     #[must_use]
     pub fn call(self) -> &'static str {
         match self {

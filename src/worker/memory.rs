@@ -23,7 +23,6 @@ const GPU_BYTES: usize = 2 << 20;
 /// Registers that much host memory with a device, and gives it back.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
-    /// The device.
     pub device: String,
     /// How much.
     pub bytes: u64,
@@ -47,7 +46,6 @@ pub struct TryGpuMemory {
     pub gpu: String,
     /// How the memory is allocated.
     pub form: AllocKind,
-    /// The device.
     pub device: Option<String>,
 }
 

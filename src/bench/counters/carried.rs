@@ -42,11 +42,9 @@ pub enum Direction {
     Received,
 }
 
-/// What a counter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CountUnit {
-    /// Bytes.
     Bytes,
     /// Packets, each of the path MTU or less.
     Packets,
@@ -74,7 +72,6 @@ pub struct Carried {
     pub side: HostSide,
     /// RDMA device.
     pub device: String,
-    /// Its port.
     pub port: u32,
     /// Which way.
     pub direction: Direction,

@@ -38,7 +38,6 @@ pub struct Counted {
     pub port: Option<u32>,
     /// Who keeps them.
     pub keeper: CounterKeeper,
-    /// The counters.
     pub counters: Vec<Counter>,
 }
 

@@ -13,7 +13,6 @@ pub enum FrameError {
     /// It claims to be longer than is allowed.
     #[error("a frame of {claimed} bytes; at most {limit} are allowed here")]
     TooLong {
-        /// What it claims.
         claimed: usize,
         /// What is allowed.
         limit: usize,

@@ -127,7 +127,6 @@ fn note(transcript: &mut Vec<u8>, said: &[u8]) {
 /// Who the other side is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Other {
-    /// Its release.
     pub release: String,
     /// The version of the protocol that both speak.
     pub version: u32,

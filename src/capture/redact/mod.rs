@@ -21,7 +21,6 @@ pub struct Redactor {
     mapper: Mapper,
     /// Names of this host, the longest first, with what stands for them.
     hosts: Vec<(String, String)>,
-    /// Their domains.
     domains: Vec<String>,
     /// Digits of addresses that stand somewhere with colons, with what stands for them.
     known: HashMap<String, String>,

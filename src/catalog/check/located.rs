@@ -12,7 +12,6 @@ use super::Problem;
 /// A place in a text, both numbers counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// Line.
     pub line: usize,
     /// Column, in characters.
     pub column: usize,

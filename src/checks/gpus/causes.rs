@@ -24,7 +24,6 @@ pub struct RefusedMemory<'a> {
     pub form: AllocKind,
     /// The way into the NIC.
     pub path: Path,
-    /// Who refused it, and how.
     pub refusal: &'a Refusal,
     /// The GPU's address.
     pub gpu: &'a str,
@@ -46,12 +45,10 @@ pub enum Confidence {
     Possible,
 }
 
-/// A cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// How sure it is.
     pub sureness: Confidence,
-    /// What it is.
     pub summary: String,
     /// What speaks for it.
     pub evidence: Option<String>,

@@ -12,7 +12,6 @@ use crate::gpu::{AllocKind, Path};
 pub struct EnginePath {
     /// The engine, as the catalog names it.
     pub engine: String,
-    /// The GPU.
     pub gpu: String,
     /// The ways that it tries, in this order.
     pub tries: Vec<Path>,

@@ -15,7 +15,6 @@ use crate::units::about_size;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Met {
-    /// It is.
     #[serde(rename = "met")]
     Present,
     /// It is not.
@@ -29,11 +28,8 @@ pub enum Met {
 pub struct Prerequisite {
     /// The way.
     pub path: Path,
-    /// What it needs.
     pub needs: String,
-    /// Whether it is there.
     pub met: Met,
-    /// What was seen, and where.
     pub seen: Option<String>,
 }
 

@@ -22,9 +22,7 @@ use crate::worker::{Contents, GpuMemory};
 pub struct GpuSurvey {
     /// `rdmadoctor/gpu/1`.
     pub schema: String,
-    /// Their driver.
     pub driver: DriverReport,
-    /// The GPUs.
     pub gpus: Vec<GpuReport>,
     /// Ways of the engines that were named.
     pub engines: Vec<EnginePath>,
@@ -52,7 +50,6 @@ pub struct DriverReport {
     pub cuda_error: Option<GpuError>,
 }
 
-/// A GPU.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GpuReport {
     /// Its number among those that CUDA shows.
@@ -103,7 +100,6 @@ pub struct WayReport {
     pub path: Path,
     /// How long the registration took.
     pub elapsed_us: Option<u64>,
-    /// Who refused it.
     pub refusal: Option<Refusal>,
     /// Why, the surest first.
     pub causes: Vec<Cause>,

@@ -49,7 +49,6 @@ pub struct Membership {
 /// A limit in one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupLimit {
-    /// The file.
     pub file: String,
     /// The limit.
     pub value: u64,
@@ -58,7 +57,6 @@ pub struct GroupLimit {
 /// A line of rdma.max or rdma.current.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RdmaLimit {
-    /// The file.
     pub file: String,
     /// RDMA device.
     pub device: String,

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::process::namespace;
 use crate::host::reader::{Reader, shorten};
 
-/// Whether this is a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerFacts {
     /// Whether any sign was found.
@@ -25,7 +24,6 @@ pub struct ContainerFacts {
     pub dev_shm_bytes: Option<u64>,
 }
 
-/// One sign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sign {
     /// Where it was found.

@@ -34,7 +34,6 @@ pub struct LimitsFacts {
     pub process_cgroup: Option<CgroupFacts>,
     /// What services and logins will get.
     pub services: ServiceFacts,
-    /// Whether this is a container.
     pub container: ContainerFacts,
     /// What could not be read or understood.
     pub problems: Vec<ReadError>,

@@ -11,7 +11,6 @@ use crate::host::reader::{Reader, shorten};
 /// CAP_IPC_LOCK, capabilities(7).
 const CAP_IPC_LOCK: u32 = 14;
 
-/// A limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitValue {
@@ -82,9 +81,7 @@ pub struct ProcessFacts {
     /// Effective group and the further ones; absent where the process does not tell.
     #[serde(default)]
     pub groups: Option<Vec<u32>>,
-    /// Its limits.
     pub limits: Vec<ResourceLimit>,
-    /// Its capabilities.
     pub capabilities: Option<Capabilities>,
     /// Whether it is in the first user namespace. In any other, as in rootless containers, CAP_IPC_LOCK is inert: the kernel asks for it in
     /// the first (kernel/capability.c, `capable`).

@@ -64,7 +64,6 @@ pub struct UnitLimit {
     pub soft: LimitValue,
     /// How far it may be raised.
     pub hard: LimitValue,
-    /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
@@ -79,7 +78,6 @@ pub struct LoginLimit {
     pub kind: String,
     /// The limit, in bytes.
     pub limit: LimitValue,
-    /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: usize,

@@ -166,9 +166,7 @@ pub enum AerSeverity {
 pub struct QueueLimit {
     /// Such as `max_send_sge`.
     pub parameter: String,
-    /// What was asked.
     pub asked: u64,
-    /// The limit.
     pub limit: u64,
 }
 

@@ -24,7 +24,6 @@ const SYMBOLS_LIMIT_BYTES: u64 = 256 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "presence", rename_all = "snake_case")]
 pub enum SymbolPresence {
-    /// It has.
     Present {
         /// Module that it is in; absent where it is built in.
         module: Option<String>,
@@ -32,10 +31,7 @@ pub enum SymbolPresence {
     /// It has not.
     Absent,
     /// The list of symbols cannot be read.
-    Unreadable {
-        /// Why.
-        why: String,
-    },
+    Unreadable { why: String },
 }
 
 impl Default for SymbolPresence {

@@ -28,7 +28,6 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KnownParameter {
-    /// Its name.
     pub name: Cow<'static, str>,
     /// What it decides.
     pub meaning: Cow<'static, str>,

@@ -19,7 +19,6 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 /// What keeps a module from being loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Block {
-    /// How.
     pub kind: BlockKind,
     /// File that says so.
     pub file: String,
@@ -54,7 +53,6 @@ pub struct ConfiguredValue {
     pub line: u32,
 }
 
-/// All that is configured.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     blocks: Vec<(String, Block)>,

@@ -39,7 +39,6 @@ pub struct NvidiaDriver {
 /// A node of /dev that the driver's libraries open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NvidiaNode {
-    /// The path.
     pub path: String,
     /// The GPU that it is of; absent for those of the whole driver.
     pub pci: Option<String>,

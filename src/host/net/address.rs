@@ -13,7 +13,6 @@ use crate::host::reader::Reader;
 /// An address of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Address {
-    /// The address.
     pub address: IpAddr,
     /// Its interface. Absent where only files were read and several interfaces are in its network.
     pub netdev: Option<String>,

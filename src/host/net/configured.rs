@@ -13,11 +13,9 @@ use crate::host::reader::Reader;
 pub struct ConfiguredAddress {
     /// The interface.
     pub netdev: String,
-    /// The address.
     pub address: IpAddr,
     /// How many of its bits are the network's.
     pub prefix_length: u8,
-    /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: usize,

@@ -28,7 +28,6 @@ const CLASS: &str = "/sys/class/net";
 pub struct NetFacts {
     /// The interfaces of this network namespace. Absent without /sys/class/net.
     pub interfaces: Option<Vec<NetInterface>>,
-    /// Their addresses.
     pub addresses: Vec<Address>,
     /// Addresses that files give to interfaces.
     #[serde(default)]
@@ -54,9 +53,7 @@ impl NetFacts {
 /// A network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NetInterface {
-    /// Its name.
     pub name: String,
-    /// Its number.
     pub index: Option<u32>,
     /// Number of the interface that it gets its signal from: the other end of a veth pair, the carrier of a VLAN. Its own where there is none.
     #[serde(default)]
@@ -81,7 +78,6 @@ pub struct NetInterface {
     pub address: Option<String>,
     /// The PCI function that it is on.
     pub pci_address: Option<String>,
-    /// Its driver.
     pub driver: Option<String>,
     /// Whether it is software, below /sys/devices/virtual.
     pub is_virtual: bool,
@@ -106,7 +102,6 @@ pub struct Bond {
     pub hash_policy: Option<String>,
     /// The member in use, in modes that use one.
     pub active_member: Option<String>,
-    /// Its members.
     pub members: Vec<String>,
 }
 

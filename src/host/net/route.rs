@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::host::ReadError;
 use crate::host::reader::Reader;
 
-/// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// Where to: a network.
@@ -43,10 +42,8 @@ impl Route {
     }
 }
 
-/// A neighbour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Neighbour {
-    /// Its address.
     pub address: IpAddr,
     /// Its hardware address; zeros while it is not known.
     pub hardware_address: String,

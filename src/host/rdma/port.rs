@@ -16,7 +16,6 @@ use crate::verbs::{ErrorNumber, Gid};
 pub struct NamedCode {
     /// The number.
     pub code: u32,
-    /// The name.
     pub name: String,
 }
 
@@ -51,7 +50,6 @@ pub struct SysfsPort {
 /// An entry of a GID table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SysfsGid {
-    /// Its index.
     pub index: u32,
     /// Eight groups in hexadecimal.
     pub gid: String,
@@ -64,7 +62,6 @@ pub struct SysfsGid {
 /// An entry of a partition table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SysfsPkey {
-    /// Its index.
     pub index: u32,
     /// The key; its highest bit says full member.
     pub pkey: u16,

@@ -28,7 +28,6 @@ pub struct ObjectsFacts {
 /// How many objects of a kind a device has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectCount {
-    /// The device.
     pub device: String,
     /// As the kernel names it: `qp`, `mr`, `cq`, `pd`, `cm_id`, `ctx`, `srq`.
     pub kind: String,
@@ -39,7 +38,6 @@ pub struct ObjectCount {
 /// What one process, or one part of the kernel, holds on one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
-    /// The device.
     pub device: String,
     /// The process that made the objects. Absent for the kernel's own, and for a process that has ended (or that another PID namespace hides).
     pub pid: Option<u32>,
@@ -49,13 +47,10 @@ pub struct Holder {
     pub is_kernel: bool,
     /// State of the process as /proc tells it: `S (sleeping)`; absent where there is none.
     pub state: Option<String>,
-    /// Queue pairs.
     pub queue_pairs: u64,
     /// Those of them in the state ERR or SQE.
     pub broken_queue_pairs: u64,
-    /// Memory regions.
     pub memory_regions: u64,
-    /// Bytes of them.
     pub memory_bytes: u64,
     /// Connection identifiers of rdma_cm.
     pub connections: u64,
@@ -68,9 +63,7 @@ pub struct OpenNode {
     pub node: String,
     /// The process.
     pub pid: u32,
-    /// Its name.
     pub name: Option<String>,
-    /// Its state.
     pub state: Option<String>,
 }
 

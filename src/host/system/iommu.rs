@@ -24,14 +24,12 @@ pub enum IommuMode {
     Unknown,
 }
 
-/// The IOMMU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IommuFacts {
     /// How it treats devices, all together.
     pub mode: IommuMode,
     /// Its units: `dmar0`, `ivhd0`, `smmu3.0x…`.
     pub units: Vec<String>,
-    /// Its groups.
     pub groups: Vec<IommuGroup>,
 }
 
@@ -46,7 +44,6 @@ impl IommuFacts {
 /// Functions that the IOMMU cannot tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IommuGroup {
-    /// Its number.
     pub group: u32,
     /// `identity`, `DMA`, `DMA-FQ`, `unmanaged`, `blocked` or `unknown` (drivers/iommu/iommu.c, `iommu_group_show_type`).
     pub kind: Option<String>,

@@ -42,7 +42,6 @@ pub struct KernelConfig {
     pub options: Vec<KernelOption>,
 }
 
-/// One option.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelOption {
     /// Such as `CONFIG_PCI_P2PDMA`.

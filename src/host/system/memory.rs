@@ -13,7 +13,6 @@ const NODES: &str = "/sys/devices/system/node";
 /// Memory of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryFacts {
-    /// All of it.
     pub total_bytes: Option<u64>,
     /// What programs could still get.
     pub available_bytes: Option<u64>,
@@ -27,20 +26,16 @@ pub struct MemoryFacts {
     pub numa_balancing: Option<u32>,
 }
 
-/// A NUMA node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NumaNode {
-    /// Its number.
     pub node: u32,
     /// Its processors, as the kernel lists them: `0-31,64-95`. Empty for memory without processors, as some GPUs offer.
     pub cpus: Option<String>,
     /// Its memory.
     pub total_bytes: Option<u64>,
-    /// What of it is free.
     pub free_bytes: Option<u64>,
     /// Distances to all nodes, in their order; 10 is near.
     pub distances: Vec<u32>,
-    /// Its huge pages.
     pub huge_pages: Vec<HugePages>,
 }
 

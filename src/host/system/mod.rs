@@ -28,13 +28,10 @@ pub struct SystemFacts {
     pub config: Option<KernelConfig>,
     /// `none`, `integrity` or `confidentiality`: what lockdown forbids even root.
     pub lockdown: Option<String>,
-    /// Its IOMMU.
     pub iommu: IommuFacts,
-    /// Its memory.
     pub memory: MemoryFacts,
     /// The distribution.
     pub os: Option<OsRelease>,
-    /// The machine.
     pub machine: Machine,
     /// What sets the clock speed of the first processor: `performance`, `powersave` and others.
     pub cpu_governor: Option<String>,
@@ -60,7 +57,6 @@ impl SystemFacts {
 /// A parameter of the kernel's command line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelParameter {
-    /// Its name.
     pub name: String,
     /// What follows the `=`.
     pub value: Option<String>,
@@ -86,7 +82,6 @@ pub struct Machine {
     pub vendor: Option<String>,
     /// Its model.
     pub product: Option<String>,
-    /// Its board.
     pub board: Option<String>,
     /// Version of its firmware.
     pub firmware: Option<String>,

@@ -77,7 +77,6 @@ impl<'a> Context<'a> {
         ranked
     }
 
-    /// Names of the devices.
     pub(super) fn device_names(&self) -> Vec<&'a str> {
         self.nics.iter().map(|nic| nic.port.name.as_str()).collect()
     }

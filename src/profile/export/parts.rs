@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::ExportError;
 use crate::profile::Profile;
 
-/// What a part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {
@@ -27,7 +26,6 @@ pub struct Part {
     pub name: String,
     /// The usual name of such a file.
     pub file: String,
-    /// What it is.
     pub kind: PartKind,
     /// The whole text.
     pub text: String,
@@ -38,11 +36,8 @@ pub struct Part {
 /// A setting with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingLine {
-    /// Its name.
     pub name: String,
-    /// Its value.
     pub value: String,
-    /// Why.
     pub why: String,
     /// Ids of evidence in the profile.
     pub evidence: Vec<String>,

@@ -10,17 +10,14 @@ use crate::host::rdma_objects::{Holder, ObjectCount, ObjectsFacts, OpenNode};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Held {
-    /// The device.
     pub device: String,
     /// The process that made the objects; absent where it has ended.
     pub pid: Option<u32>,
-    /// Its name.
     pub name: Option<String>,
     /// Its state, as /proc tells it; sleeping if absent.
     pub state: Option<String>,
     /// A process that has the device open, where the one that made the objects has ended.
     pub open_by: Option<u32>,
-    /// Queue pairs.
     #[serde(default)]
     pub queue_pairs: u64,
     /// Memory regions, of 1 MiB each.

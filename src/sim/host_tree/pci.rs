@@ -22,7 +22,6 @@ enum Kind {
     DownstreamPort = 6,
 }
 
-/// What every function has.
 struct Function<'a> {
     address: &'a str,
     parent: Option<&'a str>,
