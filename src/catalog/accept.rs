@@ -250,7 +250,7 @@ impl DeviceModel {
         }
         if srq {
             match rules.with_srq.writes_back {
-                SrqWriteBack::ReadOptions => (granted.max_recv_wr, granted.max_recv_sge) = (caps.max_recv_wr, caps.max_recv_sge),
+                SrqWriteBack::Asked => (granted.max_recv_wr, granted.max_recv_sge) = (caps.max_recv_wr, caps.max_recv_sge),
                 SrqWriteBack::Zero => (granted.max_recv_wr, granted.max_recv_sge) = (0, 0),
             }
         }

@@ -188,7 +188,7 @@ pub struct WithSrq {
 pub enum SrqWriteBack {
     /// What was asked.
     #[default]
-    ReadOptions,
+    Asked,
     /// 0 and 0.
     Zero,
 }

@@ -67,7 +67,7 @@ pub enum Phase {
     RouteResolved,
     Listening,
     /// A request was sent, or has come.
-    ReadOptions,
+    Asked,
     Requested,
     /// Accepted, and the other side has not yet said that it is ready.
     Accepted,
@@ -196,7 +196,7 @@ impl Locked {
             Saying::Request { target, source, is_iwarp, offer } => self.hear_request(from, target, source, is_iwarp, offer),
             _ if to.id == 0 => {}
             Saying::Reject { status, private_data } => {
-                let Some(id) = self.ids.get_mut(&to.id).filter(|id| id.phase == Phase::ReadOptions) else { return };
+                let Some(id) = self.ids.get_mut(&to.id).filter(|id| id.phase == Phase::Asked) else { return };
                 id.phase = Phase::Over;
                 let qpn = id.qpn;
                 self.raise(to.id, rdma_cm_event_type::RDMA_CM_EVENT_REJECTED, status, Offer { private_data, ..Offer::default() });
@@ -206,7 +206,7 @@ impl Locked {
                 }
             }
             Saying::Accept { mut offer } => {
-                let Some(id) = self.ids.get_mut(&to.id).filter(|id| id.phase == Phase::ReadOptions) else { return };
+                let Some(id) = self.ids.get_mut(&to.id).filter(|id| id.phase == Phase::Asked) else { return };
                 (id.peer, id.other, id.phase) = (Some(from), offer.clone(), Phase::Connected);
                 self.bring_up(to.id);
                 let is_iwarp = self.is_iwarp(to.id);
@@ -292,7 +292,7 @@ impl Locked {
         };
         let offer = self.offer(id, parameters);
         if let Some(id) = self.ids.get_mut(&number) {
-            (id.own, id.phase) = (offer.clone(), Phase::ReadOptions);
+            (id.own, id.phase) = (offer.clone(), Phase::Asked);
         }
         let is_iwarp = self.provider.devices[device].is_iwarp();
         let is_here = self.device_at(target.ip()).is_some();
