@@ -193,6 +193,47 @@ fn a_directory_that_cannot_be_used_is_named() {
     }
 }
 
+/// What somebody else put in the place of the network's own files stays as it is, and is not waited for.
+#[test]
+fn what_is_not_its_own_is_left_alone() {
+    use std::os::unix::net::UnixListener;
+    let elsewhere = tempfile::tempdir_in("/tmp").unwrap();
+    let decoy = elsewhere.path().join("decoy");
+    std::fs::write(&decoy, "precious").unwrap();
+    type Put<'a> = &'a dyn Fn(&Path);
+    let link: Put<'_> = &|path| std::os::unix::fs::symlink(&decoy, path).unwrap();
+    let second_name: Put<'_> = &|path| std::fs::hard_link(&decoy, path).unwrap();
+    let fifo: Put<'_> = &|path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let foreign: Put<'_> = &|path| std::fs::write(path, "precious").unwrap();
+    let directory: Put<'_> = &|path| std::fs::create_dir(path).unwrap();
+    let socket: Put<'_> = &|path| drop(UnixListener::bind(path).unwrap());
+    for (name, put, why) in [
+        ("host-0.json", link, "is a link"),
+        ("lock", link, "is a link"),
+        ("host-0.json", second_name, "has a second name"),
+        ("host-0.json", fifo, "is no regular file"),
+        ("host-7.json", fifo, "is no regular file"),
+        ("lock", fifo, "is no regular file"),
+        ("host-0.json", socket, "No such device or address"),
+        ("host-0.json", directory, "Is a directory"),
+        ("host-0.json", foreign, "has something else in it"),
+    ] {
+        let network = tempfile::tempdir_in("/tmp").unwrap();
+        let path = network.path().join(name);
+        put(&path);
+        let said = refusal(host(H100, network.path()));
+        assert!(said.contains(why) && said.contains(path.to_str().unwrap()), "{name}: {said}");
+        assert_eq!(std::fs::read_to_string(&decoy).unwrap(), "precious", "{name} {why}");
+        assert!(!path.is_file() || !std::fs::read(&path).unwrap().is_empty(), "{name} {why}");
+    }
+    let network = tempfile::tempdir_in("/tmp").unwrap();
+    let place = network.path().join("0.sock");
+    foreign(&place);
+    let output = host(H100, network.path()).args(["bw", "mlx5_0", "--sizes", "64", "--iterations", "4"]).output().unwrap();
+    assert_ne!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), "precious");
+}
+
 #[test]
 fn only_modelled_hosts_have_a_network() {
     let run = |arguments: &[&str]| {

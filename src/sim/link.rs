@@ -12,13 +12,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::Uid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,12 @@ impl Network {
             match UnixStream::connect(&path) {
                 Ok(_) => continue,
                 // Its process is dead.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(&path)?,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    if !fs::symlink_metadata(&path)?.file_type().is_socket() {
+                        return Err(foreign(&path, "is no socket"));
+                    }
+                    fs::remove_file(&path)?;
+                }
                 Err(_) => {}
             }
             let listener = UnixListener::bind(&path)?;
@@ -225,9 +231,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Why something in the directory is left alone.
+pub fn foreign(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!("{} {what}, so it is not rdmadoctor's own and is left alone; take a directory of its own", path.display()))
+}
+
+/// Opens a file of this program's in a directory that others may write to. A link, what is no regular file, and a file of another user are
+/// left alone; nothing is waited for.
+pub fn own_file(path: &Path, is_made: bool) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(is_made).truncate(false).mode(0o600).custom_flags(flags.bits());
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => foreign(path, "is a link"),
+        _ => io::Error::new(error.kind(), format!("{}: {error}", path.display())),
+    })?;
+    let metadata = file.metadata()?;
+    match () {
+        () if !metadata.is_file() => Err(foreign(path, "is no regular file")),
+        () if metadata.nlink() != 1 => Err(foreign(path, "has a second name")),
+        () if metadata.uid() != Uid::effective().as_raw() => Err(foreign(path, "belongs to another user")),
+        () => Ok(file),
+    }
+}
+
 /// Locks a directory where processes meet, until what it gives is dropped.
 pub fn lock_directory(directory: &Path) -> io::Result<Flock<File>> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock"))?;
+    let file = own_file(&directory.join("lock"), true)?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| io::Error::from(error))
 }
 

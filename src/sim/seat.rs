@@ -2,10 +2,9 @@
 //! addresses the host of that number has. Its children are that host too.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -14,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::host::{HostModel, NoAddress, with_prefix_length};
 use super::{host_tree, link};
 use crate::verbs::Gid;
+
+/// A seat's file at most.
+const MOST_BYTES: u64 = 64 << 10;
 
 /// Numbers that are tried for a process that states none.
 const NUMBERS: u16 = 1000;
@@ -167,14 +169,19 @@ fn seats(directory: &Path) -> io::Result<Vec<(u16, PathBuf)>> {
 }
 
 fn read(path: &Path) -> Option<Sitting> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    said(&link::own_file(path, false).ok()?).ok()
+}
+
+/// What a seat's file says; anything else is none of this program's.
+fn said(file: &File) -> io::Result<Sitting> {
+    Ok(serde_json::from_reader(file.take(MOST_BYTES))?)
 }
 
 /// The hosts whose processes are there.
 fn living(directory: &Path) -> io::Result<BTreeMap<u16, Sitting>> {
     let mut living = BTreeMap::new();
     for (number, path) in seats(directory)? {
-        match Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(link::own_file(&path, false)?, FlockArg::LockExclusiveNonblock) {
             Ok(_) => {}
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
                 let unknown = || Sitting { pid: 0, model: "unknown".to_owned(), addresses: Vec::new() };
@@ -188,9 +195,13 @@ fn living(directory: &Path) -> io::Result<BTreeMap<u16, Sitting>> {
 
 /// Locks a seat's file, and writes it.
 fn sit(path: &Path, sitting: &Sitting) -> io::Result<Flock<File>> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = link::own_file(path, true)?;
+    if file.metadata()?.len() > 0 && said(&file).is_err() {
+        return Err(link::foreign(path, "has something else in it"));
+    }
     let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| io::Error::from(error))?;
     file.set_len(0)?;
+    file.rewind()?;
     file.write_all(&serde_json::to_vec(sitting)?)?;
     Ok(file)
 }
