@@ -1,10 +1,8 @@
 //! Faults at work: what is counted, and what strikes when.
 #![allow(unsafe_code, reason = "maps the counters that processes share")]
 
-use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{Signal, raise};
 
+use super::link;
 use crate::catalog::{Fault, FaultKind, ObjectKind, When};
 
 /// The faults of an installation and how often each was met.
@@ -158,8 +157,11 @@ fn shared_counters(list: &[Fault], directory: &Path) -> std::io::Result<&'static
     let mut hasher = DefaultHasher::new();
     list.hash(&mut hasher);
     let path = directory.join(format!("faults-{:016x}", hasher.finish()));
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = link::own_file(&path, true)?;
     let bytes = NonZeroUsize::new(size_of_val(list).max(list.len() * size_of::<AtomicU64>())).unwrap_or(NonZeroUsize::MIN);
+    if ![0, bytes.get() as u64].contains(&file.metadata()?.len()) {
+        return Err(link::foreign(&path, "has something else in it"));
+    }
     // All processes set the same length, and growing fills with zeros.
     file.set_len(bytes.get() as u64)?;
     // SAFETY: a new mapping, never unmapped, of a file that nothing shortens; any bit pattern is a counter, and only atomic operations

@@ -153,7 +153,9 @@ impl Network {
                 self.close_listener(&addresses[..index]);
                 return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
             }
-            fs::write(self.path_of_listener(*address), self.place.to_string())?;
+            let mut file = own_file(&self.path_of_listener(*address), true)?;
+            file.set_len(0)?;
+            file.write_all(self.place.to_string().as_bytes())?;
         }
         Ok(())
     }
@@ -168,7 +170,9 @@ impl Network {
 
     /// The place of the living process that listens at an address.
     pub fn listener(&self, address: SocketAddr) -> Option<u32> {
-        let place = fs::read_to_string(self.path_of_listener(address)).ok()?.parse().ok()?;
+        let mut place = String::new();
+        own_file(&self.path_of_listener(address), false).ok()?.take(16).read_to_string(&mut place).ok()?;
+        let place = place.parse().ok()?;
         (place == self.place || UnixStream::connect(path_of(&self.directory, place)).is_ok()).then_some(place)
     }
 
