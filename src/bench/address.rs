@@ -58,14 +58,21 @@ fn kind(gid: &Gid) -> (Option<&str>, bool) {
 fn cost(our: &Gid, their: &Gid) -> (bool, (u8, u8), bool, bool, u32, u32) {
     let (ours, theirs) = (our.preference(), their.preference());
     let lacks_netdev = ours.lacks_netdev || theirs.lacks_netdev;
-    (kind(our) != kind(their), ours.grade, !is_near(our, their), lacks_netdev, ours.index, theirs.index)
+    (kind(our) != kind(their), ours.grade, is_far(our, their), lacks_netdev, ours.index, theirs.index)
 }
 
-/// Whether addresses look like those of one network: the same first 24 bits of IPv4, or 64 of IPv6.
-fn is_near(our: &Gid, their: &Gid) -> bool {
-    match (&our.ipv4, &their.ipv4) {
-        (Some(our), Some(their)) => our.rsplit_once('.').map(|pair| pair.0) == their.rsplit_once('.').map(|pair| pair.0),
-        _ => our.gid.get(..19) == their.gid.get(..19),
+/// Whether addresses look like those of two networks. Where one tells no network, nothing is said.
+fn is_far(our: &Gid, their: &Gid) -> bool {
+    network(our).zip(network(their)).is_some_and(|(ours, theirs)| ours != theirs)
+}
+
+/// The network of an address: its first 24 bits of IPv4, or 64 of IPv6 and InfiniBand. The GID of an iWARP adapter is a hardware address with
+/// zeros after it, which tells none (Linux erdma_verbs.c erdma_query_gid, siw_verbs.c siw_query_gid, irdma/verbs.c irdma_query_gid).
+fn network(gid: &Gid) -> Option<&str> {
+    match &gid.ipv4 {
+        Some(ipv4) => ipv4.rsplit_once('.').map(|(network, _)| network),
+        None if gid.gid.get(20..) == Some("0000:0000:0000:0000") => None,
+        None => gid.gid.get(..19),
     }
 }
 
@@ -75,7 +82,7 @@ fn describe(gid: &Gid) -> String {
 }
 
 fn choice(gid: &Gid, other: &Gid, port: &Port, asked: Option<u8>) -> Choice {
-    let needs_router = gid.gid != other.gid && !is_near(gid, other);
+    let needs_router = is_far(gid, other);
     let mut reason = describe(gid);
     if asked.is_some() {
         reason += ", as asked";
@@ -155,6 +162,22 @@ mod tests {
         let [ours, theirs] = choose([&here, &there], [None, None]).unwrap();
         assert_eq!((ours.index, theirs.index), (4, 7), "{ours:?}");
         assert!(ours.reason.contains("RoCE v2") && ours.reason.contains("10.2.0.1"), "{ours:?}");
+    }
+
+    #[test]
+    fn a_router_is_named_only_where_both_addresses_tell_their_networks() {
+        let needs = |ours: &str, theirs: &str| {
+            let (here, there) = (port(vec![gid(0, "RoCE v2", ours)]), port(vec![gid(0, "RoCE v2", theirs)]));
+            let [choice, _] = choose([&here, &there], [None, None]).unwrap();
+            assert_eq!(choice.needs_router, choice.reason.contains("router"), "{choice:?}");
+            choice.needs_router
+        };
+        assert!(!needs("10.1.0.1", "10.1.0.9") && needs("10.1.0.1", "10.2.0.1"));
+        let (one, other) = ("2001:0db8:0000:0001:0000:0000:0000:0001", "2001:0db8:0000:0002:0000:0000:0000:0001");
+        assert!(!needs(one, one) && needs(one, other));
+        // Hardware addresses, as iWARP adapters have.
+        let (one, other) = ("0016:3e01:0001:0000:0000:0000:0000:0000", "0016:3e02:0002:0000:0000:0000:0000:0000");
+        assert!(!needs(one, other));
     }
 
     /// Tables on which a profile, a measurement and a connection with itself used to take different entries.

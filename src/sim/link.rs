@@ -237,7 +237,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Why something in the directory is left alone.
 pub fn foreign(path: &Path, what: &str) -> io::Error {
-    io::Error::other(format!("{} {what}, so it is not rdmadoctor's own and is left alone; take a directory of its own", path.display()))
+    io::Error::other(format!(
+        "{} {what}, so rdmadoctor leaves it alone; give --sim-network a directory that nothing else uses",
+        path.display()
+    ))
 }
 
 /// Opens a file of this program's in a directory that others may write to. A link, what is no regular file, and a file of another user are

@@ -250,7 +250,7 @@ impl Running {
         let child = match only_files.then(sys::fork).flatten() {
             Some(ForkResult::Child) => {
                 drop(socket);
-                serve_as_copy(theirs, parent)
+                serve_as_copy(theirs, &printed, parent)
             }
             Some(ForkResult::Parent { child }) => Process::Copy(child),
             None => Process::Program(Self::program(options, theirs, &printed)?),

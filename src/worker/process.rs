@@ -1,15 +1,16 @@
 //! The process that serves: the program started anew, or a copy of this one, which is there sooner and does for reading files.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, ExitStatus};
 
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdout, getppid, setpgid};
 
 use super::child::serve_on;
 use crate::sys;
@@ -52,11 +53,12 @@ impl Process {
 }
 
 /// What a copy does: it serves its parent, and ends with it.
-pub(super) fn serve_as_copy(socket: UnixStream, parent: Pid) -> ! {
-    // The parent tells of its end.
-    set_hook(Box::new(|_| ()));
+pub(super) fn serve_as_copy(socket: UnixStream, printed: &File, parent: Pid) -> ! {
     let serve = || -> anyhow::Result<()> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // What a panic says is the parent's to tell.
+        dup2_stdout(printed)?;
+        dup2_stderr(printed)?;
         anyhow::ensure!(getppid() == parent, "the parent has ended already");
         // Ctrl-C is for the parent, which then ends the copy.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;

@@ -17,7 +17,7 @@ const BAR: f64 = 40.0;
 const CHART_SIZES: usize = 3;
 
 /// What figures of a simulated device mean.
-pub(in crate::report) const SIMULATED: &str = "figures say how fast a device is simulated here, and nothing of a device";
+pub(in crate::report) const SIMULATED: &str = "these figures are the speed of the simulation, not of a device";
 
 impl Table for BenchReport<BandwidthResult> {
     fn table(&self, style: &Style) -> String {
