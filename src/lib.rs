@@ -18,7 +18,7 @@
 //! let modest = QpRequest::base(QpType::RC);
 //! assert!(erdma.answer(&modest).is_ok());
 //! let refusal = erdma.answer(&QpRequest { max_recv_sge: 4, ..modest }).unwrap_err();
-//! assert_eq!((refusal.errno, refusal.parameter.unwrap().to_string().as_str()), (22, "max_recv_sge")); // EINVAL
+//! assert_eq!((refusal.errno, refusal.parameter.unwrap().name()), (22, "max_recv_sge")); // EINVAL
 //! ```
 //!
 //! Documents are contracts: `profiles/schema/` has their JSON Schemas, and [`cli::exit`] the exit codes. The rest of the library changes
