@@ -1,4 +1,5 @@
 //! Profiles of all modelled hosts: written, valid, fresh, and exported for every engine as the files in tests/snapshots have it.
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -111,6 +112,77 @@ fn every_model_is_exported_for_every_engine() {
     }
 }
 
+/// What each engine reads of a port that is not the first and of a traffic class, by the names of its own documentation.
+const OF_SECOND_PORTS: &[(&str, &str, &[&str])] = &[
+    // docs.nvidia.com NCCL: NCCL_IB_HCA (`=` for exact names, `:port`), NCCL_IB_GID_INDEX, NCCL_IB_TC.
+    ("nccl", "conf", &["NCCL_IB_HCA==mlx5_0:2,mlx5_1:2", "NCCL_IB_GID_INDEX=5", "NCCL_IB_TC=106"]),
+    ("nccl", "env", &["NCCL_IB_HCA==mlx5_0:2,mlx5_1:2", "NCCL_IB_GID_INDEX=5", "NCCL_IB_TC=106"]),
+    // `ucx_info -c -f`.
+    ("ucx", "conf", &["UCX_NET_DEVICES=mlx5_0:2,mlx5_1:2", "UCX_IB_GID_INDEX=5", "UCX_IB_TRAFFIC_CLASS=106"]),
+    ("ucx", "env", &["UCX_NET_DEVICES=mlx5_0:2,mlx5_1:2", "UCX_IB_GID_INDEX=5", "UCX_IB_TRAFFIC_CLASS=106"]),
+    // Mooncake's documentation of the Transfer Engine, advanced runtime settings.
+    ("mooncake", "env", &["MC_GID_INDEX=5", "MC_IB_PORT=2", "MC_IB_TC=106"]),
+    ("vllm", "env", &["MC_GID_INDEX=5", "MC_IB_PORT=2", "MC_IB_TC=106"]),
+    ("sglang", "env", &["MC_GID_INDEX=5", "MC_IB_PORT=2", "MC_IB_TC=106"]),
+    // NVSHMEM's environment variables: `NVSHMEM_HCA_LIST` takes `name:port`.
+    ("nvshmem", "env", &["NVSHMEM_HCA_LIST=mlx5_0:2,mlx5_1:2", "NVSHMEM_IB_GID_INDEX=5", "NVSHMEM_IB_TRAFFIC_CLASS=106"]),
+    ("dlslime", "env", &["SLIME_VISIBLE_DEVICES=mlx5_0,mlx5_1", "SLIME_GID_INDEX=5"]),
+    ("env", "env", &["RDMADOCTOR_DEVICES=mlx5_0:2,mlx5_1:2", "RDMADOCTOR_MLX5_0_2_GID_INDEX=5", "RDMADOCTOR_MLX5_1_2_GID_INDEX=5"]),
+];
+
+#[test]
+fn second_ports_and_traffic_classes_are_exported_by_the_engines_own_names() {
+    const HOST: &str = "tests/hosts/second-port.yaml";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("profile.yaml");
+    let file = file.to_str().unwrap();
+    assert!(doctor(&["--host-model", HOST, "profile", "write", "-o", file]).status.success());
+    let export = |arguments: &[&str]| {
+        let ran = doctor(&[&["--host-model", HOST, "-q", "profile", "export", "--profile", file], arguments].concat());
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap() + &String::from_utf8(ran.stderr).unwrap())
+    };
+    for (engine, part, expected) in OF_SECOND_PORTS {
+        let (code, text) = export(&["--for", engine, "--part", part]);
+        assert_eq!(code, Some(0), "{engine}: {text}");
+        for line in *expected {
+            assert!(text.lines().any(|found| found == *line), "{engine} {part} has no {line}:\n{text}");
+        }
+    }
+    // Mooncake's keys of TENT (tent/config/transfer-engine.json).
+    let tent: serde_json::Value = serde_json::from_str(&export(&["--for", "mooncake-tent"]).1).unwrap();
+    let rdma = &tent["transports"]["rdma"];
+    assert_eq!((rdma["device"]["port"].as_u64(), rdma["device"]["gid_index"].as_u64()), (Some(2), Some(5)));
+    assert_eq!(rdma["endpoint"]["traffic_class"].as_u64(), Some(106));
+    // Both use the first port whatever they are told.
+    for engine in ["nixl", "lmdeploy"] {
+        let (code, text) = export(&["--for", engine]);
+        assert!(code == Some(1) && text.contains("mlx5_0: its active port is 2"), "{engine}: {text}");
+    }
+    let created = profile::load(Path::new(file)).unwrap().created;
+    let mut golden = String::new();
+    for engine in rdmadoctor::profile::export::names() {
+        golden += &format!("==== {engine}\n{}", export(&["--for", engine]).1.replace(&created, "[CREATED]"));
+    }
+    insta::assert_snapshot!("export-of-second-ports", golden);
+
+    // Ports that differ in the class have none in common, and one that has none has none.
+    let written = profile::load(Path::new(file)).unwrap();
+    let second = written.devices.iter().rposition(|port| port.port == 2).unwrap();
+    for class in [Some(104), None] {
+        let mut other = written.clone();
+        let own = other.devices[second].traffic_class.take();
+        other.devices[second].traffic_class = own.filter(|_| class.is_some()).map(|own| profile::Proven { value: 104, ..own });
+        save(Path::new(file), &profile::to_yaml(&other).unwrap()).unwrap();
+        for engine in ["nccl", "ucx", "mooncake", "nvshmem", "mooncake-tent"] {
+            let (code, text) = export(&["--for", engine]);
+            let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+            let names_it = |line: &&str| line.contains("_TC") || line.contains("TRAFFIC_CLASS") || line.contains("traffic_class");
+            assert!(code == Some(0) && !lines.iter().any(names_it), "{engine}: {text}");
+        }
+        assert!(export(&["--for", "nccl", "--gpu", "0"]).1.contains("\nNCCL_IB_TC=106\n"));
+    }
+}
+
 #[test]
 fn a_config_map_holds_an_export() {
     let directory = tempfile::tempdir().unwrap();
@@ -201,6 +273,52 @@ fn what_cannot_be_written_is_still_printed_where_that_is_asked() {
     assert!(String::from_utf8(ran.stderr).unwrap().contains("cannot write /proc/nowhere/profile.yaml: making /proc/nowhere"));
     let text = String::from_utf8(ran.stdout).unwrap();
     profile::parse(Path::new("stdout"), &text).unwrap();
+}
+
+/// A crash after the rename must find the new contents: they are on the disk before, and the new name is after.
+#[test]
+fn a_file_is_on_the_disk_before_it_takes_the_place_of_the_old_one() {
+    let directory = tempfile::tempdir().unwrap();
+    // strace tells where its descriptors lead by the names that the kernel has.
+    let place = directory.path().canonicalize().unwrap().join("profiles");
+    let (file, trace) = (place.join("profile.yaml"), directory.path().join("trace"));
+    let strace = |output: &Path, program: &[&str]| {
+        let calls = "trace=write,writev,fsync,fdatasync,rename,renameat,renameat2,link,linkat";
+        Command::new("strace").args(["-f", "-y", "-e", calls, "-o"]).arg(output).args(program).output()
+    };
+    match strace(Path::new("/dev/null"), &["true"]) {
+        Ok(ran) if ran.status.success() => {}
+        tried => {
+            eprintln!("skipped: strace is not here, or may not trace: {tried:?}");
+            return;
+        }
+    }
+    let arguments = [DOCTOR, "--host-model", "bare", "-q", "profile", "write", "-o", file.to_str().unwrap()];
+    // Twice: a new file, and one in the place of another.
+    for _ in 0..2 {
+        let ran = strace(&trace, &arguments).unwrap();
+        assert!(file.is_file(), "{ran:?}");
+        let text = std::fs::read_to_string(&trace).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(place.to_str().unwrap())).collect();
+        let is_of = |line: &str, calls: &[&str]| {
+            let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
+            calls.iter().any(|name| call.starts_with(&format!("{name}(")))
+        };
+        let only = |calls: &[&str], end: &str| {
+            let places: Vec<usize> = (0..lines.len()).filter(|at| is_of(lines[*at], calls) && lines[*at].contains(end)).collect();
+            assert!(!places.is_empty(), "no {calls:?} of {end}:\n{text}");
+            places
+        };
+        let written = only(&["write", "writev"], ".tmp>");
+        let synced = only(&["fsync", "fdatasync"], ".tmp>");
+        let renamed = only(&["rename", "renameat", "renameat2"], "profile.yaml\"");
+        let kept = only(&["fsync"], "/profiles>");
+        assert!(lines[renamed[0]].contains(".tmp\""), "{text}");
+        let order = [*written.last().unwrap(), synced[0], renamed[0], kept[0]];
+        assert!(order.is_sorted_by(|before, after| before < after), "write, fsync, rename, fsync of the directory: {order:?}\n{text}");
+        let went_well = |at: &usize| lines[*at].ends_with("= 0") || lines[*at].contains("<unfinished");
+        assert!([synced[0], renamed[0], kept[0]].iter().all(went_well), "{text}");
+    }
 }
 
 #[test]

@@ -54,11 +54,12 @@ fn kind(gid: &Gid) -> (Option<&str>, bool) {
     (gid.kind.as_deref(), gid.scope == "ipv4")
 }
 
-/// The smaller the better: kinds that differ, then each end's preference, but that near networks come before interfaces and indices.
+/// The smaller the better: kinds that differ, then the worse of both ends' types and scopes, but that near networks come before interfaces
+/// and indices. A global address does not reach a link-local one, so the better of two ends makes up for nothing.
 fn cost(our: &Gid, their: &Gid) -> (bool, (u8, u8), bool, bool, u32, u32) {
     let (ours, theirs) = (our.preference(), their.preference());
     let lacks_netdev = ours.lacks_netdev || theirs.lacks_netdev;
-    (kind(our) != kind(their), ours.grade, is_far(our, their), lacks_netdev, ours.index, theirs.index)
+    (kind(our) != kind(their), ours.grade.max(theirs.grade), is_far(our, their), lacks_netdev, ours.index, theirs.index)
 }
 
 /// Whether addresses look like those of two networks. Where one tells no network, nothing is said.
@@ -208,6 +209,60 @@ mod tests {
             assert_eq!((ours.index, theirs.index), (expected, expected), "{:?}", port.gids);
             assert_eq!(port.best_gid_index(), Some(expected), "{:?}", port.gids);
         }
+    }
+
+    /// Each rule alone, against all that come after it.
+    #[test]
+    fn kinds_come_before_types_scopes_nearness_interfaces_and_indices() {
+        let bare = |gid: Gid| Gid { netdev: None, ..gid };
+        let (v1, v2) = ("IB/RoCE v1", "RoCE v2");
+        let local = |last: u32| format!("fe80:0000:0000:0000:0000:0000:0000:{last:04x}");
+        let global = |net: u32, last: u32| format!("2001:0db8:0000:{net:04x}:0000:0000:0000:{last:04x}");
+        let cases = [
+            // The other side has version 1 alone: the same there, although version 2 is better.
+            (vec![gid(0, v2, "10.1.0.1"), gid(5, v1, &local(1))], vec![gid(9, v1, &local(2))], (5, 9)),
+            // Version 2 with a link-local address before version 1 with an IPv4 one.
+            (vec![gid(0, v1, "10.1.0.1"), gid(5, v2, &local(1))], vec![gid(1, v1, "10.1.0.2"), gid(6, v2, &local(2))], (5, 6)),
+            // An IPv4 address of another network before an IPv6 one of the same: engines take IPv4.
+            (vec![gid(0, v2, &global(1, 1)), gid(5, v2, "10.1.0.1")], vec![gid(1, v2, &global(1, 2)), gid(6, v2, "10.2.0.1")], (5, 6)),
+            // A global one of another network before a link-local one.
+            (vec![gid(0, v2, &local(1)), gid(5, v2, &global(1, 1))], vec![gid(1, v2, &local(2)), gid(6, v2, &global(2, 2))], (5, 6)),
+            // Link-local with link-local, where one end has nothing else.
+            (vec![gid(5, v2, &local(1))], vec![gid(1, v2, &global(1, 2)), gid(6, v2, &local(2))], (5, 6)),
+            // The near network before one with an interface, and before lower indices.
+            (vec![gid(0, v2, "10.1.0.1"), bare(gid(5, v2, "10.2.0.1"))], vec![gid(6, v2, "10.2.0.9")], (5, 6)),
+            (vec![gid(6, v2, "10.2.0.9")], vec![gid(0, v2, "10.1.0.1"), bare(gid(5, v2, "10.2.0.1"))], (6, 5)),
+            // An interface before a lower index, on either side.
+            (vec![bare(gid(0, v2, "10.1.0.1")), gid(5, v2, "10.1.0.2")], vec![gid(6, v2, "10.1.0.9")], (5, 6)),
+            (vec![gid(6, v2, "10.1.0.9")], vec![bare(gid(0, v2, "10.1.0.1")), gid(5, v2, "10.1.0.2")], (6, 5)),
+            // The lowest of each side.
+            (vec![gid(7, v2, "10.1.0.1"), gid(3, v2, "10.1.0.2")], vec![gid(8, v2, "10.1.0.3"), gid(4, v2, "10.1.0.4")], (3, 4)),
+            // Verbs names entries by one byte.
+            (vec![gid(256, v2, "10.1.0.1"), gid(255, v2, &local(1))], vec![gid(300, v2, "10.1.0.2"), gid(2, v2, &local(2))], (255, 2)),
+        ];
+        for (ours, theirs, expected) in cases {
+            let (here, there) = (port(ours), port(theirs));
+            let [our, their] = choose([&here, &there], [None, None]).unwrap();
+            assert_eq!((our.index, their.index), expected, "{:?} {:?}", here.gids, there.gids);
+            // Seen from the other side it is the same pair.
+            let [their, our] = choose([&there, &here], [None, None]).unwrap();
+            assert_eq!((our.index, their.index), expected, "{:?} {:?}", there.gids, here.gids);
+            assert_eq!([&our.gid, &their.gid].map(|gid| gid.is_empty()), [false, false]);
+        }
+    }
+
+    #[test]
+    fn each_end_gets_its_own_address_and_index() {
+        let (here, there) = (port(table()), port(vec![gid(9, "RoCE v2", "10.1.0.7")]));
+        let [ours, theirs] = choose([&here, &there], [None, None]).unwrap();
+        assert_eq!((ours.index, ours.gid.as_str(), theirs.index, theirs.gid.as_str()), (3, "10.1.0.1", 9, "10.1.0.7"));
+        let [ours, theirs] = choose([&here, &there], [Some(4), Some(9)]).unwrap();
+        assert_eq!((ours.index, theirs.index, ours.needs_router, theirs.needs_router), (4, 9, true, true));
+        // Kinds that differ are taken where the user wants it so, and it is told.
+        let [ours, _] = choose([&here, &there], [Some(2), None]).unwrap();
+        assert!(ours.index == 2 && ours.reason.contains("which it does not reach"), "{ours:?}");
+        // An empty entry of the other side is told with the entries there.
+        assert!(choose([&here, &there], [None, Some(3)]).unwrap_err().ends_with("those that hold an address: 9"));
     }
 
     #[test]

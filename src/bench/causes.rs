@@ -263,6 +263,102 @@ mod tests {
         }
     }
 
+    fn of(trouble: TransferError, evidence: &[&str]) -> FailureReport {
+        let evidence = evidence.iter().map(|line| (*line).to_owned()).collect();
+        explain(
+            &BenchError::End { who: Who::Here, step: "moving data", failure: Box::new(Failure { trouble, evidence }) },
+            &Hints::default(),
+        )
+    }
+
+    /// The statuses of `enum ibv_wc_status` by what ibv_poll_cq(3) and IBTA 11.6.2 say of them.
+    #[test]
+    fn each_status_of_a_completion_has_its_own_causes() {
+        for (status, cause, next) in [
+            (1, "a message longer than", "compare sizes"),
+            (2, "does not allow", "qp-matrix"),
+            (4, "a local buffer", "host memory"),
+            (5, "already in error", "first failure"),
+            (9, "refused the request as malformed", "compare both sides' versions"),
+            (10, "the remote key or address", "there"),
+            (11, "the other side's device could not", "of the other side"),
+            (12, "no acknowledgement came", "compare the GIDs"),
+            (13, "had no receive request", "--depth 1"),
+            (3, "the device or the transport failed", "dmesg"),
+            (14, "the device or the transport failed", "dmesg"),
+        ] {
+            let report = report(status, &Hints::default());
+            assert!(report.causes[0].contains(cause) && report.next_step.as_ref().unwrap().contains(next), "{report:?}");
+            assert_eq!(report.status, Some(status));
+        }
+    }
+
+    /// What the device says of itself comes before what a status or a call may mean.
+    #[test]
+    fn a_device_that_went_away_and_a_port_that_went_down_come_first() {
+        let completion = || TransferError::Completion {
+            request: "send request".to_owned(),
+            status: 12,
+            name: String::new(),
+            vendor_error: 0,
+            after_messages: 7,
+        };
+        for (evidence, cause) in [
+            ("mlx5_0: DEVICE_FATAL", "removed or reset"),
+            ("ibv_query_port: EIO (5)", "removed or reset"),
+            ("mlx5_0: PORT_ERR of port 1", "the port went down"),
+            ("mlx5_0 port 1 is down", "the port went down"),
+        ] {
+            let report = of(completion(), &[evidence]);
+            assert!(report.causes.len() == 1 && report.causes[0].contains(cause), "{report:?}");
+        }
+        let both = of(completion(), &["mlx5_0 port 1 is down", "mlx5_0: DEVICE_FATAL"]);
+        assert!(both.causes.len() == 1 && both.causes[0].contains("removed or reset"), "{both:?}");
+        assert!(of(completion(), &["mlx5_0: PORT_ACTIVE of port 1"]).causes[0].contains("no acknowledgement"));
+    }
+
+    /// Calls by their errno, object and what is left to do.
+    #[test]
+    fn each_call_that_fails_has_the_causes_of_its_errno() {
+        for (call, object, errno, cause, next) in [
+            ("ibv_reg_mr", "mlx5_0", libc::ENOMEM, "locked memory", "ulimit -l"),
+            ("ibv_reg_mr", "mlx5_0", libc::EPERM, "locked memory", "ulimit -l"),
+            ("mmap", "mlx5_0, 8 bytes", libc::ENOMEM, "no memory for both ends", "free -m"),
+            ("mmap", "mlx5_0, 8 bytes in huge pages", libc::ENOMEM, "huge pages", "nr_hugepages"),
+            ("mmap", "mlx5_0, 8 bytes in huge pages", libc::EINVAL, "huge pages", "nr_hugepages"),
+            ("ibv_modify_qp", "e to RTR", libc::ETIMEDOUT, "no neighbour answers", "--gid-index"),
+            ("ibv_modify_qp", "e to RTR", libc::EINVAL, "no neighbour answers", "--gid-index"),
+            ("ibv_modify_qp", "e to RTS", libc::EINVAL, "by rdma_cm alone", "--connect cm"),
+            ("ibv_create_qp", "e", libc::EINVAL, "refuses such a queue pair", "qp-matrix"),
+            ("rdma_create_qp", "e", libc::ENOMEM, "refuses such a queue pair", "qp-matrix"),
+        ] {
+            let error = CallError { call: call.to_owned(), object: object.to_owned(), errno: ErrorNumber(errno) };
+            let report = of(TransferError::Call { error }, &[]);
+            assert!(report.causes[0].contains(cause) && report.next_step.as_ref().unwrap().contains(next), "{call} {errno}: {report:?}");
+        }
+        // Nothing is made up of what tells nothing.
+        for (call, object, errno) in [
+            ("ibv_modify_qp", "e to RTS", libc::ETIMEDOUT),
+            ("ibv_modify_qp", "e to INIT", libc::EINVAL),
+            ("mmap", "mlx5_0, 8 bytes", libc::EINVAL),
+            ("ibv_alloc_pd", "mlx5_0", libc::ENOMEM),
+        ] {
+            let error = CallError { call: call.to_owned(), object: object.to_owned(), errno: ErrorNumber(errno) };
+            let report = of(TransferError::Call { error }, &[]);
+            assert!(report.causes.is_empty() && report.next_step.is_none(), "{report:?}");
+        }
+        for (event, cause) in [
+            ("ADDR_ERROR", "no RDMA device reaches"),
+            ("UNREACHABLE", "does not answer"),
+            ("no event", "does not answer"),
+            ("REJECTED", "the other side refused"),
+            ("CONNECT_ERROR", "could not be made"),
+        ] {
+            let report = of(TransferError::Manager { event: event.to_owned(), during: String::new(), detail: String::new() }, &[]);
+            assert!(report.causes[0].contains(cause), "{report:?}");
+        }
+    }
+
     #[test]
     fn addresses_of_two_networks_are_the_first_cause_of_silence() {
         let known = Hints { needs_router: true, ..Hints::default() };

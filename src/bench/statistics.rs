@@ -103,4 +103,61 @@ mod tests {
         assert_eq!((latencies.samples, latencies.p50_us, latencies.p99_us, latencies.max_us), (100, 1.0, 5.0, 100.0));
         assert_eq!(Latencies::of(&[]), None);
     }
+
+    /// A percentile is the smallest figure that so many of all are no larger than: the nearest rank, ceil(p x n).
+    #[test]
+    fn percentiles_are_the_nearest_ranks() {
+        // 1 to n microseconds, each once: the rank is the figure.
+        for (n, p50, p90, p99, p999) in [
+            (1_u64, 1.0, 1.0, 1.0, 1.0),
+            (2, 1.0, 2.0, 2.0, 2.0),
+            (3, 2.0, 3.0, 3.0, 3.0),
+            (4, 2.0, 4.0, 4.0, 4.0),
+            (10, 5.0, 9.0, 10.0, 10.0),
+            (100, 50.0, 90.0, 99.0, 100.0),
+            (101, 51.0, 91.0, 100.0, 101.0),
+            (1000, 500.0, 900.0, 990.0, 999.0),
+            (1001, 501.0, 901.0, 991.0, 1000.0),
+            (10_000, 5000.0, 9000.0, 9900.0, 9990.0),
+        ] {
+            // In any order.
+            let samples: Vec<(u64, u64)> = (1..=n).rev().map(|us| (us * 1000, 1)).collect();
+            let found = Latencies::of(&samples).unwrap();
+            assert_eq!((found.p50_us, found.p90_us, found.p99_us, found.p999_us), (p50, p90, p99, p999), "{n}");
+            assert_eq!((found.samples, found.min_us, found.max_us), (n, 1.0, n as f64), "{n}");
+            assert_eq!(found.mean_us, (n + 1) as f64 / 2.0, "{n}");
+        }
+    }
+
+    #[test]
+    fn figures_that_were_seen_often_count_as_often() {
+        // 999 of 1 us and one of 9 us: the 999th is still 1.
+        let found = Latencies::of(&[(9000, 1), (1000, 999)]).unwrap();
+        assert_eq!((found.p50_us, found.p99_us, found.p999_us, found.max_us), (1.0, 1.0, 1.0, 9.0));
+        let found = Latencies::of(&[(9000, 2), (1000, 998)]).unwrap();
+        assert_eq!((found.p99_us, found.p999_us), (1.0, 9.0));
+        // Of 2, 4, 4, 4, 5, 5, 7, 9 the mean is 5 and the deviation 2.
+        let found = Latencies::of(&[(2000, 1), (4000, 3), (5000, 2), (7000, 1), (9000, 1)]).unwrap();
+        assert_eq!((found.samples, found.mean_us, found.deviation_us, found.p50_us), (8, 5.0, 2.0, 4.0));
+        let found = Latencies::of(&[(1500, 7)]).unwrap();
+        assert_eq!((found.min_us, found.mean_us, found.p999_us, found.deviation_us), (1.5, 1.5, 1.5, 0.0));
+    }
+
+    #[test]
+    fn a_spread_is_that_of_the_extremes_in_percent_of_the_median() {
+        for (figures, median, min, max, spread) in [
+            (&[7.0][..], 7.0, 7.0, 7.0, 0.0),
+            (&[4.0, 2.0], 3.0, 2.0, 4.0, 200.0 / 3.0),
+            (&[5.0, 1.0, 4.0], 4.0, 1.0, 5.0, 100.0),
+            (&[8.0, 2.0, 4.0, 6.0], 5.0, 2.0, 8.0, 120.0),
+            (&[0.0, 0.0], 0.0, 0.0, 0.0, 0.0),
+        ] {
+            let found = Spread::of(figures).unwrap();
+            assert_eq!((found.median, found.min, found.max), (median, min, max), "{figures:?}");
+            assert!((found.spread_percent - spread).abs() < 1e-9, "{found:?}");
+        }
+        // A tenth is not yet noise, more is.
+        assert!(!Spread::of(&[95.0, 100.0, 105.0]).unwrap().is_noisy);
+        assert!(Spread::of(&[95.0, 100.0, 105.1]).unwrap().is_noisy);
+    }
 }

@@ -371,3 +371,7 @@ impl Hns {
         granted
     }
 }
+
+#[cfg(test)]
+#[path = "packing_tests.rs"]
+mod tests;

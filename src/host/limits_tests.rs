@@ -96,6 +96,75 @@ fn this_process_and_another_are_read() {
     assert_eq!((facts.container.shares_network_with_init, facts.container.dev_shm_bytes), (Some(true), Some(64 << 20)));
 }
 
+/// Every number of its own, so that no column or line can stand for its neighbour (proc_pid_status(5)).
+const STATUS: &str = "Name:\tpython\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t4301\nNgid:\t4302\nPid:\t4303\nPPid:\t4304\nTracerPid:\t0\n\
+Uid:\t1001\t1002\t1003\t1004\nGid:\t2001\t2002\t2003\t2004\nFDSize:\t64\nGroups:\t3001 3002 3003 \n\
+NStgid:\t1\nVmPeak:\t   11 kB\nVmSize:\t   12 kB\nVmLck:\t   13 kB\nVmPin:\t   14 kB\nVmHWM:\t   15 kB\nVmRSS:\t   16 kB\n\
+CapInh:\t0000000000000001\nCapPrm:\t0000000000000002\nCapEff:\t0000000000000004\nCapBnd:\t0000000000000008\nCapAmb:\t0000000000000010\n\
+NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t5\nSpeculation_Store_Bypass:\tvulnerable\n\
+Cpus_allowed:\tff\nCpus_allowed_list:\t0-7\nMems_allowed:\t00000000,00000003\nMems_allowed_list:\t0-1\n";
+
+#[test]
+fn each_line_and_column_of_a_process_goes_into_its_field() {
+    let read_one = |text: &str| {
+        let nodes: Tree = [("/proc/4242/status".into(), Node::text(text)), ("/proc/4242/limits".into(), Node::text(LIMITS))].into();
+        read(&Root::tree(nodes), Some(4242)).process.unwrap()
+    };
+    let process = read_one(STATUS);
+    assert_eq!(process.name.as_deref(), Some("python"));
+    // Real, effective, saved, of files.
+    assert_eq!((process.effective_uid, process.groups.clone()), (Some(1002), Some(vec![2002, 3001, 3002, 3003])));
+    let expected = Capabilities { inheritable: 1, permitted: 2, effective: 4, bounding: 8, ambient: Some(16) };
+    assert_eq!(process.capabilities, Some(expected));
+    assert_eq!((process.no_new_privileges, process.seccomp), (Some(true), Some(2)));
+    assert_eq!((process.locked_bytes, process.pinned_bytes), (Some(13 << 10), Some(14 << 10)));
+    assert_eq!((process.allowed_cpus.as_deref(), process.allowed_memory_nodes.as_deref()), (Some("0-7"), Some("0-1")));
+    // Soft, then hard, then the unit, which plain numbers have not.
+    let (is, no) = (LimitValue::Value, LimitValue::Unlimited);
+    let limits: Vec<_> = process.limits.iter().map(|limit| (limit.name.as_str(), limit.soft, limit.hard, limit.unit.as_deref())).collect();
+    assert_eq!(
+        limits,
+        [
+            ("Max cpu time", no, no, Some("seconds")),
+            ("Max locked memory", is(65536), no, Some("bytes")),
+            ("Max open files", is(1024), is(1_048_576), Some("files")),
+            ("Max nice priority", is(0), is(0), None),
+        ]
+    );
+    // An older kernel lacks lines, and no other one stands for them.
+    let lacks =
+        |line: &str| read_one(&STATUS.lines().filter(|text| !text.starts_with(line)).map(|text| format!("{text}\n")).collect::<String>());
+    assert_eq!(lacks("Seccomp:").seccomp, None);
+    assert_eq!(lacks("VmPin:").pinned_bytes, None);
+    assert_eq!(lacks("VmLck:").locked_bytes, None);
+    assert_eq!(lacks("Cpus_allowed_list:").allowed_cpus, None);
+    assert_eq!(lacks("Mems_allowed_list:").allowed_memory_nodes, None);
+    assert_eq!(lacks("Gid:").groups, None);
+    assert_eq!(lacks("Groups:").groups, Some(vec![2002]));
+    assert_eq!(lacks("CapAmb:").capabilities, Some(Capabilities { ambient: None, ..expected }));
+    for line in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:"] {
+        assert_eq!(lacks(line).capabilities, None, "{line}");
+    }
+    assert_eq!(read_one(&STATUS.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0")).no_new_privileges, Some(false));
+}
+
+#[test]
+fn the_capability_is_the_one_of_its_bit_in_the_set_that_is_in_force() {
+    // CAP_IPC_LOCK is 14, CAP_IPC_OWNER 15, CAP_NET_RAW 13 (capabilities(7)).
+    assert!([1_u64 << 14, 0x3fff_ffff_ffff, 0xc000].into_iter().all(Capabilities::has_ipc_lock));
+    assert!([0, 1 << 13, 1 << 15, !(1 << 14), 0x3fff].into_iter().all(|set| !Capabilities::has_ipc_lock(set)));
+    let with = |line: &str| {
+        let text =
+            STATUS.lines().map(|text| if text.starts_with(line) { format!("{line}\t0000000000004000\n") } else { format!("{text}\n") });
+        let nodes: Tree = [("/proc/4242/status".into(), Node::text(&text.collect::<String>()))].into();
+        read(&Root::tree(nodes), Some(4242)).process.unwrap().has_ipc_lock()
+    };
+    assert_eq!(with("CapEff:"), Some(true));
+    for line in ["CapInh:", "CapPrm:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(with(line), Some(false), "{line}");
+    }
+}
+
 #[test]
 fn a_capability_of_another_user_namespace_is_inert() {
     let mut nodes = host();

@@ -102,6 +102,70 @@ fn a_hardware_device_is_read_whole() {
     assert_eq!(port.pkeys, [SysfsPkey { index: 0, pkey: 0xffff }]);
 }
 
+/// Every file says something of its own, so that none can stand for its neighbour.
+#[test]
+fn each_file_of_a_device_and_its_ports_goes_into_its_field() {
+    let mut nodes = hardware();
+    let device = format!("{PCI}/infiniband/rocep3s0");
+    for (name, value) in [
+        ("node_type", "4: RNIC"),
+        ("node_desc", "description"),
+        ("fw_ver", "1.2.3"),
+        ("hca_type", "type"),
+        ("board_id", "board"),
+        ("node_guid", "0001:0002:0003:0004"),
+        ("sys_image_guid", "0005:0006:0007:0008"),
+        ("ports/1/state", "2: INIT"),
+        ("ports/1/phys_state", "3: Disabled"),
+        ("ports/1/link_layer", "InfiniBand"),
+        ("ports/1/rate", "56 Gb/sec (4X FDR)"),
+        ("ports/1/lid", "0x11"),
+        ("ports/1/sm_lid", "0x12"),
+        ("ports/1/cap_mask", "0x13"),
+        ("ports/1/lid_mask_count", "7"),
+        ("ports/2/state", "4: ACTIVE"),
+        ("ports/2/phys_state", "5: LinkUp"),
+        ("ports/2/link_layer", "Ethernet"),
+        ("ports/2/rate", "100 Gb/sec (4X EDR)"),
+        ("ports/2/lid", "0x21"),
+        ("ports/2/sm_lid", "0x22"),
+        ("ports/2/gids/3", "fe80:0000:0000:0000:0000:0000:0000:0022"),
+        ("ports/2/gid_attrs/types/3", "RoCE v2"),
+        ("ports/2/gid_attrs/ndevs/3", "second0"),
+        ("ports/2/gid_attrs/types/2", "IB/RoCE v1"),
+        ("ports/2/gid_attrs/ndevs/2", "other0"),
+        ("ports/2/pkeys/0", "0x7fff"),
+        ("ports/2/pkeys/5", "0x8005"),
+    ] {
+        nodes.insert(format!("{device}/{name}").into(), Node::text(&format!("{value}\n")));
+    }
+    let facts = read(&Root::tree(nodes));
+    assert_eq!(facts.problems, []);
+    let device = facts.devices.unwrap().remove(0);
+    let word = |code: u32, name: &str| Some(NamedCode { code, name: name.to_owned() });
+    assert_eq!(device.node_type, word(4, "RNIC"));
+    let texts = [&device.node_desc, &device.firmware, &device.hca_type, &device.board_id, &device.node_guid, &device.sys_image_guid];
+    assert_eq!(
+        texts.map(|text| text.as_deref().unwrap_or_default()),
+        ["description", "1.2.3", "type", "board", "0001:0002:0003:0004", "0005:0006:0007:0008"]
+    );
+    let [first, second] = &device.ports[..] else { panic!("{:?}", device.ports) };
+    assert_eq!((first.port, &first.state, &first.phys_state), (1, &word(2, "INIT"), &word(3, "Disabled")));
+    assert_eq!((second.port, &second.state, &second.phys_state), (2, &word(4, "ACTIVE"), &word(5, "LinkUp")));
+    let layers = [first, second].map(|port| port.link_layer.as_ref().map(|layer| layer.as_str().to_owned()).unwrap());
+    assert_eq!(layers, ["InfiniBand", "Ethernet"]);
+    assert_eq!([first, second].map(|port| port.rate_bits_per_second), [Some(56_000_000_000), Some(100_000_000_000)]);
+    assert_eq!([first, second].map(|port| (port.lid, port.sm_lid)), [(Some(0x11), Some(0x12)), (Some(0x21), Some(0x22))]);
+    let gid = SysfsGid {
+        index: 3,
+        gid: "fe80:0000:0000:0000:0000:0000:0000:0022".to_owned(),
+        gid_type: Some("RoCE v2".to_owned()),
+        netdev: Some("second0".to_owned()),
+    };
+    assert_eq!(second.gids, [gid]);
+    assert_eq!(second.pkeys, [SysfsPkey { index: 0, pkey: 0x7fff }, SysfsPkey { index: 5, pkey: 0x8005 }]);
+}
+
 #[test]
 fn software_devices_are_told_apart() {
     let mut nodes = tree(&[

@@ -178,6 +178,10 @@ impl Judge<'_> {
         }
     }
 
+    /// What of a port is not looked at: `cq_depth` is that of the recommended request, and stands with it; `queue_pairs_per_connection` was
+    /// measured, and stands with the measurements; `family`, `transport` and `link_layer` are what the device is, which shows in its GIDs and
+    /// driver; `state` may change with every cable; `numa_node` follows from the place in the PCI tree; `netdev` and `ipv4` of the GID say
+    /// for people what its value says.
     fn port(&mut self, port: &ProfiledPort) {
         let at = |part: &str| format!("devices/{}/{}/{part}", port.name, port.port);
         let seen = self.now.seen;
@@ -298,3 +302,7 @@ impl Judge<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stale_tests.rs"]
+mod tests;

@@ -262,6 +262,35 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Every device that takes or refuses 0 to 31 one by one, and nothing above, with an errno of its own for each value.
+        #[test]
+        fn what_is_claimed_of_any_small_device_is_so(accepted: u32, hint in proptest::option::of(0_i64..40)) {
+            let accepts = |value: u32| value == 1 || (value < 32 && accepted >> value & 1 == 1);
+            let errno = |value: u32| 200 + i32::try_from(value.min(1000)).unwrap();
+            let tried = std::cell::RefCell::new(Vec::new());
+            let device = |value: u32| {
+                tried.borrow_mut().push(value);
+                (!accepts(value)).then(|| errno(value))
+            };
+            let found = find(device, hint, ENDLESS);
+            let (most, refused) = (found.accepted.unwrap(), found.refused.unwrap());
+            prop_assert!(accepts(most) && !accepts(refused) && most < refused, "{:?}", found);
+            prop_assert_eq!(found.errno.map(|errno| errno.0), Some(errno(refused)));
+            prop_assert_eq!((found.exact, &found.ending), (found.exact && refused == most + 1, &Ending::Limit));
+            // Nothing that was tried says otherwise, and what is accepted above is told.
+            let tried = tried.into_inner();
+            prop_assert!(tried.iter().all(|value| *value == 0 || *value > most || accepts(*value)), "{:?} {:?}", found, tried);
+            let above = tried.iter().copied().find(|value| *value > refused && accepts(*value));
+            match found.shape {
+                Shape::AcceptedAbove { value } => prop_assert!(above == Some(value) && !found.exact, "{:?}", found),
+                Shape::Monotone => prop_assert!(above.is_none() && refused == most + 1 && found.exact, "{:?} {:?}", found, tried),
+            }
+            prop_assert_eq!(found.zero.map(|zero| zero.is_granted()), Some(accepts(0)));
+            prop_assert_eq!((found.reported, found.attempts), (hint, tried.len() as u64));
+        }
+    }
+
     #[test]
     fn acceptance_with_a_hole_is_told() {
         let found = find(|value| (100..250).contains(&value).then_some(22), None, ENDLESS);

@@ -168,6 +168,13 @@ fn resources(
                 ),
             }
         }
+        // Where the limit of locked memory is not short (mm/mlock.c, `can_do_mlock`), this is no want of anything.
+        _ if errno == libc::EPERM => Cause {
+            class: CauseClass::Resources,
+            summary: "the kernel, or a security policy, does not permit it to this process".to_owned(),
+            evidence,
+            next_step: Some("run as root to tell which; look at the container's capabilities, seccomp and SELinux or AppArmor".to_owned()),
+        },
         limit => {
             evidence.push(limit.map_or_else(
                 || "locked memory is not limited".to_owned(),
@@ -270,6 +277,131 @@ mod tests {
         assert_eq!(class(&refused(95), &[], false, free), CauseClass::Driver);
         assert_eq!(class(&Outcome::Crashed { signal: "SIGSEGV".to_owned(), printed: vec![] }, &[], true, free), CauseClass::Driver);
         assert_eq!(class(&Outcome::Hung { deadline_ms: 5, held_in: None }, &[], true, free), CauseClass::Driver);
+    }
+
+    /// What a summary has to say, by the class.
+    const NET_RAW: (CauseClass, &str) = (CauseClass::Resources, "need CAP_NET_RAW");
+    const LOCKED: (CauseClass, &str) = (CauseClass::Resources, "may not lock enough memory");
+    const USED_UP: (CauseClass, &str) = (CauseClass::Resources, "has run out of queue pairs or of memory");
+    const NO_ROOM: (CauseClass, &str) = (CauseClass::Resources, "has not enough memory or objects for a request of this size");
+    const FORBIDDEN: (CauseClass, &str) = (CauseClass::Resources, "does not permit it to this process");
+    const OVER: (CauseClass, &str) = (CauseClass::OverLimit, "over the device's limit");
+    const NO_SUCH: (CauseClass, &str) = (CauseClass::Driver, "has no such queue pair");
+    const MISFIT: (CauseClass, &str) = (CauseClass::Driver, "do not fit each other");
+    const GONE: (CauseClass, &str) = (CauseClass::Driver, "was reset or is gone");
+    const OTHER: (CauseClass, &str) = (CauseClass::Driver, "no single change of the request helps");
+
+    /// What is found of a request that was refused with an errno: for a process with CAP_IPC_LOCK, for one that may lock little, for one
+    /// that may lock as much as it likes; each without and with a change that makes it pass.
+    #[test]
+    fn each_errno_has_its_cause_for_each_type_privilege_and_call() {
+        use libc::{
+            E2BIG, EACCES, EAGAIN, EFAULT, EINVAL, EIO, EMSGSIZE, ENODATA, ENODEV, ENOMEM, ENOSPC, ENOSYS, ENXIO, EOPNOTSUPP, EPERM,
+            EPROTONOSUPPORT,
+        };
+        // Errno, then with privilege, with little memory, with much; and the same with a change that helps.
+        let exhausted = |errno| (errno, [USED_UP, LOCKED, USED_UP], [NO_ROOM, LOCKED, NO_ROOM]);
+        let other = |errno, cause| (errno, [cause; 3], [OVER; 3]);
+        let table = [
+            // ibv_create_qp(3): ENOMEM; mlx5 for want of keys; erdma for want of domains.
+            exhausted(ENOMEM),
+            exhausted(EAGAIN),
+            exhausted(ENOSPC),
+            (EPERM, [FORBIDDEN, LOCKED, FORBIDDEN], [FORBIDDEN, LOCKED, FORBIDDEN]),
+            other(EOPNOTSUPP, NO_SUCH),
+            other(ENOSYS, MISFIT),
+            other(ENODATA, MISFIT),
+            other(EPROTONOSUPPORT, MISFIT),
+            other(EIO, GONE),
+            other(ENXIO, GONE),
+            other(ENODEV, GONE),
+            other(EINVAL, OTHER),
+            other(EFAULT, OTHER),
+            other(E2BIG, OTHER),
+            other(EMSGSIZE, OTHER),
+            other(EACCES, OTHER),
+            // bnxt_re's provider sets none.
+            other(0, OTHER),
+        ];
+        let little = HostLimits { memlock_soft_bytes: Some(64 << 10), ipc_lock: false };
+        let limits = [HostLimits { ipc_lock: true, ..little }, little, HostLimits { memlock_soft_bytes: None, ipc_lock: false }];
+        for qp_type in QpType::ALL {
+            for call in ["ibv_create_qp", "ibv_create_cq", "ibv_create_srq", "ibv_create_qp_ex"] {
+                for (errno, without, with) in table {
+                    for (place, limits) in limits.into_iter().enumerate() {
+                        let asked = QpRequest { max_send_wr: 8192, ..QpRequest::base(qp_type) };
+                        let error = CallError { call: call.to_owned(), object: "d".to_owned(), errno: ErrorNumber(errno) };
+                        let outcome = Outcome::Refused { error };
+                        let is_raw = qp_type == QpType::RawPacket && errno == EPERM;
+                        for (sets, expected) in [(vec![], without[place]), (set(), with[place])] {
+                            // A modest request is granted where a change helps: the change leads to it.
+                            let cause = classify(&asked, &outcome, &sets, !sets.is_empty(), limits, false).unwrap();
+                            let (class, summary) = if is_raw { NET_RAW } else { expected };
+                            let what = format!("{call} of {qp_type}: {outcome} {place} {sets:?}");
+                            assert!(cause.class == class && cause.summary.contains(summary), "{what}: {cause:?}");
+                            assert_eq!(cause.evidence[0], outcome.to_string(), "{what}");
+                            // A change is a remedy of its own.
+                            assert_eq!(cause.next_step.is_some(), class != CauseClass::OverLimit, "{what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_change_tells_what_does_not_fit() {
+        let asked = QpRequest::base(QpType::UD);
+        let culprit = |parameter, asked, accepted| Culprit { parameter, asked, accepted };
+        let number = |parameter, asked, accepted| culprit(parameter, Value::Number(asked), Value::Number(accepted));
+        let kind = culprit(Parameter::QpType, Value::Type(QpType::UD), Value::Type(QpType::RC));
+        for (culprits, expected) in [
+            (vec![number(Parameter::MaxSendSge, 4, 1)], "over the device's limit"),
+            (vec![number(Parameter::MaxRecvWr, 0, 1)], "under the device's minimum"),
+            (vec![number(Parameter::MaxRecvWr, 0, 1), number(Parameter::MaxSendSge, 4, 1)], "over the device's limit"),
+            (vec![number(Parameter::Srq, 4096, 0)], "no such shared receive queue"),
+            (vec![number(Parameter::MaxRecvWr, 0, 1), number(Parameter::Srq, 4096, 0)], "no such shared receive queue"),
+            (vec![kind.clone()], "no UD queue pairs"),
+            (vec![number(Parameter::MaxRecvWr, 0, 1), kind], "no UD queue pairs"),
+        ] {
+            let count = culprits.len();
+            let sets = [CulpritSet { culprits, granted: QpRequest::base(QpType::RC), exact: true }];
+            let cause = classify(&asked, &refused(libc::EINVAL), &sets, true, HostLimits::default(), false).unwrap();
+            assert!(cause.summary.contains(expected), "{cause:?}");
+            assert_eq!(cause.evidence.iter().any(|line| line == "none of these changes alone suffices"), count > 1, "{cause:?}");
+        }
+        // Nothing was found because nothing more was tried: that says nothing.
+        let is_told = |errno, cut| classify(&asked, &refused(errno), &[], true, HostLimits::default(), cut).is_some();
+        assert!(is_told(libc::EINVAL, false) && !is_told(libc::EINVAL, true) && is_told(libc::ENOMEM, true));
+        for outcome in [Outcome::NotRun { why: "no time".to_owned() }, Outcome::Granted { caps: asked.caps(), cq_depth: 1 }] {
+            assert_eq!(classify(&asked, &outcome, &[], true, HostLimits::default(), false), None);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_has_the_cause_of_its_step() {
+        let (active, down, init) = (PortState::Active, PortState::Down, PortState::Init);
+        let modify = "ibv_modify_qp";
+        for (reached, errno, call, gid_index, is_iwarp, state, expected) in [
+            (QpState::Init, libc::ETIMEDOUT, modify, Some(0), false, active, "no neighbour or route"),
+            (QpState::Init, libc::ENETUNREACH, modify, Some(0), false, active, "no route for the GID"),
+            (QpState::Init, libc::EINVAL, modify, None, false, active, "no usable GID"),
+            (QpState::Init, libc::EINVAL, modify, Some(0), false, active, "refused the step to RTR"),
+            (QpState::Rtr, libc::ETIMEDOUT, modify, Some(0), false, active, "refused the step to RTS"),
+            (QpState::Rtr, libc::EINVAL, modify, None, false, active, "refused the step to RTS"),
+            (QpState::Reset, libc::EINVAL, modify, Some(0), false, active, "refused the step to INIT"),
+            (QpState::Rtr, libc::EINVAL, modify, Some(0), true, active, "it needs rdma_cm"),
+            // What fails before is not the connection's.
+            (QpState::Reset, libc::ENOMEM, "ibv_create_qp", Some(0), true, active, "refused the step to INIT"),
+            (QpState::Init, libc::ETIMEDOUT, modify, Some(0), false, down, "the port is down"),
+            (QpState::Rtr, libc::EINVAL, modify, Some(0), true, init, "the port is init"),
+        ] {
+            let error = CallError { call: call.to_owned(), object: "e".to_owned(), errno: ErrorNumber(errno) };
+            let connected = Connected { reached, gid_index, refused: Some(error) };
+            let cause = classify_connection(&connected, is_iwarp, None, &Word::Known(state)).unwrap();
+            assert!(cause.summary.contains(expected) && cause.class == CauseClass::Network, "{expected}: {cause:?}");
+            assert_eq!(cause.evidence.iter().any(|line| line == "the port has no GID"), gid_index.is_none(), "{cause:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The smallest change that makes a refused request pass, and how far each part of it may go: proven by attempts.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +46,9 @@ pub fn culprits(prober: &mut Prober<'_>, asked: &QpRequest, base: &QpRequest, bo
         // Stretching may have shown that less suffices.
         let least = found.iter().map(|set| set.culprits.len()).min();
         found.retain(|set| Some(set.culprits.len()) == least);
-        found.dedup();
+        // Sets that shrank may name the same parameters: one of them tells as much.
+        let mut named = HashSet::new();
+        found.retain(|set| named.insert(set.culprits.iter().map(|culprit| culprit.parameter).collect::<Vec<_>>()));
         if !found.is_empty() || outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotRun { .. })) && prober.stopped().is_some() {
             return found;
         }
@@ -103,20 +107,32 @@ fn stretch(prober: &mut Prober<'_>, asked: &QpRequest, granted: &QpRequest, subs
         }
     }
     // What the base's value of one parameter made necessary for another, its nearest value may not: without a shared receive queue the
-    // depth of the receive queue counts, with a smaller one it does not.
+    // depth of the receive queue counts, with a smaller one it does not. What is put back may make another needless in turn.
     let mut needed = subset.to_vec();
-    for parameter in subset {
-        let restored = moved(asked, &request, *parameter, parameter.get(asked));
-        if needed.len() > 1 && prober.attempt(&restored).is_granted() {
-            request = restored;
-            needed.retain(|other| other != parameter);
-        }
+    while needed.len() > 1 {
+        let needless = needed.iter().enumerate().find_map(|(place, parameter)| {
+            let restored = moved(asked, &request, *parameter, parameter.get(asked));
+            prober.attempt(&restored).is_granted().then_some((place, restored))
+        });
+        let Some((place, restored)) = needless else { break };
+        request = restored;
+        needed.remove(place);
     }
+    // The others have moved since a parameter was brought near, and where acceptance follows no rule it may go further now.
+    exact = exact && needed.iter().all(|parameter| is_extreme(prober, asked, &request, *parameter));
     let culprits = needed
         .iter()
         .map(|parameter| Culprit { parameter: *parameter, asked: parameter.get(asked), accepted: parameter.get(&request) })
         .collect();
     CulpritSet { culprits, granted: request, exact }
+}
+
+/// Whether the value of `parameter` that is next to that of a granted request, towards what was asked, is refused.
+fn is_extreme(prober: &mut Prober<'_>, asked: &QpRequest, granted: &QpRequest, parameter: Parameter) -> bool {
+    let (Value::Number(accepted), Value::Number(wanted)) = (parameter.get(granted), parameter.get(asked)) else { return true };
+    let next = if wanted > accepted { accepted.saturating_add(1) } else { accepted.saturating_sub(1) };
+    let outcome = prober.attempt(&moved(asked, granted, parameter, Value::Number(next)));
+    !outcome.is_granted() && !matches!(outcome, Outcome::NotRun { .. })
 }
 
 /// The accepted value nearest to `to`, which is refused, starting from `from`, which is accepted; and whether its neighbour was refused.
@@ -143,6 +159,10 @@ fn nearest(from: u32, to: u32, known: Option<u32>, mut accepts: impl FnMut(u32) 
     }
     (u32::try_from(good).unwrap_or(from), true)
 }
+
+#[cfg(test)]
+#[path = "culprits_brute_force.rs"]
+mod brute_force;
 
 #[cfg(test)]
 mod tests {

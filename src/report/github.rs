@@ -42,7 +42,7 @@ fn of_gate(document: &Preflight) -> String {
     for step in document.steps.iter().filter(|step| step.is_missing) {
         out += &annotation("warning", &gate::name(step), &step.summary);
     }
-    for step in document.steps.iter().filter(|step| step.status == Status::Fail && !has_findings(step)) {
+    for step in document.steps.iter().filter(|step| matches!(step.status, Status::Fail | Status::Error) && !has_findings(step)) {
         out += &annotation("error", &gate::name(step), &step.summary);
     }
     for change in document.comparison.iter().flat_map(|comparison| &comparison.changes).filter(|change| change.kind == ChangeKind::Worse) {

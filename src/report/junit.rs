@@ -50,7 +50,7 @@ fn suites(probe: &Probe) -> Vec<TestSuite> {
 fn of_finding(finding: &Finding) -> TestCase {
     let status = if finding.suppressed.is_some() && finding.status.is_bad() { Status::Skip } else { finding.status };
     let mut outcome = outcome(status);
-    if !matches!(finding.status, Status::Pass | Status::Warn) {
+    if !matches!(status, Status::Pass | Status::Warn) {
         outcome.set_message(finding.suppressed.clone().unwrap_or_else(|| finding.title.clone()));
     }
     if matches!(status, Status::Fail | Status::Error) {

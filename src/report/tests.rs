@@ -63,6 +63,154 @@ fn each_format_says_what_is_wrong_and_escapes_it() {
     assert!(markdown.contains("absent \\| gone") && markdown.contains("modprobe mlx5_ib") && markdown.contains("* RD-0301"), "{markdown}");
 }
 
+/// A finding of each status, alone, as a consequence, and suppressed.
+fn of_each_status() -> Probe {
+    let mut findings = Vec::new();
+    for status in Status::ALL {
+        let finding = |subject: &str| {
+            let made = Finding::pass(format!("{subject}-{status}"), format!("title of {subject}-{status}"));
+            Finding { id: "RD-0204".to_owned(), status, ..made.saw("/proc/x", "seen") }
+        };
+        let mut consequence = finding("follows");
+        consequence.because = Some("RD-0204/alone-fail".to_owned());
+        let mut suppressed = finding("left");
+        suppressed.suppressed = Some(format!("reason of left-{status}"));
+        findings.extend([finding("alone"), consequence, suppressed]);
+    }
+    Probe { findings, ..probe() }
+}
+
+fn drawn_of(document: Document<'_>, format: Format) -> String {
+    let style = Style { color: false, width: 100, verbose: false };
+    render(document, format, &View { style, origin: None, host_name: "node1".to_owned(), beside: &[] }).unwrap()
+}
+
+/// The element of JUnit's XML that a test case with this in its name has.
+fn case_of<'a>(xml: &'a str, name: &str) -> &'a str {
+    let start = xml.find(&format!("<testcase name=\"{name}\"")).unwrap_or_else(|| panic!("{name} in {xml}"));
+    let rest = &xml[start..];
+    let opening = rest.find('>').unwrap();
+    if rest[..opening].ends_with('/') { &rest[..=opening] } else { &rest[..rest.find("</testcase>").unwrap()] }
+}
+
+/// Which of the elements that tell a status a test case has.
+fn told_by(case: &str) -> Vec<&'static str> {
+    ["failure", "error", "skipped"].into_iter().filter(|element| case.contains(&format!("<{element}"))).collect()
+}
+
+#[test]
+fn junit_has_an_element_for_each_status_and_counts_them() {
+    let probe = of_each_status();
+    let xml = drawn_of((&probe).into(), Format::Junit);
+    for (status, elements) in [
+        (Status::Pass, &[][..]),
+        (Status::Warn, &[]),
+        (Status::Fail, &["failure"]),
+        (Status::Skip, &["skipped"]),
+        (Status::Error, &["error"]),
+    ] {
+        for subject in ["alone", "follows"] {
+            let case = case_of(&xml, &format!("RD-0204 {subject}-{status}"));
+            assert_eq!(told_by(case), elements, "{case}");
+            // A warning passes and says what it is; what passed says nothing.
+            assert_eq!(case.contains("<system-out>"), status == Status::Warn, "{case}");
+            assert_eq!(case.contains(&format!("title of {subject}-{status}")), status != Status::Pass, "{case}");
+        }
+        // What the policy does not count is no failure, and says why.
+        let case = case_of(&xml, &format!("RD-0204 left-{status}"));
+        let is_left = status.is_bad() || status == Status::Skip;
+        assert_eq!(told_by(case), if is_left { &["skipped"][..] } else { &[] }, "{case}");
+        assert_eq!(case.contains(&format!("message=\"reason of left-{status}\"")), is_left, "{case}");
+    }
+    let suite = &xml[xml.find("<testsuite name").unwrap()..];
+    let head = &suite[..suite.find('>').unwrap()];
+    // Of 15: two of each status, and of those that are left out one each of warn, fail, error and skip.
+    for count in ["tests=\"15\"", "failures=\"2\"", "errors=\"2\"", "skipped=\"6\""] {
+        assert!(head.contains(count), "{count}: {head}");
+    }
+}
+
+#[test]
+fn github_has_a_command_for_each_status_that_is_bad() {
+    let probe = of_each_status();
+    let text = drawn_of((&probe).into(), Format::Github);
+    for (status, command) in [
+        (Status::Pass, None),
+        (Status::Skip, None),
+        (Status::Warn, Some("warning")),
+        (Status::Fail, Some("error")),
+        (Status::Error, Some("error")),
+    ] {
+        let line = |subject: &str| {
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains(&format!("RD-0204 {subject}-{status}::"))).collect();
+            assert!(lines.len() <= 1, "{text}");
+            lines.first().map(|line| line[2..].split(' ').next().unwrap())
+        };
+        assert_eq!(line("alone"), command, "{text}");
+        // A consequence is told, and its cause is the error.
+        assert_eq!(line("follows"), command.map(|_| "notice"), "{text}");
+        assert_eq!(line("left"), None, "{text}");
+    }
+}
+
+#[test]
+fn steps_of_a_gate_have_an_element_and_a_command_for_each_status() {
+    use crate::preflight::{Preflight, Step, StepName};
+    let step = |step: StepName, status: Status| Step {
+        step,
+        subject: Some(format!("{}-{status}", step.name())),
+        status,
+        summary: format!("summary of {}-{status}", step.name()),
+        is_missing: false,
+        elapsed_us: 1_500_000,
+    };
+    let steps = Status::ALL.into_iter().flat_map(|status| [step(StepName::Ping, status), step(StepName::Profile, status)]).collect();
+    let gate = Preflight {
+        schema: schema::PREFLIGHT.to_owned(),
+        verdict: Word::Known(Status::Fail),
+        created: "2027-01-01T00:00:00Z".to_owned(),
+        tool_version: "0".to_owned(),
+        host_name: "node1".to_owned(),
+        fingerprint: Vec::new(),
+        steps,
+        probe: None,
+        qp_matrix: None,
+        devices: None,
+        topo: None,
+        measured: Vec::new(),
+        profile: None,
+        comparison: None,
+        time_budget_us: 60_000_000,
+        elapsed_us: 0,
+        stopped: None,
+    };
+    let (xml, text) = (drawn_of((&gate).into(), Format::Junit), drawn_of((&gate).into(), Format::Github));
+    for (status, elements) in [
+        (Status::Pass, &[][..]),
+        (Status::Warn, &[]),
+        (Status::Fail, &["failure"]),
+        (Status::Skip, &["skipped"]),
+        (Status::Error, &["error"]),
+    ] {
+        for name in ["ping", "profile"] {
+            let case = case_of(&xml, &format!("{name} {name}-{status}"));
+            assert_eq!(told_by(case), elements, "{case}");
+            assert_eq!(case.contains("<system-out>"), elements.is_empty(), "{case}");
+            assert!(case.contains(&format!("summary of {name}-{status}")) && case.contains("time=\"1.500\""), "{case}");
+        }
+        // Checks tell what went wrong with a ping; nothing else tells of the profile.
+        let is_told = |name: &str| text.contains(&format!("::error title={name} {name}-{status}::summary of {name}-{status}\n"));
+        assert_eq!((is_told("ping"), is_told("profile")), (false, matches!(status, Status::Fail | Status::Error)), "{text}");
+    }
+    let head = &xml[xml.find("<testsuite name").unwrap()..];
+    for count in ["tests=\"10\"", "failures=\"2\"", "errors=\"2\"", "skipped=\"2\""] {
+        assert!(head[..head.find('>').unwrap()].contains(count), "{count}: {head}");
+    }
+    let missing = Preflight { steps: vec![Step { is_missing: true, ..step(StepName::Bw, Status::Skip) }], ..gate };
+    let text = drawn_of((&missing).into(), Format::Github);
+    assert!(text.contains("::warning title=bw bw-skip::summary of bw-skip\n"), "{text}");
+}
+
 #[test]
 fn pairs_are_lines_of_figures() {
     let cell = |path, bytes_per_second, is_right| PairCell {

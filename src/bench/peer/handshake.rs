@@ -257,6 +257,10 @@ impl ClientHandshake {
 }
 
 #[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod middle;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

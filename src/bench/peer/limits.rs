@@ -2,6 +2,9 @@
 
 use crate::transfer::{Command, Limit, RunPlan};
 
+/// Entries of a completion queue: what devices publish at most (mlx5, hns: 2^22).
+const COMPLETIONS: u64 = 1 << 22;
+
 /// Bounds of what a client may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -52,7 +55,11 @@ impl Limits {
                 .or_else(|| {
                     over("depth of the receive queue", plan.receive.as_ref().map_or(0, |receive| receive.depth).into(), self.depth.into())
                 })
-                .or_else(|| over("entries of a completion queue", u64::from(plan.queue_pairs) * u64::from(plan.send_depth), 1 << 22)),
+                .or_else(|| {
+                    // One queue for each direction.
+                    let deepest = plan.receive.as_ref().map_or(0, |receive| receive.depth).max(plan.send_depth);
+                    over("entries of a completion queue", u64::from(plan.queue_pairs) * u64::from(deepest), COMPLETIONS)
+                }),
             Command::Fill(_, what) | Command::Clear(_, what) | Command::Check(_, what) => {
                 over("bytes to compare", what.length_bytes.into(), self.compared_bytes.into())
             }
@@ -74,27 +81,5 @@ impl Limits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::MemoryKind;
-    use crate::transfer::{EndpointPlan, PatternSpan};
-
-    #[test]
-    fn what_is_beyond_the_bounds_is_refused_by_name() {
-        let limits = Limits::default();
-        let stage = |memory_bytes| EndpointPlan {
-            device: "rxe0".to_owned(),
-            port: 1,
-            memory_bytes,
-            least_bytes: 0,
-            manager: None,
-            memory: MemoryKind::Host,
-            with_staged: false,
-        };
-        assert_eq!(limits.refusal(&Command::Open(1, stage(1 << 20))), None);
-        assert!(limits.refusal(&Command::Open(1, stage(u64::MAX))).unwrap().contains("memory"));
-        assert!(limits.refusal(&Command::Open(0, stage(1))).unwrap().contains("number 1"));
-        let all = PatternSpan { receiving: true, iteration: 0, shift_bytes: 0, length_bytes: u32::MAX };
-        assert!(limits.refusal(&Command::Check(1, all)).is_some());
-    }
-}
+#[path = "limits_tests.rs"]
+mod tests;

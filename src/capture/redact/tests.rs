@@ -42,6 +42,12 @@ fn what_tells_is_replaced_wherever_it_stands() {
         "98:03:9b:12:34:56",
         "98-03-9B-12-34-56",
         "9803:9b03:0012:3456",
+        "98:03:9b:03:00:12:34:56",
+        "80:00:02:08:fe:80:00:00:00:00:00:00:98:03:9b:03:00:12:34:56",
+        "80-00-02-08-FE-80-00-00-00-00-00-00-98-03-9B-03-00-12-34-56",
+        "98-03-9b-03-00-12-34-56",
+        "9803:9B03:0012:3456",
+        "FE80::9A03:9BFF:FE12:3456",
         "fe80:0000:0000:0000:9a03:9bff:fe12:3456",
         "0000:0000:0000:0000:0000:ffff:0a01:0203",
         "enx98039b123456",
@@ -123,6 +129,29 @@ proptest! {
         prop_assert_eq!(one.is_unique_local(), own.is_unique_local());
     }
 
+    /// Each identity in each form that a host writes it in, between anything that may stand around it.
+    #[test]
+    fn no_form_of_an_identity_is_left(
+        key: [u8; 16], identity in identity(), before in around(), after in around(), uppercase: bool, is_twice: bool,
+    ) {
+        for (form, telling) in identity.forms() {
+            let form = if uppercase && !form.starts_with(char::is_alphabetic) { form.to_uppercase() } else { form };
+            let mut text = format!("{before}{form}{after}");
+            if is_twice {
+                text = format!("{text} {text}");
+            }
+            // The same with colons somewhere else makes its bare digits known.
+            let mut value = serde_json::json!({"text": text, "address": identity.colons(), "guid": identity.guid()});
+            Redactor::with_key(key, &[]).redact(&mut value, &serde_json::json!({}));
+            let left = value["text"].as_str().unwrap().to_lowercase();
+            prop_assert!(!left.contains(&form.to_lowercase()), "{text:?} -> {left:?}");
+            // Not in another form either.
+            let digits: String = left.chars().filter(char::is_ascii_hexdigit).collect();
+            prop_assert!(!digits.contains(&telling), "{text:?} -> {left:?}");
+            prop_assert!(left.starts_with(&before.to_lowercase()) && left.ends_with(&after.to_lowercase()), "{text:?} -> {left:?}");
+        }
+    }
+
     #[test]
     fn any_text_is_taken(text in ".{0,80}", more in "[0-9a-f:.x-]{0,60}") {
         let both = format!("{text} {more}");
@@ -148,6 +177,96 @@ proptest! {
         for secret in secrets.renderings() {
             prop_assert!(!text.contains(&secret.to_lowercase()), "{} in {}", secret, &text[text.find(&secret.to_lowercase()).unwrap().saturating_sub(60)..][..200]);
         }
+    }
+}
+
+/// What stands before or after something in logs, paths and names.
+fn around() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "", " ", "\n", "\t", "(", ")", "[", "]", "/", "\"", "=", ",", ";", "<", ">", "|", "_", "%", "@", "/sys/x/", "/y\n",
+    ])
+}
+
+#[derive(Debug, Clone)]
+struct Identity {
+    hardware: [u8; 6],
+    guid: u64,
+    prefix: u64,
+    number: u32,
+    four: Ipv4Addr,
+    uuid: u128,
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    let four = (prop::sample::select(vec![8_u8, 10, 100, 172, 192]), any::<[u8; 3]>());
+    (any::<[u8; 6]>(), any::<u64>(), any::<u32>(), any::<u32>(), four, any::<u128>()).prop_map(
+        |(mut hardware, guid, prefix, number, (first, [b, c, d]), uuid)| {
+            // No group's address.
+            hardware[0] = hardware[0] & 0xfe | 2;
+            Identity {
+                hardware,
+                guid: guid | 1 << 60,
+                prefix: 0x2001_0db8_0000_0000 | u64::from(prefix),
+                number,
+                four: Ipv4Addr::new(first, b, c, d),
+                uuid: uuid | 1 << 127,
+            }
+        },
+    )
+}
+
+fn hexadecimal(bytes: &[u8], between: &str) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(between)
+}
+
+impl Identity {
+    fn colons(&self) -> String {
+        hexadecimal(&self.hardware, ":")
+    }
+
+    fn guid(&self) -> String {
+        let digits = format!("{:016x}", self.guid);
+        [&digits[..4], &digits[4..8], &digits[8..12], &digits[12..]].join(":")
+    }
+
+    /// Each form, with the digits that must be nowhere in what is left.
+    fn forms(&self) -> Vec<(String, String)> {
+        let (bare, guid) = (hexadecimal(&self.hardware, ""), format!("{:016x}", self.guid));
+        let long = [&self.number.to_be_bytes()[..], &[0xfe, 0x80, 0, 0, 0, 0, 0, 0], &self.guid.to_be_bytes()].concat();
+        let [a, b, c, d, e, f] = self.hardware;
+        let made = Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f])));
+        let gid = Ipv6Addr::from_bits(u128::from(self.prefix) << 64 | u128::from(self.guid));
+        let full = |address: Ipv6Addr| address.segments().map(|group| format!("{group:04x}")).join(":");
+        let mapped = self.four.to_ipv6_mapped();
+        let uuid = format!("{:032x}", self.uuid);
+        let dashed = [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]].join("-");
+        let in_four = format!("{:08x}", self.four.to_bits());
+        let forms = [
+            (self.colons(), &bare),
+            (hexadecimal(&self.hardware, "-"), &bare),
+            (bare.clone(), &bare),
+            (format!("enx{bare}"), &bare),
+            (self.guid(), &guid),
+            (guid.clone(), &guid),
+            (format!("0x{guid}"), &guid),
+            (format!("rocex{guid}"), &guid),
+            (hexadecimal(&self.guid.to_be_bytes(), ":"), &guid),
+            (hexadecimal(&self.guid.to_be_bytes(), "-"), &guid),
+            (hexadecimal(&long, ":"), &guid),
+            (hexadecimal(&long, "-"), &guid),
+            (hexadecimal(&long, ""), &guid),
+            (full(gid), &guid),
+            (gid.to_string(), &guid),
+            (full(made), &bare),
+            (made.to_string(), &bare),
+            (full(mapped), &in_four),
+            (mapped.to_string(), &in_four),
+            (self.four.to_string(), &in_four),
+            (dashed.clone(), &uuid),
+            (format!("GPU-{dashed}"), &uuid),
+            (uuid.clone(), &uuid),
+        ];
+        forms.map(|(form, telling)| (form, telling.clone())).to_vec()
     }
 }
 
@@ -225,6 +344,7 @@ impl Secrets {
             hardware.replace(':', ""),
             self.guid(),
             self.guid().replace(':', ""),
+            hexadecimal(&self.guid.to_be_bytes(), ":"),
             self.serial.clone(),
             self.uuid.clone(),
         ];

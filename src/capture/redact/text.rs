@@ -143,15 +143,14 @@ impl Redactor {
         }
     }
 
-    /// A hardware address with dashes.
+    /// A hardware address with dashes, of 6, 8 or 20 bytes. A name may go on after it: `98-03-9b-12-34-56-port1`.
     fn dashes(&self, rest: &str) -> Option<(usize, String)> {
-        let length = run(rest, |byte| byte.is_ascii_hexdigit() || byte == b'-');
-        if length != 17 || ends_in_word(rest, length) {
-            return None;
-        }
-        let bytes: Vec<u8> =
-            rest[..length].split('-').map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2)).collect::<Option<_>>()?;
-        (bytes.len() == 6).then(|| (length, joined(&self.bytes(&bytes), '-')))
+        let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        [59, 23, 17].into_iter().find_map(|length| {
+            let text = rest.get(..length).filter(|text| !ends_in_word(rest, length) && text.split('-').all(is_byte))?;
+            let bytes: Vec<u8> = text.split('-').filter_map(|part| u8::from_str_radix(part, 16).ok()).collect();
+            Some((length, joined(&self.bytes(&bytes), '-')))
+        })
     }
 
     /// An IPv4 address, or a network of them.
@@ -180,7 +179,7 @@ impl Redactor {
 
     /// Digits of a known address without colons, and names of containers, which are 32 or 64 hexadecimal digits.
     fn digits(&self, rest: &str) -> Option<(usize, String)> {
-        let start = if rest.starts_with("0x") { 2 } else { 0 };
+        let start = if rest.starts_with("0x") || rest.starts_with("0X") { 2 } else { 0 };
         let length = run(&rest[start..], |byte| byte.is_ascii_hexdigit());
         if ends_in_word(rest, start + length) {
             return None;
@@ -188,6 +187,11 @@ impl Redactor {
         let text = &rest[start..start + length];
         let replacement = match length {
             12 | 16 => self.known.get(&text.to_ascii_lowercase())?.clone(),
+            // Of IP over InfiniBand: its end tells it.
+            40 => {
+                let lower = text.to_ascii_lowercase();
+                format!("{}{}", &lower[..24], self.known.get(&lower[24..])?)
+            }
             32 | 64 => {
                 let digits = format!("{:032x}", self.mapper.number("digits", text.to_ascii_lowercase().as_bytes()));
                 if length == 32 { digits } else { digits.repeat(2) }
