@@ -321,7 +321,7 @@ fn routes(facts: &Facts) -> Vec<Finding> {
         } else {
             Finding::warn(name, format!("no route leads out of {netdev}"))
                 .saw_not("ip route show table all", format!("none by {netdev}, which has {address}"), format!("a route by {netdev}"))
-                .remedy(Action::Tune, "add one to the peers' network", &[&format!("ip route add NETWORK dev {netdev}")])
+                .remedy(Action::Tune, format!("add one to the peers' network: ip route add NETWORK dev {netdev}"), &[])
         })
     };
     roce_ports(facts).filter_map(judge).collect()

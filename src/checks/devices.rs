@@ -63,7 +63,14 @@ fn there_is_a_device(facts: &Facts) -> Vec<Finding> {
         if facts.is_container() {
             return vec![finding.remedy(Action::Tune, "pass the host's devices in", &["docker run --device=/dev/infiniband …"])];
         }
-        if modules::functions(facts).next().is_none() && facts.host.pcie.functions.is_some() {
+        if modules::functions(facts).next().is_some() {
+            return vec![finding.remedy(
+                Action::Reload,
+                "have the drivers offer the RDMA functions that are there: see what this follows from",
+                &["rdmadoctor modules"],
+            )];
+        }
+        if facts.host.pcie.functions.is_some() {
             finding = finding.saw("/sys/bus/pci/devices", "no function of a known RDMA family");
         }
         let command = software_device(facts);
@@ -215,7 +222,7 @@ fn verbs_sees_them(facts: &Facts) -> Vec<Finding> {
         (Some(_), Some(false)) if is_partial => Finding::skip(&device.name, "it was not given to this container"),
         (Some(problem), _) => Finding::fail(&device.name, "programs cannot use it").saw("libibverbs", &problem.summary).remedy(
             Action::Tune,
-            problem.next_step.clone().unwrap_or_default(),
+            problem.next_step.clone().unwrap_or_else(|| "mend what is missing: library, provider, node or permission".to_owned()),
             &[],
         ),
         (None, _) => Finding::skip(&device.name, "the verbs library gave no answer about it"),
@@ -329,7 +336,7 @@ fn connection_manager_node(facts: &Facts) -> Vec<Finding> {
             .remedy(
                 Action::Reload,
                 "load rdma_ucm; pass the node to a container",
-                &["modprobe rdma_ucm", "docker run --device=/dev/infiniband/rdma_cm …"],
+                if facts.is_container() { &["docker run --device=/dev/infiniband/rdma_cm …"] } else { &["modprobe rdma_ucm"] },
             )
     };
     iwarp.into_iter().map(judge).collect()
@@ -380,34 +387,35 @@ fn virtual_functions(facts: &Facts) -> Vec<Finding> {
     facts.rdma_devices().iter().filter_map(judge).collect()
 }
 
+const REQUIRED: &str = "put it in or load its driver, or take it out of what the policy requires";
+
 fn required_devices(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let devices = facts.rdma_devices();
     for name in &facts.wanted.devices {
         findings.push(match devices.iter().find(|device| device.name == *name) {
-            None => Finding::fail(name, format!("the policy requires {name}, and there is no such device")).saw_not(
-                "/sys/class/infiniband",
-                devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" "),
-                name,
-            ),
+            None => Finding::fail(name, format!("the policy requires {name}, and there is no such device"))
+                .saw_not("/sys/class/infiniband", devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(" "), name)
+                .remedy(Action::Replace, REQUIRED, &["rdmadoctor devices"]),
             Some(device) if device.ports.iter().any(is_active) => Finding::pass(name, format!("{name} is there, as the policy requires")),
             Some(_) => Finding::fail(name, format!("the policy requires {name}, and none of its ports is active"))
                 .about(format!("{name}/1"))
-                .saw_not(format!("/sys/class/infiniband/{name}/ports"), "none active", "an active one"),
+                .saw_not(format!("/sys/class/infiniband/{name}/ports"), "none active", "an active one")
+                .remedy(Action::AskFabric, "bring a port of it up", &[&format!("rdmadoctor devices {name}")]),
         });
     }
     for family in &facts.wanted.families {
         findings.push(match devices.iter().find(|device| family_of(device) == Some(family)) {
             Some(device) => Finding::pass(family, format!("{} is of the family {family}, as the policy requires", device.name)),
-            None => Finding::fail(family, format!("the policy requires a device of the family {family}, and there is none")).saw_not(
-                "/sys/class/infiniband",
-                "none of this family",
-                family,
-            ),
+            None => Finding::fail(family, format!("the policy requires a device of the family {family}, and there is none"))
+                .saw_not("/sys/class/infiniband", "none of this family", family)
+                .remedy(Action::Replace, REQUIRED, &["rdmadoctor devices"]),
         });
     }
     findings
 }
+
+const SLOW_PORT: &str = "check cable, module, switch port and forward error correction";
 
 fn rates_agree(facts: &Facts) -> Vec<Finding> {
     // Devices of one kind: the same part on the same PCI numbers.
@@ -421,7 +429,11 @@ fn rates_agree(facts: &Facts) -> Vec<Finding> {
     let judge = |(device, port, own, rate): &(&SysfsDevice, &SysfsPort, Kind, u64)| {
         let name = port_name(device, port);
         if let Some(least) = facts.wanted.port_bits_per_second.filter(|least| rate < least) {
-            return Finding::fail(name, "it is slower than the policy requires").saw_not("rate", gigabits(*rate), gigabits(least));
+            return Finding::fail(name, "it is slower than the policy requires").saw_not("rate", gigabits(*rate), gigabits(least)).remedy(
+                Action::AskFabric,
+                SLOW_PORT,
+                &[],
+            );
         }
         let best = rates.iter().filter(|(_, _, kind, _)| own.is_some() && kind == own).map(|(_, _, _, rate)| *rate).max().unwrap_or(*rate);
         if *rate >= best {
@@ -429,7 +441,7 @@ fn rates_agree(facts: &Facts) -> Vec<Finding> {
         }
         Finding::warn(name, format!("it runs at {}, others of its kind here at {}", gigabits(*rate), gigabits(best)))
             .saw_not(format!("/sys/class/infiniband/{}/ports/{}/rate", device.name, port.port), gigabits(*rate), gigabits(best))
-            .remedy(Action::AskFabric, "check cable, module, switch port and forward error correction", &[])
+            .remedy(Action::AskFabric, SLOW_PORT, &[])
     };
     rates.iter().map(judge).collect()
 }

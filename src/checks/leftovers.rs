@@ -25,9 +25,19 @@ pub(super) fn gpus_answer(facts: &Facts) -> Vec<Finding> {
         (Some(error), _) if matches!(error.kind(), GpuErrorKind::NoDevice | GpuErrorKind::NoPermission) && facts.is_container() => {
             Finding::skip(&gpu.pci, "it was not given to this container").saw("NVML", error.to_string())
         }
-        (Some(error), _) => Finding::fail(&gpu.pci, "the GPU driver gives no answer about it")
-            .saw_not("NVML", error.to_string(), "an answer")
-            .remedy(Action::Reset, "reset it when nothing uses it, or start the host anew", &[&reset(&gpu.pci), "dmesg | grep -i nvrm"]),
+        (Some(error), _) => {
+            let finding =
+                Finding::fail(&gpu.pci, "the GPU driver gives no answer about it").saw_not("NVML", error.to_string(), "an answer");
+            if error.kind() == GpuErrorKind::Lost {
+                finding.remedy(Action::Reboot, "start the host anew with its power off", &["dmesg | grep -i nvrm"])
+            } else {
+                finding.remedy(
+                    Action::Reset,
+                    "reset it when nothing uses it, or start the host anew",
+                    &[&reset(&gpu.pci), "dmesg | grep -i nvrm"],
+                )
+            }
+        }
         (None, Some(elapsed)) if elapsed > most_us && gpu.is_persistent == Some(false) => Finding::skip(
             &gpu.pci,
             format!("it took {} ms to answer: persistence mode is off, so the driver brings it up for each question", elapsed / 1000),

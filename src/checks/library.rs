@@ -2,8 +2,10 @@
 
 use super::Source::{Rdma, System, Verbs, VerbsFiles};
 use super::{Action, Check, Facts, Finding, page};
+use crate::catalog::DeviceModel;
 use crate::facts::{family_of, is_iwarp, packages};
 use crate::host::rdma::SysfsDevice;
+use crate::host::verbs_files::VerbsFilesFacts;
 use crate::verbs::LoadError;
 
 /// Library and providers; anew where the package is there and its files are not.
@@ -83,6 +85,14 @@ fn is_listed(facts: &Facts, device: &SysfsDevice) -> bool {
     facts.verbs_device(&device.name).is_some()
 }
 
+/// Where rdma-core is of a release that has no provider for a family: the library, its release, the first that has one.
+fn too_old_for<'a>(files: &'a VerbsFilesFacts, family: &str) -> Option<(&'a str, u32, u32)> {
+    let library = files.libraries.first()?;
+    let models = DeviceModel::names().into_iter().filter_map(DeviceModel::find).filter(|model| model.family == family);
+    let first = models.map(|model| model.software.min_rdma_core.value).min()?;
+    library.rdma_core.filter(|own| *own < first).map(|own| (library.path.as_str(), own, first))
+}
+
 fn provider_is_there(facts: &Facts) -> Vec<Finding> {
     let files = &facts.host.verbs_files;
     let judge = |device: &SysfsDevice| {
@@ -94,9 +104,23 @@ fn provider_is_there(facts: &Facts) -> Vec<Finding> {
         }
         match files.providers_of(family).next() {
             Some(provider) => Finding::pass(&device.name, "its provider is installed").saw(&provider.path, family),
-            None => Finding::fail(&device.name, format!("there is no provider for {family}"))
-                .saw_not("directories of libibverbs", "none for this family", format!("lib{family}-rdmavNN.so"))
-                .remedy(Action::Replace, "install the provider, from the same source as libibverbs", &install(facts)),
+            None => {
+                let finding = Finding::fail(&device.name, format!("there is no provider for {family}")).saw_not(
+                    "directories of libibverbs",
+                    "none for this family",
+                    format!("lib{family}-rdmavNN.so"),
+                );
+                match too_old_for(files, family) {
+                    Some((library, own, first)) => {
+                        finding.saw_not(library, format!("rdma-core {own}"), format!("{first} or newer")).remedy(
+                            Action::Replace,
+                            format!("this release has none for {family}: install a newer rdma-core, or the vendor's user space"),
+                            &[],
+                        )
+                    }
+                    None => finding.remedy(Action::Replace, "install the provider, from the same source as libibverbs", &install(facts)),
+                }
+            }
         }
     };
     facts.rdma_devices().iter().map(judge).collect()

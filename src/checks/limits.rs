@@ -65,13 +65,29 @@ fn memlock(facts: &Facts, process: &ProcessFacts, subject: &str) -> Finding {
     finding.saw_not(format!("{}/status, CapEff", process.source), "without CAP_IPC_LOCK", "CAP_IPC_LOCK, or no limit")
 }
 
+/// What lifts the limit where the next process starts. pam_limits applies `*` to all users but root.
+pub(super) fn unlimited(facts: &Facts) -> String {
+    if facts.is_container() {
+        return "docker run --ulimit memlock=-1 …".to_owned();
+    }
+    let who = if facts.host.limits.own.effective_uid == Some(0) { "root" } else { "*" };
+    format!("printf '{who} soft memlock unlimited\\n{who} hard memlock unlimited\\n' > /etc/security/limits.d/rdma.conf")
+}
+
+/// The commands that lift a unit's limit: a drop-in counts above the unit's own file.
+fn lift_for(unit: &str) -> [String; 2] {
+    let directory = format!("/etc/systemd/system/{unit}.d");
+    let write = format!("mkdir -p {directory} && printf '[Service]\\nLimitMEMLOCK=infinity\\n' > {directory}/memlock.conf");
+    [write, format!("systemctl daemon-reload && systemctl restart {unit}")]
+}
+
 fn own_memlock(facts: &Facts) -> Vec<Finding> {
     let process = &facts.host.limits.own;
     let finding = memlock(facts, process, "host");
     if !finding.status.is_bad() {
         return vec![finding];
     }
-    let can_raise = process.memlock().is_some_and(|limit| limit.hard > limit.soft);
+    let can_raise = process.memlock().is_some_and(|limit| limit.hard == LimitValue::Unlimited);
     vec![if can_raise {
         finding.remedy(Action::Tune, "raise it in the shell that starts the engine", &["ulimit -l unlimited"])
     } else {
@@ -82,11 +98,7 @@ fn own_memlock(facts: &Facts) -> Vec<Finding> {
             } else {
                 "lift it for logins, and log in anew; for a service set LimitMEMLOCK=infinity in its unit"
             },
-            &[if facts.is_container() {
-                "docker run --ulimit memlock=-1 …"
-            } else {
-                "printf '* soft memlock unlimited\\n* hard memlock unlimited\\n' > /etc/security/limits.d/rdma.conf"
-            }],
+            &[&unlimited(facts)],
         )
     }]
 }
@@ -97,7 +109,8 @@ fn asked_memlock(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::skip("host", "no process was asked about; --pid N asks for one")];
     };
     if !process.exists {
-        return vec![Finding::error(&process.source, "there is no such process")];
+        let finding = Finding::error(&process.source, "there is no such process");
+        return vec![finding.remedy(Action::None, "ask about a process that runs", &["pgrep -a python"])];
     }
     let finding = memlock(facts, process, &process.source);
     if !finding.status.is_bad() {
@@ -111,11 +124,11 @@ fn asked_memlock(facts: &Facts) -> Vec<Finding> {
     }
     let now = format!("prlimit --pid {pid} --memlock=unlimited");
     vec![match unit {
-        Some(unit) => finding.remedy(
-            Action::Reload,
-            "raise it for the running process, and in its unit for the next start",
-            &[&now, &format!("systemctl edit {unit}  # [Service] LimitMEMLOCK=infinity"), &format!("systemctl restart {unit}")],
-        ),
+        Some(unit) => {
+            let [write, restart] = lift_for(&unit);
+            let summary = "raise it for the running process, and in its unit for the next start";
+            finding.remedy(Action::Reload, summary, &[&now, &write, &restart])
+        }
         None => finding.remedy(Action::Tune, "raise it for the running process", &[&now]),
     }]
 }
@@ -134,13 +147,12 @@ fn service_memlock(facts: &Facts) -> Vec<Finding> {
             Some(bytes) if facts.wanted.memlock_bytes.is_some_and(|least| bytes >= least) => {
                 Finding::pass(name, format!("{name} gives what the policy requires")).saw(place, about_size(bytes))
             }
-            Some(bytes) => Finding::warn(name, format!("{name} limits locked memory to {}", about_size(bytes)))
-                .saw_not(place, about_size(bytes), "infinity")
-                .remedy(
-                    Action::Reload,
-                    "lift the limit and restart the service",
-                    &[&format!("systemctl edit {name}  # [Service] LimitMEMLOCK=infinity"), &format!("systemctl restart {name}")],
-                ),
+            Some(bytes) => {
+                let [write, restart] = lift_for(name);
+                Finding::warn(name, format!("{name} limits locked memory to {}", about_size(bytes)))
+                    .saw_not(place, about_size(bytes), "infinity")
+                    .remedy(Action::Reload, "lift the limit and restart the service", &[&write, &restart])
+            }
         }
     };
     services.units.iter().map(judge).collect()
@@ -181,8 +193,8 @@ fn inert_capability(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::pass("host", "CAP_IPC_LOCK is in force, or not needed")];
     }
     let source = format!("{}/status", own.source);
-    let remedy = "raise the limit itself, or let the program have the capability in force";
-    let commands: &[&str] = &["docker run --ulimit memlock=-1 …", "setcap cap_ipc_lock+ep PROGRAM"];
+    let remedy = "raise the limit itself, or give the program's file the capability: setcap cap_ipc_lock+ep PROGRAM";
+    let commands: &[&str] = &[&unlimited(facts)];
     if is_effective {
         return vec![
             Finding::fail("host", "CAP_IPC_LOCK is held in a user namespace of its own, where it lifts no limit")

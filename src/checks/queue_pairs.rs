@@ -4,6 +4,7 @@ use rdmadoctor_types::OutcomeKind;
 
 use super::Source::{Log, QueuePairs};
 use super::{Action, Check, Facts, Finding, page};
+use crate::catalog::Catalog;
 use crate::host::log::Event;
 use crate::qp::{AskReport, CauseClass, CulpritReport, DeviceReport, Outcome, Parameter, QpRequest, Remedy, newer_than_known, remedies_of};
 
@@ -137,7 +138,7 @@ fn judge_engine(report: &DeviceReport, asks: &[AskReport]) -> Finding {
     for (ask, first) in refused.iter().filter_map(|ask| Some((ask, ask.attempts.first()?))) {
         finding = finding.saw(format!("{} request", ask.queue), asked(&first.request));
     }
-    let (action, summary, commands) = remedy(&refused, &engine);
+    let (action, summary, commands) = remedy(&refused, device, &engine);
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     finding.remedy(action, summary, &commands)
 }
@@ -185,7 +186,7 @@ fn culprit_shown(culprit: &CulpritReport) -> String {
 }
 
 /// What makes an engine's requests pass: settings, other releases, or what the cause says.
-fn remedy(refused: &[&AskReport], engine: &str) -> (Action, String, Vec<String>) {
+fn remedy(refused: &[&AskReport], device: &str, engine: &str) -> (Action, String, Vec<String>) {
     let mut parts = Vec::new();
     let mut commands = Vec::new();
     let mut action = Action::Tune;
@@ -219,7 +220,13 @@ fn remedy(refused: &[&AskReport], engine: &str) -> (Action, String, Vec<String>)
     if parts.is_empty() {
         parts.push("no smaller request of this shape is granted; see the whole matrix".to_owned());
     }
-    commands.push(format!("rdmadoctor qp-matrix --engine {engine} -v"));
+    // An engine of a file has no name that `--engine` takes.
+    if Catalog::load().is_ok_and(|catalog| catalog.find(engine).is_ok()) {
+        commands.push(format!("rdmadoctor qp-matrix --engine {engine} -v"));
+    } else {
+        let requests = refused.iter().filter_map(|ask| ask.attempts.first()).map(|first| asked(&first.request));
+        commands.extend(requests.map(|request| format!("rdmadoctor qp-matrix {device} --ask {request} -v")));
+    }
     (action, parts.join("; "), commands)
 }
 

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::Source;
-use super::limits::bound;
+use super::limits::{bound, unlimited};
 use super::{Action, Check, Facts, Finding, page};
 use crate::facts::HostMemory;
 use crate::units::about_size;
@@ -38,13 +38,9 @@ fn judge(facts: &Facts, tried: &HostMemory) -> Finding {
                 );
         let published = facts.verbs_device(device).and_then(|verbs| Some(verbs.attributes.as_ref()?.max_mr_size_bytes));
         return match (Errno::from_raw(refused.error.errno.0), bound(&facts.host.limits.own)) {
-            (Errno::ENOMEM | Errno::EPERM, Some(limit)) if refused.bytes > limit / 2 => {
-                finding.saw("/proc/self/limits, Max locked memory", about_size(limit)).remedy(
-                    Action::Tune,
-                    "lift the limit on locked memory of what starts the engine",
-                    &["ulimit -l unlimited", "docker run --ulimit memlock=-1 …"],
-                )
-            }
+            (Errno::ENOMEM | Errno::EPERM, Some(limit)) if refused.bytes > limit / 2 => finding
+                .saw("/proc/self/limits, Max locked memory", about_size(limit))
+                .remedy(Action::Tune, "lift the limit on locked memory of what starts the engine", &[&unlimited(facts)]),
             (Errno::EPERM, _) => {
                 finding.remedy(Action::Tune, "give the process CAP_IPC_LOCK or a limit on locked memory above 0", &["ulimit -l unlimited"])
             }

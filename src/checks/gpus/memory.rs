@@ -113,7 +113,7 @@ pub(super) fn ordering(facts: &Facts) -> Vec<Finding> {
             Some(WritesOrdering::None) => {
                 Finding::warn(&gpu.pci, "what NICs write into its memory is seen in no order, and CUDA has no way to flush it")
                     .saw_not("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING", "0", "100 or 200, or a way to flush")
-                    .remedy(Action::Tune, "use an engine that flushes by a read over the NIC", &["NCCL_NET_FORCE_FLUSH=1"])
+                    .remedy(Action::Tune, "use an engine that flushes by a read over the NIC", &["export NCCL_NET_FORCE_FLUSH=1"])
             }
         };
         finding.saw("CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS", flush)

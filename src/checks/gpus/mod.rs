@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
         depends_on: &["RD-0208", "RD-0704", "RD-0705", "RD-0706", "RD-0707", "RD-0708"],
         run: ways::a_way_to_register,
     },
-    Check { page: page("RD-0704"), needs: &[Pcie, Modules], depends_on: &["RD-0208"], run: ways::open_driver },
+    Check { page: page("RD-0704"), needs: &[Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::open_driver },
     Check { page: page("RD-0705"), needs: &[Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::kernel_version },
     Check { page: page("RD-0706"), needs: &[Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::kernel_options },
     Check { page: page("RD-0707"), needs: &[Rdma, Pcie, System, Modules], depends_on: &["RD-0208"], run: ways::nic_driver },
@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         page: page("RD-0714"),
         needs: &[Pcie, Limits, Modules, Gpus],
-        depends_on: &["RD-0701", "RD-0702", "RD-0712", "RD-0713", "RD-1105", "RD-1106"],
+        depends_on: &["RD-0701", "RD-0702", "RD-0712", "RD-0713", "RD-1105", "RD-1106", "RD-1116"],
         run: driver::cuda,
     },
     Check {

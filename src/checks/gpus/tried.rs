@@ -2,10 +2,10 @@
 
 use super::answers;
 use super::causes::{Cause, RefusedMemory, causes};
-use super::ways::dma_buf_matters;
+use super::ways::{dma_buf_matters, make_a_way};
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
-use crate::gpu::{GpuErrorKind, Path};
+use crate::gpu::{GpuError, GpuErrorKind, Path};
 use crate::transfer::Refusal;
 use crate::verbs::CallError;
 use crate::worker::{GpuMemory, Registration};
@@ -18,6 +18,10 @@ fn tried(facts: &Facts) -> Result<&[GpuMemory], Vec<Finding>> {
     }
 }
 
+fn is_out_of_memory(error: &GpuError) -> bool {
+    matches!(error, GpuError::Refused { name, .. } if name == "CUDA_ERROR_OUT_OF_MEMORY")
+}
+
 pub(super) fn export(facts: &Facts) -> Vec<Finding> {
     let tried = match tried(facts) {
         Ok(tried) => tried,
@@ -27,11 +31,10 @@ pub(super) fn export(facts: &Facts) -> Vec<Finding> {
         let gpu = &memory.gpu;
         match (&memory.allocation_error, &memory.export_error) {
             (Some(error), _) if error.kind() == GpuErrorKind::NotAsked => Finding::skip(gpu, error.to_string()),
-            (Some(error), _) => Finding::fail(gpu, "no memory of it can be allocated").saw_not("CUDA", error.to_string(), "2 MiB").remedy(
-                Action::Tune,
-                "end what holds its memory, or look at the kernel's log",
-                &["nvidia-smi", "dmesg | grep -i nvrm"],
-            ),
+            // Engines that run take all of a GPU's memory, which is no fault of its own.
+            (Some(error), _) => Finding::graded(!is_out_of_memory(error), gpu, "no memory of it can be allocated")
+                .saw_not("CUDA", error.to_string(), "2 MiB")
+                .remedy(Action::Tune, "end what holds its memory, or look at the kernel's log", &["nvidia-smi", "dmesg | grep -i nvrm"]),
             (None, None) => Finding::pass(gpu, "a dma-buf of its memory was made").saw("cuMemGetHandleForAddressRange", "a descriptor"),
             // Where peer memory works nobody needs the other way.
             (None, Some(error)) => match dma_buf_matters(facts) {
@@ -91,11 +94,7 @@ fn judge_pair(facts: &Facts, memory: &GpuMemory, device: &str) -> Finding {
         (true, true) => Finding::pass(subject, "its memory is registered by peer memory and as a dma-buf"),
         (true, false) => Finding::pass(subject, "its memory is registered by peer memory, not as a dma-buf"),
         (false, true) => Finding::pass(subject, "its memory is registered as a dma-buf, not by peer memory"),
-        (false, false) => Finding::fail(subject, "its memory can be registered with this NIC in no way").remedy(
-            Action::Reload,
-            "load nvidia_peermem beside an ib_core that takes it, or use open GPU kernel modules and a NIC driver with dma-buf",
-            &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
-        ),
+        (false, false) => make_a_way(facts, Finding::fail(subject, "its memory can be registered with this NIC in no way")),
     };
     let ways = [("ibv_reg_mr of the GPU's address", by_address), ("ibv_reg_dmabuf_mr", by_dma_buf)];
     let shown = ways.into_iter().filter_map(|(call, said)| Some((call, said?)));

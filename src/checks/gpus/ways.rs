@@ -3,9 +3,9 @@
 use super::no_gpu;
 use crate::checks::modules::peer_memory_module;
 use crate::checks::{Action, Finding};
-use crate::facts::{Facts, family_of};
+use crate::facts::{Facts, family_of, packages};
 use crate::host::families::{self, Family};
-use crate::host::modules::{NvidiaFlavour, SymbolPresence};
+use crate::host::modules::{ModuleState, NvidiaFlavour, SymbolPresence};
 use crate::host::rdma::SysfsDevice;
 
 /// Whether something may still be true.
@@ -119,6 +119,23 @@ pub(super) fn dma_buf_matters(facts: &Facts) -> Option<Vec<Finding>> {
     None
 }
 
+/// What makes GPU memory registrable: the module where it would be of use, else other modules.
+pub(super) fn make_a_way(facts: &Facts, finding: Finding) -> Finding {
+    let is_on_disk = facts.module("nvidia_peermem").is_some_and(|module| module.state == ModuleState::OnDisk);
+    if is_on_disk && facts.modules.peer_memory_api != SymbolPresence::Absent {
+        return finding.remedy(
+            Action::Reload,
+            "load nvidia_peermem, or use the open GPU kernel modules and a NIC driver with dma-buf",
+            &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
+        );
+    }
+    finding.remedy(
+        Action::Replace,
+        "have nvidia_peermem beside DOCA-OFED's ib_core, or use the open GPU kernel modules and a NIC driver with dma-buf",
+        &["rdmadoctor modules nvidia_peermem"],
+    )
+}
+
 pub(super) fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
     if facts.nvidia_gpus().next().is_none() {
         return no_gpu();
@@ -135,11 +152,7 @@ pub(super) fn a_way_to_register(facts: &Facts) -> Vec<Finding> {
     let finding = match (peer, dma_buf) {
         (Feasibility::Open, _) => Finding::pass("host", "GPU memory can be registered through a peer-memory client, as far as files tell"),
         (_, Feasibility::Open) => Finding::pass("host", "GPU memory can be registered as a dma-buf, as far as files tell"),
-        (Feasibility::Closed, Feasibility::Closed) => Finding::fail("host", "GPU memory can be registered in no way").remedy(
-            Action::Reload,
-            "load nvidia_peermem beside DOCA-OFED's ib_core, or use the open GPU kernel modules with dma-buf",
-            &["modprobe nvidia_peermem", "rdmadoctor modules nvidia_peermem"],
-        ),
+        (Feasibility::Closed, Feasibility::Closed) => make_a_way(facts, Finding::fail("host", "GPU memory can be registered in no way")),
         _ => Finding::skip("host", "whether GPU memory can be registered cannot be told from files"),
     };
     vec![finding.saw("by peer memory", shown(peer)).saw("by dma-buf", shown(dma_buf))]
@@ -155,7 +168,11 @@ pub(super) fn open_driver(facts: &Facts) -> Vec<Finding> {
         Feasibility::Unknown => Finding::skip("host", "which kind of GPU driver is loaded cannot be seen"),
         Feasibility::Closed => Finding::fail("host", "the GPU driver is the proprietary one, which exports no dma-buf")
             .saw_not("/proc/driver/nvidia/version", banner, "Open Kernel Module")
-            .remedy(Action::Replace, "install the open kernel modules, or make peer memory work", &["apt-get install nvidia-open"]),
+            .remedy(
+                Action::Replace,
+                "install the open kernel modules, or make peer memory work",
+                &packages(facts, "apt-get install -y nvidia-open", "dnf install -y nvidia-open"),
+            ),
     }]
 }
 
@@ -244,8 +261,21 @@ pub(super) fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
     }
     vec![match facts.in_kernel("nvidia_peermem") {
         None => Finding::skip("host", "whether nvidia_peermem is loaded cannot be seen"),
-        Some(_) => Finding::fail("host", "nvidia_peermem is not loaded")
-            .saw_not("/proc/modules", "no nvidia_peermem", "nvidia_peermem")
-            .remedy(Action::Reload, "load it, and name it in /etc/modules-load.d", &["modprobe nvidia_peermem"]),
+        Some(_) => {
+            let finding =
+                Finding::fail("host", "nvidia_peermem is not loaded").saw_not("/proc/modules", "no nvidia_peermem", "nvidia_peermem");
+            match facts.module("nvidia_peermem").map(|module| module.state) {
+                Some(ModuleState::Absent) => finding.remedy(
+                    Action::Replace,
+                    "it is not on disk: install the GPU driver anew, which builds it for the ib_core that is there",
+                    &[],
+                ),
+                _ => finding.remedy(
+                    Action::Reload,
+                    "load it, and name it in /etc/modules-load.d",
+                    &["modprobe nvidia_peermem", "echo nvidia_peermem > /etc/modules-load.d/nvidia_peermem.conf"],
+                ),
+            }
+        }
     }]
 }

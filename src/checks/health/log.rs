@@ -105,6 +105,12 @@ pub(super) fn bus_errors(facts: &Facts) -> Vec<Finding> {
 /// Errors after which a GPU cannot be used until it is reset: off the bus, contained and uncontained memory errors, its own processor.
 const GRAVE_XIDS: &[u32] = &[48, 62, 64, 74, 79, 95, 119, 120, 140];
 
+/// Xids that programs cause: a fault of the graphics engine, of a page, a channel that was ended, one that was cleaned up.
+const OF_PROGRAMS: &[u32] = &[13, 31, 43, 45];
+
+/// The Xid after which no reset helps, as nothing gets to the GPU.
+const OFF_THE_BUS: u32 = 79;
+
 pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
     each(facts, "the log tells of no Xid", |source, logged| {
         let (number, pci, name) = match &logged.event {
@@ -113,15 +119,34 @@ pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
             _ => return None,
         };
         let subject = address(pci.as_ref());
-        Some(
+        let finding =
             Finding::graded(name == "Xid" && GRAVE_XIDS.contains(&number), &subject, format!("the GPU driver logged {name} {number}"))
-                .saw(source, often(logged))
-                .remedy(
-                    Action::Reset,
-                    format!("look {number} up in NVIDIA's table; reset what is concerned when nothing uses it"),
-                    &[&format!("nvidia-smi --gpu-reset -i {subject}")],
-                ),
-        )
+                .saw(source, often(logged));
+        if name == "Xid" && number == OFF_THE_BUS {
+            return Some(finding.remedy(
+                Action::Reboot,
+                "start the host anew with its power off: no reset gets to a GPU that has fallen off the bus; exchange one that does so again",
+                &["nvidia-bug-report.sh"],
+            ));
+        }
+        if name == "Xid" && OF_PROGRAMS.contains(&number) {
+            return Some(finding.remedy(
+                Action::None,
+                "mostly the fault of the program that the line names, which ended by it: see its own log; the GPU needs no reset",
+                &["dmesg -T | grep Xid"],
+            ));
+        }
+        // NVSwitches, which log an SXid, are reset with all GPUs alone.
+        let reset = if name == "Xid" && pci.is_some() {
+            format!("nvidia-smi --gpu-reset -i {subject}")
+        } else {
+            "nvidia-smi --gpu-reset".to_owned()
+        };
+        Some(finding.remedy(
+            Action::Reset,
+            format!("look {number} up in NVIDIA's table; reset what is concerned when nothing uses it"),
+            &[&reset],
+        ))
     })
 }
 
@@ -249,6 +274,10 @@ pub(super) fn driver_errors(facts: &Facts) -> Vec<Finding> {
     each(facts, "the log tells of no error of an RDMA driver", |source, logged| {
         let Event::RdmaDriverError { driver, device } = &logged.event else { return None };
         let subject = device.clone().unwrap_or_else(|| driver.clone());
-        Some(Finding::warn(subject, format!("{driver} logged an error")).saw(source, often(logged)))
+        Some(Finding::warn(subject, format!("{driver} logged an error")).saw(source, often(logged)).remedy(
+            Action::None,
+            "the line tells what the driver met; those before it tell why",
+            &[&format!("dmesg | grep {driver}")],
+        ))
     })
 }

@@ -17,19 +17,26 @@ pub(super) fn nothing_is_blocked(facts: &Facts) -> Vec<Finding> {
         };
         let name = &module.name;
         let place = format!("{}:{}", block.file, block.line);
-        let command = format!("modprobe {name}");
+        let comment_out = format!("sed -i '{}s/^/# /' {}", block.line, block.file);
+        let load = format!("modprobe {name}");
+        let by_file: &[&str] = if block.kind == BlockKind::CommandLine { &[] } else { &[&comment_out] };
         let finding = match (in_kernel, block.kind, module.state) {
             (_, _, ModuleState::BuiltIn) => Finding::pass(name, format!("{name} is part of the kernel, so a block has no effect")),
             (Some(true), BlockKind::Blacklist, _) => Finding::pass(name, format!("{name} is loaded in spite of `blacklist`")),
             (Some(true), _, _) => Finding::warn(name, format!("{name} is loaded now and will not be after the next start")).remedy(
                 Action::Tune,
-                format!("remove {place}"),
+                format!("take {place} out"),
+                by_file,
+            ),
+            (_, BlockKind::CommandLine, _) => Finding::fail(name, format!("{name} is kept from being loaded")).remedy(
+                Action::Reboot,
+                "take it off the kernel's command line, and start the host anew",
                 &[],
             ),
             _ => Finding::fail(name, format!("{name} is kept from being loaded")).remedy(
                 Action::Tune,
-                format!("remove {place}, then load the module"),
-                &[&command],
+                format!("take {place} out, then load the module"),
+                &[&comment_out, &load],
             ),
         };
         findings.push(finding.saw(place, &block.text));

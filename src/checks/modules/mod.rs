@@ -12,19 +12,19 @@ pub(super) use presence::functions;
 pub(super) const CHECKS: &[Check] = &[
     Check {
         page: page("RD-0201"),
-        needs: &[Rdma, Pcie, Net, Modules],
+        needs: &[Rdma, Pcie, Net, System, Modules],
         depends_on: &["RD-0205", "RD-0211", "RD-0209"],
         run: presence::core_is_there,
     },
     Check {
         page: page("RD-0202"),
-        needs: &[Rdma, Pcie, Modules, Verbs],
+        needs: &[Rdma, Pcie, System, Modules, Verbs],
         depends_on: &["RD-0201", "RD-0205", "RD-0211", "RD-0209"],
         run: presence::uverbs_is_there,
     },
     Check {
         page: page("RD-0203"),
-        needs: &[Rdma, Modules],
+        needs: &[Rdma, System, Modules],
         depends_on: &["RD-0205", "RD-0211"],
         run: presence::connection_manager_is_there,
     },
@@ -45,7 +45,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { page: page("RD-0213"), needs: &[Rdma, Limits, VerbsFiles], depends_on: &[], run: condition::namespaces_are_shared },
     Check {
         page: page("RD-0214"),
-        needs: &[Modules],
+        needs: &[System, Modules],
         depends_on: &["RD-0201", "RD-0202", "RD-0204", "RD-0205", "RD-0211"],
         run: presence::required_modules,
     },

@@ -3,8 +3,8 @@
 use crate::catalog::DeviceModel;
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
-use crate::facts::{family_of, is_iwarp};
-use crate::host::modules::{Module, ModuleState};
+use crate::facts::{family_of, is_iwarp, packages};
+use crate::host::modules::{BlockKind, Module, ModuleState};
 use crate::host::pcie::PcieFunction;
 use crate::host::{families, family};
 
@@ -17,19 +17,29 @@ pub(super) fn is_needed(facts: &Facts, name: &str) -> bool {
 }
 
 /// What is missing, with the step that adds it.
-pub(super) fn missing(subject: &str, module: &Module, is_severe: bool) -> Finding {
+pub(super) fn missing(facts: &Facts, subject: &str, module: &Module, is_severe: bool) -> Finding {
     let name = &module.name;
     let source = module.source.clone().unwrap_or_else(|| "/proc/modules, modules.dep, modules.builtin".to_owned());
     match module.state {
+        // Neither lets it in before the next start.
+        ModuleState::OnDisk if facts.modules.loading_disabled_by.is_some() || blocked_at_start(module) => {
+            Finding::graded(is_severe, subject, format!("{name} is on disk and not loaded"))
+                .saw_not(source, "on disk, not loaded", "loaded")
+                .remedy(Action::Reboot, "start the host anew without what keeps it out", &[])
+        }
         ModuleState::OnDisk => Finding::graded(is_severe, subject, format!("{name} is on disk and not loaded"))
             .saw_not(source, "on disk, not loaded", "loaded")
-            .remedy(Action::Reload, "load it, and name it in /etc/modules-load.d to keep it", &[&format!("modprobe {name}")]),
+            .remedy(
+                Action::Reload,
+                "load it, and name it in /etc/modules-load.d to keep it",
+                &[&format!("modprobe {name}"), &format!("echo {name} > /etc/modules-load.d/{name}.conf")],
+            ),
         ModuleState::Absent => Finding::graded(is_severe, subject, format!("{name} is neither in the kernel nor on disk"))
             .saw_not(source, "absent", "loaded or built in")
             .remedy(
                 Action::Replace,
                 "install the package of this kernel's further modules, or the vendor's driver; a kernel image that lacks it must be exchanged",
-                &["apt-get install linux-modules-extra-$(uname -r)"],
+                &further_modules(facts),
             ),
         _ => Finding::graded(is_severe, subject, format!("{name} is not in the kernel"))
             .saw_not(source, "not loaded", "loaded or built in")
@@ -38,13 +48,29 @@ pub(super) fn missing(subject: &str, module: &Module, is_severe: bool) -> Findin
     .about(name)
 }
 
+fn blocked_at_start(module: &Module) -> bool {
+    module.blocked_by.iter().any(|block| block.kind == BlockKind::CommandLine)
+}
+
+/// What brings modules that a kernel's first package leaves out; Debian's kernel has all of them in one.
+fn further_modules(facts: &Facts) -> Vec<&'static str> {
+    if facts.host.system.os.as_ref().and_then(|os| os.id.as_deref()) == Some("debian") {
+        return Vec::new();
+    }
+    packages(
+        facts,
+        "apt-get install -y linux-modules-extra-$(uname -r)",
+        "dnf install -y kernel-modules-$(uname -r) kernel-modules-extra-$(uname -r)",
+    )
+}
+
 pub(super) fn core_is_there(facts: &Facts) -> Vec<Finding> {
     let shown = facts.host.rdma.devices.is_some();
     let is_sysfs_there = facts.host.pcie.functions.is_some() || facts.host.net.interfaces.is_some();
     match (facts.in_kernel("ib_core"), facts.module("ib_core")) {
         (Some(true), _) => vec![Finding::pass("host", "the kernel has ib_core")],
         _ if shown => vec![Finding::pass("host", "the kernel has ib_core").saw("/sys/class/infiniband", "present")],
-        (Some(false), Some(module)) => vec![missing("host", module, true)],
+        (Some(false), Some(module)) => vec![missing(facts, "host", module, true)],
         (None, Some(_)) if is_sysfs_there => vec![
             Finding::fail("host", "the kernel has no ib_core")
                 .saw_not("/sys/class/infiniband", "absent", "present")
@@ -67,7 +93,7 @@ pub(super) fn uverbs_is_there(facts: &Facts) -> Vec<Finding> {
         (Some(false), Some(_)) if facts.rdma_devices().is_empty() && functions(facts).next().is_none() => {
             vec![Finding::skip("host", "ib_uverbs is not there, and neither is a device that needs it")]
         }
-        (Some(false), Some(module)) => vec![missing("host", module, true)],
+        (Some(false), Some(module)) => vec![missing(facts, "host", module, true)],
         _ if !facts.rdma_devices().is_empty() => vec![
             Finding::fail("host", "no device has an entry in /sys/class/infiniband_verbs")
                 .saw_not("/sys/class/infiniband_verbs", "absent", "uverbs0")
@@ -84,7 +110,7 @@ pub(super) fn connection_manager_is_there(facts: &Facts) -> Vec<Finding> {
     }
     let has_iwarp = facts.rdma_devices().iter().any(is_iwarp);
     match facts.module("rdma_ucm") {
-        Some(module) if has_iwarp && facts.in_kernel("rdma_ucm") == Some(false) => vec![missing("host", module, true)],
+        Some(module) if has_iwarp && facts.in_kernel("rdma_ucm") == Some(false) => vec![missing(facts, "host", module, true)],
         _ if has_iwarp => vec![Finding::skip("host", "whether the kernel has rdma_ucm cannot be seen")],
         _ => vec![Finding::skip("host", "rdma_ucm is not there, and no device here needs it")],
     }
@@ -107,7 +133,7 @@ pub(super) fn drivers_are_there(facts: &Facts) -> Vec<Finding> {
                 (Some(true), _) => Finding::pass(name, format!("the kernel has {name}")),
                 // It drives a device, so the kernel has it in some shape.
                 _ if works => Finding::pass(name, format!("{family} devices are there")),
-                (Some(false), Some(module)) => dated(facts, family, module, missing(name, module, !has_devices)),
+                (Some(false), Some(module)) => dated(facts, family, module, missing(facts, name, module, !has_devices)),
                 _ => Finding::skip(name, format!("whether the kernel has {name} cannot be seen")),
             };
             for function in of_family {
@@ -135,7 +161,7 @@ fn dated(facts: &Facts, family: &str, module: &Module, finding: Finding) -> Find
 pub(super) fn required_modules(facts: &Facts) -> Vec<Finding> {
     let judge = |name: &String| match (facts.in_kernel(name), facts.module(name)) {
         (Some(true), _) => Finding::pass(name, format!("the kernel has {name}, as the policy requires")),
-        (Some(false), Some(module)) => missing(name, module, true).about(name),
+        (Some(false), Some(module)) => missing(facts, name, module, true).about(name),
         _ => Finding::skip(name, format!("the policy requires {name}, and whether the kernel has it cannot be seen")),
     };
     facts.wanted.modules.iter().map(judge).collect()
