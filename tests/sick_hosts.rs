@@ -1,12 +1,25 @@
 //! Modelled hosts with one wound or several (tests/hosts/sick.yaml), and exactly what `probe` must find on each: roots, and what follows
-//! from which.
+//! from which, how grave each is, and what mends it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Deserialize;
 use serde_yaml::Value;
+
+/// The file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hosts {
+    /// What mends the findings of a check where the host says nothing else: the kind of step, then the commands. `{subject}` stands for the
+    /// subject, `{first}` and `{last}` for what is before its first and after its last `/`.
+    remedies: BTreeMap<String, Vec<String>>,
+    hosts: Vec<Sick>,
+}
 
 /// A sick host.
 #[derive(Debug, Deserialize)]
@@ -25,11 +38,84 @@ struct Sick {
     /// Options before the command, such as `--fault`.
     #[serde(default)]
     options: Vec<String>,
-    /// `ID subject` of what stands by itself.
+    /// `STATUS ID subject` of what stands by itself.
     roots: Vec<String>,
-    /// `ID subject < ID subject` of what follows.
+    /// `STATUS ID subject < ID subject` of what follows.
     #[serde(default)]
     consequences: Vec<String>,
+    /// By `ID` or by `ID subject`: what mends it here.
+    #[serde(default)]
+    remedies: BTreeMap<String, Vec<String>>,
+}
+
+/// What is found of one subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    status: String,
+    /// `ID subject` of its root.
+    because: Option<String>,
+    action: String,
+    commands: Vec<String>,
+}
+
+impl Found {
+    /// As sick.yaml writes it.
+    fn line(&self, name: &str) -> String {
+        let root = self.because.as_ref().map(|root| format!(" < {root}")).unwrap_or_default();
+        format!("{} {name}{root}", self.status)
+    }
+
+    fn remedy(&self) -> String {
+        format!("{} {:?}", self.action, self.commands)
+    }
+}
+
+/// Findings by `ID subject`.
+type Findings = BTreeMap<String, Found>;
+
+/// What is written of a host. Names of remedies that are used are added to `used`.
+fn written(sick: &Sick, defaults: &BTreeMap<String, Vec<String>>, used: &mut BTreeSet<String>) -> Findings {
+    let mut all = Findings::new();
+    for line in sick.roots.iter().chain(&sick.consequences) {
+        let (line, because) = line.split_once(" < ").map_or((line.as_str(), None), |(line, root)| (line, Some(root.to_owned())));
+        let mut words = line.splitn(3, ' ');
+        let (Some(status), Some(id), Some(subject)) = (words.next(), words.next(), words.next()) else {
+            panic!("{}: `{line}` is no `STATUS ID subject`", sick.name);
+        };
+        let name = format!("{id} {subject}");
+        let own = [name.as_str(), id].into_iter().find(|key| sick.remedies.contains_key(*key));
+        used.insert(own.map_or_else(|| id.to_owned(), |key| format!("{}: {key}", sick.name)));
+        let remedy = own.map_or_else(|| defaults.get(id), |key| sick.remedies.get(key));
+        let remedy = remedy.unwrap_or_else(|| panic!("{}: nothing is written of what mends {name}", sick.name));
+        let (first, last) = (subject.split('/').next().unwrap_or_default(), subject.rsplit('/').next().unwrap_or_default());
+        let filled = |text: &String| text.replace("{subject}", subject).replace("{first}", first).replace("{last}", last);
+        let mut remedy = remedy.iter().map(filled);
+        let action = remedy.next().unwrap_or_else(|| panic!("{}: no kind of step mends {name}", sick.name));
+        let found = Found { status: status.to_owned(), because, action, commands: remedy.collect() };
+        assert!(all.insert(name, found).is_none(), "{}: `{line}` is there twice", sick.name);
+    }
+    all
+}
+
+/// What differs, a line each.
+fn differences(expected: &Findings, got: &Findings) -> String {
+    let mut text = String::new();
+    for name in expected.keys().chain(got.keys()).collect::<BTreeSet<_>>() {
+        match (expected.get(name), got.get(name)) {
+            (Some(expected), None) => writeln!(text, "  not found: {}", expected.line(name)).unwrap(),
+            (None, Some(got)) => writeln!(text, "  found besides: {}, mended by {}", got.line(name), got.remedy()).unwrap(),
+            (Some(expected), Some(got)) => {
+                if expected.line(name) != got.line(name) {
+                    writeln!(text, "  expected {}\n       got {}", expected.line(name), got.line(name)).unwrap();
+                }
+                if expected.remedy() != got.remedy() {
+                    writeln!(text, "  {name} is mended by\n  expected {}\n       got {}", expected.remedy(), got.remedy()).unwrap();
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    text
 }
 
 fn tests() -> PathBuf {
@@ -66,14 +152,14 @@ fn model(sick: &Sick) -> String {
     serde_yaml::to_string(&model).unwrap()
 }
 
-/// What `probe` finds on the model: roots and consequences.
-fn found(sick: &Sick, model: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+/// What `probe` finds on the model.
+fn found(sick: &Sick, model: &Path) -> Findings {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
     findings(sick, command.arg("--host-model").arg(model).args(&sick.options))
 }
 
 /// What `probe` finds in a capture of the model, with all replaced that tells which host it is of.
-fn found_in_capture(sick: &Sick, model: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+fn found_in_capture(sick: &Sick, model: &Path) -> Findings {
     let file = model.with_extension("json.gz");
     let mut command = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
     command.arg("-q").arg("--host-model").arg(model).args(&sick.options).args(["capture", "--force", "-o"]).arg(&file);
@@ -85,49 +171,70 @@ fn found_in_capture(sick: &Sick, model: &Path) -> (BTreeSet<String>, BTreeSet<St
     findings(sick, Command::new(env!("CARGO_BIN_EXE_rdmadoctor")).arg("--from").arg(&file))
 }
 
-fn findings(sick: &Sick, command: &mut Command) -> (BTreeSet<String>, BTreeSet<String>) {
+fn findings(sick: &Sick, command: &mut Command) -> Findings {
     let output = command.args(["--format", "json", "-q", "probe"]).args(&sick.arguments).output().unwrap();
     let probe: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{}: {error}: {}", sick.name, String::from_utf8_lossy(&output.stderr)));
-    let (mut roots, mut consequences) = (BTreeSet::new(), BTreeSet::new());
+    let mut all = Findings::new();
     for finding in probe["findings"].as_array().unwrap() {
-        let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
-        if !["warn", "fail", "error"].contains(&text("status").as_str()) {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let status = text(&finding["status"]);
+        if !["warn", "fail", "error"].contains(&status.as_str()) {
             continue;
         }
-        let name = format!("{} {}", text("id"), text("subject"));
-        match finding["because"].as_str().and_then(|because| because.split_once('/')) {
-            None => drop(roots.insert(name)),
-            Some((id, subject)) => drop(consequences.insert(format!("{name} < {id} {subject}"))),
-        }
+        let name = format!("{} {}", text(&finding["id"]), text(&finding["subject"]));
+        let remedy = &finding["remedy"];
+        assert!(!text(&remedy["summary"]).is_empty(), "{}: {name} does not say what mends it", sick.name);
+        let because = finding["because"].as_str().map(|because| because.replacen('/', " ", 1));
+        let commands = remedy["commands"].as_array().unwrap().iter().map(text).collect();
+        let found = Found { status, because, action: text(&remedy["action"]), commands };
+        assert!(all.insert(name.clone(), found).is_none(), "{}: {name} is found twice", sick.name);
     }
-    let is_bad = !roots.is_empty();
-    let verdict = probe["verdict"].as_str().unwrap();
-    assert_eq!(is_bad, verdict != "pass", "{}: {verdict}", sick.name);
-    let code = output.status.code();
-    assert_eq!(code, Some(i32::from(verdict == "fail")), "{}", sick.name);
-    (roots, consequences)
+    let gravest = ["fail", "warn"].into_iter().find(|status| all.values().any(|found| found.status == *status)).unwrap_or("pass");
+    assert_eq!(probe["verdict"], gravest, "{}", sick.name);
+    assert_eq!(output.status.code(), Some(i32::from(gravest == "fail")), "{}", sick.name);
+    all
+}
+
+/// What differs on the host, and between it and a capture of it.
+fn compare(sick: &Sick, expected: &Findings) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.yaml");
+    std::fs::write(&file, model(sick)).unwrap();
+    let (got, captured) = (found(sick, &file), found_in_capture(sick, &file));
+    let mut wrong = Vec::new();
+    if got != *expected {
+        wrong.push(format!("{}\n{}", sick.name, differences(expected, &got)));
+    }
+    if captured != got {
+        wrong.push(format!("{} in a capture, compared with the host\n{}", sick.name, differences(&got, &captured)));
+    }
+    wrong
 }
 
 #[test]
 fn each_sick_host_has_exactly_its_findings() {
-    let hosts: Vec<Sick> = serde_yaml::from_str(&std::fs::read_to_string(tests().join("sick.yaml")).unwrap()).unwrap();
-    let mut wrong = Vec::new();
-    for sick in &hosts {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("model.yaml");
-        std::fs::write(&file, model(sick)).unwrap();
-        let (roots, consequences) = found(sick, &file);
-        let expected = (sick.roots.iter().cloned().collect::<BTreeSet<_>>(), sick.consequences.iter().cloned().collect::<BTreeSet<_>>());
-        if (&roots, &consequences) != (&expected.0, &expected.1) {
-            wrong.push(format!("{}\n  roots {roots:#?}\n  consequences {consequences:#?}", sick.name));
+    let file: Hosts = serde_yaml::from_str(&std::fs::read_to_string(tests().join("sick.yaml")).unwrap()).unwrap();
+    let mut used = BTreeSet::new();
+    let expected: Vec<(&Sick, Findings)> = file.hosts.iter().map(|sick| (sick, written(sick, &file.remedies, &mut used))).collect();
+    // Some wait for a GPU that hangs.
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((sick, expected)) = expected.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    wrong.lock().unwrap().extend(compare(sick, expected));
+                }
+            });
         }
-        let captured = found_in_capture(sick, &file);
-        if (&roots, &consequences) != (&captured.0, &captured.1) {
-            wrong.push(format!("{} in a capture: {captured:#?}, on the host {:#?}", sick.name, (&roots, &consequences)));
-        }
-    }
+    });
+    let mut wrong = wrong.into_inner().unwrap();
+    // What stands for no finding says nothing.
+    let own = file.hosts.iter().flat_map(|sick| sick.remedies.keys().map(|key| format!("{}: {key}", sick.name)));
+    wrong.extend(
+        own.chain(file.remedies.keys().cloned()).filter(|key| !used.contains(key)).map(|key| format!("the remedy of {key} is of no use")),
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let several = hosts.iter().filter(|sick| sick.name.starts_with("several-")).count();
-    assert!(hosts.len() - several > 30 && several >= 10, "{} and {several}", hosts.len() - several);
+    let several = file.hosts.iter().filter(|sick| sick.name.starts_with("several-")).count();
+    assert!(file.hosts.len() - several > 30 && several >= 10, "{} and {several}", file.hosts.len() - several);
 }

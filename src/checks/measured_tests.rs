@@ -115,6 +115,8 @@ fn an_earlier_run_is_compared_where_the_policy_says_so() {
     assert!(failed.status == Status::Fail && failed.title.contains("is 50 % of what it was"), "{}", failed.title);
     facts.wanted.bandwidth_percent_of_baseline = Some(50);
     assert_eq!(finding(&facts, "RD-1205").status, Status::Pass);
+    facts.wanted.bandwidth_percent_of_baseline = Some(51);
+    assert_eq!(finding(&facts, "RD-1205").status, Status::Fail);
     // What is too noisy to quote is too noisy to compare.
     facts.wanted.bandwidth_percent_of_baseline = Some(90);
     facts.measured.as_mut().unwrap()[0].earlier[1].bytes_per_second = Spread::of(&[10e9, 20e9, 30e9]);

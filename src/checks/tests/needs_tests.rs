@@ -112,6 +112,12 @@ const OTHERS: &[Other] = &[
     ("RD-0202", |f| f.modules.modules.clear()),
     ("RD-0202", |f| { state(f, "ib_uverbs", ModuleState::OnDisk); listed(f); }),
     ("RD-0202", |f| { state(f, "ib_uverbs", ModuleState::OnDisk); f.host.rdma.uverbs_abi_version = None; f.host.rdma.devices = None; }),
+    ("RD-0202", |f| {
+        state(f, "ib_uverbs", ModuleState::Absent);
+        f.host.rdma.uverbs_abi_version = None;
+        f.host.rdma.devices.iter_mut().flatten().for_each(|device| device.uverbs = None);
+    }),
+    ("RD-0203", |f| { iwarp(f); f.host.rdma.connection_manager.expected = None; state(f, "rdma_ucm", ModuleState::Absent); }),
     ("RD-0204", |f| {
         *f = modelled("erdma-a10x8");
         f.host.rdma.devices = None;
@@ -122,6 +128,8 @@ const OTHERS: &[Other] = &[
     ("RD-0213", |f| { container(f); f.host.verbs_files.devices_shared_between_namespaces = Some(false); f.host.rdma.devices = None; f.host.verbs_files.nodes = None; }),
     ("RD-0301", |f| {
         f.host.rdma.devices = None;
+        // Where there are RDMA functions no software device is named.
+        f.host.pcie.functions = Some(Vec::new());
         let absent = Module { name: "rdma_rxe".to_owned(), state: ModuleState::Absent, ..module(f, "mlx5_ib").clone() };
         f.modules.modules.push(absent);
     }),
@@ -179,7 +187,7 @@ const OTHERS: &[Other] = &[
 /// Hosts on which each check has something to look at: models, every wound, what was captured, what was measured.
 fn hosts() -> Vec<(String, Facts)> {
     let mut hosts: Vec<(String, Facts)> = HostModel::names().map(|name| (name.to_owned(), modelled(name))).collect();
-    let wounds = WOUNDS.iter().map(|(id, _, wound)| (id, wound));
+    let wounds = WOUNDS.iter().map(|(id, _, _, wound)| (id, wound));
     for (id, wound) in wounds.chain(OTHERS.iter().map(|(id, wound)| (id, wound))) {
         let mut facts = healthy();
         wound(&mut facts);
