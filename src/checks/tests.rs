@@ -1,6 +1,7 @@
 //! Every check on a host that is well and on one that is not.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -255,7 +256,7 @@ fn nothing_at_all_is_judged_too() {
 
 #[test]
 fn every_wound_is_found() {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut remedies) = (Vec::new(), String::new());
     for (id, subject, status, wound) in WOUNDS {
         let mut facts = healthy();
         wound(&mut facts);
@@ -268,6 +269,9 @@ fn every_wound_is_found() {
         if found.status != *status {
             wrong.push(format!("{id} {subject}: {status} expected, {} found: {}", found.status, found.title));
         }
+        let because = found.because.as_ref().map(|because| format!(" < {because}")).unwrap_or_default();
+        let steps = found.remedy.commands.iter().map(|command| format!("\n    {command}")).collect::<String>();
+        writeln!(remedies, "{id} {subject} {}{because}: {:?}{steps}", found.status, found.remedy.action).unwrap();
         // Whatever else is found has a root of its own or this one.
         let bad: Vec<&Finding> = findings.iter().filter(|finding| finding.status.is_bad()).collect();
         let keys: Vec<String> = bad.iter().map(|finding| finding.key()).collect();
@@ -285,6 +289,8 @@ fn every_wound_is_found() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // What mends each wound, read with a page of docs/checks beside it: no command may go or change unseen.
+    insta::assert_snapshot!("what_mends_each_wound", remedies);
     let covered: BTreeSet<&str> = WOUNDS.iter().map(|(id, ..)| *id).chain(WITHOUT_WOUND.iter().copied()).collect();
     // Measurements have tests of their own: measured_tests.rs.
     let judged = registry().filter(|check| check.page.category != Category::Measured);
