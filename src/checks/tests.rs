@@ -263,7 +263,8 @@ fn every_wound_is_found() {
         let findings = run(&facts, registry());
         let own: Vec<&Finding> = findings.iter().filter(|finding| finding.id == *id).collect();
         let Some(found) = own.iter().find(|finding| finding.subject == *subject && finding.status.is_bad()) else {
-            wrong.push(format!("{id} {subject}: {status} expected, nothing found: {own:#?}"));
+            let own: Vec<String> = own.iter().map(|finding| format!("{} {}", finding.status, finding.subject)).collect();
+            wrong.push(format!("{id} {subject}: {status} expected, found are {}", own.join(", ")));
             continue;
         };
         if found.status != *status {

@@ -3,6 +3,7 @@
 use Status::{Fail, Warn};
 
 use super::*;
+use crate::verbs::DeviceAttributes;
 
 /// A check, a subject of it, what sets a value on a healthy host, and two values next to each other with what is found at each.
 type Border = (&'static str, &'static str, fn(&mut Facts, u64), Side, Side);
@@ -202,6 +203,14 @@ const TURNS: &[Turn] = &[
         registered(f, 12);
         f.memory.as_mut().unwrap().host[0].refused.as_mut().unwrap().bytes = bytes;
     }, (4 << 20, "free memory"), ((4 << 20) + 1, "lift the limit")),
+    // The device says itself how large a region may be.
+    ("RD-0509", "mlx5_0", |f, bytes| {
+        mtu(f, 4096, 4200);
+        let attributes = DeviceAttributes { max_mr_size_bytes: 2 << 20, ..DeviceAttributes::default() };
+        asked_verbs(f).devices[0].attributes = Some(attributes);
+        registered(f, 5);
+        f.memory.as_mut().unwrap().host[0].refused.as_mut().unwrap().bytes = bytes;
+    }, (2 << 20, "the driver's own words"), ((2 << 20) + 1, "make the engine register smaller")),
     // erdma is in the kernel since 6.1: no package of an older one has it.
     ("RD-0204", "erdma", |f, minor| {
         *f = modelled("erdma-a10x8");

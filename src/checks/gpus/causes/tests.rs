@@ -1,4 +1,5 @@
 use super::*;
+use crate::checks::gpus::prerequisites::{Met, prerequisites};
 use crate::checks::tests::healthy;
 use crate::verbs::ErrorNumber;
 
@@ -110,4 +111,55 @@ fn every_refusal_has_a_cause_with_a_way_to_tell() {
             }
         }
     }
+}
+
+/// Each bound at the last size that is no cause, and at the first that is one. What is registered has 2 MiB.
+#[test]
+fn sizes_are_compared_where_they_should_be() {
+    const SIZE: u64 = 2 << 20;
+    let window = |all, used| {
+        let mut facts = healthy();
+        let gpu = facts.gpus.as_mut().unwrap().gpus.iter_mut().find(|gpu| gpu.pci == GPU).unwrap();
+        (gpu.bar1_bytes, gpu.bar1_used_bytes) = (Some(all), Some(used));
+        let causes = of(&facts, AllocKind::Plain, Path::Dmabuf, &verbs(libc::ENOMEM));
+        causes.into_iter().map(|cause| cause.summary).find(|summary| summary.contains("window")).unwrap_or_default()
+    };
+    assert_eq!(window(SIZE, 0), "");
+    assert!(window(SIZE - 1, 0).contains("smaller"));
+    assert_eq!(window(256 << 20, (256 << 20) - SIZE), "");
+    assert!(window(256 << 20, (256 << 20) - SIZE + 1).contains("full"));
+    let limited = |soft| {
+        let mut facts = healthy();
+        facts.host.limits.own.capabilities = None;
+        let own = facts.host.limits.own.limits.iter_mut().find(|limit| limit.name == "Max locked memory").unwrap();
+        own.soft = LimitValue::Value(soft);
+        let sureness = |path| {
+            let causes = of(&facts, AllocKind::Plain, path, &verbs(libc::ENOMEM));
+            causes.into_iter().find(|cause| cause.summary.contains("locked memory")).map(|cause| cause.sureness)
+        };
+        (sureness(Path::Staged), sureness(Path::Dmabuf))
+    };
+    assert_eq!(limited(SIZE), (Some(Confidence::Possible), Some(Confidence::Possible)));
+    assert_eq!(limited(SIZE - 1), (Some(Confidence::Shown), Some(Confidence::Likely)));
+}
+
+#[test]
+fn prerequisites_are_met_from_where_they_should_be() {
+    let met = |needs: &str, change: &dyn Fn(&mut Facts)| {
+        let mut facts = healthy();
+        change(&mut facts);
+        let all = prerequisites(&facts, &facts.gpus.as_ref().unwrap().gpus[0]);
+        all.into_iter().find(|one| one.needs.contains(needs)).unwrap().met
+    };
+    let cuda = |version: &str| met("CUDA 12.8", &|facts| facts.gpus.as_mut().unwrap().cuda.driver_version = Some(version.to_owned()));
+    assert_eq!(["12.8", "13.0", "12.7", "11.9"].map(cuda), [Met::Present, Met::Present, Met::Missing, Met::Missing]);
+    // A staged transfer takes 8 MiB of locked memory.
+    let locked = |soft| {
+        met("locked host memory", &|facts| {
+            facts.host.limits.own.capabilities = None;
+            let own = facts.host.limits.own.limits.iter_mut().find(|limit| limit.name == "Max locked memory").unwrap();
+            own.soft = LimitValue::Value(soft);
+        })
+    };
+    assert_eq!([8 << 20, (8 << 20) - 1].map(locked), [Met::Present, Met::Missing]);
 }
