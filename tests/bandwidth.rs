@@ -47,3 +47,30 @@ fn where_there_are_no_events_completions_are_asked_for() {
     let asked = with_one_processor(&["--fault", &refused, "--completion", "event"]);
     assert!(asked["failure"].to_string().contains("EMFILE"), "{asked:#}");
 }
+
+/// What is verified before anything is measured: lengths of 64, 63, 33 and 3 bytes, some of them inline as well, one message each.
+#[test]
+fn each_message_that_arrives_changed_is_told_and_later_ones_do_not_hide_it() {
+    for command in ["ping", "bw"] {
+        let verification = |fault: &[&str]| {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+            program.args(["-q", "--format", "json", "--answer-within", "60s", "--host-model", "h100x8-cx7", command, "mlx5_0"]);
+            program.args(["--op", "write", "--sizes", "64", "--iterations", "4", "--repeats", "1"]).args(fault);
+            let output = program.output().unwrap();
+            let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+            (output.status.code(), document["results"][0]["verification"].clone())
+        };
+        let (code, good) = verification(&[]);
+        assert!(code == Some(0) && good["mismatch"].is_null(), "{command}: {good:#}");
+        let messages = good["messages"].as_u64().unwrap();
+        assert!(messages >= 5, "{good:#}");
+        for message in 1..=messages {
+            let (code, found) = verification(&["--fault", &format!("corrupt_payload:2@{message}")]);
+            assert_eq!(code, Some(1), "{command}: {found:#}");
+            assert_eq!(found["messages"], message, "{command}: {found:#}");
+            let mismatch = &found["mismatch"];
+            let told = (&mismatch["offset_bytes"], &mismatch["wrong_bytes"], &mismatch["is_guard"]);
+            assert_eq!(told, (&2.into(), &1.into(), &false.into()), "{command}: {found:#}");
+        }
+    }
+}

@@ -222,6 +222,39 @@ fn ranks_and_gpus_get_their_own_nic() {
 }
 
 #[test]
+fn of_nics_that_are_equally_near_a_gpu_takes_all_and_a_rank_the_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("profile.yaml");
+    let (host, file) = ("tests/hosts/near.yaml", file.to_str().unwrap());
+    assert!(doctor(&["--host-model", host, "profile", "write", "--engine", "nccl", "-o", file]).status.success());
+    let exported = |which: &[&str]| {
+        let ran = doctor(&[&["--host-model", host, "-q", "profile", "export", "--profile", file, "--for", "nccl"], which].concat());
+        let text = String::from_utf8(ran.stdout).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("NCCL_IB_HCA==")).unwrap().to_owned()
+    };
+    assert_eq!([exported(&[]), exported(&["--gpu", "0"])], ["mlx5_0:1,mlx5_1:1"; 2]);
+    // The third rank has the first GPU again.
+    assert_eq!([exported(&["--rank", "0"]), exported(&["--rank", "2", "--world", "4"])], ["mlx5_0:1"; 2]);
+}
+
+#[test]
+fn an_engine_works_where_one_device_takes_it_and_the_others_are_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("profile.yaml");
+    let (host, file) = ("tests/hosts/mixed.yaml", file.to_str().unwrap());
+    assert!(doctor(&["--host-model", host, "profile", "write", "--engine", "nccl", "-o", file]).status.success());
+    let written = profile::load(Path::new(file)).unwrap();
+    let [engine] = &written.engines[..] else { panic!("{:?}", written.engines) };
+    let verdicts: Vec<_> = engine.devices.iter().map(|device| (device.name.as_str(), device.verdict)).collect();
+    assert_eq!(engine.verdict, profile::EngineVerdict::Works);
+    assert_eq!(verdicts, [("mlx5_0", profile::EngineVerdict::Works), ("mlx5_1", profile::EngineVerdict::Fails)]);
+    assert!(engine.devices[1].obstacles.iter().all(|obstacle| obstacle.summary.contains("no RC queue pairs")), "{engine:?}");
+    let ran = doctor(&["--host-model", host, "profile", "export", "--profile", file, "--for", "nccl"]);
+    assert!(String::from_utf8(ran.stdout).unwrap().contains("\nNCCL_IB_HCA==mlx5_0:1\n"));
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("mlx5_1 is left out"));
+}
+
+#[test]
 fn the_named_files_are_written_where_settings_name_them() {
     let directory = tempfile::tempdir().unwrap();
     let file = write("e810", directory.path());

@@ -107,3 +107,57 @@ impl<'a> End<'a> {
         of_gid.or_else(of_interface).ok_or_else(|| Obstacle::NoAddress { device: self.device.name.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::rdma;
+    use crate::sim::HostModel;
+
+    fn devices() -> Vec<Device> {
+        crate::devices::collect(&rdma::read(&HostModel::find("h100x8-cx7").unwrap().root()), None).devices
+    }
+
+    #[test]
+    fn unless_one_is_named_the_first_device_that_works_and_has_an_active_port_is_taken() {
+        let mut devices = devices();
+        let found = |devices: &[Device], wanted| End::find(devices, wanted, None).map(|end| end.device.name.clone());
+        assert_eq!(found(&devices, None).unwrap(), "mlx5_0");
+        devices[0].problem = Some(Problem { summary: "it cannot be opened".to_owned(), next_step: None });
+        devices[1].ports[0].state = Some(Word::Known(rdmadoctor_types::PortState::Down));
+        assert_eq!(found(&devices, None).unwrap(), "mlx5_2");
+        assert_eq!(found(&devices, Some("mlx5_3")).unwrap(), "mlx5_3");
+        assert!(matches!(found(&devices, Some("mlx5_0")), Err(Obstacle::Unusable { .. })));
+        assert!(matches!(found(&devices, Some("mlx5_1")), Err(Obstacle::Inactive { .. })));
+        assert!(found(&devices, Some("mlx5_9")).is_err() && found(&[], None).is_err());
+        assert!(End::find(&devices, Some("mlx5_3"), Some(1)).is_ok());
+        assert!(matches!(End::find(&devices, Some("mlx5_3"), Some(2)), Err(Obstacle::Inactive { .. })));
+    }
+
+    #[test]
+    fn the_address_for_rdma_cm_is_the_gids_or_one_of_the_interface_that_needs_nothing_beside_it() {
+        let devices = devices();
+        let end = End::find(&devices, Some("mlx5_0"), None).unwrap();
+        let netdev = end.device.netdevs[0].clone();
+        let address = |text: &str, netdev: &str| Address {
+            address: text.parse().unwrap(),
+            netdev: Some(netdev.to_owned()),
+            prefix_length: None,
+            source: String::new(),
+            is_duplicate: false,
+            is_tentative: false,
+        };
+        let of_interface = |texts: &[&str]| {
+            let known: Vec<Address> = texts.iter().map(|text| address(text, &netdev)).chain([address("10.9.9.9", "other0")]).collect();
+            let without = Choice { index: 0, gid: String::new(), reason: String::new(), needs_router: false };
+            end.address(&without, &known).map(|address| address.to_string()).ok()
+        };
+        assert_eq!(of_interface(&["fe80::1", "2001:db8::1"]).as_deref(), Some("2001:db8::1"));
+        assert_eq!(of_interface(&["febf::1", "fec0::1"]).as_deref(), Some("fec0::1"), "fe80::/10 is link-local");
+        assert_eq!(of_interface(&["2001:db8::1", "10.1.0.7"]).as_deref(), Some("10.1.0.7"));
+        assert_eq!((of_interface(&["fe80::1"]), of_interface(&[])), (None, None));
+        let gid = end.port.gids.iter().find(|gid| gid.ipv4.is_some()).unwrap();
+        let chosen = Choice { index: 3, gid: gid.gid.clone(), reason: String::new(), needs_router: false };
+        assert_eq!(end.address(&chosen, &[address("10.1.0.7", &netdev)]).map(|address| address.to_string()).ok(), gid.ipv4);
+    }
+}

@@ -113,3 +113,83 @@ pub fn judge_together(together: &[TogetherResult]) -> Option<Notice> {
         causes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Spread;
+    use crate::bench::document::Share;
+
+    #[test]
+    fn the_slower_of_reads_and_writes_is_named_from_half_as_much_again() {
+        let summary = |factor| apart(65536, factor).map(|notice| notice.summary);
+        assert_eq!((summary(1.0), summary(1.49), summary(0.67)), (None, None, None));
+        for (factor, expected, cause) in [
+            (1.5, "read is 1.5 times slower than write at 65536 bytes", "max_qp_rd_atom"),
+            (4.0, "read is 4.0 times slower than write at 65536 bytes", "max_qp_rd_atom"),
+            (0.66, "write is 1.5 times slower than read at 65536 bytes", "writes are held up"),
+            (0.25, "write is 4.0 times slower than read at 65536 bytes", "writes are held up"),
+        ] {
+            let notice = apart(65536, factor).unwrap();
+            assert!(notice.summary == expected && notice.causes[0].contains(cause), "{notice:?}");
+        }
+    }
+
+    fn row(operation: &str, size_bytes: u64, repeats: &[f64]) -> BandwidthResult {
+        serde_json::from_value(serde_json::json!({
+            "operation": operation, "memory": "host", "buffer": "hot", "size_bytes": size_bytes, "bidirectional": false, "queue_pairs": 1,
+            "depth": 1, "batch": 1, "inline": false, "completion": "poll", "messages": 1, "bytes_per_second": Spread::of(repeats),
+            "messages_per_second": null, "cpu_us_per_gib": null, "lost_percent": null, "verification": null, "counters": [], "failure": null
+        }))
+        .unwrap()
+    }
+
+    fn notices(results: Vec<BandwidthResult>) -> Vec<String> {
+        let mut report = BenchReport {
+            schema: String::new(),
+            connection: None,
+            results,
+            ordering: Vec::new(),
+            notices: Vec::new(),
+            problems: Vec::new(),
+            stopped: None,
+        };
+        report.judge();
+        report.notices.into_iter().map(|notice| notice.summary).collect()
+    }
+
+    #[test]
+    fn only_large_messages_of_one_size_are_held_against_each_other() {
+        // 64 KiB is large, a byte less is not.
+        let both = |size| notices(vec![row("write", size, &[8e9]), row("read", size, &[2e9])]);
+        assert_eq!(both(65536), ["read is 4.0 times slower than write at 65536 bytes"]);
+        assert_eq!((both(65535), both(64)), (vec![], vec![]));
+        assert_eq!(notices(vec![row("write", 65536, &[8e9]), row("read", 1 << 20, &[2e9])]), Vec::<String>::new());
+        assert_eq!(
+            notices(vec![row("write", 65536, &[9e9, 10e9, 11e9])]),
+            ["too noisy to quote, by how much repeats differ: write of 65536 bytes (20 %)"]
+        );
+    }
+
+    #[test]
+    fn together_is_less_where_even_the_best_repeat_is() {
+        let row = |repeats: &[f64], kept_percent| TogetherResult {
+            operation: Operation::Write,
+            size_bytes: 65536,
+            buffer: Buffer::Hot,
+            alone_bytes_per_second: 100.0,
+            together_bytes_per_second: Spread::of(repeats).unwrap(),
+            kept_percent,
+            devices: vec![Share {
+                device: "mlx5_0".to_owned(),
+                completion: CompletionMode::Event,
+                alone_bytes_per_second: 100.0,
+                together_bytes_per_second: repeats[0],
+            }],
+        };
+        assert_eq!(judge_together(&[]), None);
+        assert_eq!(judge_together(&[row(&[50.0, 100.0], 75.0)]), None, "one repeat reached it");
+        let notice = judge_together(&[row(&[90.0, 99.0], 95.0), row(&[60.0, 61.0], 60.0), row(&[70.0, 71.0], 70.0)]).unwrap();
+        assert!(notice.summary.starts_with("all at once keep 60 %"), "{notice:?}");
+    }
+}

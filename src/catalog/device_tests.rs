@@ -300,6 +300,38 @@ fn memory_regions_are_checked_by_the_kernel_first_and_then_by_the_driver() {
     assert_eq!(errno("efa", 4096, 0b1001), Err(95));
 }
 
+/// Which steps there are: the figure of IBTA 10.3.1, and the kernel's qp_state_table.
+#[test]
+fn there_are_the_steps_of_the_specification_and_no_others() {
+    use QpState::{Error, Init, Reset, Rtr, Rts, Sqd, Sqe};
+    for (from, reached) in [
+        (Reset, &[Reset, Init][..]),
+        (Init, &[Reset, Init, Rtr, Error]),
+        (Rtr, &[Reset, Rts, Error]),
+        (Rts, &[Reset, Rts, Sqd, Error]),
+        (Sqd, &[Reset, Rts, Sqd, Error]),
+        (Sqe, &[Reset, Rts, Error]),
+        (Error, &[Reset, Error]),
+    ] {
+        for to in [Reset, Init, Rtr, Rts, Sqd, Sqe, Error] {
+            for qp_type in [QpType::RC, QpType::UC, QpType::UD] {
+                let made = model("mlx5").modify(&ModifyRequest::new(qp_type, from, to));
+                let expected = if reached.contains(&to) { Ok(Effect::Moved(to)) } else { Err(22) };
+                assert_eq!(made.map_err(|refusal| refusal.errno), expected, "{qp_type}: {from} to {to}");
+            }
+        }
+    }
+}
+
+#[test]
+fn with_a_shared_receive_queue_the_entries_of_an_own_one_do_not_count() {
+    // hns wants entries of a queue that takes requests; with a shared one it writes an empty queue back (verify_qp_create_cap).
+    let made = |recv_wr, recv_sge, srq| model("hns").create_qp(QpType::RC, caps(16, recv_wr, 1, recv_sge, 0), srq);
+    assert_eq!(made(16, 0, false).unwrap_err().parameter, Some(Aspect::Of(Parameter::MaxRecvSge)));
+    assert_eq!(made(16, 0, true).map(|grant| grant.caps), Ok(caps(64, 0, 1, 0, 0)));
+    assert_eq!(made(0, 0, false).map(|grant| grant.caps), Ok(caps(64, 0, 1, 0, 0)));
+}
+
 #[test]
 fn states_move_as_each_machine_has_it() {
     let step = |name: &str, from, to, cm| {

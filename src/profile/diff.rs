@@ -80,6 +80,9 @@ mod tests {
         };
         let differences = |a: f64, b: f64| diff(("a", &profile(a)), ("b", &profile(b))).differences;
         assert_eq!(differences(10e9, 9e9), []);
+        // A fifth of the larger one, whichever it is, is still the same.
+        assert_eq!((differences(10e9, 8e9).len(), differences(8e9, 10e9).len()), (0, 0));
+        assert_eq!((differences(10e9, 7.99e9).len(), differences(7.99e9, 10e9).len()), (1, 1));
         let found = differences(10e9, 5e9);
         assert_eq!(found[0].entry, "devices/mlx5_0/1/measurements/throughput/write/host/65536x1");
         assert_eq!(found[0].b.as_deref(), Some("5000000000 bytes/s"));

@@ -238,6 +238,87 @@ fn pairs_are_lines_of_figures() {
     );
 }
 
+/// Every figure of its own, so that none can stand for its neighbour.
+#[test]
+fn each_figure_stands_under_its_own_head() {
+    let latencies = crate::bench::Latencies {
+        samples: 11,
+        min_us: 1.0,
+        p50_us: 2.0,
+        p90_us: 3.0,
+        p99_us: 4.0,
+        p999_us: 5.0,
+        max_us: 6.0,
+        mean_us: 7.0,
+        deviation_us: 8.0,
+    };
+    let ping: crate::bench::BenchReport<crate::bench::LatencyResult> = serde_json::from_value(serde_json::json!({
+        "schema": "", "connection": null, "notices": [], "problems": [], "stopped": null,
+        "results": [{"operation": "write", "memory": "host", "size_bytes": 64, "inline": false, "completion": "poll",
+            "is_half_round_trip": true, "latencies": latencies, "p50_us": null, "verification": null, "counters": [], "failure": null}]
+    }))
+    .unwrap();
+    let csv = drawn_of((&ping).into(), Format::Csv);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "operation,size_bytes,samples,min_us,p50_us,p90_us,p99_us,p999_us,max_us,mean_us,deviation_us,verified");
+    assert!(lines[1].starts_with("write,64,11,1,2,3,4,5,6,7,8,"), "{csv}");
+
+    let at_once: crate::bench::AtOnce = serde_json::from_value(serde_json::json!({
+        "schema": "", "alone": [], "notices": [], "problems": [], "stopped": null,
+        "together": [{"operation": "write", "size_bytes": 64, "buffer": "hot", "alone_bytes_per_second": 9.0,
+            "together_bytes_per_second": Spread::of(&[8.0]), "kept_percent": 7.0,
+            "devices": [{"device": "mlx5_0", "completion": "poll", "alone_bytes_per_second": 2.0, "together_bytes_per_second": 1.0}]}]
+    }))
+    .unwrap();
+    let csv = drawn_of((&at_once).into(), Format::Csv);
+    assert_eq!(csv, "operation,buffer,size_bytes,device,alone_bytes_per_second,together_bytes_per_second\nwrite,hot,64,mlx5_0,2.0,1.0\n");
+
+    let counts = Counts { pass: 1, warn: 2, fail: 3, skip: 4, error: 5, consequences: 6, suppressed: 7 };
+    let probe = Probe { counts, ..probe() };
+    let text = drawn_of((&probe).into(), Format::Prometheus);
+    for (status, number) in [("pass", 1), ("warn", 2), ("fail", 3), ("skip", 4), ("error", 5)] {
+        assert!(text.contains(&format!("rdmadoctor_findings{{status=\"{status}\"}} {number}\n")), "{text}");
+    }
+    assert!(text.contains("rdmadoctor_probe_duration_seconds 1.5\n"), "{text}");
+    for (verdict, is) in [("pass", 0), ("warn", 0), ("fail", 1)] {
+        assert!(text.contains(&format!("rdmadoctor_verdict{{verdict=\"{verdict}\"}} {is}\n")), "{text}");
+    }
+}
+
+#[test]
+fn a_change_says_what_was_and_what_is() {
+    use crate::preflight::{Change, ChangeKind};
+    let told = |was: Option<&str>, is: Option<&str>| {
+        let [was, is] = [was, is].map(|text| text.map(str::to_owned));
+        gate::told(&Change { kind: ChangeKind::Worse, what: "x".to_owned(), was, is })
+    };
+    assert_eq!(told(Some("a"), Some("b")), "x: was a, is b");
+    assert_eq!(told(Some("a"), None), "x: was a, is gone");
+    assert_eq!(told(None, Some("b")), "x: new: b");
+    assert_eq!([ChangeKind::Worse, ChangeKind::Other, ChangeKind::Better].map(gate::kind), ["worse", "other", "better"]);
+}
+
+#[test]
+fn the_worst_is_of_what_the_policy_counts() {
+    let probe = of_each_status();
+    let worst = |of: &[Status], with_left: bool| {
+        let is_of = |finding: &&Finding| of.contains(&finding.status) && (with_left || finding.suppressed.is_none());
+        findings::worst(&probe.findings.iter().filter(is_of).collect::<Vec<_>>())
+    };
+    use Status::{Error, Fail, Pass, Skip, Warn};
+    assert_eq!(worst(&[Pass, Warn, Fail, Skip, Error], true), Error);
+    assert_eq!(worst(&[Pass, Warn, Fail, Skip], true), Fail);
+    assert_eq!(
+        (worst(&[Pass, Warn, Skip], true), worst(&[Pass, Skip], true), worst(&[Skip], true), worst(&[], true)),
+        (Warn, Pass, Skip, Skip)
+    );
+    let left: Vec<&Finding> = probe.findings.iter().filter(|finding| finding.suppressed.is_some() || finding.status == Pass).collect();
+    assert_eq!(findings::worst(&left), Pass);
+    assert_eq!(findings::summary(&left), "2 passed");
+    let all: Vec<&Finding> = probe.findings.iter().collect();
+    assert_eq!(findings::summary(&all), "2 failed, 2 broken, 2 to look at, 2 passed, 2 skipped");
+}
+
 #[test]
 fn every_format_says_which_host_it_is_of() {
     let origin = Origin::Model(Modelled { name: "erdma-a10x8".to_owned(), doubts: Vec::new(), has_local_gpus: false });

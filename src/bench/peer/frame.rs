@@ -76,6 +76,17 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_frame_is_taken_and_one_byte_more_is_not() {
+        for (length, taken) in [(0, true), (1023, true), (1024, true), (1025, false)] {
+            let mut decoder = Decoder::default();
+            let payload = vec![7; length];
+            decoder.push(&encode(&payload));
+            let expected = if taken { Ok(Some(payload)) } else { Err(FrameError::TooLong { claimed: length, limit: 1024 }) };
+            assert_eq!(decoder.next(1024), expected);
+        }
+    }
+
+    #[test]
     fn a_giant_is_refused_by_its_head() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_be_bytes());

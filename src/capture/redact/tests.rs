@@ -90,10 +90,33 @@ fn what_belongs_together_still_does() {
     assert_eq!(mapper.six(four.to_ipv6_mapped()), mapper.four(four).to_ipv6_mapped());
     assert_eq!(one("fe80::9a03:9bff:fe12:3456/64").split_at(6).0, "fe80::");
     assert!(one("10.1.2.0/24").ends_with(".0/24"));
-    // IP over InfiniBand: flags and queue pair, then the GID.
+    // IP over InfiniBand: flags and queue pair, then the GID, whose network is that of other GIDs.
+    let group =
+        |address: &str| address.split(':').flat_map(|group| [group[..2].to_owned(), group[2..].to_owned()]).collect::<Vec<_>>().join(":");
+    let gid = "2001:0db8:0000:0005:9803:9b03:0012:3456";
+    assert_eq!(one(&format!("80:00:00:48:{}", group(gid))), format!("80:00:00:48:{}", group(&one(gid))));
+    assert_ne!(one(gid)[..19], gid[..19]);
     let ipoib = "80:00:00:48:fe:80:00:00:00:00:00:00:98:03:9b:03:00:12:34:56";
     assert!(one(ipoib).starts_with("80:00:00:48:fe:80:00:00:00:00:00:00:") && one(ipoib) != ipoib);
     assert_ne!(Redactor::new(&[]).unwrap().mapper.four(four), Redactor::new(&[]).unwrap().mapper.four(four.to_string().parse().unwrap()));
+}
+
+#[test]
+fn the_host_in_a_devices_description_is_known_everywhere() {
+    let redacted = |name: &str, description: &str, text: &str| {
+        let mut value = serde_json::json!({"devices": [{"name": name, "node_desc": description}], "log": text});
+        Redactor::with_key([7; 16], &[]).redact(&mut value, &serde_json::json!({}));
+        value["log"].as_str().unwrap().to_owned()
+    };
+    // rdma-ndd writes `%h %d`, openibd `%h HCA-1`.
+    for description in ["rack7node3 mlx5_0", "rack7node3 HCA-1"] {
+        let text = redacted("mlx5_0", description, "from rack7node3 and mlx5_0");
+        assert!(text.starts_with("from host-") && text.ends_with(" and mlx5_0"), "{text}");
+    }
+    // What is no such pair names no host.
+    for description in ["Connect7x Adapter", "rack7node3", "rack7node3 mlx5_1", "a rack7node3 mlx5_0"] {
+        assert_eq!(redacted("mlx5_0", description, "Connect7x of rack7node3"), "Connect7x of rack7node3", "{description}");
+    }
 }
 
 fn shared(one: u128, other: u128) -> u32 {

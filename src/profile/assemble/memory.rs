@@ -144,6 +144,14 @@ mod tests {
         let count = |rows: &[Measurement]| fewest_queue_pairs(rows).map(|proven| (proven.value, proven.evidence));
         assert_eq!(count(&[row(65536, 1, 9e9), row(1 << 20, 1, 10e9), row(1 << 20, 4, 10.2e9)]), Some((1, "e1".to_owned())));
         assert_eq!(count(&[row(1 << 20, 1, 10e9), row(1 << 20, 4, 24e9)]), Some((4, "e4".to_owned())));
+        // A twentieth less is enough, more is not.
+        assert_eq!(count(&[row(1 << 20, 1, 9.5e9), row(1 << 20, 4, 10e9)]), Some((1, "e1".to_owned())));
+        assert_eq!(count(&[row(1 << 20, 1, 9.49e9), row(1 << 20, 4, 10e9)]), Some((4, "e4".to_owned())));
+        assert_eq!(count(&[row(1 << 20, 8, 10e9), row(1 << 20, 2, 10e9), row(1 << 20, 4, 10e9)]), Some((2, "e2".to_owned())));
+        // Reads, GPU memory and smaller messages do not count.
+        let read = Measurement { op: "read".to_owned(), ..row(1 << 20, 1, 50e9) };
+        let gpu = Measurement { memory: "cuda:0".to_owned(), ..row(1 << 20, 1, 50e9) };
+        assert_eq!(count(&[read, gpu, row(65536, 1, 50e9), row(1 << 20, 2, 1e9), row(1 << 20, 4, 10e9)]), Some((4, "e4".to_owned())));
         // One number of them says nothing of another.
         assert_eq!(count(&[row(1 << 20, 1, 10e9)]), None);
         assert_eq!(count(&[]), None);
