@@ -166,7 +166,7 @@ const BORDERS: &[Border] = &[
     ("RD-1116", "0000:1b:00.0", |f, elapsed| { answer(f).answered_in_us = Some(elapsed); f.wanted.slow_read_ms = Some(10); },
         (10_000, None), (10_001, Some(Warn))),
     ("RD-1118", "0000:1b:00.0", |f, errors| answer(f).uncorrected_errors = Some(errors), (0, None), (1, Some(Warn))),
-    ("RD-1119", "mlx5_0", |f, broken| { held(f, |_| {}); f.objects.as_mut().unwrap().holders[0].broken_queue_pairs = broken.try_into().unwrap(); },
+    ("RD-1119", "mlx5_0", |f, broken| { held(f, |_| {}); f.objects.as_mut().unwrap().holders[0].broken_queue_pairs = broken; },
         (3, None), (4, Some(Warn))),
 ];
 
