@@ -273,7 +273,10 @@ pub(super) fn peer_memory_is_loaded(facts: &Facts) -> Vec<Finding> {
                 _ => finding.remedy(
                     Action::Reload,
                     "load it, and name it in /etc/modules-load.d",
-                    &["modprobe nvidia_peermem", "echo nvidia_peermem > /etc/modules-load.d/nvidia_peermem.conf"],
+                    &[
+                        "modprobe nvidia_peermem",
+                        "mkdir -p /etc/modules-load.d && echo nvidia_peermem > /etc/modules-load.d/nvidia_peermem.conf",
+                    ],
                 ),
             }
         }

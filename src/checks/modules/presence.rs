@@ -32,7 +32,7 @@ pub(super) fn missing(facts: &Facts, subject: &str, module: &Module, is_severe: 
             .remedy(
                 Action::Reload,
                 "load it, and name it in /etc/modules-load.d to keep it",
-                &[&format!("modprobe {name}"), &format!("echo {name} > /etc/modules-load.d/{name}.conf")],
+                &[&format!("modprobe {name}"), &format!("mkdir -p /etc/modules-load.d && echo {name} > /etc/modules-load.d/{name}.conf")],
             ),
         ModuleState::Absent => Finding::graded(is_severe, subject, format!("{name} is neither in the kernel nor on disk"))
             .saw_not(source, "absent", "loaded or built in")
