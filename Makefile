@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test test-gpu lint bench schemas docs public completions screenshots install package test-package clean
+.PHONY: setup build demo demo-lab test test-lab ci mutants test-gpu lint bench schemas docs public completions screenshots install package test-package clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -11,8 +11,10 @@ build: setup
 	cargo build --release
 
 # The incident's answer, on a model of its host. Exit code 1 says that something was refused, which is the point here.
-demo: build
-	$(PROGRAM) --host-model erdma-a10x8 qp-matrix --engine dlslime@0.0.1.post7 || [ $$? = 1 ]
+# Built without optimisation, which takes a third of the time: a first look does not wait for more.
+demo: setup
+	cargo build
+	target/debug/rdmadoctor --host-model erdma-a10x8 qp-matrix --engine dlslime@0.0.1.post7 || [ $$? = 1 ]
 
 # The same on a real kernel: a Soft-RoCE device with eRDMA's limits, in a virtual machine.
 demo-lab: build
@@ -24,10 +26,23 @@ lint: setup
 	cargo check --quiet --package rdmadoctor-types
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 
-test: lint
+# All tests but most of the lab's, of which the first of each part runs. What a program of tests printed is in target/tests.
+test: setup
+	tools/test --lab one
+
+# The whole lab: every test in its guests.
+test-lab: setup
 	cargo build
-	tools/check-linking target/debug/rdmadoctor
-	cargo test --no-fail-fast
+	cargo test --test lab
+
+# What runs on every submission: everything, lint beside it.
+ci: setup
+	tools/test --lab all --lint
+
+# Breaks the code on purpose and counts what no test notices: `make mutants` for what differs from main's last commit,
+# `make mutants OF=src/qp` for a file or room, `make mutants SAMPLE=60 SEED=1` for a random sample. docs/testing.md says how to read it.
+mutants: setup
+	tools/mutants $(if $(OF),--of $(OF)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 # What needs a GPU, alone; without one it runs with a library that stands for CUDA, and says so.
 test-gpu: setup

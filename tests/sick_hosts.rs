@@ -172,7 +172,7 @@ fn found_in_capture(sick: &Sick, model: &Path) -> Findings {
 }
 
 fn findings(sick: &Sick, command: &mut Command) -> Findings {
-    let output = command.args(["--format", "json", "-q", "probe"]).args(&sick.arguments).output().unwrap();
+    let output = command.args(["--format", "json", "-q", "probe", "--time-budget", "5m"]).args(&sick.arguments).output().unwrap();
     let probe: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{}: {error}: {}", sick.name, String::from_utf8_lossy(&output.stderr)));
     let mut all = Findings::new();

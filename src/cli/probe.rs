@@ -1,13 +1,13 @@
 //! `rdmadoctor probe`.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::progress::Progress;
 use super::session::Session;
-use super::{UsageError, engines, exit};
+use super::{UsageError, engines, exit, values};
 use crate::checks::{self, Category, Check, Policy, Status};
 use crate::facts::Topo;
 use crate::facts::{Facts, Level};
@@ -21,6 +21,9 @@ pub struct Arguments {
     /// How much effort to take.
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     level: Level,
+    /// Time at most for everything, in place of the level's own (2 s, 30 s, 120 s). What does not fit is skipped.
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    time_budget: Option<Duration>,
     /// Are this engine's queue pairs granted? By name, or a file in the catalog's form. May be repeated; `all` takes every engine's
     /// newest known release.
     #[arg(long, value_name = "NAME[@VERSION]|FILE", add = super::complete::engines_or_files())]
@@ -42,6 +45,12 @@ pub struct Arguments {
     pid: Option<u32>,
 }
 
+impl Arguments {
+    fn budget(&self) -> Duration {
+        self.time_budget.unwrap_or_else(|| self.level.budget())
+    }
+}
+
 /// Looks at everything and comes to a verdict. `started` is when the command was given.
 pub fn run(session: &Session, arguments: &Arguments, started: Instant) -> anyhow::Result<u8> {
     let policy =
@@ -57,6 +66,7 @@ pub fn run(session: &Session, arguments: &Arguments, started: Instant) -> anyhow
         modules: &policy.require.modules,
         engines: &engines,
         wanted: policy.wanted(&catalog, &engines),
+        budget: arguments.budget(),
         started,
         ..Look::at(arguments.level, checks::needs(&checks), &catalog)
     };
@@ -83,6 +93,7 @@ fn report(
     }
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let mut probe = checks::judge(facts, arguments.level, &checks, policy, today);
+    probe.budget_us = u64::try_from(arguments.budget().as_micros()).unwrap_or(u64::MAX);
     probe.elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     if session.host.interrupted() {
         probe.stopped = Some("interrupted: what was not tried is skipped".to_owned());

@@ -14,10 +14,7 @@ use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::{AskReport, Chosen};
 use crate::worker::{ReadObjects, Worker};
 
-/// Longest wait for one part of the files at level quick, which has 2 s for all.
-const QUICK_PART: Duration = Duration::from_millis(1500);
-
-/// The least of that where some of the time has gone already.
+/// The least time for one part of the files at level quick, where most of its budget has gone already.
 const LEAST_PART: Duration = Duration::from_millis(500);
 
 /// What is left for judging and printing.
@@ -85,9 +82,13 @@ impl Host {
             return captured(capture, look.wanted.clone());
         }
         say("reading files");
-        let left = QUICK_PART.saturating_sub(look.started.elapsed()).max(LEAST_PART);
+        let left = look.deadline().saturating_duration_since(Instant::now()).max(LEAST_PART);
         let mut reader = self.reader(look.asked(), (look.level == Level::Quick).then_some(left))?;
-        let host = facts::host::collect_by(&mut |part| reader.part(part))?;
+        let mut host = facts::host::collect_by(&mut |part| reader.part(part))?;
+        if self.model().is_some() {
+            // How long a model's files took tells how busy this machine is.
+            host.timings.clear();
+        }
         let modules = reader.get::<ModulesFacts>()?;
         drop(reader);
         // Verbs of this machine say nothing about a host that is mounted elsewhere.

@@ -112,7 +112,7 @@ impl Host {
         }
     }
 
-    fn model(&self) -> Option<&HostModel> {
+    pub(super) fn model(&self) -> Option<&HostModel> {
         match &self.kind {
             Kind::Modelled(model) => Some(model),
             _ => None,

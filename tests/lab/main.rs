@@ -1,6 +1,7 @@
 //! Tests on a real kernel's verbs: guests with Soft-RoCE, Soft-iWARP and a device of limited queue pairs.
 //!
-//! Where guests cannot be had these tests are skipped, with the reason; with CI=true that is a failure.
+//! Where guests cannot be had these tests are skipped, with the reason; with CI=true that is a failure. With RDMADOCTOR_LAB=one the first test
+//! of each part runs alone.
 
 mod engines;
 mod guest;
@@ -20,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use guest::Guest;
 use libtest_mimic::{Arguments, Trial};
@@ -29,39 +31,51 @@ type Test = (&'static str, Body);
 
 /// A guest and the tests that share it; each test leaves it as it found it.
 struct Group {
-    name: &'static str,
     options: &'static [&'static str],
-    tests: &'static [Test],
+    /// By the first part of their names. What takes things out of the guest comes last.
+    parts: &'static [(&'static str, &'static [Test])],
+    /// Measured on two quiet processors: the longest begin, so that none is left alone at the end.
+    seconds: u32,
 }
 
 const GROUPS: &[Group] = &[
-    Group { name: "limited", options: &["--devices", "limited,siw", "--memory", "2048"], tests: qp_matrix::LIMITED },
-    Group { name: "rxe", options: &["--devices", "rxe", "--memory", "2048"], tests: qp_matrix::RXE },
-    Group { name: "engines", options: &["--devices", "rxe,limited"], tests: engines::DLSLIME },
+    Group {
+        options: &["--devices", "rxe", "--memory", "2048"],
+        parts: &[("rxe", qp_matrix::RXE), ("held", held::HELD), ("preflight", preflight::RXE), ("probe", probe::RXE)],
+        seconds: 320,
+    },
+    Group { options: &["--devices", "rxe,limited"], parts: &[("engines", engines::DLSLIME), ("profile", profile::PROFILE)], seconds: 270 },
+    // The guests of a pair are booted by their tests.
+    Group {
+        options: &["--devices", "none"],
+        parts: &[("none", modules::NONE), ("profile-pair", profile::PAIR), ("transfer-pair", transfer::PAIR)],
+        seconds: 220,
+    },
+    Group {
+        options: &["--devices", "rxe,siw", "--memory", "2048"],
+        parts: &[("modules", modules::LOADED), ("transfer", transfer::TRANSFERS)],
+        seconds: 160,
+    },
+    Group { options: &["--devices", "limited,siw", "--memory", "2048"], parts: &[("limited", qp_matrix::LIMITED)], seconds: 90 },
+    Group { options: &["--devices", "none", "--qemu-args", pcie::TREE], parts: &[("pcie", pcie::TREES)], seconds: 65 },
     // An MTU from which all of a port's follow that a model states.
-    Group { name: "models", options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"], tests: models::MODELS },
-    Group { name: "modules", options: &["--devices", "rxe,siw"], tests: modules::LOADED },
-    Group { name: "preflight", options: &["--devices", "rxe", "--memory", "2048"], tests: preflight::RXE },
-    Group { name: "probe", options: &["--devices", "rxe", "--memory", "2048"], tests: probe::RXE },
-    Group { name: "probe_siw", options: &["--devices", "siw"], tests: probe::SIW },
-    Group { name: "pcie", options: &["--devices", "none", "--qemu-args", pcie::TREE], tests: pcie::TREES },
     Group {
-        name: "iommu",
+        options: &["--devices", "rxe,limited,siw", "--memory", "2048", "--mtu", "4500"],
+        parts: &[("models", models::MODELS)],
+        seconds: 30,
+    },
+    Group { options: &["--devices", "siw"], parts: &[("probe_siw", probe::SIW)], seconds: 30 },
+    Group { options: &["--devices", "limited"], parts: &[("profile-limited", profile::LIMITED)], seconds: 20 },
+    Group {
         options: &["--devices", "none", "--qemu-args", pcie::IOMMU, "--append", "intel_iommu=on"],
-        tests: pcie::TRANSLATED,
+        parts: &[("iommu", pcie::TRANSLATED)],
+        seconds: 16,
     },
     Group {
-        name: "iommu_pt",
         options: &["--devices", "none", "--qemu-args", pcie::IOMMU, "--append", "intel_iommu=on iommu=pt"],
-        tests: pcie::PASSED,
+        parts: &[("iommu_pt", pcie::PASSED)],
+        seconds: 14,
     },
-    Group { name: "held", options: &["--devices", "rxe"], tests: held::HELD },
-    Group { name: "profile", options: &["--devices", "rxe,limited"], tests: profile::PROFILE },
-    Group { name: "profile-limited", options: &["--devices", "limited"], tests: profile::LIMITED },
-    Group { name: "profile-pair", options: &["--devices", "none"], tests: profile::PAIR },
-    Group { name: "transfer", options: &["--devices", "rxe,siw", "--memory", "2048"], tests: transfer::TRANSFERS },
-    Group { name: "transfer-pair", options: &["--devices", "none"], tests: transfer::PAIR },
-    Group { name: "none", options: &["--devices", "none"], tests: modules::NONE },
 ];
 
 fn main() -> std::process::ExitCode {
@@ -71,8 +85,9 @@ fn main() -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     }
     let arguments = Arguments::from_args();
-    let wanted = |group: &Group, test: &str| {
-        let name = format!("{}::{test}", group.name);
+    let first_only = std::env::var("RDMADOCTOR_LAB").is_ok_and(|value| value == "one");
+    let wanted = |part: &str, test: &str| {
+        let name = format!("{part}::{test}");
         let matches = |filter: &str| if arguments.exact { name == filter } else { name.contains(filter) };
         arguments.filter.as_deref().is_none_or(matches) && !arguments.skip.iter().any(|skip| matches(skip))
     };
@@ -84,8 +99,11 @@ fn main() -> std::process::ExitCode {
         return std::process::ExitCode::from(u8::from(required) * 101);
     }
     let queued = GROUPS.iter().map(|group| {
-        let tests: Vec<Test> = group.tests.iter().filter(|(name, _)| wanted(group, name)).copied().collect();
-        Queued::new(group, &tests)
+        let tests = group.parts.iter().flat_map(|(part, tests)| {
+            let tests = if first_only { &tests[..1] } else { tests };
+            tests.iter().filter(|(name, _)| wanted(part, name)).map(move |(name, test)| (format!("{part}::{name}"), *test))
+        });
+        Queued::new(group, tests.collect())
     });
     let (groups, trials): (Vec<_>, Vec<_>) = queued.unzip();
     let at_once = if arguments.list { 0 } else { arguments.test_threads.unwrap_or(2) };
@@ -104,42 +122,51 @@ type Ended = Result<(), Box<dyn Any + Send>>;
 /// A group's tests that are wanted, and where each tells how it ended.
 struct Queued {
     options: &'static [&'static str],
-    tests: Vec<(Body, Sender<Ended>)>,
+    seconds: u32,
+    tests: Vec<(String, Body, Sender<Ended>)>,
 }
 
 impl Queued {
     /// The group to run, and the trials that wait for it.
-    fn new(group: &Group, wanted: &[Test]) -> (Self, Vec<Trial>) {
+    fn new(group: &Group, wanted: Vec<(String, Body)>) -> (Self, Vec<Trial>) {
         let (mut tests, mut trials) = (Vec::new(), Vec::new());
         for (name, test) in wanted {
             let (tell, told) = channel();
-            tests.push((*test, tell));
-            trials.push(Trial::test(format!("{}::{name}", group.name), move || match told.recv() {
+            tests.push((name.clone(), test, tell));
+            trials.push(Trial::test(name, move || match told.recv() {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(panic)) => resume_unwind(panic),
                 Err(_) => Err("its group was not run".into()),
             }));
         }
-        (Self { options: group.options, tests }, trials)
+        (Self { options: group.options, seconds: group.seconds, tests }, trials)
     }
 
     fn run(self) {
         let mut guest = None;
-        for (test, tell) in self.tests {
-            let ended = catch_unwind(AssertUnwindSafe(|| test(guest.get_or_insert_with(|| Guest::boot(self.options)))));
+        for (name, test, tell) in self.tests {
+            let begun = Instant::now();
+            let mut booted = begun;
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                let guest = guest.get_or_insert_with(|| Guest::boot(self.options));
+                booted = Instant::now();
+                test(guest);
+            }));
             if ended.is_err() {
                 // It may have left its guest in any state; the next one gets a new one.
                 guest = None;
             }
+            let (boot, test) = ((booted - begun).as_secs_f64(), booted.elapsed().as_secs_f64());
+            let boot = if boot < 1.0 { String::new() } else { format!(" after {boot:.1} s for its guest") };
+            let _ = writeln!(std::io::stderr(), "lab: {name}: {test:.1} s{boot}");
             let _ = tell.send(ended);
         }
     }
 }
 
-/// Runs so many groups at once; each guest is an emulated machine with one processor. Those with most tests begin, so that no long one is left
-/// alone at the end.
+/// Runs so many groups at once; each guest is an emulated machine with one processor.
 fn run(mut groups: Vec<Queued>, at_once: usize) -> Vec<JoinHandle<()>> {
-    groups.sort_by_key(|group| group.tests.len());
+    groups.sort_by_key(|group| group.seconds);
     let groups = Arc::new(Mutex::new(groups));
     let next = move || groups.lock().ok().and_then(|mut groups| groups.pop());
     let work = || {

@@ -41,7 +41,7 @@ pub fn probe(guest: &mut Guest, prefix: &str, arguments: &str) -> Value {
 /// The command, with patience for an emulated processor on a busy machine.
 fn doctor(guest: &Guest) -> String {
     let policy = guest.write("policy.yaml", b"schema: rdmadoctor/policy/1\nthresholds: {slow_read_ms: 300000}\n");
-    format!("{} --format json --answer-within 120s probe --policy {policy}", env!("CARGO_BIN_EXE_rdmadoctor"))
+    format!("{} --format json --answer-within 120s probe --time-budget 280s --policy {policy}", env!("CARGO_BIN_EXE_rdmadoctor"))
 }
 
 /// All that is not well: status, check, subject, and what it follows from.
