@@ -34,6 +34,7 @@ pub mod cli;
 pub mod compat;
 pub mod devices;
 pub mod facts;
+mod files;
 pub mod gpu;
 pub mod host;
 pub mod preflight;

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["request"],
     &["host", "gpu"],
     &["verbs"],
-    &["sys", "schema", "units"],
+    &["sys", "schema", "units", "files"],
 ];
 
 /// Rooms in which something may be unsafe.

@@ -21,7 +21,6 @@ pub(crate) use read::DOCUMENT_LIMIT_BYTES;
 pub use read::{load, parse_document, parse_file};
 pub use redact::Redactor;
 pub use write::compress;
-pub(crate) use write::{WriteError, write};
 pub(crate) use written::Written;
 
 /// The document of a capture.

@@ -1,27 +1,17 @@
 //! Reads a capture, which may be damaged or made to do harm: everything is bounded.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use flate2::bufread::GzDecoder;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
 use super::Capture;
+use crate::files::Input;
 use crate::schema::CAPTURE;
 
 /// Longest document that is read; that of a host with 16 NICs and 8 GPUs has some 400 KiB.
 pub const DOCUMENT_LIMIT_BYTES: u64 = 64 << 20;
-
-/// How long a pipe may be silent.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a wait looks whether it was interrupted.
-const SLICE_MS: u8 = 100;
 
 /// Why a file cannot be used as a capture.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +21,25 @@ pub struct CaptureError {
     what: String,
 }
 
-/// Reads a file, or standard input for `-`. A pipe is waited for, until `is_interrupted` says otherwise.
+/// Reads a file, or standard input for `-`. A pipe is waited for.
 ///
 /// # Errors
 /// The file cannot be read, or is no capture that this release understands.
-pub fn load(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Capture, CaptureError> {
+pub fn load(path: &Path) -> Result<Capture, CaptureError> {
     let fail = |what: String| CaptureError { path: path.to_owned(), what };
-    let input = open(path).map_err(fail)?;
-    let waited = Patient { input, is_interrupted, what: None };
-    let mut reader = BufReader::with_capacity(64 << 10, waited);
-    let text = unpack(&mut reader).map_err(|what| fail(reader.get_ref().what.clone().unwrap_or(what)))?;
+    let input = Input::open(path).map_err(|error| fail(of_opening(&error)))?;
+    let mut reader = BufReader::with_capacity(64 << 10, input);
+    let text = unpack(&mut reader).map_err(|what| fail(reader.get_ref().why().map_or(what, str::to_owned)))?;
     parse_document(&text).map_err(fail)
+}
+
+fn of_opening(error: &io::Error) -> String {
+    match error.to_string() {
+        what if what.contains("directory") && error.kind() == io::ErrorKind::InvalidInput => {
+            format!("{what}; give the file that `rdmadoctor capture` wrote")
+        }
+        what => what,
+    }
 }
 
 /// Reads a document from the bytes of a file.
@@ -50,56 +48,6 @@ pub fn load(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Capture, C
 /// As [`load`], without the file.
 pub fn parse_file(bytes: &[u8]) -> Result<Capture, String> {
     parse_document(&unpack(&mut &bytes[..])?)
-}
-
-fn open(path: &Path) -> Result<File, String> {
-    if path == Path::new("-") {
-        return io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(|error| error.to_string());
-    }
-    // A pipe without a writer would hold open(2) for ever.
-    let file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(|error| error.to_string())?;
-    let kind = file.metadata().map_err(|error| error.to_string())?.file_type();
-    if kind.is_dir() {
-        return Err("it is a directory; give the file that `rdmadoctor capture` wrote".to_owned());
-    }
-    if !kind.is_file() && !kind.is_fifo() {
-        return Err("it is neither a file nor a pipe".to_owned());
-    }
-    Ok(file)
-}
-
-/// Waits for what is slow, but not for ever.
-struct Patient<'a> {
-    input: File,
-    is_interrupted: &'a dyn Fn() -> bool,
-    /// Why it gave up.
-    what: Option<String>,
-}
-
-impl Read for Patient<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let started = Instant::now();
-        loop {
-            let mut waiting = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
-            let ready = poll(&mut waiting, PollTimeout::from(SLICE_MS)).unwrap_or(0);
-            if ready > 0 {
-                match self.input.read(buffer) {
-                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                    other => return other,
-                }
-            }
-            let what = match () {
-                () if (self.is_interrupted)() => "interrupted while it was read".to_owned(),
-                () if started.elapsed() >= PATIENCE => {
-                    format!("nothing came from it in {} s; does anything write to it?", PATIENCE.as_secs())
-                }
-                () => continue,
-            };
-            self.what = Some(what);
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    }
 }
 
 /// The document in a file, if it is a whole one and nothing else.

@@ -8,7 +8,6 @@ mod located;
 mod walk;
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -42,7 +41,7 @@ impl Problem {
     }
 
     /// What serde_yaml says, with the place that it ends with in front.
-    fn of(error: &serde_yaml::Error) -> Self {
+    pub(super) fn of(error: &serde_yaml::Error) -> Self {
         let full = error.to_string();
         let summary = full.split(" at line ").next().unwrap_or(&full).to_owned();
         let at = error.location();
@@ -89,22 +88,16 @@ pub(crate) trait Document: DeserializeOwned + JsonSchema {
 /// A kind of file that a room above knows: what its `schema` says, and all that is wrong with a text of it.
 pub type Kind = (&'static str, fn(&Path, &str) -> Vec<Problem>);
 
-/// Reads a file and checks it, as one of the catalog's or of the kinds that are given. A wait for a pipe ends when `is_interrupted` says so.
+/// Reads a file and checks it, as one of the catalog's or of the kinds that are given.
 ///
 /// # Errors
-/// It cannot be read, or the wait was interrupted ([`ErrorKind::Interrupted`]).
-pub fn check_file(path: &Path, kinds: &[Kind], is_interrupted: &dyn Fn() -> bool) -> Result<Checked, CatalogError> {
-    match file::read_until(path, is_interrupted) {
+/// It cannot be read.
+pub fn check_file(path: &Path, kinds: &[Kind]) -> Result<Checked, CatalogError> {
+    match file::read(path) {
         Ok(text) => Ok(check(path, &text, kinds)),
         Err(CatalogError::Invalid { problem, .. }) => Ok(Checked { declares: None, problems: vec![problem] }),
         Err(error) => Err(error),
     }
-}
-
-/// Whether a file could not be read because the user asked to stop.
-#[must_use]
-pub fn is_interruption(error: &CatalogError) -> bool {
-    matches!(error, CatalogError::Unreadable { source, .. } if source.kind() == ErrorKind::Interrupted)
 }
 
 /// Checks a file's text. A host file that extends others is looked for beside `path`.

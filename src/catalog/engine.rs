@@ -305,6 +305,10 @@ impl Document for Engine {
                 if let Err(error) = queue.type_of() {
                     inconsistencies.push((format!("{path}.qp_type"), format!("{place}, queue {}: {error}", queue.name)));
                 }
+                for (index, setting) in queue.settings.iter().enumerate().filter(|(_, setting)| runs_code(&setting.name)) {
+                    let what = format!("{place}: {} tells a loader or a shell what to run, and is no engine's setting", setting.name);
+                    inconsistencies.push((format!("{path}.settings[{index}].name"), what));
+                }
                 if queue.cq_depth.is_none() && !queue.follows.iter().any(|follow| follow.parameter == Parameter::CqDepth) {
                     inconsistencies.push((path, format!("{place}, queue {} has no cq_depth", queue.name)));
                 }
@@ -312,6 +316,15 @@ impl Document for Engine {
         }
         inconsistencies
     }
+}
+
+/// Whether a variable of this name makes a loader, a shell or an interpreter run or load what it names (ld.so(8), bash(1), python(1), perlrun(1)).
+pub(crate) fn runs_code(name: &str) -> bool {
+    const PREFIXES: [&str; 12] =
+        ["LD_", "DYLD_", "GCONV_", "GLIBC_", "MALLOC_", "BASH", "PYTHON", "PERL", "RUBY", "NODE_", "JAVA_", "GIT_"];
+    const NAMES: [&str; 10] = ["PATH", "ENV", "IFS", "SHELLOPTS", "PS4", "PROMPT_COMMAND", "HOME", "TMPDIR", "CDPATH", "SHELL"];
+    let name = name.to_ascii_uppercase();
+    NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 impl Release {

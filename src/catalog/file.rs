@@ -1,21 +1,14 @@
 //! Reading files of the catalog: UTF-8 of a reasonable length, from a file or from a pipe that a shell made.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::CatalogError;
 use super::check::{Place, Problem};
+use crate::files;
 
 /// Longest file; a device that never ends must not fill the memory.
-const LONGEST_BYTES: usize = 1 << 20;
-
-/// How often a wait for a pipe looks whether the user has interrupted it, in milliseconds.
-const SLICE_MS: u16 = 100;
+const LONGEST_BYTES: u64 = 1 << 20;
 
 /// What some editors put in front of UTF-8. YAML allows it, other readers of the same file stumble over it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -23,22 +16,20 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Reads a file whole.
 ///
 /// # Errors
-/// It cannot be read, is too long, or is not UTF-8.
+/// It cannot be read, is too long, is not UTF-8, or stands for too much.
 pub(crate) fn read(path: &Path) -> Result<String, CatalogError> {
-    read_until(path, &|| false)
-}
-
-/// As [`read`]; a wait for a pipe ends with [`ErrorKind::Interrupted`] when `is_interrupted` says so.
-///
-/// # Errors
-/// As [`read`].
-pub(crate) fn read_until(path: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<String, CatalogError> {
-    let bytes = bytes(path, is_interrupted).map_err(|source| CatalogError::Unreadable { file: path.to_owned(), source })?;
     let invalid = |problem| CatalogError::Invalid { file: path.to_owned(), problem };
-    if bytes.len() > LONGEST_BYTES {
-        return Err(invalid(Problem::at(Place::START, format!("it is longer than {LONGEST_BYTES} bytes"))));
+    let bytes = match files::bytes(path, LONGEST_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(invalid(Problem::at(Place::START, error.to_string()))),
+        Err(source) => return Err(CatalogError::Unreadable { file: path.to_owned(), source }),
+    };
+    let text = text(bytes).map_err(invalid)?;
+    // What is no YAML at all is told by who knows what it should be.
+    match files::weigh(&text) {
+        Err(error) if files::is_too_heavy(&error) => Err(invalid(Problem::of(&error))),
+        _ => Ok(text),
     }
-    text(bytes).map_err(invalid)
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, Problem> {
@@ -60,42 +51,9 @@ fn text(bytes: Vec<u8>) -> Result<String, Problem> {
     Ok(text)
 }
 
-/// Opens without waiting for somebody to write, so that a pipe to which nobody does can be given up.
-fn bytes(path: &Path, is_interrupted: &dyn Fn() -> bool) -> io::Result<Vec<u8>> {
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; 64 * 1024];
-    while bytes.len() <= LONGEST_BYTES {
-        wait(&file, is_interrupted)?;
-        match file.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(length) => bytes.extend_from_slice(&chunk[..length]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(bytes)
-}
-
-/// Waits until a read would not: a pipe that nobody has opened yet would look like one that has ended.
-fn wait(file: &File, is_interrupted: &dyn Fn() -> bool) -> io::Result<()> {
-    loop {
-        if is_interrupted() {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        let mut asked = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut asked, PollTimeout::from(SLICE_MS)) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -111,23 +69,7 @@ mod tests {
         assert_eq!(of(b"a: 1\n\xc3\xa4b\xff: 2"), ":2:3: not UTF-8: byte 0xff at offset 8; save the file as UTF-8");
         assert!(of(b"\xff\xfea\0").starts_with(":1:1: not UTF-8: byte 0xff at offset 0"));
         assert!(of(b"\xef\xbb\xbfa: 1").contains("byte order mark"));
-        assert!(of(&vec![b'#'; LONGEST_BYTES + 1]).contains("longer than"));
+        assert!(of(&vec![b'#'; (1 << 20) + 1]).contains("longer than"));
         assert!(read(Path::new("/")).unwrap_err().to_string().contains("cannot read /"));
-    }
-
-    #[test]
-    fn a_pipe_is_read_to_its_end_and_given_up_when_asked() {
-        let directory = tempfile::tempdir().unwrap();
-        let pipe = directory.path().join("pipe");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let writer = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || std::fs::write(pipe, "a: 1").unwrap()
-        });
-        assert_eq!(read(&pipe).unwrap(), "a: 1");
-        writer.join().unwrap();
-        let asked = AtomicBool::new(false);
-        let error = read_until(&pipe, &|| asked.swap(true, Ordering::Relaxed)).unwrap_err();
-        assert!(matches!(error, CatalogError::Unreadable { source, .. } if source.kind() == ErrorKind::Interrupted));
     }
 }

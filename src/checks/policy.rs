@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, Status, find};
-use crate::catalog::Catalog;
 use crate::catalog::check::Document;
 use crate::catalog::engine::Connect;
+use crate::catalog::file::read as read_file;
+use crate::catalog::{Catalog, CatalogError};
 use crate::facts::{Wanted, WantedEngine};
 use crate::qp::Chosen;
 use crate::schema;
@@ -103,13 +104,9 @@ pub struct Thresholds {
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// The file cannot be read.
-    #[error("{}: {source}", file.display())]
-    Unreadable {
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The file cannot be read, or is no text.
+    #[error("{}", with_source(.0))]
+    File(CatalogError),
     /// It is no policy.
     #[error("{}: {message}", file.display())]
     Invalid {
@@ -119,8 +116,10 @@ pub enum PolicyError {
     },
 }
 
-/// More is no policy that somebody wrote.
-const LONGEST_BYTES: u64 = 1 << 20;
+/// An error and why it came, on one line.
+fn with_source(error: &CatalogError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
 
 impl Policy {
     /// What the host must have, for these engines too.
@@ -149,10 +148,7 @@ impl Policy {
     /// # Errors
     /// It cannot be read, or is no policy.
     pub fn load(file: &Path) -> Result<Self, PolicyError> {
-        let unreadable = |source| PolicyError::Unreadable { file: file.to_owned(), source };
-        let mut text = String::new();
-        let opened = std::fs::File::open(file).map_err(unreadable)?;
-        std::io::Read::read_to_string(&mut std::io::Read::take(opened, LONGEST_BYTES), &mut text).map_err(unreadable)?;
+        let text = read_file(file).map_err(PolicyError::File)?;
         Self::parse(file, &text)
     }
 

@@ -1,6 +1,6 @@
 //! `rdmadoctor capture`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,9 +10,10 @@ use clap::Args;
 use super::progress::Progress;
 use super::session::Session;
 use super::{UsageError, engines, exit};
-use crate::capture::{self, Redactor, WriteError, Written};
+use crate::capture::{self, Redactor, Written};
 use crate::checks::{self, Check, Policy};
 use crate::facts::Level;
+use crate::files::{self, Existing};
 use crate::qp::choose;
 use crate::schema;
 use crate::survey::{Look, SurveyError};
@@ -52,8 +53,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     if is_stream && std::io::stdout().is_terminal() {
         return Err(UsageError("a capture is compressed, and a terminal cannot show that; give -o FILE or a pipe".to_owned()).into());
     }
-    if !is_stream && !arguments.force && output.exists() {
-        return Err(UsageError(WriteError::Exists(output).to_string()).into());
+    if !is_stream && !arguments.force && output.is_file() && !files::is_descriptor(&output) {
+        return Err(exists(&output).into());
     }
     if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.is_dir()) {
         return Err(UsageError(format!("cannot write {}: {} is no directory", output.display(), directory.display())).into());
@@ -91,11 +92,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
             _ => Ok(exit::OK),
         };
     }
-    match capture::write(&output, &bytes, arguments.force) {
-        Ok(()) => {}
-        Err(error @ WriteError::Exists(_)) => return Err(UsageError(error.to_string()).into()),
-        Err(error) => return Err(error.into()),
-    }
+    let existing = if arguments.force { Existing::Replaced } else { Existing::Kept };
+    // One that tells which host it is of is for its owner alone; the other is to be handed on.
+    let mode = if capture.is_redacted { 0o666 } else { 0o600 };
+    files::write(&output, &bytes, mode, existing).map_err(|error| match error.error.kind() {
+        ErrorKind::AlreadyExists => exists(&output).into(),
+        _ => anyhow::anyhow!("{error}; -o FILE writes elsewhere, -o - to standard output"),
+    })?;
     session.output.print(&Written {
         schema: schema::CAPTURE_WRITTEN.to_owned(),
         file: output.display().to_string(),
@@ -104,4 +107,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         is_redacted: capture.is_redacted,
     })?;
     Ok(exit::OK)
+}
+
+fn exists(output: &Path) -> UsageError {
+    UsageError(format!("{} is there already; --force replaces it, -o FILE writes another", output.display()))
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::session::Session;
 use super::{UsageError, exit};
-use crate::catalog::check::{CatalogCheck, CheckedFile, FileVerdict, Kind, Problem, check_file, is_interruption, problems};
+use crate::catalog::check::{CatalogCheck, CheckedFile, FileVerdict, Kind, Problem, check_file, problems};
 use crate::catalog::{CatalogFiles, CatalogList, FileKind};
 use crate::checks::Policy;
 use crate::schema;
@@ -89,10 +89,10 @@ fn examine(session: &Session, file: &Path) -> CheckedFile {
         return of(FileVerdict::NotChecked, None, Vec::new());
     }
     let policies: Kind = (schema::POLICY, |_, text| problems::<Policy>(text));
-    match check_file(file, &[(schema::HOST, HostModel::problems), policies], &|| session.host.interrupted()) {
+    match check_file(file, &[(schema::HOST, HostModel::problems), policies]) {
         Ok(checked) if checked.problems.is_empty() => of(FileVerdict::Valid, checked.declares, Vec::new()),
         Ok(checked) => of(FileVerdict::Invalid, checked.declares, checked.problems),
-        Err(error) if is_interruption(&error) => of(FileVerdict::NotChecked, None, Vec::new()),
+        Err(_) if session.host.interrupted() => of(FileVerdict::NotChecked, None, Vec::new()),
         Err(error) => {
             let why = error.source().map_or_else(|| error.to_string(), |source| format!("cannot be read: {source}"));
             of(FileVerdict::Unreadable, None, vec![Problem { line: None, column: None, summary: why }])

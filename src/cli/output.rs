@@ -1,12 +1,12 @@
 //! The way to print: documents in the format that was asked for, pages, and files.
 
-use std::io::{IsTerminal, Write as _};
-use std::os::unix::fs::PermissionsExt;
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::ColorChoice;
 
+use crate::files::{self, Existing};
 use crate::report::{self, Document, Format, Origin, Style, View};
 
 /// How a run prints.
@@ -23,14 +23,7 @@ pub struct Output {
 impl Output {
     /// Writes a file whole: whoever reads it sees the old one or the new one.
     pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(directory)?;
-            file.write_all(text.as_bytes())?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        Ok(files::write(path, text.as_bytes(), 0o644, Existing::Replaced)?)
     }
 
     /// Prints text as it is: a file's content.

@@ -1,14 +1,13 @@
 //! `rdmadoctor report`: saved documents as one page.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::session::Session;
 use super::{UsageError, exit};
+use crate::files;
 use crate::report::html::{self, HostPage, PARTS};
 use crate::report::{Head, Kind};
 
@@ -100,15 +99,15 @@ fn drawn() -> String {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let wrong = |error: std::io::Error| UsageError(format!("cannot read {}: {error}", path.display()));
-    let mut text = Vec::new();
-    File::open(path).map_err(wrong)?.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(wrong)?;
-    if u64::try_from(text.len()).context("a length that is no number")? > MOST_BYTES {
-        return Err(
-            UsageError(format!("{} is larger than {} MiB, so it is no document of rdmadoctor", path.display(), MOST_BYTES >> 20)).into()
-        );
-    }
-    Ok(text)
+    files::bytes(path, MOST_BYTES).map_err(|error| {
+        let what = match error.kind() {
+            ErrorKind::FileTooLarge => {
+                format!("{} is larger than {} MiB, so it is no document of rdmadoctor", path.display(), MOST_BYTES >> 20)
+            }
+            _ => format!("cannot read {}: {error}", path.display()),
+        };
+        UsageError(what).into()
+    })
 }
 
 fn wrong(path: &Path, what: &str, error: &serde_json::Error) -> UsageError {

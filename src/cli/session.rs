@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::output::Output;
 use super::{Global, GpusOf, UsageError};
 use crate::capture::{self, Capture};
+use crate::files;
 use crate::report::{Captured, Modelled, Origin};
 use crate::sim::{HostModel, Seat};
 use crate::survey::{Host, Kind, Options, SurveyError};
@@ -72,13 +73,14 @@ impl Session {
             (seat, model) = (Some(taken), Some(host));
         }
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        files::give_up_when(interrupted.clone());
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
             // The first one asks for a report of what is known; the second one is obeyed at once.
             signal_hook::flag::register_conditional_shutdown(signal, super::exit::INTERRUPTED.into(), interrupted.clone())?;
             signal_hook::flag::register(signal, interrupted.clone())?;
         }
         let stopped = || interrupted.load(Ordering::Relaxed);
-        let capture = global.from.as_deref().map(|path| capture::load(path, &stopped)).transpose();
+        let capture = global.from.as_deref().map(capture::load).transpose();
         let capture = match capture {
             Err(error) if stopped() => return Err(SurveyError::Interrupted(error.to_string()).into()),
             capture => capture.map_err(|error| UsageError(error.to_string()))?,

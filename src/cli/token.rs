@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::UsageError;
+use crate::files;
 
 /// Where the token comes from.
 #[derive(Debug, Clone, Args)]
@@ -19,6 +19,9 @@ pub struct Arguments {
     token_file: Option<PathBuf>,
 }
 
+/// Longest file with one, in bytes.
+const LONGEST: u64 = 4096;
+
 /// A shorter one could be guessed.
 const SHORTEST: usize = 12;
 
@@ -28,7 +31,9 @@ impl Arguments {
         let given = match (&self.token, &self.token_file) {
             (Some(token), _) => Some(token.clone()),
             (None, Some(path)) => {
-                Some(std::fs::read_to_string(path).with_context(|| format!("cannot read --token-file {}", path.display()))?)
+                let wrong = |why: String| UsageError(format!("cannot read --token-file {}: {why}", path.display()));
+                let bytes = files::bytes(path, LONGEST).map_err(|error| wrong(error.to_string()))?;
+                Some(String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?)
             }
             (None, None) => std::env::var("RDMADOCTOR_TOKEN").ok(),
         };

@@ -1,7 +1,6 @@
 //! The earlier run that this one is compared with.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,6 +10,7 @@ use super::steps::baseline_step;
 use super::{Comparison, Preflight, Step, verdict};
 use crate::bench::{BandwidthResult, LoopbackReport};
 use crate::checks::Status;
+use crate::files;
 use crate::schema;
 use crate::survey::{Host, SurveyError};
 
@@ -45,14 +45,13 @@ impl Baseline {
         let Some(file) = baseline.or(compare) else { return Ok(Self::default()) };
         let keeps = baseline.is_some();
         let wrong = |what: String| SurveyError::Unsuited(format!("{}: {what}", file.display()));
-        let mut text = Vec::new();
-        match File::open(file).and_then(|opened| opened.take(MOST_BYTES).read_to_end(&mut text)) {
+        let text = match files::bytes(file, MOST_BYTES) {
             Err(error) if keeps && error.kind() == ErrorKind::NotFound => {
                 return Ok(Self { file: Some(file.to_owned()), keeps, ..Self::default() });
             }
             Err(error) => return Err(wrong(error.to_string())),
-            Ok(_) => {}
-        }
+            Ok(text) => text,
+        };
         let no_document = |error: serde_json::Error| {
             wrong(format!("no document of `rdmadoctor --format json preflight`, which an earlier run is kept as: {error}"))
         };

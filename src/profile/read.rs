@@ -1,18 +1,16 @@
 //! Reading a profile: whatever the text, a bounded answer with line and column.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{PROFILE_SCHEMA, Profile};
+use crate::files;
 
 /// Largest file that is read. A profile of 16 NICs with every engine takes about a tenth of it.
 const MOST_BYTES: u64 = 2 << 20;
-
-/// Most that the values of a file may hold once aliases are followed: a small file can otherwise stand for gigabytes.
-const MOST_VALUE_BYTES: usize = 8 << 20;
 
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,17 +37,10 @@ pub enum ProfileError {
 /// It cannot be read, is no profile, or contradicts itprofile.
 pub fn load(file: &Path) -> Result<Profile, ProfileError> {
     let unreadable = |why: String| ProfileError::Unreadable { file: file.to_owned(), why };
-    let metadata = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
-    // A pipe could keep the program waiting for ever.
-    if !metadata.is_file() {
-        return Err(unreadable("it is no regular file".to_owned()));
-    }
-    let open = std::fs::File::open(file).map_err(|error| unreadable(error.to_string()))?;
-    let mut bytes = Vec::new();
-    open.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(unreadable(format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
-    }
+    let bytes = files::bytes(file, MOST_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => unreadable(format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)),
+        _ => unreadable(error.to_string()),
+    })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let (line, column) = place(&error.as_bytes()[..good]);
@@ -73,8 +64,12 @@ pub fn parse(file: &Path, text: &str) -> Result<Profile, ProfileError> {
     if text.len() as u64 > MOST_BYTES {
         return Err(invalid((1, 1), format!("it is larger than {} MiB, which no profile is", MOST_BYTES >> 20)));
     }
-    let mut budget = MOST_VALUE_BYTES;
-    Weigh { budget: &mut budget, wants_schema: true }.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(yaml)?;
+    if text.trim().is_empty() {
+        return Err(invalid((1, 1), "it is empty, not a profile".to_owned()));
+    }
+    files::weigh(text).map_err(yaml)?;
+    // First, so that a file of another kind or age is told as such and not by its first strange key.
+    serde_yaml::Deserializer::from_str(text).deserialize_any(Schema).map_err(yaml)?;
     let profile: Profile = serde_yaml::from_str(text).map_err(yaml)?;
     match contradiction(&profile) {
         Some((needle, why)) => Err(invalid(find(text, &needle), why)),
@@ -176,88 +171,34 @@ fn find(text: &str, needle: &str) -> (usize, usize) {
     found.find(|at| is_word(*at)).or(first).map_or((1, 1), |at| place(&text.as_bytes()[..at]))
 }
 
-/// Walks a document without keeping it, and stops it where its values, aliases followed, become too large. Of the whole document it also
-/// asks the schema first, so that a file of another kind or age is told as such and not by its first strange key.
-struct Weigh<'a> {
-    budget: &'a mut usize,
-    wants_schema: bool,
-}
+/// Asks a document for its schema, and for nothing else.
+struct Schema;
 
-impl Weigh<'_> {
-    fn take<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
-        // A value costs something by itself, however short.
-        *self.budget = self
-            .budget
-            .checked_sub(bytes + 16)
-            .ok_or_else(|| E::custom(format!("its values take more than {} MiB once aliases are followed", MOST_VALUE_BYTES >> 20)))?;
-        Ok(())
-    }
-
-    fn part(&mut self) -> Weigh<'_> {
-        Weigh { budget: self.budget, wants_schema: false }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Weigh<'_> {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Weigh<'_> {
-    type Value = Option<String>;
+impl<'de> Visitor<'de> for Schema {
+    type Value = ();
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(if self.wants_schema { "a profile" } else { "a value" })
+        formatter.write_str("a profile")
     }
 
-    fn visit_str<E: serde::de::Error>(mut self, value: &str) -> Result<Self::Value, E> {
-        self.take(value.len())?;
-        if self.wants_schema { Err(E::custom("this is a text, not a profile")) } else { Ok((value.len() < 64).then(|| value.to_owned())) }
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        Err(E::custom("this is a text, not a profile"))
     }
 
-    fn visit_bool<E: serde::de::Error>(mut self, _: bool) -> Result<Self::Value, E> {
-        self.take(0).map(|()| None)
-    }
-
-    fn visit_i64<E: serde::de::Error>(mut self, _: i64) -> Result<Self::Value, E> {
-        self.take(0).map(|()| None)
-    }
-
-    fn visit_u64<E: serde::de::Error>(mut self, _: u64) -> Result<Self::Value, E> {
-        self.take(0).map(|()| None)
-    }
-
-    fn visit_f64<E: serde::de::Error>(mut self, _: f64) -> Result<Self::Value, E> {
-        self.take(0).map(|()| None)
-    }
-
-    fn visit_unit<E: serde::de::Error>(mut self) -> Result<Self::Value, E> {
-        self.take(0).map(|()| None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self::Value, A::Error> {
-        self.take(0)?;
-        while items.next_element_seed(self.part())?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self::Value, A::Error> {
-        self.take(0)?;
-        let mut schema = None;
-        while let Some(key) = entries.next_key_seed(self.part())? {
-            let value = entries.next_value_seed(self.part())?;
-            if self.wants_schema && key.as_deref() == Some("schema") {
-                schema = value;
-                check_schema(schema.as_deref().unwrap_or_default())?;
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut is_there = false;
+        while let Some(key) = entries.next_key::<String>()? {
+            if key == "schema" {
+                check_schema(&entries.next_value::<String>()?)?;
+                is_there = true;
+            } else {
+                entries.next_value::<IgnoredAny>()?;
             }
         }
-        if self.wants_schema && schema.is_none() {
+        if !is_there {
             return Err(serde::de::Error::custom(format!("it names no schema; a profile begins with `schema: {PROFILE_SCHEMA}`")));
         }
-        Ok(None)
+        Ok(())
     }
 }
 

@@ -94,10 +94,7 @@ fn files_that_are_no_profiles_are_refused_without_reading_them_whole() {
     let file = directory.path().join("bytes.yaml");
     std::fs::File::create(&file).unwrap().write_all(b"schema: x\n\xff").unwrap();
     assert!(load(&file).unwrap_err().to_string().contains("bytes.yaml:2:1"));
-    let pipe = directory.path().join("pipe");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(load(&pipe).unwrap_err().to_string().contains("no regular file"));
-    assert!(load(directory.path()).unwrap_err().to_string().contains("no regular file"));
+    assert!(load(directory.path()).unwrap_err().to_string().contains("it is a directory"));
     assert!(load(Path::new("/nowhere")).unwrap_err().to_string().contains("No such file"));
 }
 

@@ -1,7 +1,9 @@
 //! `rdmadoctor profile exec`.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use clap::Args;
 
 use super::super::progress::say;
 use super::super::session::Session;
-use super::super::{exit, values};
+use super::super::{UsageError, exit, values};
 use super::export::{ForEngine, make};
 use super::{ProfileFile, load};
 use crate::profile;
@@ -28,6 +30,9 @@ pub struct Arguments {
     /// Start it although it fails on this host.
     #[arg(long)]
     allow_failing: bool,
+    /// Start it although another user owns the profile or may write it.
+    #[arg(long)]
+    any_owner: bool,
     /// Time at most for making attempts again.
     #[arg(long, value_name = "TIME", default_value = "120ms", value_parser = values::duration)]
     within: Duration,
@@ -41,6 +46,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     session.host.only_with_devices("profile exec")?;
     session.host.only_here()?;
     let file = &arguments.profile.profile;
+    if !arguments.any_owner {
+        of_trusted_owner(file)?;
+    }
     let profile = load(file)?;
     let found = match make(session, &profile, &arguments.engine, arguments.allow_failing)? {
         Ok(found) => found,
@@ -76,6 +84,22 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let error = command.exec();
     Err(anyhow::Error::new(error).context(format!("cannot start {}", program.display())))
+}
+
+/// Refuses a profile that another user could have written: what it sets, the command gets.
+fn of_trusted_owner(file: &Path) -> Result<(), UsageError> {
+    // One that is not there is told by who reads it.
+    let Ok(metadata) = std::fs::metadata(file) else { return Ok(()) };
+    let own = nix::unistd::geteuid().as_raw();
+    let why = match (metadata.uid(), metadata.mode()) {
+        (owner, _) if owner != 0 && owner != own => format!("it is owned by user {owner}"),
+        (_, mode) if mode & 0o022 != 0 => format!("its mode {:04o} lets others write it", mode & 0o7777),
+        _ => return Ok(()),
+    };
+    let name = file.display();
+    Err(UsageError(format!(
+        "not started with {name}: {why}; copy it to a file of your own once you have read it and name that one, or give --any-owner"
+    )))
 }
 
 /// Whether an engine must not start with a stale entry. Figures set nothing, and what engines ask was tried again by itself.

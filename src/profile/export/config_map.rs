@@ -1,30 +1,46 @@
 //! A Kubernetes ConfigMap with an export's parts: variables as keys of their own (for `envFrom`), files as keys by their names.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
 use super::{Export, PartKind};
 
-/// The ConfigMap as YAML. It is for one host: GID indexes and devices differ between hosts.
-#[must_use]
-pub fn config_map(export: &Export, name: &str, host: &str, created: &str) -> String {
-    // Every JSON string is a YAML string.
-    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
-    let mut out = format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\n  annotations:\n    rdmadoctor/host: {}\n    rdmadoctor/created: {}\ndata:\n",
-        quoted(name),
-        quoted(host),
-        quoted(created)
-    );
-    let mut is_empty = true;
-    for line in export.parts.iter().filter(|part| part.kind == PartKind::Env).flat_map(|part| &part.settings) {
-        let evidence = if line.evidence.is_empty() { String::new() } else { format!(" [{}]", line.evidence.join(" ")) };
-        out += &format!("  # {}{evidence}\n  {}: {}\n", line.why, line.name, quoted(&line.value));
-        is_empty = false;
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigMap<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Metadata<'a>,
+    data: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    annotations: BTreeMap<&'a str, &'a str>,
+}
+
+/// The ConfigMap as YAML. It is for one host: GID indexes and devices differ between hosts. Why each variable is there, an annotation says.
+///
+/// # Errors
+/// None in practice: every text can be written.
+pub fn config_map(export: &Export, name: &str, host: &str, created: &str) -> Result<String, serde_yaml::Error> {
+    let variables = || export.parts.iter().filter(|part| part.kind == PartKind::Env).flat_map(|part| &part.settings);
+    let reason = |line: &super::SettingLine| match line.evidence.as_slice() {
+        [] => format!("{}: {}\n", line.name, line.why),
+        ids => format!("{}: {} [{}]\n", line.name, line.why, ids.join(" ")),
+    };
+    let reasons: String = variables().map(reason).collect();
+    let mut annotations = BTreeMap::from([("rdmadoctor/host", host), ("rdmadoctor/created", created)]);
+    if !reasons.is_empty() {
+        annotations.insert("rdmadoctor/reasons", &reasons);
     }
-    for part in export.parts.iter().filter(|part| part.kind != PartKind::Env) {
-        out += &format!("  {}: {}\n", part.file, quoted(&part.text));
-        is_empty = false;
-    }
-    if is_empty {
-        out = out.trim_end_matches("data:\n").to_owned() + "data: {}\n";
-    }
-    out
+    let files = export.parts.iter().filter(|part| part.kind != PartKind::Env).map(|part| (part.file.as_str(), part.text.as_str()));
+    serde_yaml::to_string(&ConfigMap {
+        api_version: "v1",
+        kind: "ConfigMap",
+        metadata: Metadata { name, annotations },
+        data: variables().map(|line| (line.name.as_str(), line.value.as_str())).chain(files).collect(),
+    })
 }

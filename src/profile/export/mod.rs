@@ -24,8 +24,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EngineVerdict, Profile, ProfiledEngine, ProfiledPort};
+use super::{EngineSetting, EngineVerdict, Profile, ProfiledEngine, ProfiledPort};
 use crate::catalog::Catalog;
+use crate::catalog::engine::runs_code;
 use crate::devices::Devices;
 use crate::qp::newer_than_known;
 use crate::schema;
@@ -142,6 +143,7 @@ pub fn export(profile: &Profile, devices: &Devices, catalog: &Catalog, wanted: &
         return Err(ExportError::Impossible { engine: wanted.name.to_owned(), reasons, remedies: Vec::new() });
     }
     let engine = exporter.engine.map(|name| find_engine(profile, catalog, name, wanted.version)).transpose()?;
+    engine.map_or(Ok(()), |engine| known_settings(engine, catalog))?;
     let nics = match engine {
         Some(engine) => usable(profile, devices, engine, wanted.force)?,
         None => every(profile, devices)?,
@@ -194,6 +196,27 @@ fn find_engine<'a>(profile: &'a Profile, catalog: &Catalog, name: &str, version:
             "the profile has no verdict on {wanted}; write it again with `rdmadoctor profile write --engine {wanted}`"
         ))
     })
+}
+
+/// Refuses settings that no engine of the catalog has: a profile is a file that others may write, and an engine's environment can make it run
+/// their code.
+fn known_settings(engine: &ProfiledEngine, catalog: &Catalog) -> Result<(), ExportError> {
+    let is_known = |setting: &EngineSetting| {
+        let queues = catalog.engines().iter().flat_map(|known| &known.releases).flat_map(|release| &release.queues);
+        queues.flat_map(|queue| &queue.settings).any(|known| known.name == setting.name && known.kind == setting.kind)
+    };
+    let is_plain = |value: &str| value.len() <= 64 && value.chars().all(|c| c.is_ascii_alphanumeric() || "._:+-".contains(c));
+    match engine.settings.iter().find(|setting| !is_known(setting) || runs_code(&setting.name) || !is_plain(&setting.value)) {
+        None => Ok(()),
+        Some(setting) if is_known(setting) => Err(ExportError::Usage(format!(
+            "the profile gives {} the value {:?}, which no attempt can have proved",
+            setting.name, setting.value
+        ))),
+        Some(setting) => Err(ExportError::Usage(format!(
+            "the profile has the setting {:?} for {}, which no engine of the catalog has; --catalog DIR adds engines",
+            setting.name, engine.name
+        ))),
+    }
 }
 
 /// The ports of devices on which the engine works.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ExportError;
+use crate::catalog::engine::runs_code;
 use crate::profile::Profile;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +68,12 @@ impl Part {
     pub(super) fn check(&self) -> Result<(), ExportError> {
         for line in &self.settings {
             let is_name = line.name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c)) && !line.name.is_empty();
-            if !is_name || line.value.chars().any(char::is_control) {
+            let is_name = is_name && (self.kind != PartKind::Env || !runs_code(&line.name));
+            // systemd's EnvironmentFile, docker's --env-file and a shell quote in three ways: what needs no quotes, all of them read alike.
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:,/=+@%^-".contains(c);
+            let is_value =
+                if self.kind == PartKind::Env { line.value.chars().all(is_plain) } else { !line.value.chars().any(char::is_control) };
+            if !is_name || !is_value {
                 return Err(ExportError::Usage(format!(
                     "the profile has a setting that cannot be written: {:?}={:?}",
                     line.name, line.value
