@@ -74,3 +74,16 @@ fn each_message_that_arrives_changed_is_told_and_later_ones_do_not_hide_it() {
         }
     }
 }
+
+/// Payload travels in a request that has one to send: never in a read's.
+#[test]
+fn payload_is_inline_where_the_operation_sends_it() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"));
+    program.args(["-q", "--format", "json", "--answer-within", "60s", "--host-model", "h100x8-cx7", "bw", "mlx5_0", "--buffer", "hot"]);
+    program.args(["--op", "read,write,send", "--sizes", "64", "--depth", "4", "--iterations", "8", "--repeats", "1"]);
+    let output = program.output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let results = document["results"].as_array().unwrap();
+    let told: Vec<_> = results.iter().map(|result| (result["operation"].as_str().unwrap(), result["inline"].as_bool().unwrap())).collect();
+    assert_eq!(told, [("read", false), ("write", true), ("send", true)]);
+}

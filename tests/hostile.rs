@@ -254,3 +254,25 @@ fn a_config_map_has_the_keys_of_the_export_alone() {
     let keys: Vec<&str> = map["data"].as_mapping().unwrap().keys().map(|key| key.as_str().unwrap()).collect();
     assert!(!keys.is_empty() && !keys.contains(&"LD_PRELOAD"), "{text}");
 }
+
+/// The terminal's end asks for what is known, as Ctrl-C does; a run under nohup outlives it.
+#[test]
+fn a_hangup_ends_what_does_not_ignore_it() {
+    use std::io::BufRead as _;
+    for (trap, ends) in [("", true), ("trap '' HUP; ", false)] {
+        let script = format!("{trap}exec \"$0\" --host-model h100x8-cx7 peer --listen 127.0.0.1:0 2>&1");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_rdmadoctor")]).env("RDMADOCTOR_TOKEN", "0123456789abcdef").stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("listening")));
+        kill(pid, Signal::SIGHUP).unwrap();
+        if !ends {
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(child.try_wait().unwrap().is_none());
+            kill(pid, Signal::SIGTERM).unwrap();
+        }
+        assert!(child.wait().unwrap().code().is_some(), "it ended by itself, with a code");
+    }
+}

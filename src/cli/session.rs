@@ -74,7 +74,8 @@ impl Session {
         }
         let interrupted = Arc::new(AtomicBool::new(false));
         files::give_up_when(interrupted.clone());
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        let hangup = (!ignores_hangup()).then_some(signal_hook::consts::SIGHUP);
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM].into_iter().chain(hangup) {
             // The first one asks for a report of what is known; the second one is obeyed at once.
             signal_hook::flag::register_conditional_shutdown(signal, super::exit::INTERRUPTED.into(), interrupted.clone())?;
             signal_hook::flag::register(signal, interrupted.clone())?;
@@ -97,6 +98,13 @@ impl Session {
         let output = Output { format: global.format, color: global.color, verbose: global.verbose, quiet: global.quiet, origin };
         Ok(Self { host: Host::new(kind, options), output })
     }
+}
+
+/// Whether nohup(1) or a shell's trap started this, so that it is to outlive its terminal: SigIgn of proc_pid_status(5).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1)
 }
 
 /// What documents are about, where it is not this machine.

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a wait looks whether the user has interrupted it, in milliseconds.
-const SLICE_MS: u8 = 100;
+pub(super) const SLICE_MS: u8 = 100;
 
 /// Signals are the process's, and so is what they ask for.
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -25,12 +25,12 @@ pub(crate) fn give_up_when(is_interrupted: Arc<AtomicBool>) {
     let _ = INTERRUPTED.set(is_interrupted);
 }
 
-fn is_interrupted() -> bool {
+pub(super) fn is_interrupted() -> bool {
     INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
-/// A regular file or a pipe that is open. A read waits for a pipe, for [`PATIENCE`] at most, and ends with [`ErrorKind::Interrupted`]'s
-/// neighbour [`ErrorKind::TimedOut`], whose text says why.
+/// A regular file or a pipe that is open. A read waits for a pipe, for [`PATIENCE`] at most, and ends with [`ErrorKind::TimedOut`], whose text
+/// says why: what is `Interrupted` would be tried again by readers above.
 #[derive(Debug)]
 pub(crate) struct Input {
     file: File,

@@ -2,9 +2,14 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::read::{SLICE_MS, is_interrupted};
 
 /// How temporary files are called.
 const PREFIX: &str = ".rdmadoctor-";
@@ -92,14 +97,25 @@ pub(crate) fn is_descriptor(file: &Path) -> bool {
     ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|place| file.starts_with(place))
 }
 
-/// Writes into what is no regular file, or belongs to another. Nothing is cut off, and nothing that is there is written over.
+/// Writes into what is no regular file, or belongs to another. Nothing is cut off, and nothing that is there is written over. A pipe whose
+/// reader is slow is waited for, until the user interrupts.
 fn into(file: &Path, bytes: &[u8]) -> io::Result<()> {
     // A pipe that nobody reads would hold open(2) for ever; so it is ENXIO.
     let mut open = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(file)?;
-    let flags = nix::fcntl::fcntl(&open, nix::fcntl::FcntlArg::F_GETFL)?;
-    let blocking = nix::fcntl::OFlag::from_bits_truncate(flags) & !nix::fcntl::OFlag::O_NONBLOCK;
-    nix::fcntl::fcntl(&open, nix::fcntl::FcntlArg::F_SETFL(blocking))?;
-    open.write_all(bytes)?;
+    let mut left = bytes;
+    while !left.is_empty() {
+        match open.write(left) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => left = &left[written..],
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                if is_interrupted() {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "interrupted while it was written"));
+                }
+                let _ = poll(&mut [PollFd::new(open.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(SLICE_MS));
+            }
+            Err(error) => return Err(error),
+        }
+    }
     open.flush()
 }
 
