@@ -276,3 +276,56 @@ fn a_hangup_ends_what_does_not_ignore_it() {
         assert!(child.wait().unwrap().code().is_some(), "it ended by itself, with a code");
     }
 }
+
+#[test]
+fn what_cannot_be_printed_is_told() {
+    for arguments in
+        [["--help"].as_slice(), &["--version"], &["probe", "--help"], &["--host-model", "bare", "devices"], &["explain", "RD-0101"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = doctor().args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        assert!(told(&output).contains("cannot write to standard output"), "{arguments:?}: {}", told(&output));
+        // A reader that has gone away is no failure.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = doctor().args(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert!(output.stderr.is_empty(), "{arguments:?}: {}", told(&output));
+    }
+}
+
+#[test]
+fn many_keys_and_deep_lists_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("large.yaml");
+    let keys: String = (0..60_000).map(|key| format!("k{key}: 1\n")).collect();
+    for (text, what) in [
+        (format!("schema: rdmadoctor/host/1\nname: x\ntitle: x\n{keys}"), "unknown key"),
+        (format!("schema: rdmadoctor/host/1\nname: {}", "[".repeat(100_000)), "more than 1000 deep"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let output = ran(&["catalog", "check", file.to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(what) && text.lines().count() < 110, "{}", text.lines().take(5).collect::<String>());
+    }
+}
+
+#[test]
+fn a_host_file_extends_no_file_of_another_folder() {
+    let directory = tempfile::tempdir().unwrap();
+    let (inside, outside) = (directory.path().join("in"), directory.path().join("out"));
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(&outside, "a secret of somebody\n").unwrap();
+    symlink(&outside, inside.join("link")).unwrap();
+    std::fs::write(inside.join("base.yaml"), "schema: rdmadoctor/host/1\nname: base\ntitle: base\nextends: bare\n").unwrap();
+    let file = inside.join("host.yaml");
+    let load = |base: &str| {
+        std::fs::write(&file, format!("schema: rdmadoctor/host/1\nname: x\ntitle: x\nextends: {base}\n")).unwrap();
+        ran(&["--host-model", file.to_str().unwrap(), "devices"])
+    };
+    for base in [outside.to_str().unwrap(), "../out", "link", "/proc/kmsg"] {
+        let text = told(&load(base));
+        assert!(text.contains("not in the folder") && !text.contains("secret of"), "{base}: {text}");
+    }
+    assert!(!told(&load("base.yaml")).contains("extends"), "{}", told(&load("base.yaml")));
+}

@@ -27,6 +27,7 @@ mod token;
 mod topo;
 mod values;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -196,8 +197,12 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors. A reader that has gone away is none either.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+            return match error.print().and_then(|()| std::io::stdout().flush()) {
+                Err(failed) if !error.use_stderr() && failed.kind() != std::io::ErrorKind::BrokenPipe => {
+                    ended(Err(anyhow::Error::new(failed).context("cannot write to standard output")))
+                }
+                _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE)),
+            };
         }
     };
     let result = Session::new(cli.global).and_then(|session| {

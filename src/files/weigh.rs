@@ -5,21 +5,37 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 /// Most that the values of a file may hold once aliases are followed.
 const MOST_BYTES: usize = 8 << 20;
 
+/// Deepest that brackets may stand in each other. A parser of YAML takes time by its square; no file of ours has ten.
+const DEEPEST: usize = 1000;
+
 /// How the error begins that says so.
 const TOO_HEAVY: &str = "its values take more than 8 MiB once aliases are followed";
+const TOO_DEEP: &str = "its lists and maps stand in each other more than 1000 deep";
 
 /// Walks a text without keeping it, and stops where its values, aliases followed, become too large.
 ///
 /// # Errors
 /// They do, or the text is no YAML. [`is_too_heavy`] tells one from the other.
 pub(crate) fn weigh(text: &str) -> Result<(), serde_yaml::Error> {
+    // Brackets in texts and comments count too, which only makes the depth of an honest file a little larger than it is.
+    let depth = text.bytes().scan(0_usize, |depth, byte| {
+        match byte {
+            b'[' | b'{' => *depth += 1,
+            b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    if depth.max().is_some_and(|deepest| deepest > DEEPEST) {
+        return Err(serde::de::Error::custom(TOO_DEEP));
+    }
     let mut left = MOST_BYTES;
     Weigh { left: &mut left }.deserialize(serde_yaml::Deserializer::from_str(text))
 }
 
 pub(crate) fn is_too_heavy(error: &serde_yaml::Error) -> bool {
     // serde_yaml has a bound of its own on how often aliases of a short text are followed.
-    [TOO_HEAVY, "repetition limit exceeded"].iter().any(|what| error.to_string().contains(what))
+    [TOO_HEAVY, TOO_DEEP, "repetition limit exceeded"].iter().any(|what| error.to_string().contains(what))
 }
 
 struct Weigh<'a> {
@@ -120,7 +136,8 @@ mod tests {
     fn many_plain_values_are_too_heavy_too() {
         assert!(weigh(&"- 1\n".repeat(100_000)).is_ok());
         assert!(is_too_heavy(&weigh(&"- 1\n".repeat(600_000)).unwrap_err()));
-        // Depth is bounded by the parser.
-        assert!(weigh(&"[".repeat(100_000)).is_err());
+        assert!(is_too_heavy(&weigh(&"[".repeat(100_000)).unwrap_err()));
+        // An unbalanced bracket in a text is nothing.
+        assert!(weigh(&"- '['\n".repeat(900)).is_ok());
     }
 }

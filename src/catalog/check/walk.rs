@@ -1,5 +1,7 @@
 //! Holds a located tree against the JSON Schema of its type, and says of everything that does not fit where it stands.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::located::{Content, Node, below};
@@ -13,6 +15,9 @@ pub(super) fn against(node: &Node, schema: &Value) -> Vec<Problem> {
     walk.value(node, schema, "");
     walk.problems
 }
+
+/// More help nobody, and each takes a look at all known keys.
+const MOST_PROBLEMS: usize = 100;
 
 struct Walk<'a> {
     definitions: &'a Map<String, Value>,
@@ -190,8 +195,12 @@ impl<'a> Walk<'a> {
         let Content::Map(entries) = &node.content else { return };
         let properties = schema.get("properties").and_then(Value::as_object);
         let mut meant = Vec::new();
-        for (index, entry) in entries.iter().enumerate() {
-            if entries[..index].iter().any(|other| other.key == entry.key) {
+        let mut seen = HashSet::new();
+        for entry in entries {
+            if self.problems.len() >= MOST_PROBLEMS {
+                return;
+            }
+            if !seen.insert(&entry.key) {
                 self.say(entry.place, path, &format!("`{}` stands here twice", entry.key));
                 continue;
             }

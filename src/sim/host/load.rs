@@ -150,8 +150,16 @@ fn merged(file: &Path, text: &str, depth: usize) -> Result<Value, Vec<Problem>> 
             match known(name, Some(file)) {
                 Some((path, text)) => merged(path, text, depth + 1).map_err(|problems| elsewhere(path, problems))?,
                 None => {
-                    let path = file.parent().unwrap_or(Path::new("")).join(name);
-                    // No device or pipe: a file that came from elsewhere could name one that never ends.
+                    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    let path = folder.join(name);
+                    // A file that came from elsewhere could name a secret, of which a message would tell, or what never ends.
+                    let is_beside = || Some(path.canonicalize().ok()?.starts_with(folder.canonicalize().ok()?));
+                    if path.exists() && is_beside() != Some(true) {
+                        let what = format!(
+                            "it extends `{name}`, which is not in the folder of this file: copy it there, or extend one of the program's own"
+                        );
+                        return Err(at_key(what));
+                    }
                     if !path.is_file() {
                         let known = HostModel::names().collect::<Vec<_>>().join(", ");
                         return Err(at_key(format!("it extends `{name}`, which is no file and none of {known}")));
