@@ -162,7 +162,7 @@ fn captures_with_serial_numbers_are_private() {
 fn profile(directory: &Path, setting: &str) -> std::path::PathBuf {
     let file = directory.join("profile.yaml");
     let path = file.to_str().unwrap();
-    let output = ran(&["-q", "--host-model", "h100x8-cx7", "profile", "write", "--no-transfers", "--engine", "nixl", "-o", path]);
+    let output = ran(&["-q", "--host-model", "h100x8-cx7", "profile", "write", "--no-transfers", "--engine", "dlslime", "-o", path]);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains("  settings: []"), "{text}");
@@ -176,15 +176,16 @@ fn profile(directory: &Path, setting: &str) -> std::path::PathBuf {
 fn a_profile_sets_only_what_its_engine_has() {
     let directory = tempfile::tempdir().unwrap();
     for (setting, what) in [
-        ("name: LD_PRELOAD, value: /tmp/x.so, kind: env", "no engine of the catalog has"),
-        ("name: PATH, value: /tmp, kind: env", "no engine of the catalog has"),
-        ("name: BASH_ENV, value: /tmp/x, kind: env", "no engine of the catalog has"),
-        ("name: NIXL_ANYTHING, value: '1', kind: env", "no engine of the catalog has"),
+        ("name: LD_PRELOAD, value: /tmp/x.so, kind: env", "its entry in the catalog does not have"),
+        ("name: PATH, value: /tmp, kind: env", "its entry in the catalog does not have"),
+        ("name: BASH_ENV, value: /tmp/x, kind: env", "its entry in the catalog does not have"),
+        // Another engine's.
+        ("name: MC_MAX_WR, value: '1', kind: env", "its entry in the catalog does not have"),
         ("name: SLIME_MAX_SEND_WR, value: '$(id)', kind: env", "no attempt can have proved"),
         ("name: SLIME_MAX_SEND_WR, value: \"1\\nLD_PRELOAD=x\", kind: env", "no attempt can have proved"),
     ] {
         let file = profile(directory.path(), setting);
-        let output = ran(&["--host-model", "h100x8-cx7", "profile", "export", "--for", "nixl", "--profile", file.to_str().unwrap()]);
+        let output = ran(&["--host-model", "h100x8-cx7", "profile", "export", "--for", "dlslime", "--profile", file.to_str().unwrap()]);
         let text = told(&output);
         assert!(output.status.code() == Some(2) && text.contains(what), "{setting}: {output:?}");
         assert!(output.stdout.is_empty(), "{setting}");

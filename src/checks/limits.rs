@@ -1,7 +1,7 @@
 //! 05: limits and permissions.
 
 use super::Source::{Limits, Rdma, System};
-use super::{Action, Check, Facts, Finding, page};
+use super::{Action, Check, Facts, Finding, page, quoted};
 use crate::host::limits::process::ProcessFacts;
 use crate::host::limits::{Capabilities, LimitValue};
 use crate::units::about_size;
@@ -77,8 +77,9 @@ pub(super) fn unlimited(facts: &Facts) -> String {
 /// The commands that lift a unit's limit: a drop-in counts above the unit's own file.
 fn lift_for(unit: &str) -> [String; 2] {
     let directory = format!("/etc/systemd/system/{unit}.d");
-    let write = format!("mkdir -p {directory} && printf '[Service]\\nLimitMEMLOCK=infinity\\n' > {directory}/memlock.conf");
-    [write, format!("systemctl daemon-reload && systemctl restart {unit}")]
+    let (file, directory) = (quoted(&format!("{directory}/memlock.conf")), quoted(&directory));
+    let write = format!("mkdir -p {directory} && printf '[Service]\\nLimitMEMLOCK=infinity\\n' > {file}");
+    [write, format!("systemctl daemon-reload && systemctl restart {}", quoted(unit))]
 }
 
 fn own_memlock(facts: &Facts) -> Vec<Finding> {

@@ -29,6 +29,7 @@ use crate::facts::{Facts, Level, Needs, Source};
 use page::page;
 
 pub use explain::{Explanation, Explanations};
+use finding::quoted;
 pub(crate) use finding::{Action, Finding, Status};
 pub(crate) use gpus::{Cause, EnginePath, GpuReport, GpuSurvey, KindReport, Met, WayReport};
 pub(crate) use gpus::{refusals, survey};

@@ -48,13 +48,14 @@ fn mismatch(facts: &Facts) -> Option<&GpuError> {
     [&gpus.nvml.error, &gpus.cuda.error].into_iter().flatten().find(|error| error.kind() == GpuErrorKind::VersionMismatch)
 }
 
-/// Takes the driver's modules out, those first that need others, and puts them in again. `rmmod` fails for one that is not loaded.
-fn load_anew(facts: &Facts) -> String {
+/// Takes the driver's modules out, those first that need others, and puts them in again. `rmmod` fails for one that is not loaded; where none
+/// is known to be, there is no such command.
+fn load_anew(facts: &Facts) -> Option<String> {
     const DEPENDENT_FIRST: [&str; 5] = ["nvidia_peermem", "nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia"];
     let mut loaded: Vec<&str> = DEPENDENT_FIRST.into_iter().filter(|name| facts.in_kernel(name) == Some(true)).collect();
     let out = loaded.join(" ");
     loaded.reverse();
-    format!("rmmod {out} && modprobe -a {}", loaded.join(" "))
+    (!loaded.is_empty()).then(|| format!("rmmod {out} && modprobe -a {}", loaded.join(" ")))
 }
 
 pub(super) fn one_version(facts: &Facts) -> Vec<Finding> {
@@ -72,7 +73,7 @@ pub(super) fn one_version(facts: &Facts) -> Vec<Finding> {
         finding.remedy(
             Action::Reboot,
             "load the modules anew, or start the host anew; in a container, use the libraries of the host's driver",
-            &[&load_anew(facts)],
+            &load_anew(facts).iter().map(String::as_str).collect::<Vec<_>>(),
         )
     };
     if let Some(error) = mismatch(facts) {

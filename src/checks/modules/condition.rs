@@ -1,7 +1,7 @@
 //! Whether modules fit this kernel and each other, and can be loaded.
 
 use super::presence::is_needed;
-use crate::checks::{Action, Finding};
+use crate::checks::{Action, Finding, quoted};
 use crate::facts::Facts;
 use crate::facts::family_of;
 use crate::host::log::Event;
@@ -17,8 +17,8 @@ pub(super) fn nothing_is_blocked(facts: &Facts) -> Vec<Finding> {
         };
         let name = &module.name;
         let place = format!("{}:{}", block.file, block.line);
-        let comment_out = format!("sed -i '{}s/^/# /' {}", block.line, block.file);
-        let load = format!("modprobe {name}");
+        let comment_out = format!("sed -i '{}s/^/# /' {}", block.line, quoted(&block.file));
+        let load = format!("modprobe {}", quoted(name));
         let by_file: &[&str] = if block.kind == BlockKind::CommandLine { &[] } else { &[&comment_out] };
         let finding = match (in_kernel, block.kind, module.state) {
             (_, _, ModuleState::BuiltIn) => Finding::pass(name, format!("{name} is part of the kernel, so a block has no effect")),

@@ -273,3 +273,43 @@ fn xids_that_need_a_reset_are_grave() {
     assert_eq!(command(Event::NvidiaXid { xid: 63, pci: pci() }), "nvidia-smi --gpu-reset -i 0000:1b:00.0");
     assert_eq!(command(Event::NvidiaXid { xid: 79, pci: pci() }), "nvidia-bug-report.sh");
 }
+
+/// A unit's or file's name of the host's is one word of a command, whatever it holds.
+#[test]
+fn names_of_the_host_are_words_of_a_command() {
+    let unit = "a$(id)\\x2d;b.service";
+    let mut facts = healthy();
+    facts.host.limits.services.units.push(UnitFacts {
+        name: unit.to_owned(),
+        files: Vec::new(),
+        limits: vec![UnitLimit {
+            directive: "LimitMEMLOCK".to_owned(),
+            soft: LimitValue::Value(8 << 20),
+            hard: LimitValue::Value(8 << 20),
+            file: "/etc/x".to_owned(),
+            line: 2,
+        }],
+    });
+    state(&mut facts, "mlx5_ib", ModuleState::OnDisk);
+    let file = "/etc/modprobe.d/x `id`.conf";
+    let block = Block { kind: BlockKind::Install, file: file.to_owned(), line: 3, text: "install mlx5_ib /bin/false".to_owned() };
+    module(&mut facts, "mlx5_ib").blocked_by.push(block);
+    let findings = run(&facts, registry());
+    let words = |id: &str| {
+        let found = findings.iter().find(|finding| finding.id == id && finding.status.is_bad()).unwrap();
+        found.remedy.commands.iter().flat_map(|command| shlex::split(command).unwrap()).collect::<Vec<_>>()
+    };
+    assert!(words("RD-0503").contains(&unit.to_owned()), "{:?}", words("RD-0503"));
+    assert!(words("RD-0205").contains(&file.to_owned()), "{:?}", words("RD-0205"));
+}
+
+/// Where no module of the driver is known to be loaded, none is taken out.
+#[test]
+fn nothing_is_unloaded_that_is_not_known_to_be_loaded() {
+    let mut facts = healthy();
+    facts.modules.modules.retain(|module| !module.name.starts_with("nvidia"));
+    facts.gpus.as_mut().unwrap().nvml.error = refused("NVML_ERROR_LIB_RM_VERSION_MISMATCH");
+    let findings = run(&facts, registry());
+    let found = findings.iter().find(|finding| finding.id == "RD-0712" && finding.status.is_bad()).unwrap();
+    assert_eq!(found.remedy.commands, [""; 0]);
+}

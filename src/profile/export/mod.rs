@@ -198,11 +198,16 @@ fn find_engine<'a>(profile: &'a Profile, catalog: &Catalog, name: &str, version:
     })
 }
 
-/// Refuses settings that no engine of the catalog has: a profile is a file that others may write, and an engine's environment can make it run
+/// Refuses settings that the engine's entry in the catalog, or that of an engine which it uses, does not have: a profile is a file that others may write, and an engine's environment can make it run
 /// their code.
 fn known_settings(engine: &ProfiledEngine, catalog: &Catalog) -> Result<(), ExportError> {
+    let is_used = |name: &str| {
+        let own = catalog.engines().iter().filter(|known| known.name == engine.name).flat_map(|known| &known.releases);
+        own.filter_map(|release| release.uses.as_ref()).any(|uses| uses.engine == name)
+    };
     let is_known = |setting: &EngineSetting| {
-        let queues = catalog.engines().iter().flat_map(|known| &known.releases).flat_map(|release| &release.queues);
+        let entries = catalog.engines().iter().filter(|known| known.name == engine.name || is_used(&known.name));
+        let queues = entries.flat_map(|known| &known.releases).flat_map(|release| &release.queues);
         queues.flat_map(|queue| &queue.settings).any(|known| known.name == setting.name && known.kind == setting.kind)
     };
     let is_plain = |value: &str| value.len() <= 64 && value.chars().all(|c| c.is_ascii_alphanumeric() || "._:+-".contains(c));
@@ -213,7 +218,7 @@ fn known_settings(engine: &ProfiledEngine, catalog: &Catalog) -> Result<(), Expo
             setting.name, setting.value
         ))),
         Some(setting) => Err(ExportError::Usage(format!(
-            "the profile has the setting {:?} for {}, which no engine of the catalog has; --catalog DIR adds engines",
+            "the profile has the setting {:?} for {}, which its entry in the catalog does not have; --catalog DIR adds engines",
             setting.name, engine.name
         ))),
     }
