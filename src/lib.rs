@@ -46,6 +46,7 @@ mod schema;
 pub mod sim;
 pub mod survey;
 mod sys;
+mod text;
 pub mod transfer;
 mod units;
 pub mod verbs;

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["request"],
     &["host", "gpu"],
     &["verbs"],
-    &["sys", "schema", "units", "files"],
+    &["sys", "schema", "units", "files", "text"],
 ];
 
 /// Rooms in which something may be unsafe.

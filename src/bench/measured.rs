@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{BandwidthResult, BenchReport, Buffer, LatencyResult};
 use crate::host::topo::Topology;
+use crate::text;
 use crate::transfer::{Operation, StageMemory};
 
 /// What was measured on a device, back to itself.
@@ -93,8 +94,9 @@ impl LoopbackReport {
     /// The command that measures the same alone.
     #[must_use]
     pub fn command(&self) -> String {
-        let memory = self.gpu.as_ref().map_or_else(String::new, |gpu| format!(" --memory cuda:{gpu} --to-memory host"));
-        format!("rdmadoctor bw {}{memory}", self.device)
+        let memory =
+            self.gpu.as_ref().map_or_else(String::new, |gpu| format!(" --memory {} --to-memory host", text::word(&format!("cuda:{gpu}"))));
+        format!("rdmadoctor bw {}{memory}", text::word(&self.device))
     }
 
     /// What was found out about the GPU's memory when it was opened; absent without a GPU, and where it was not opened.

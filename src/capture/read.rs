@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Capture;
 use crate::files::Input;
 use crate::schema::CAPTURE;
+use crate::text;
 
 /// Longest document that is read; that of a host with 16 NICs and 8 GPUs has some 400 KiB.
 pub const DOCUMENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -88,7 +89,7 @@ struct Head {
 /// # Errors
 /// It is no capture, or one that this release does not understand.
 pub fn parse_document(text: &[u8]) -> Result<Capture, String> {
-    let head: Head = serde_json::from_slice(text).map_err(|error| format!("its document is damaged: {error}"))?;
+    let head: Head = text::from_json(text).map_err(|error| format!("its document is damaged: {error}"))?;
     let schema = head.schema.ok_or_else(|| format!("its document does not say what it is; a capture has \"schema\": \"{CAPTURE}\""))?;
     let by = head.tool_version.filter(|by| by.len() < 40).map_or_else(String::new, |by| format!(" (rdmadoctor {by} wrote it)"));
     if schema != CAPTURE {
@@ -99,5 +100,5 @@ pub fn parse_document(text: &[u8]) -> Result<Capture, String> {
             None => format!("its document is {schema:?}, not {CAPTURE}"),
         });
     }
-    serde_json::from_slice(text).map_err(|error| format!("its document is not what {CAPTURE} is{by}: {error}"))
+    text::from_json(text).map_err(|error| format!("its document is not what {CAPTURE} is{by}: {error}"))
 }

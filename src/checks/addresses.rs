@@ -127,7 +127,7 @@ fn give_address(facts: &Facts, device: &SysfsDevice, port: &SysfsPort, mut findi
     let mut commands = Vec::new();
     for own in net.configured_addresses.iter().filter(is_missing) {
         let address = format!("{}/{}", own.address, own.prefix_length);
-        commands.push(format!("ip address add {address} dev {netdev}"));
+        commands.push(command!("ip address add {} dev {}", address, netdev));
         finding = finding.saw_not(format!("{}:{}", own.file, own.line), format!("{address}, which {netdev} lacks"), "in force");
     }
     if commands.is_empty() {
@@ -234,7 +234,7 @@ fn path_mtu(facts: &Facts) -> Vec<Finding> {
             .remedy(
                 Action::Tune,
                 "set the interface down and up again",
-                &[&format!("ip link set {0} down; ip link set {0} up", interface.name)],
+                &[&command!("ip link set {0} down; ip link set {0} up", interface.name)],
             )
     };
     roce_ports(facts).map(judge).collect()
@@ -254,7 +254,7 @@ fn one_mtu(facts: &Facts) -> Vec<Finding> {
     }
     let largest = mtus.iter().map(|(_, mtu)| *mtu).max().unwrap_or(*first);
     let lesser = mtus.iter().filter(|(_, mtu)| *mtu < largest);
-    let commands: Vec<String> = lesser.map(|(name, _)| format!("ip link set {name} mtu {largest}")).collect();
+    let commands: Vec<String> = lesser.map(|(name, _)| command!("ip link set {} mtu {}", name, largest)).collect();
     vec![Finding::warn("host", "RDMA interfaces have different MTUs").saw_not("/sys/class/net/*/mtu", all, "one MTU").remedy(
         Action::Tune,
         "set one MTU on all of them; their switch ports must carry it",
@@ -345,7 +345,7 @@ fn gids_are_own(facts: &Facts) -> Vec<Finding> {
             } else {
                 Finding::warn(&name, format!("GID {} is {address}, which no interface here has", gid.index))
                     .saw_not(table(device, port), address.to_string(), format!("an address of {netdev}"))
-                    .remedy(Action::Tune, "set the address again, or the interface down and up", &[&format!("ip address show {netdev}")])
+                    .remedy(Action::Tune, "set the address again, or the interface down and up", &[&command!("ip address show {}", netdev)])
             });
         }
     }

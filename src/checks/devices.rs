@@ -94,7 +94,7 @@ fn software_device(facts: &Facts) -> Option<String> {
         interface.link_type == Some(1) && interface.kind.is_none() && interface.is_up == Some(true) && interface.has_carrier == Some(true)
     };
     let interface = facts.host.net.interfaces.iter().flatten().filter(fits).min_by_key(|interface| interface.is_virtual)?;
-    Some(format!("rdma link add rxe0 type rxe netdev {}", interface.name))
+    Some(command!("rdma link add rxe0 type rxe netdev {}", interface.name))
 }
 
 fn functions_are_devices(facts: &Facts) -> Vec<Finding> {
@@ -115,7 +115,7 @@ fn functions_are_devices(facts: &Facts) -> Vec<Finding> {
                 .remedy(
                     Action::Reload,
                     "load the RDMA part of its driver; the kernel's log says why a driver gave up",
-                    &["rdmadoctor modules", &format!("dmesg | grep {address}")],
+                    &["rdmadoctor modules", &command!("dmesg | grep {}", address)],
                 ),
         }
     };
@@ -175,7 +175,7 @@ fn nodes_are_there(facts: &Facts) -> Vec<Finding> {
 fn remake(node: &DeviceNode) -> Option<String> {
     let (major, minor) = node.expected.as_deref()?.split_once(':')?;
     let path = &node.path;
-    Some(format!("mkdir -p /dev/infiniband && rm -f {path} && mknod -m 0666 {path} c {major} {minor}"))
+    Some(command!("mkdir -p /dev/infiniband && rm -f {} && mknod -m 0666 {} c {} {}", path, path, major, minor))
 }
 
 fn nodes_are_permitted(facts: &Facts) -> Vec<Finding> {
@@ -205,7 +205,7 @@ fn nodes_are_permitted(facts: &Facts) -> Vec<Finding> {
             Some(_) => Finding::fail(&device.name, "this user may not open its node").saw_not(&node.path, mode, "mode 0666").remedy(
                 Action::Tune,
                 "give everybody access, as the kernel does by default",
-                &[&format!("chmod 0666 {}", node.path)],
+                &[&command!("chmod 0666 {}", node.path)],
             ),
         }
     };
@@ -267,7 +267,7 @@ fn interfaces_are_up(facts: &Facts) -> Vec<Finding> {
                 Some(true) => Finding::pass(port_name(device, port), format!("{name} is up")),
                 Some(false) => Finding::graded(!some_work, port_name(device, port), format!("{name} is down"))
                     .saw_not(format!("/sys/class/net/{name}/flags"), "not up", "up")
-                    .remedy(Action::Tune, "set it up", &[&format!("ip link set {name} up")]),
+                    .remedy(Action::Tune, "set it up", &[&command!("ip link set {} up", name)]),
             });
         }
     }
@@ -312,11 +312,11 @@ fn without_signal(facts: &Facts, interface: &NetInterface, finding: Finding) -> 
         return finding.remedy(
             Action::AskFabric,
             "check cable, module and switch port",
-            &[&format!("ethtool {name}"), &format!("ethtool -m {name}")],
+            &[&command!("ethtool {}", name), &command!("ethtool -m {}", name)],
         );
     }
     let finding = down.iter().fold(finding, |finding, other| finding.saw_not(format!("/sys/class/net/{other}/flags"), "not up", "up"));
-    let commands: Vec<String> = down.iter().map(|other| format!("ip link set {other} up")).collect();
+    let commands: Vec<String> = down.iter().map(|other| command!("ip link set {} up", other)).collect();
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     finding.remedy(Action::Tune, format!("set up {}, which {name} gets its signal from", down.join(", ")), &commands)
 }
@@ -401,7 +401,7 @@ fn required_devices(facts: &Facts) -> Vec<Finding> {
             Some(_) => Finding::fail(name, format!("the policy requires {name}, and none of its ports is active"))
                 .about(format!("{name}/1"))
                 .saw_not(format!("/sys/class/infiniband/{name}/ports"), "none active", "an active one")
-                .remedy(Action::AskFabric, "bring a port of it up", &[&format!("rdmadoctor devices {name}")]),
+                .remedy(Action::AskFabric, "bring a port of it up", &[&command!("rdmadoctor devices {}", name)]),
         });
     }
     for family in &facts.wanted.families {

@@ -96,12 +96,6 @@ pub struct Finding {
     pub about: Vec<String>,
 }
 
-/// A word of the host's in a command, as a shell takes it: names of files and units hold what a shell would run.
-pub(super) fn quoted(word: &str) -> String {
-    // No command can hold a NUL.
-    shlex::try_quote(&word.replace('\0', "")).map_or_else(|_| String::new(), |word| word.into_owned())
-}
-
 impl Finding {
     fn new(status: Status, subject: impl Into<String>, title: impl Into<String>) -> Self {
         Self {

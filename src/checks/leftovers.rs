@@ -19,7 +19,7 @@ pub(super) fn gpus_answer(facts: &Facts) -> Vec<Finding> {
     };
     let most_ms = facts.wanted.slow_read_ms.unwrap_or(SLOW_READ_MS);
     let most_us = most_ms.saturating_mul(1000);
-    let reset = |pci: &str| format!("nvidia-smi --gpu-reset -i {pci}");
+    let reset = |pci: &str| command!("nvidia-smi --gpu-reset -i {}", pci);
     let judge = |gpu: &GpuFacts| match (&gpu.error, gpu.answered_in_us) {
         (Some(GpuError::NotAsked { why }), _) => Finding::skip(&gpu.pci, why),
         (Some(error), _) if matches!(error.kind(), GpuErrorKind::NoDevice | GpuErrorKind::NoPermission) && facts.is_container() => {
@@ -60,7 +60,7 @@ fn no_reset_is_due(facts: &Facts) -> Vec<Finding> {
 }
 
 fn reset_of(gpu: &GpuFacts) -> Finding {
-    let reset = format!("nvidia-smi --gpu-reset -i {}", gpu.pci);
+    let reset = command!("nvidia-smi --gpu-reset -i {}", gpu.pci);
     if gpu.error.is_some() {
         return Finding::skip(&gpu.pci, "NVML says nothing about it");
     }
@@ -165,7 +165,7 @@ fn left_by(facts: &Facts, objects: &ObjectsFacts, holder: &Holder) -> Finding {
                 .remedy(
                     Action::Reload,
                     "its peers are gone or its transfers failed: see its log, and start it anew",
-                    &[&format!("rdma resource show qp dev {}", holder.device)],
+                    &[&command!("rdma resource show qp dev {}", holder.device)],
                 )
         }
         _ => Finding::pass(&holder.device, format!("{who} holds {held}")).saw(source, format!("{} bytes registered", holder.memory_bytes)),

@@ -147,7 +147,7 @@ fn provider_is_configured(facts: &Facts) -> Vec<Finding> {
             .remedy(
                 Action::Tune,
                 "name the provider; the package's own file does not come back when it is installed anew",
-                &[&format!("mkdir -p /etc/libibverbs.d && echo 'driver {family}' > /etc/libibverbs.d/{family}.driver")],
+                &[&command!("mkdir -p /etc/libibverbs.d && echo {} > /etc/libibverbs.d/{}.driver", format!("driver {family}"), family)],
             )
     };
     facts.rdma_devices().iter().map(judge).collect()

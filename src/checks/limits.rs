@@ -1,7 +1,7 @@
 //! 05: limits and permissions.
 
 use super::Source::{Limits, Rdma, System};
-use super::{Action, Check, Facts, Finding, page, quoted};
+use super::{Action, Check, Facts, Finding, page};
 use crate::host::limits::process::ProcessFacts;
 use crate::host::limits::{Capabilities, LimitValue};
 use crate::units::about_size;
@@ -77,9 +77,9 @@ pub(super) fn unlimited(facts: &Facts) -> String {
 /// The commands that lift a unit's limit: a drop-in counts above the unit's own file.
 fn lift_for(unit: &str) -> [String; 2] {
     let directory = format!("/etc/systemd/system/{unit}.d");
-    let (file, directory) = (quoted(&format!("{directory}/memlock.conf")), quoted(&directory));
-    let write = format!("mkdir -p {directory} && printf '[Service]\\nLimitMEMLOCK=infinity\\n' > {file}");
-    [write, format!("systemctl daemon-reload && systemctl restart {}", quoted(unit))]
+    let file = format!("{directory}/memlock.conf");
+    let write = command!("mkdir -p {} && printf '[Service]\\nLimitMEMLOCK=infinity\\n' > {}", directory, file);
+    [write, command!("systemctl daemon-reload && systemctl restart {}", unit)]
 }
 
 fn own_memlock(facts: &Facts) -> Vec<Finding> {
@@ -123,7 +123,7 @@ fn asked_memlock(facts: &Facts) -> Vec<Finding> {
     if let Some(unit) = &unit {
         finding = finding.saw(format!("{}/cgroup", process.source), unit).about(unit);
     }
-    let now = format!("prlimit --pid {pid} --memlock=unlimited");
+    let now = command!("prlimit --pid {} --memlock=unlimited", pid);
     vec![match unit {
         Some(unit) => {
             let [write, restart] = lift_for(&unit);
@@ -235,7 +235,7 @@ fn group_limits(facts: &Facts) -> Vec<Finding> {
                         .remedy(
                             Action::Tune,
                             "raise the limit",
-                            &[&format!("echo '{} hca_handle=max hca_object=max' > {}", limit.device, limit.file)],
+                            &[&command!("echo {} > {}", format!("{} hca_handle=max hca_object=max", limit.device), limit.file)],
                         )
                 } else {
                     Finding::pass(&limit.device, format!("{used} of {most} {name} of its control group are in use"))
@@ -291,7 +291,7 @@ fn near_the_limit(facts: &Facts) -> Vec<Finding> {
             .remedy(
                 Action::Tune,
                 "raise its limit",
-                &[&format!("prlimit --pid {} --memlock=unlimited", process.source.rsplit('/').next().unwrap_or_default())],
+                &[&command!("prlimit --pid {} --memlock=unlimited", process.source.rsplit('/').next().unwrap_or_default())],
             )
     } else {
         Finding::pass(&process.source, format!("it has locked {} of {}", about_size(used), about_size(most)))

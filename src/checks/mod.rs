@@ -1,5 +1,13 @@
 //! Checks: pure functions from what is known of a host to findings, in one registry.
 
+/// A command of a remedy. Each word that the host gives is one word to a shell as well: names of files, units and interfaces hold what a shell
+/// would run.
+macro_rules! command {
+    ($text:literal $(, $word:expr)+ $(,)?) => {
+        format!($text $(, $crate::text::word(&$word.to_string()))+)
+    };
+}
+
 mod addresses;
 mod container;
 mod devices;
@@ -29,7 +37,6 @@ use crate::facts::{Facts, Level, Needs, Source};
 use page::page;
 
 pub use explain::{Explanation, Explanations};
-use finding::quoted;
 pub(crate) use finding::{Action, Finding, Status};
 pub(crate) use gpus::{Cause, EnginePath, GpuReport, GpuSurvey, KindReport, Met, WayReport};
 pub(crate) use gpus::{refusals, survey};

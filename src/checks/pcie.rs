@@ -49,7 +49,7 @@ fn degraded(name: &str, segment: &Segment) -> Finding {
         .remedy(
             Action::Replace,
             "seat the card anew; check riser, slot and the firmware's set-up",
-            &[&format!("lspci -vv -s {} | grep -E 'LnkCap|LnkSta'", segment.lower)],
+            &[&command!("lspci -vv -s {} | grep -E 'LnkCap|LnkSta'", segment.lower)],
         )
 }
 
@@ -115,7 +115,8 @@ fn redirects(facts: &Facts) -> Vec<Finding> {
             return None;
         }
         Some(if !pair.redirecting.is_empty() {
-            let commands: Vec<String> = pair.redirecting.iter().map(|bridge| format!("setpci -s {bridge} ECAP_ACS+0x6.w=0000")).collect();
+            let commands: Vec<String> =
+                pair.redirecting.iter().map(|bridge| command!("setpci -s {} ECAP_ACS+0x6.w=0000", bridge)).collect();
             let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
             Finding::warn(subject, format!("packets between GPU {} and {} are sent up to the processor", pair.gpu, pair.nic))
                 .saw_not("ACS control of bridges between them", format!("redirect at {}", pair.redirecting.join(", ")), "no redirect")
@@ -226,7 +227,7 @@ fn one_setting(facts: &Facts) -> Vec<Finding> {
             Some(finding) => finding.remedy(
                 Action::Tune,
                 "set it like its siblings",
-                &[&format!("lspci -vv -s {} | grep -A4 DevCtl", function.address())],
+                &[&command!("lspci -vv -s {} | grep -A4 DevCtl", function.address())],
             ),
             None => Finding::pass(name, "its PCI Express settings are those of its siblings"),
         });

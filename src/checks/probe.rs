@@ -170,8 +170,8 @@ fn next_commands(findings: &[Finding], level: Level) -> Vec<String> {
     };
     let subject: Vec<&str> = first.subject.split('/').collect();
     let second = match (category(first), subject.as_slice()) {
-        ("06", [device, engine, ..]) if engine.contains('@') => format!("rdmadoctor qp-matrix {device} --engine {engine}"),
-        ("06", [device, ..]) => format!("rdmadoctor qp-matrix {device}"),
+        ("06", [device, engine, ..]) if engine.contains('@') => command!("rdmadoctor qp-matrix {} --engine {}", device, engine),
+        ("06", [device, ..]) => command!("rdmadoctor qp-matrix {}", device),
         ("02" | "07", _) => "rdmadoctor modules -v".to_owned(),
         _ => match roots.iter().find(|other| other.id != first.id) {
             Some(other) => format!("rdmadoctor explain {}", other.id),

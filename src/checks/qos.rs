@@ -41,7 +41,7 @@ fn settings_agree(facts: &Facts) -> Vec<Finding> {
             Some(expected) if expected != *own => findings.push(
                 Finding::warn(*netdev, format!("{name} is another than that of {first}"))
                     .saw_not(format!("/sys/class/net/{netdev}/{name}"), *own, expected)
-                    .remedy(Action::Tune, "set all RDMA interfaces alike", &[&format!("mlnx_qos -i {netdev}")]),
+                    .remedy(Action::Tune, "set all RDMA interfaces alike", &[&command!("mlnx_qos -i {}", netdev)]),
             ),
             _ => {}
         }
@@ -75,8 +75,8 @@ fn both_points(facts: &Facts) -> Vec<Finding> {
                     Action::Tune,
                     "turn both on",
                     &[
-                        &format!("echo 1 > /sys/class/net/{netdev}/ecn/roce_np/enable/{priority}"),
-                        &format!("echo 1 > /sys/class/net/{netdev}/ecn/roce_rp/enable/{priority}"),
+                        &command!("echo 1 > /sys/class/net/{}/ecn/roce_np/enable/{}", netdev, priority),
+                        &command!("echo 1 > /sys/class/net/{}/ecn/roce_rp/enable/{}", netdev, priority),
                     ],
                 )
         });

@@ -59,7 +59,7 @@ fn modest_request(facts: &Facts) -> Vec<Finding> {
                     .remedy(
                         Action::Tune,
                         "find out with the whole matrix",
-                        &[&format!("rdmadoctor qp-matrix {name} -v"), "dmesg | tail -50"],
+                        &[&command!("rdmadoctor qp-matrix {} -v", name), "dmesg | tail -50"],
                     ),
             },
         }
@@ -195,7 +195,11 @@ fn remedy(refused: &[&AskReport], device: &str, engine: &str) -> (Action, String
         match remedy {
             Remedy::Settings { settings } => {
                 parts.push(format!("start {engine} with {}", settings.join(" ")));
-                commands.push(format!("export {}", settings.join(" ")));
+                let quoted = |setting: &String| match setting.split_once('=') {
+                    Some((name, value)) => command!("{}={}", name, value),
+                    None => command!("{}", setting),
+                };
+                commands.push(format!("export {}", settings.iter().map(quoted).collect::<Vec<_>>().join(" ")));
             }
             Remedy::Versions { versions } => {
                 action = Action::Replace;
@@ -222,10 +226,10 @@ fn remedy(refused: &[&AskReport], device: &str, engine: &str) -> (Action, String
     }
     // An engine of a file has no name that `--engine` takes.
     if Catalog::load().is_ok_and(|catalog| catalog.find(engine).is_ok()) {
-        commands.push(format!("rdmadoctor qp-matrix --engine {engine} -v"));
+        commands.push(command!("rdmadoctor qp-matrix --engine {} -v", engine));
     } else {
         let requests = refused.iter().filter_map(|ask| ask.attempts.first()).map(|first| asked(&first.request));
-        commands.extend(requests.map(|request| format!("rdmadoctor qp-matrix {device} --ask {request} -v")));
+        commands.extend(requests.map(|request| command!("rdmadoctor qp-matrix {} --ask {request} -v", device)));
     }
     (action, parts.join("; "), commands)
 }
@@ -257,7 +261,7 @@ fn connects_to_itself(facts: &Facts) -> Vec<Finding> {
         .remedy(
             if is_network { Action::Tune } else { Action::Replace },
             cause.and_then(|cause| cause.next_step.clone()).unwrap_or_else(|| "look at the port and its GIDs".to_owned()),
-            &[&format!("rdmadoctor devices {}", report.device)],
+            &[&command!("rdmadoctor devices {}", report.device)],
         )
     };
     reports.iter().map(judge).collect()

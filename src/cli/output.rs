@@ -8,6 +8,7 @@ use clap::ColorChoice;
 
 use crate::files::{self, Existing};
 use crate::report::{self, Document, Format, Origin, Style, View};
+use crate::text;
 
 /// How a run prints.
 pub struct Output {
@@ -23,12 +24,12 @@ pub struct Output {
 impl Output {
     /// Writes a file whole: whoever reads it sees the old one or the new one.
     pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-        Ok(files::write(path, text.as_bytes(), 0o644, Existing::Replaced)?)
+        Ok(files::write(path, text::lines(text).as_bytes(), 0o644, Existing::Replaced)?)
     }
 
     /// Prints text as it is: a file's content.
     pub fn print_text(&self, text: &str) -> anyhow::Result<()> {
-        report::print_text(text).context("cannot write to standard output")
+        print(&text::lines(text))
     }
 
     /// A document as JSON has it, with what it is about.
@@ -61,8 +62,12 @@ impl Output {
 
     /// As [`Self::print`]; a page shows those `beside` it as well.
     pub fn print_beside<'a>(&self, document: impl Into<Document<'a>>, beside: &[Document<'_>]) -> anyhow::Result<()> {
-        self.print_text(&self.rendered(document, beside)?)
+        print(&self.rendered(document, beside)?)
     }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    report::print_text(text).context("cannot write to standard output")
 }
 
 /// Columns of the terminal; 100 where output is piped, which suits both logs and people.

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::text;
+
 /// Prints one line of narration. A closed standard error is nobody's loss.
 pub fn say(line: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", text::lines(line));
 }
 
 /// How often a step that takes long says so where there is no terminal.
@@ -38,7 +40,7 @@ impl Progress {
     /// Tells how far the step is.
     pub fn at(&mut self, detail: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{}: {detail}", self.title));
+            bar.set_message(text::line(&format!("{}: {detail}", self.title)).into_owned());
             bar.tick();
         } else if !self.quiet && self.last.elapsed() >= LINE_EVERY {
             self.last = Instant::now();

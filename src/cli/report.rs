@@ -10,6 +10,7 @@ use super::{UsageError, exit};
 use crate::files;
 use crate::report::html::{self, HostPage, PARTS};
 use crate::report::{Head, Kind};
+use crate::text;
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
@@ -73,8 +74,7 @@ fn named(argument: &str) -> (String, PathBuf) {
 
 fn add(host: &mut HostPage, path: &Path) -> anyhow::Result<()> {
     let text = read(path)?;
-    let head: Head =
-        serde_json::from_slice(&text).map_err(|error| wrong(path, "a document of rdmadoctor, which has a `schema`", &error))?;
+    let head: Head = text::from_json(&text).map_err(|error| wrong(path, "a document of rdmadoctor, which has a `schema`", &error))?;
     let (schema, origin) = head.parts();
     let schema = schema.as_str();
     host.origin = origin.or_else(|| host.origin.take());

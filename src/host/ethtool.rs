@@ -7,6 +7,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::rdma_counters::Counter;
 use crate::sys::ask_ethtool;
+use crate::text;
 
 /// Commands of include/uapi/linux/ethtool.h.
 const GSTRINGS: u32 = 0x1b;
@@ -75,7 +76,7 @@ fn parted(both: u64) -> (u32, u32) {
 
 fn name(bytes: &[u8]) -> String {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).trim().to_owned()
+    text::line(String::from_utf8_lossy(text).trim()).into_owned()
 }
 
 #[cfg(test)]

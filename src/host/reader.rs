@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::directories::Directories;
+use super::root::text_of;
 use super::{Metadata, ReadError, ReadFailure, Root};
 
 /// A root with the problems met so far.
@@ -44,7 +45,7 @@ impl<'a> Reader<'a> {
         let opened = self.root.open(path);
         let source = self.keep(opened)?;
         let read = source.head(limit_bytes).map(Some).map_err(|error| ReadError::new(path, ReadFailure::from_io(&error)));
-        self.keep(read).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.keep(read).map(text_of)
     }
 
     /// The text of an attribute of sysfs, without spaces around it. A driver that has nothing to say there answers EINVAL, ENODATA or

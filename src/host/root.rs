@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use super::directories::Directories;
 use super::tree::{self, Node};
 use super::{Kind, Metadata, ReadError, ReadFailure, Source};
+use crate::text;
 
 /// Most that [`Root::text`] and [`Root::bytes`] read of one file: what the kernel shows in one is far shorter.
 pub const TEXT_LIMIT_BYTES: u64 = 1 << 20;
@@ -335,9 +336,9 @@ impl Root {
     }
 }
 
-/// Bytes as text, where they stand; what is not UTF-8 is replaced.
+/// Bytes as text, where they stand; what is not UTF-8 is replaced, and what would move a cursor is named.
 pub(super) fn text_of(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    text::kept(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Bytes as text without the newline at its end.

@@ -13,6 +13,7 @@ use crate::checks::Status;
 use crate::files;
 use crate::schema;
 use crate::survey::{Host, SurveyError};
+use crate::text;
 
 /// More is no document of this program's: one of a large host has some megabytes.
 const MOST_BYTES: u64 = 64 << 20;
@@ -55,11 +56,11 @@ impl Baseline {
         let no_document = |error: serde_json::Error| {
             wrong(format!("no document of `rdmadoctor --format json preflight`, which an earlier run is kept as: {error}"))
         };
-        let saved: Saved = serde_json::from_slice(&text).map_err(no_document)?;
+        let saved: Saved = text::from_json(&text).map_err(no_document)?;
         if saved.schema != schema::PREFLIGHT {
             return Err(wrong(format!("schema is `{}`, expected `{}`", saved.schema, schema::PREFLIGHT)));
         }
-        let earlier: Preflight = serde_json::from_slice(&text).map_err(no_document)?;
+        let earlier: Preflight = text::from_json(&text).map_err(no_document)?;
         let host_model = saved.host_model.map(|model| model.name);
         Ok(Self { file: Some(file.to_owned()), earlier: Some(earlier), host_model, keeps })
     }

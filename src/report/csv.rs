@@ -1,4 +1,4 @@
-//! Comma-separated values: a line for each figure. No value holds a comma, so none is quoted.
+//! Comma-separated values: a line for each figure.
 
 use std::fmt::Write as _;
 use std::io;
@@ -97,7 +97,7 @@ fn at_once(document: &AtOnce) -> String {
                 row.operation,
                 buffer(row.buffer),
                 row.size_bytes,
-                share.device,
+                field(&share.device),
                 share.alone_bytes_per_second,
                 share.together_bytes_per_second
             );
@@ -118,8 +118,8 @@ fn pairs(document: &Pairs) -> String {
         let _ = writeln!(
             out,
             "{},{},{},{},{},{},{},{},{contents}",
-            cell.gpu,
-            cell.device,
+            field(&cell.gpu.to_string()),
+            field(&cell.device),
             cell.operation,
             cell.path,
             document.size_bytes,
@@ -129,6 +129,12 @@ fn pairs(document: &Pairs) -> String {
         );
     }
     out
+}
+
+/// A name of the host's: quoted where RFC 4180 asks for it, and never what a spreadsheet would take for a formula.
+pub(super) fn field(name: &str) -> String {
+    let name = if name.starts_with(['=', '+', '-', '@', '\t']) { format!("'{name}") } else { name.to_owned() };
+    if name.contains([',', '"', '\n', '\r']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name }
 }
 
 fn figure(value: Option<f64>) -> String {

@@ -19,11 +19,11 @@ use crate::preflight::Preflight;
 use crate::profile::export::Export;
 use crate::profile::{PROFILE_SCHEMA, Profile, ProfileCheck, ProfileDiff, ProfileValidation};
 use crate::qp::QpMatrix;
-use crate::schema;
+use crate::{schema, text};
 
 macro_rules! documents {
     (@read saved, $document:ty, $text:ident, $draw:ident) => {
-        Some(serde_json::from_slice::<$document>($text).map(|document| $draw((&document).into())))
+        Some(text::from_json::<$document>($text).map(|document| $draw((&document).into())))
     };
     (@read , $document:ty, $text:ident, $draw:ident) => {
         None

@@ -24,7 +24,7 @@ impl Renderer for Github {
     }
 
     fn marked(&self, text: String, mark: &str) -> String {
-        format!("::notice::{mark}\n{text}")
+        format!("::notice::{}\n{text}", data(mark))
     }
 }
 
@@ -77,8 +77,12 @@ fn annotations(findings: &[&Finding]) -> String {
 }
 
 /// A workflow command of GitHub Actions.
+/// What a command says, in one line.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
 fn annotation(kind: &str, title: &str, text: &str) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     format!("::{kind} title={}::{}\n", property(title), data(text))
 }

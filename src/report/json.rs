@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Captured, Document, Kind, Modelled, Origin, Renderer, View};
+use crate::text;
 
 pub(super) struct Json;
 
@@ -48,5 +49,5 @@ pub(super) fn write<D: Serialize>(document: &D, origin: Option<&Origin>) -> io::
     };
     // By way of a value, which has its keys in order.
     let value = serde_json::to_value(Envelope { document, host_model, from_capture }).map_err(io::Error::other)?;
-    Ok(serde_json::to_string_pretty(&value).map_err(io::Error::other)? + "\n")
+    Ok(text::in_json(serde_json::to_string_pretty(&value).map_err(io::Error::other)?) + "\n")
 }

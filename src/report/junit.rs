@@ -33,6 +33,8 @@ impl Renderer for Junit {
 
     fn marked(&self, text: String, mark: &str) -> String {
         // After the declaration, which must be the first thing of an XML document.
+        // Two hyphens would end the comment (XML 1.0, section 2.5).
+        let mark = mark.replace("--", "- -").replace("--", "- -");
         text.replacen("?>\n", &format!("?>\n<!-- {mark} -->\n"), 1)
     }
 }

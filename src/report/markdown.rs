@@ -24,13 +24,36 @@ impl Renderer for Markdown {
     }
 
     fn marked(&self, text: String, mark: &str) -> String {
-        format!("{mark}\n\n{text}")
+        format!("{}\n\n{text}", plain(mark))
     }
 }
 
 /// What a cell of a table can hold.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+/// Text that stands for itself: what Markdown or HTML would make something of is escaped.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match letter {
+            '<' => out += "&lt;",
+            '&' => out += "&amp;",
+            '\n' => out.push(' '),
+            '\\' | '`' | '*' | '[' | ']' | '~' | '|' => out.extend(['\\', letter]),
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// The longest row of backticks in a text.
+fn backticks(text: &str) -> usize {
+    text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Code in a line, between more backticks than it holds (CommonMark, section 6.1).
+fn code(text: &str) -> String {
+    let fence = "`".repeat(backticks(text) + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{space}{}{space}{fence}", text.replace('\n', " "))
 }
 
 fn of_probe(probe: &Probe) -> String {
@@ -42,7 +65,7 @@ fn of_probe(probe: &Probe) -> String {
         }
     }
     out += &sections(probe, &probe.findings.iter().collect::<Vec<_>>());
-    let _ = writeln!(out, "\nNext: {}", probe.next_commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", "));
+    let _ = writeln!(out, "\nNext: {}", probe.next_commands.iter().map(|command| code(command)).collect::<Vec<_>>().join(", "));
     out
 }
 
@@ -51,36 +74,36 @@ fn of_gate(document: &Preflight) -> String {
         "# rdmadoctor preflight: {}\n\n{} on {}.\n",
         document.verdict,
         gate::summary(document, document.probe.as_ref()),
-        document.host_name
+        plain(&document.host_name)
     );
     if let Some(why) = &document.stopped {
-        let _ = writeln!(out, "\n{why}.");
+        let _ = writeln!(out, "\n{}.", plain(why));
     }
     if let Some(probe) = &document.probe {
         out += &sections(probe, &causes(probe));
     }
     out += "\n## Steps\n\n| | step | of | took | what came of it |\n|---|---|---|---|---|\n";
     for step in &document.steps {
-        let (word, which, summary) = (step.status.name(), step.step.name(), cell(&step.summary));
-        let subject = step.subject.as_deref().unwrap_or_default();
+        let (word, which, summary) = (step.status.name(), step.step.name(), plain(&step.summary));
+        let subject = plain(step.subject.as_deref().unwrap_or_default());
         let _ = writeln!(out, "| {word} | {which} | {subject} | {:.1} s | {summary} |", step.elapsed_us as f64 / 1e6);
     }
     if let Some(comparison) = document.comparison.as_ref().filter(|comparison| !comparison.changes.is_empty()) {
-        let since = comparison.created.as_deref().unwrap_or_default();
+        let since = plain(comparison.created.as_deref().unwrap_or_default());
         let _ = writeln!(out, "\n## Changed since {since}\n\n| | what | was | is |\n|---|---|---|---|");
         for change in &comparison.changes {
-            let or_dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), cell);
+            let or_dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), plain);
             let _ = writeln!(
                 out,
                 "| {} | {} | {} | {} |",
                 gate::kind(change.kind),
-                cell(&change.what),
+                plain(&change.what),
                 or_dash(&change.was),
                 or_dash(&change.is)
             );
         }
     }
-    let next: Vec<String> = gate::next(document).map(|command| format!("`{command}`")).collect();
+    let next: Vec<String> = gate::next(document).map(|command| code(command)).collect();
     if !next.is_empty() {
         let _ = writeln!(out, "\nNext: {}", next.join(", "));
     }
@@ -91,23 +114,25 @@ fn of_gate(document: &Preflight) -> String {
 fn sections(probe: &Probe, findings: &[&Finding]) -> String {
     let mut out = String::new();
     for finding in findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()) {
-        let _ = writeln!(out, "\n## {} {} `{}`: {}\n", finding.status.name(), finding.id, finding.subject, finding.title);
+        let _ = writeln!(out, "\n## {} {} {}: {}\n", finding.status.name(), finding.id, code(&finding.subject), plain(&finding.title));
         if !finding.evidence.is_empty() {
             out += "| source | value | expected |\n|---|---|---|\n";
             for evidence in &finding.evidence {
                 let expected = evidence.expected.as_deref().unwrap_or_default();
-                let _ = writeln!(out, "| {} | {} | {} |", cell(&evidence.source), cell(&evidence.value), cell(expected));
+                let _ = writeln!(out, "| {} | {} | {} |", plain(&evidence.source), plain(&evidence.value), plain(expected));
             }
         }
         if !finding.remedy.summary.is_empty() {
-            let _ = writeln!(out, "\nRemedy: {}.", finding.remedy.summary);
+            let _ = writeln!(out, "\nRemedy: {}.", plain(&finding.remedy.summary));
         }
         if !finding.remedy.commands.is_empty() {
-            let _ = writeln!(out, "\n```sh\n{}\n```", finding.remedy.commands.join("\n"));
+            let commands = finding.remedy.commands.join("\n");
+            let fence = "`".repeat(backticks(&commands).max(2) + 1);
+            let _ = writeln!(out, "\n{fence}sh\n{commands}\n{fence}");
         }
         let key = finding.key();
         for other in probe.findings.iter().filter(|other| other.because.as_ref() == Some(&key) && other.status.is_bad()) {
-            let _ = writeln!(out, "\n* {} `{}`: {}", other.id, other.subject, other.title);
+            let _ = writeln!(out, "\n* {} {}: {}", other.id, code(&other.subject), plain(&other.title));
         }
     }
     out

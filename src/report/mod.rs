@@ -22,6 +22,8 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
+use crate::text;
+
 pub use documents::schemas;
 pub(crate) use documents::{Document, Kind};
 pub(crate) use origin::{Captured, Head, Modelled, Origin};
@@ -102,9 +104,15 @@ pub(crate) fn render(document: Document<'_>, format: Format, view: &View<'_>) ->
     let renderer = format.renderer();
     let no_such = || io::Error::other(format!("{} has no format {}", document.kind().schema(), format.name()));
     let text = renderer.draw(document, view)?.ok_or_else(no_such)?;
-    Ok(match view.origin {
-        Some(origin) => renderer.marked(text, &origin.mark()),
+    let text = match view.origin {
+        Some(origin) => renderer.marked(text, &text::line(&origin.mark())),
         None => text,
+    };
+    // Each string was filtered where it came in; this holds for those that nobody thought of.
+    Ok(match format {
+        Format::Json => text,
+        Format::Table if view.style.color => text::painted(&text),
+        _ => text::lines(&text).into_owned(),
     })
 }
 

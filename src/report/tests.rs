@@ -348,3 +348,61 @@ fn a_command_offers_what_its_documents_have() {
         }
     }
 }
+
+/// Whatever came in by a way that nobody thought of.
+#[test]
+fn no_format_shows_what_would_move_a_cursor() {
+    const HOSTILE: &str = "a\u{1b}[2Jb\u{9b}c\u{202e}d\re";
+    let finding = Finding { id: "RD-0204".to_owned(), ..Finding::fail(HOSTILE, HOSTILE).saw(HOSTILE, HOSTILE) };
+    let mut made = Probe { findings: vec![finding], next_commands: vec![HOSTILE.to_owned()], ..probe() };
+    for format in [Format::Table, Format::Json, Format::Junit, Format::Github, Format::Prometheus, Format::Markdown, Format::Html] {
+        let drawn = drawn_of((&made).into(), format);
+        let hidden = drawn.chars().find(|letter| letter.is_control() && *letter != '\n' || *letter == '\u{202e}');
+        assert_eq!(hidden, None, "{}: {drawn}", format.name());
+        if format == Format::Json {
+            let document: serde_json::Value = serde_json::from_str(&drawn).unwrap();
+            assert_eq!(document["findings"][0]["subject"], HOSTILE);
+        }
+    }
+    // Colours are ours, and nothing else is.
+    made.findings[0].title = "\u{1b}[2J\u{1b}]0;x\u{7}".to_owned();
+    let style = Style { color: true, width: 100, verbose: false };
+    let drawn = render((&made).into(), Format::Table, &View { style, origin: None, host_name: "node1".to_owned(), beside: &[] }).unwrap();
+    assert!(drawn.contains("\u{1b}[1;31m") && !drawn.contains("\u{1b}[2J") && !drawn.contains("\u{1b}]"), "{drawn:?}");
+}
+
+#[test]
+fn markdown_and_comments_are_not_left() {
+    let hostile = "`` a | b <b> [x](y) *c* --> --- ``` ~~d~~ \\` &lt;";
+    let finding = Finding::fail(hostile, hostile).saw(hostile, hostile).remedy(Action::Tune, hostile, &["echo '```'"]);
+    let made = Probe { findings: vec![Finding { id: "RD-0204".to_owned(), ..finding }], ..probe() };
+    let markdown = drawn_of((&made).into(), Format::Markdown);
+    assert!(markdown.contains("## fail RD-0204 ``` `` a | b") || markdown.contains("```` `` a | b"), "{markdown}");
+    assert!(
+        markdown.contains("| \\`\\` a \\| b &lt;b> \\[x\\](y) \\*c\\* --> --- \\`\\`\\` \\~\\~d\\~\\~ \\\\\\` &amp;lt; |"),
+        "{markdown}"
+    );
+    assert!(markdown.contains("\n````sh\necho '```'\n````\n"), "{markdown}");
+    let captured = Captured {
+        file: String::new(),
+        created: "a-->b----c".to_owned(),
+        tool_version: String::new(),
+        level: "deep".to_owned(),
+        is_redacted: false,
+        host_name: None,
+        host_model: None,
+    };
+    let junit = drawn(Format::Junit, Some(&Origin::Capture(captured.clone())));
+    let comment = &junit[junit.find("<!--").unwrap() + 4..];
+    assert!(!comment[..comment.find("-->").unwrap()].contains("--") && comment.contains("a- ->b- - - -c"), "{junit}");
+    let github = drawn(Format::Github, Some(&Origin::Capture(Captured { created: "50%\r\n::error::x".to_owned(), ..captured })));
+    assert!(github.starts_with("::notice::") && !github.lines().any(|line| line.starts_with("::error::x")), "{github}");
+}
+
+#[test]
+fn a_name_in_a_line_of_figures_is_one_field() {
+    use super::csv::field;
+    for (name, expected) in [("mlx5_0", "mlx5_0"), ("a,b", "\"a,b\""), ("a\"b\n", "\"a\"\"b\n\""), ("=1+1", "'=1+1"), ("@x,", "\"'@x,\"")] {
+        assert_eq!(field(name), expected);
+    }
+}

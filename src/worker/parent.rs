@@ -18,7 +18,7 @@ use nix::unistd::{ForkResult, Pid};
 use super::process::{Process, serve_as_copy};
 use super::question::{Message, Question, Request};
 use super::{Lost, OpenError, Outcome, SUBCOMMAND, Target};
-use crate::sys;
+use crate::{sys, text};
 
 /// How often a wait looks whether the user has interrupted it.
 const SLICE: Duration = Duration::from_millis(100);
@@ -184,7 +184,7 @@ impl Worker {
             if let Some(length) = running.received[running.consumed..].iter().position(|byte| *byte == b'\n') {
                 let line = running.consumed..running.consumed + length;
                 running.consumed = line.end + 1;
-                return serde_json::from_slice(&running.received[line]).map_err(|error| Failure::Broken(error.to_string()));
+                return text::from_json(&running.received[line]).map_err(|error| Failure::Broken(error.to_string()));
             }
             running.received.drain(..running.consumed);
             running.consumed = 0;
@@ -303,7 +303,7 @@ impl Running {
         let _ = self.printed.seek(SeekFrom::Start(0));
         let _ = (&self.printed).take(PRINTED_BYTES).read_to_end(&mut bytes);
         let _ = self.printed.seek(SeekFrom::End(0));
-        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).filter(|line| !line.trim().is_empty()).collect()
+        String::from_utf8_lossy(&bytes).lines().map(|line| text::line(line).into_owned()).filter(|line| !line.trim().is_empty()).collect()
     }
 }
 

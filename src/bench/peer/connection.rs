@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::frame::{Decoder, encode};
 use super::handshake::Keys;
+use crate::text;
 
 /// How often a wait looks whether to go on.
 const SLICE: Duration = Duration::from_millis(50);
@@ -137,5 +138,5 @@ impl Connection {
 
 /// A message from a frame.
 pub fn parse<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Lost> {
-    serde_json::from_slice(frame).map_err(|error| Lost::Broken(format!("a message that is not understood: {error}")))
+    text::from_json(frame).map_err(|error| Lost::Broken(format!("a message that is not understood: {error}")))
 }

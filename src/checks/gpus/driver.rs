@@ -121,7 +121,7 @@ pub(super) fn nodes(facts: &Facts) -> Vec<Finding> {
                     format!("{:?}", found.kind),
                     format!("a character device with major number {}", node.expected_major.unwrap_or(195)),
                 )
-                .remedy(Action::Tune, "remove it and have it made anew", &[&format!("rm {}", node.path), "nvidia-modprobe -u -c=0"]);
+                .remedy(Action::Tune, "remove it and have it made anew", &[&command!("rm {}", node.path), "nvidia-modprobe -u -c=0"]);
         }
         match uid {
             _ if found.mode & 0o006 == 0o006 => Finding::pass(subject, format!("everybody may open {}", node.path)).saw(&node.path, mode),
@@ -132,7 +132,7 @@ pub(super) fn nodes(facts: &Facts) -> Vec<Finding> {
                 .remedy(
                     Action::Tune,
                     "give everybody access; NVreg_DeviceFileMode decides what the driver gives",
-                    &[&format!("chmod 0666 {}", node.path)],
+                    &[&command!("chmod 0666 {}", node.path)],
                 ),
             _ => Finding::skip(subject, format!("{} is for a group, and this user's groups are not known", node.path)),
         }

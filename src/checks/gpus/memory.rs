@@ -151,7 +151,7 @@ pub(super) fn not_divided(facts: &Facts) -> Vec<Finding> {
         Some(true) => Finding::warn(&gpu.pci, "it is divided (MIG)").saw_not("nvmlDeviceGetMigMode", "on", "off").remedy(
             Action::Reset,
             "turn it off where the whole GPU is meant",
-            &[&format!("nvidia-smi -i {} -mig 0", gpu.pci)],
+            &[&command!("nvidia-smi -i {} -mig 0", gpu.pci)],
         ),
         Some(false) => Finding::pass(&gpu.pci, "it is not divided"),
         None => Finding::skip(&gpu.pci, "whether it is divided is not known"),

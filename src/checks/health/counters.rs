@@ -29,7 +29,7 @@ pub(super) fn flaps(facts: &Facts) -> Vec<Finding> {
                         format!("down {}", counted(downs, "time")),
                         bound(format!("at most {}", counted(most, "time")), "link_downs", facts.wanted.link_downs.is_some()),
                     )
-                    .remedy(Action::Replace, "exchange cable or module; look at the switch port", &[&format!("ethtool -m {netdev}")])
+                    .remedy(Action::Replace, "exchange cable or module; look at the switch port", &[&command!("ethtool -m {}", netdev)])
             } else {
                 Finding::pass(subject, format!("the log tells that the link of {netdev} went down {}", counted(downs, "time")))
             });

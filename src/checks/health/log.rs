@@ -138,7 +138,7 @@ pub(super) fn xids(facts: &Facts) -> Vec<Finding> {
         }
         // NVSwitches, which log an SXid, are reset with all GPUs alone.
         let reset = if name == "Xid" && pci.is_some() {
-            format!("nvidia-smi --gpu-reset -i {subject}")
+            command!("nvidia-smi --gpu-reset -i {}", subject)
         } else {
             "nvidia-smi --gpu-reset".to_owned()
         };
@@ -196,7 +196,7 @@ pub(super) fn mlx5_health(facts: &Facts) -> Vec<Finding> {
         let finding = Finding::fail(&address, "its firmware reported a fault").saw(source, often(logged)).remedy(
             Action::Reset,
             "recover or reset the device, and upgrade its firmware",
-            &[&format!("devlink health recover pci/{address} reporter fw_fatal"), &format!("mlxfwreset -d {address} reset")],
+            &[&command!("devlink health recover pci/{} reporter fw_fatal", address), &command!("mlxfwreset -d {} reset", address)],
         );
         Some(on_function(facts, &address, finding))
     })
@@ -277,7 +277,7 @@ pub(super) fn driver_errors(facts: &Facts) -> Vec<Finding> {
         Some(Finding::warn(subject, format!("{driver} logged an error")).saw(source, often(logged)).remedy(
             Action::None,
             "the line tells what the driver met; those before it tell why",
-            &[&format!("dmesg | grep {driver}")],
+            &[&command!("dmesg | grep {}", driver)],
         ))
     })
 }

@@ -1,7 +1,7 @@
 //! Whether modules fit this kernel and each other, and can be loaded.
 
 use super::presence::is_needed;
-use crate::checks::{Action, Finding, quoted};
+use crate::checks::{Action, Finding};
 use crate::facts::Facts;
 use crate::facts::family_of;
 use crate::host::log::Event;
@@ -17,8 +17,8 @@ pub(super) fn nothing_is_blocked(facts: &Facts) -> Vec<Finding> {
         };
         let name = &module.name;
         let place = format!("{}:{}", block.file, block.line);
-        let comment_out = format!("sed -i '{}s/^/# /' {}", block.line, quoted(&block.file));
-        let load = format!("modprobe {}", quoted(name));
+        let comment_out = command!("sed -i '{}s/^/# /' {}", block.line, block.file);
+        let load = command!("modprobe {}", name);
         let by_file: &[&str] = if block.kind == BlockKind::CommandLine { &[] } else { &[&comment_out] };
         let finding = match (in_kernel, block.kind, module.state) {
             (_, _, ModuleState::BuiltIn) => Finding::pass(name, format!("{name} is part of the kernel, so a block has no effect")),
@@ -60,7 +60,7 @@ pub(super) fn versions_agree(facts: &Facts) -> Vec<Finding> {
                     .remedy(
                         Action::Reload,
                         "stop what uses it and load it anew, or start the host anew",
-                        &[&format!("modprobe -r {name} && modprobe {name}")],
+                        &[&command!("modprobe -r {} && modprobe {}", name, name)],
                     ),
             ),
         }
@@ -146,7 +146,7 @@ pub(super) fn nothing_was_refused(facts: &Facts) -> Vec<Finding> {
             || format!("the kernel refused {name} for its signature"),
             |symbol| format!("{name} could not be loaded: it needs {symbol}, which the running modules lack or have in another version"),
         );
-        let command = format!("modprobe {name}");
+        let command = command!("modprobe {}", name);
         findings.push(Finding::fail(&name, what).saw(source, &logged.line).remedy(
             Action::Replace,
             if symbol.is_some() {
@@ -246,7 +246,7 @@ pub(super) fn parameters_agree(facts: &Facts) -> Vec<Finding> {
                 Finding::warn(subject, format!("{} of {name} is configured as {configured} and is {now}", parameter.name))
                     .saw_not(format!("/sys/module/{name}/parameters/{}", parameter.name), now, configured)
                     .saw(format!("{}:{}", next.file, next.line), next.value.clone().unwrap_or_default())
-                    .remedy(Action::Reload, "load the module anew", &[&format!("modprobe -r {name} && modprobe {name}")])
+                    .remedy(Action::Reload, "load the module anew", &[&command!("modprobe -r {} && modprobe {}", name, name)])
             });
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn missing(facts: &Facts, subject: &str, module: &Module, is_severe: 
             .remedy(
                 Action::Reload,
                 "load it, and name it in /etc/modules-load.d to keep it",
-                &[&format!("modprobe {name}"), &format!("mkdir -p /etc/modules-load.d && echo {name} > /etc/modules-load.d/{name}.conf")],
+                &[&command!("modprobe {}", name), &command!("mkdir -p /etc/modules-load.d && echo {} > /etc/modules-load.d/{}.conf", name, name)],
             ),
         ModuleState::Absent => Finding::graded(is_severe, subject, format!("{name} is neither in the kernel nor on disk"))
             .saw_not(source, "absent", "loaded or built in")
@@ -43,7 +43,7 @@ pub(super) fn missing(facts: &Facts, subject: &str, module: &Module, is_severe: 
             ),
         _ => Finding::graded(is_severe, subject, format!("{name} is not in the kernel"))
             .saw_not(source, "not loaded", "loaded or built in")
-            .remedy(Action::Reload, "load it on the host (not in the container)", &[&format!("modprobe {name}")]),
+            .remedy(Action::Reload, "load it on the host (not in the container)", &[&command!("modprobe {}", name)]),
     }
     .about(name)
 }

@@ -23,6 +23,7 @@ use crate::devices::Devices;
 use crate::facts::Topo;
 use crate::preflight::Preflight;
 use crate::qp::QpMatrix;
+use crate::text;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -66,7 +67,7 @@ impl Renderer for Html {
 /// What is known of these hosts, as a file that is made now.
 pub(crate) fn page(hosts: Vec<HostPage>) -> String {
     let created = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
-    Page { created, hosts }.render()
+    text::lines(&Page { created, hosts }.render()).into_owned()
 }
 
 /// What one file shows.

@@ -2,6 +2,7 @@
 
 use super::{Style, Table};
 use crate::capture::Written;
+use crate::text;
 
 impl Table for Written {
     fn table(&self, style: &Style) -> String {
@@ -15,7 +16,7 @@ impl Table for Written {
             "{file}: level {}, {} KiB; {kind}\n{}",
             level.name(),
             size_bytes.div_ceil(1024),
-            style.entry("next", &format!("rdmadoctor --from {file} probe"))
+            style.entry("next", &format!("rdmadoctor --from {} probe", text::word(file)))
         )
     }
 }
