@@ -13,6 +13,7 @@ mod explain;
 mod formats;
 mod gpu;
 mod modules;
+mod narration;
 mod output;
 mod peer;
 mod ping;

@@ -151,17 +151,12 @@ fn call(host: &Host, request: &Request, problems: &mut Vec<Problem>) -> Option<(
     described.map_err(|error| problems.push(Problem { summary: error.to_string(), next_step: None })).ok()
 }
 
-/// What its release and the protocol's version mean for what is measured.
+/// What its release means for what is measured.
 fn of_peer(client: &Client) -> Vec<Notice> {
     let mut notices = Vec::new();
     let own = env!("CARGO_PKG_VERSION");
     if client.server.release != own {
         let summary = format!("the other side is rdmadoctor {}, this one {own}", client.server.release);
-        notices.push(Notice { summary, causes: Vec::new() });
-    }
-    if !client.tells_counters() {
-        let version = client.server.version;
-        let summary = format!("the other side speaks version {version} of the peer protocol, in which it does not tell its counters");
         notices.push(Notice { summary, causes: Vec::new() });
     }
     notices

@@ -1,5 +1,7 @@
 //! What a host tells others that measure with it.
 
+use std::net::IpAddr;
+
 use super::{Host, SurveyError};
 use crate::bench::peer::{Limits, ServerOptions, Talk};
 use crate::bench::{Routes, Snapshot};
@@ -8,6 +10,23 @@ use crate::host;
 use crate::worker::Worker;
 
 impl Host {
+    /// Addresses of this host by which others may reach it; none of a modelled one, which others reach by no network.
+    pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
+        if !self.has_own_files() {
+            return Vec::new();
+        }
+        // One that is good on its own interface only needs that beside it.
+        let is_reached = |address: &IpAddr| match address {
+            IpAddr::V4(four) => !four.is_loopback() && !four.is_link_local(),
+            IpAddr::V6(six) => !six.is_loopback() && six.segments()[0] & 0xffc0 != 0xfe80,
+        };
+        let mut addresses: Vec<IpAddr> = host::net::read(&self.root()).addresses.into_iter().map(|address| address.address).collect();
+        addresses.retain(is_reached);
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
     /// How clients that know the token are served.
     pub(crate) fn serves(&self, token: String, limits: Limits, once: bool, say: Box<Talk>) -> Result<ServerOptions, SurveyError> {
         self.only_with_devices("peer")?;

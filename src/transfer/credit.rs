@@ -86,6 +86,9 @@ impl Credit {
         let Some(remote) = remote else {
             return Err(TransferError::Unusable { why: "the other side does not say where it is told of receive requests".to_owned() });
         };
+        if remote.address.checked_add((self.accounts.len() * STRIDE) as u64).is_none() {
+            return Err(TransferError::Unusable { why: "the other side's counts go beyond all addresses".to_owned() });
+        }
         wire.rings = (0..self.accounts.len())
             .map(|index| {
                 SendRing::new(&SendRingInit {

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use rdma_sys::ibv_qp_type;
 
 use super::credit::{Credit, steps};
-use super::layout::{places, start};
+use super::layout::{fits, places, start};
 use super::memory::{Bytes, HUGE_PAGE, Placed, Staging, Supply, place};
 use super::pattern::Ground;
 use super::{CompletionMode, EndpointPlan, LinkFacts, LinkPlan, StageFacts, StageMemory, TransferError, Transport};
@@ -165,6 +165,19 @@ impl End {
 
     /// Makes the queue pairs of a step. Those of rdma_cm are made when they join.
     pub fn link(&mut self, plan: &LinkPlan) -> Result<LinkFacts, TransferError> {
+        let unusable = |why: String| TransferError::Unusable { why };
+        if let Some(receive) = &plan.receive
+            && !fits(self.region.length() as u64, receive.size_bytes, receive.shift_bytes)
+        {
+            return Err(unusable(format!("receive requests of {} bytes do not fit into the memory", receive.size_bytes)));
+        }
+        let receive_depth = plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1));
+        let entries = |depth: Option<u32>| depth.and_then(|depth| depth.checked_mul(plan.queue_pairs));
+        let (Some(send_entries), Some(receive_entries)) =
+            (entries(plan.send_depth.checked_add(plan.telling())), entries(Some(receive_depth)))
+        else {
+            return Err(unusable(format!("{} queue pairs with queues of {} are too many", plan.queue_pairs, plan.send_depth)));
+        };
         // The last step's are gone before new ones are made: a device may have few.
         self.link = None;
         let context = self.pd.context();
@@ -172,9 +185,8 @@ impl End {
             CompletionMode::Poll => None,
             CompletionMode::Event => Some(context.create_channel()?),
         };
-        let receive_depth = plan.receive.as_ref().map_or(1, |receive| receive.depth.max(1));
-        let send_cq = context.create_cq_on(plan.queue_pairs * (plan.send_depth + plan.telling()), channel.as_ref())?;
-        let recv_cq = context.create_cq_on(plan.queue_pairs * receive_depth, channel.as_ref())?;
+        let send_cq = context.create_cq_on(send_entries, channel.as_ref())?;
+        let recv_cq = context.create_cq_on(receive_entries, channel.as_ref())?;
         let mut link = Link {
             plan: plan.clone(),
             queue_pairs: Vec::new(),

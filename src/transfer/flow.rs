@@ -157,11 +157,12 @@ impl<'a> Flow<'a> {
                     return Err(TransferError::of(completion, "send request", self.senders.iter().map(|sender| sender.done).sum()));
                 }
                 if let Some(index) = credit.told(completion.id()) {
-                    let receives = &receives[index];
+                    let Some(receives) = receives.get(index) else { continue };
                     credit.announce(index, &queue_pairs[index], receives.posted, receives.step)?;
                     continue;
                 }
-                let sender = &mut self.senders[completion.id() as usize];
+                // One of an earlier run, which did not wait for it.
+                let Some(sender) = self.senders.get_mut(completion.id() as usize) else { continue };
                 sender.done += (sender.ring.batch() as u64).min(sender.posted - sender.done);
                 moved = true;
             }

@@ -17,6 +17,11 @@ pub fn join(ends: &mut [(&mut End, &JoinPlan)]) -> Result<(), TransferError> {
     for (end, plan) in ends.iter_mut() {
         let remote = &plan.remote;
         let Some(link) = end.link.as_mut() else { return Err(TransferError::Unusable { why: "there are no queue pairs".to_owned() }) };
+        if remote.address.checked_add(remote.memory_bytes).is_none() {
+            let why =
+                format!("the other side's memory of {} bytes at {:#x} goes beyond all addresses", remote.memory_bytes, remote.address);
+            return Err(TransferError::Unusable { why });
+        }
         link.remote = (remote.address, remote.key, remote.memory_bytes);
         link.credit.begin(remote.credit, remote.receives)?;
         if end.manager.is_none() {

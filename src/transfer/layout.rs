@@ -4,6 +4,10 @@ use super::AccessPattern;
 
 /// Bytes before and after the data of each half: guards, and the 40 bytes that precede a datagram (ibv_post_recv(3), UD).
 pub const LEAD: usize = 4096;
+/// The longest message.
+pub const MOST_MESSAGE_BYTES: u32 = 1 << 30;
+/// The least memory: halves with room for their leads and a page.
+pub const LEAST_BYTES: usize = 4 * LEAD + 8192;
 /// Most requests in a ring that walks over memory.
 const MOST_PLACES: usize = 4096;
 
@@ -15,6 +19,13 @@ pub fn start(memory_bytes: usize, receiving: bool) -> usize {
 /// Bytes of data that a half has.
 pub fn room(memory_bytes: usize) -> usize {
     (memory_bytes / 2).saturating_sub(2 * LEAD)
+}
+
+/// Whether a message with so many bytes before it is within the data of a half.
+#[must_use]
+pub fn fits(memory_bytes: u64, size_bytes: u32, shift_bytes: u32) -> bool {
+    let room = room(usize::try_from(memory_bytes).unwrap_or(usize::MAX)) as u64;
+    size_bytes <= MOST_MESSAGE_BYTES && u64::from(size_bytes) + u64::from(shift_bytes) <= room
 }
 
 /// Places of messages relative to a half's data, a multiple of `unit` of them.

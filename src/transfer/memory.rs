@@ -7,7 +7,7 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::layout::LEAD;
+use super::layout::LEAST_BYTES;
 use super::{EndpointPlan, TransferError};
 use crate::gpu::{AllocKind, Buffer, Context, GpuError, GpuName, Kernels, Mapping, MemoryKind, Path, Pinned};
 use crate::request::{PathTried, Refusal};
@@ -168,7 +168,7 @@ pub fn place(pd: &ProtectionDomain, plan: &EndpointPlan, supply: Supply) -> Resu
         let why = "the modelled host's GPU memory cannot be allocated; `--gpus local` takes this machine's".to_owned();
         return Err(TransferError::Unusable { why });
     }
-    let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(4 * LEAD + 8192);
+    let length = usize::try_from(plan.memory_bytes).unwrap_or(0).max(LEAST_BYTES);
     let memory = StageMemory { kind: plan.memory.clone(), bytes: length as u64, ..StageMemory::default() };
     let of_host = |region| Placed { region, staging: None, kernels: None, context: None, memory: memory.clone() };
     match &plan.memory {
@@ -188,15 +188,16 @@ pub fn place(pd: &ProtectionDomain, plan: &EndpointPlan, supply: Supply) -> Resu
     }
 }
 
-/// Registers as much as goes: locked memory may be short, and half of it may still do.
+/// Registers as much as goes: locked memory may be short, and half of it may still do, down to what messages can lie in at all.
 fn shrinking(
     mut length: usize,
     plan: &EndpointPlan,
     register: impl Fn(usize) -> Result<Region, CallError>,
 ) -> Result<Region, TransferError> {
+    let least = plan.least_bytes.max(LEAST_BYTES as u64);
     loop {
         match register(length) {
-            Err(error) if error.errno.0 == libc::ENOMEM && error.call == "ibv_reg_mr" && (length / 2) as u64 >= plan.least_bytes => {
+            Err(error) if error.errno.0 == libc::ENOMEM && error.call == "ibv_reg_mr" && (length / 2) as u64 >= least => {
                 length = (length / 2).next_multiple_of(8192);
             }
             registered => return Ok(registered?),

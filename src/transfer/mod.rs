@@ -24,7 +24,7 @@ mod watch;
 
 pub(crate) use crate::request::{PathTried, Refusal};
 pub use command::{Answer, Command};
-pub(crate) use layout::LEAD;
+pub(crate) use layout::{LEAD, MOST_MESSAGE_BYTES, fits};
 pub(crate) use memory::{StageMemory, Supply, VerifySide, try_paths};
 pub(crate) use order_plan::{OrderFacts, OrderPlan, OrderReader, Signal};
 pub use plan::{

@@ -175,7 +175,8 @@ impl<'a> Pong<'a> {
     /// Whether another message may be posted without filling the queue.
     #[inline]
     fn has_place(&self) -> bool {
-        self.posted - self.done < self.places
+        // What an earlier run has left may complete now, so more may be done than posted.
+        self.posted < self.done + self.places
     }
 
     /// Whether all completions are taken that will ever come.

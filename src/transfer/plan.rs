@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::StageMemory;
+use super::layout::LEAST_BYTES;
 use crate::gpu::MemoryKind;
 use crate::verbs::{PortAttributes, Reliability};
 
@@ -107,6 +108,14 @@ pub struct EndpointPlan {
     /// Whether the other end is in this process too, which staged memory needs.
     #[serde(default)]
     pub with_staged: bool,
+}
+
+impl EndpointPlan {
+    /// The memory that it takes at most.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        self.memory_bytes.max(LEAST_BYTES as u64)
+    }
 }
 
 /// What an open end has.

@@ -10,10 +10,12 @@ use nix::sys::time::TimeValLike;
 use super::end::End;
 use super::flow::{Flow, drive};
 use super::join::join;
+use super::layout::fits;
 use super::pingpong::Pong;
 use super::watch::{RunObserver, Watch};
 use super::{
-    Answer, Command, Failure, Limit, Operation, RunKind, RunPlan, RunResult, Supply, TransferError, Transport, ordering, pingpong, staged,
+    Answer, Command, Failure, Limit, Operation, PatternSpan, RunKind, RunPlan, RunResult, Supply, TransferError, Transport, ordering,
+    pingpong, staged,
 };
 use crate::gpu::GpuError;
 use crate::verbs::{ConnectionManager, Verbs};
@@ -85,15 +87,15 @@ impl Ends {
                 Ok(Answer::Done)
             }
             Command::Fill(end, what) => {
-                self.end(*end)?.ground().fill(what).map_err(of_gpu)?;
+                self.within(*end, what)?.ground().fill(what).map_err(of_gpu)?;
                 Ok(Answer::Done)
             }
             Command::Clear(end, what) => {
-                self.end(*end)?.ground().clear(what).map_err(of_gpu)?;
+                self.within(*end, what)?.ground().clear(what).map_err(of_gpu)?;
                 Ok(Answer::Done)
             }
             Command::Check(end, what) => {
-                let end = self.end(*end)?;
+                let end = self.within(*end, what)?;
                 let is_datagram = end.link.as_ref().is_some_and(|link| link.plan.transport == Transport::Ud);
                 let header = if is_datagram { super::end::DATAGRAM_HEADER } else { 0 };
                 Ok(Answer::Checked(end.ground().check(what, header).map_err(of_gpu)?))
@@ -114,6 +116,15 @@ impl Ends {
 
     fn end(&mut self, number: u8) -> Result<&mut End, TransferError> {
         self.ends.get_mut(&number).ok_or_else(|| TransferError::Unusable { why: format!("end {number} is not open") })
+    }
+
+    /// An end whose memory has room for this: a plan may come from another host.
+    fn within(&mut self, number: u8, what: &PatternSpan) -> Result<&mut End, TransferError> {
+        let end = self.end(number)?;
+        if fits(end.region.length() as u64, what.length_bytes, what.shift_bytes) {
+            return Ok(end);
+        }
+        Err(TransferError::Unusable { why: format!("{} bytes at {} do not fit into the memory", what.length_bytes, what.shift_bytes) })
     }
 
     fn run(&mut self, plans: &[(u8, RunPlan)], host: &mut dyn RunObserver) -> Result<Vec<RunResult>, TransferError> {
@@ -167,10 +178,9 @@ fn of_gpu(error: GpuError) -> TransferError {
 pub(super) fn check(end: &End, plan: &RunPlan) -> Result<(), TransferError> {
     let unusable = |why: String| Err(TransferError::Unusable { why });
     let Some(link) = &end.link else { return unusable("there are no queue pairs".to_owned()) };
-    let room = super::layout::room(end.region.length()).min(super::layout::room(link.remote.2 as usize));
-    let needed = plan.size_bytes as usize + plan.shift_bytes as usize;
-    if plan.size_bytes == 0 || needed > room {
-        return unusable(format!("messages of {} bytes do not fit into {room} bytes of memory", plan.size_bytes));
+    let memory = (end.region.length() as u64).min(link.remote.2);
+    if plan.size_bytes == 0 || !fits(memory, plan.size_bytes, plan.shift_bytes) {
+        return unusable(format!("messages of {} bytes do not fit into a half of {memory} bytes of memory", plan.size_bytes));
     }
     if plan.sends && (plan.depth == 0 || plan.depth > link.plan.send_depth || plan.batch > plan.depth) {
         return unusable(format!(

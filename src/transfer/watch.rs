@@ -87,7 +87,7 @@ impl<'a> Watch<'a> {
     pub fn start(host: &'a mut dyn RunObserver, limit: Limit, patience_ms: u64) -> Self {
         let started = Instant::now();
         let ends = match limit {
-            Limit::TimeMs(ms) => Some(started + Duration::from_millis(ms)),
+            Limit::TimeMs(ms) => started.checked_add(Duration::from_millis(ms)),
             Limit::Iterations(_) | Limit::UntilTold => None,
         };
         let patience = Duration::from_millis(patience_ms);

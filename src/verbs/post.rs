@@ -111,7 +111,10 @@ impl SendRing {
                 request.imm_data_invalidated_rkey_union.imm_data = 0x7264_6d61_u32.to_be();
                 match &init.datagrams {
                     Some(to) => request.wr.ud = ud_t { ah: to.handle.raw(), remote_qpn: to.queue_pair, remote_qkey: to.queue_key },
-                    None => request.wr.rdma = rdma_t { remote_addr: init.remote.0 + init.offsets[index].1, rkey: init.remote.1 },
+                    // The other side's device refuses what is not its memory, wherever it is said to be.
+                    None => {
+                        request.wr.rdma = rdma_t { remote_addr: init.remote.0.wrapping_add(init.offsets[index].1), rkey: init.remote.1 };
+                    }
                 }
                 request
             })

@@ -31,6 +31,9 @@ const READ_BYTES: usize = 64 << 10;
 /// How much of what a child printed is kept.
 const PRINTED_BYTES: u64 = 64 * 1024;
 
+/// The exit status of a Rust program that panicked.
+const PANICKED: i32 = 101;
+
 /// How children are started and waited for.
 #[derive(Clone)]
 pub struct WorkerOptions {
@@ -214,8 +217,14 @@ impl Worker {
     /// The child closed its end: it died, and its status says of what.
     fn lost(&mut self) -> Failure {
         let Some(mut running) = self.running.take() else { return none() };
+        let status = running.reap();
+        // All that it had to say is there once it has ended.
         let printed = running.printed();
-        match running.reap() {
+        match status {
+            // A fault of this program, which no library or provider is blamed for.
+            Some(status) if status.code() == Some(PANICKED) && printed.iter().any(|line| line.contains("panicked at ")) => {
+                Failure::Broken(format!("it panicked, which is a fault of rdmadoctor: {}", printed.join(" ")))
+            }
             Some(status) => {
                 let signal = match status.signal() {
                     Some(number) => Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string()),

@@ -1,14 +1,8 @@
-//! The counters of the other side: told to a client that asks, of the device that it has open, and not to an older one.
+//! The counters of the other side: told to a client that asks, of the device that it has open.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use rdmadoctor::bench::peer::{Client, ClientHandshake, Decoder, Keys, Reply, Request, ServerHandshake, Step};
 use rdmadoctor::bench::{CounterKeeper, Endpoint, Flow, HostSide, Pair, PortOf, Route, Routes, Snapshot, Watched};
 use rdmadoctor::host::{Node, Root};
 use rdmadoctor::sim::{CounterFile, SimConfig};
@@ -100,79 +94,4 @@ fn counters_are_told_of_no_device_but_the_open_one() {
     client.tell(&Command::Close).unwrap();
     client.hear().unwrap();
     assert_eq!(client.counters().unwrap(), None, "it is closed");
-}
-
-/// The next frame of a connection, without its mark where there is one.
-fn frame(stream: &mut TcpStream, decoder: &mut Decoder, keys: Option<&mut Keys>) -> Option<Vec<u8>> {
-    let frame = loop {
-        if let Some(frame) = decoder.next(1 << 20).unwrap() {
-            break frame;
-        }
-        let mut bytes = [0; 4096];
-        match stream.read(&mut bytes) {
-            Ok(0) | Err(_) => return None,
-            Ok(length) => decoder.push(&bytes[..length]),
-        }
-    };
-    keys.map_or(Some(frame.clone()), |keys| keys.open(&frame))
-}
-
-fn say(stream: &mut TcpStream, payload: &[u8]) {
-    stream.write_all(&[&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()).unwrap();
-}
-
-#[test]
-fn an_older_client_works_and_is_told_no_counters() {
-    let running = Running::start();
-    let mut stream = TcpStream::connect(running.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut decoder = Decoder::default();
-    let mut handshake = ClientHandshake::speaking(TOKEN, (1, 1));
-    let hello = frame(&mut stream, &mut decoder, None).unwrap();
-    for said in handshake.answer(&hello).unwrap() {
-        say(&mut stream, &said);
-    }
-    let (mut keys, server) = handshake.finish(&frame(&mut stream, &mut decoder, None).unwrap()).unwrap();
-    assert_eq!(server.version, 1);
-    let mut ask = |request: &Request| {
-        say(&mut stream, &keys.seal(&serde_json::to_vec(request).unwrap()));
-        let reply = frame(&mut stream, &mut decoder, Some(&mut keys)).unwrap();
-        serde_json::from_slice::<Reply>(&reply).unwrap()
-    };
-    assert!(matches!(ask(&Request::Describe), Reply::Devices(..)));
-    assert!(matches!(ask(&Request::Counters), Reply::Refused(why) if why.contains("version 2")));
-    assert!(matches!(ask(&Request::Describe), Reply::Devices(..)), "the session goes on");
-}
-
-#[test]
-fn an_older_server_is_not_asked_for_counters() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut decoder = Decoder::default();
-        let (mut handshake, hello) = ServerHandshake::speaking(TOKEN, (1, 1)).unwrap();
-        say(&mut stream, &hello);
-        let mut keys = loop {
-            let frame = frame(&mut stream, &mut decoder, None).unwrap();
-            if let Step::Done(proof, keys, client) = handshake.step(&frame).unwrap() {
-                assert_eq!(client.version, 1);
-                say(&mut stream, &proof);
-                break keys;
-            }
-        };
-        let mut heard = Vec::new();
-        while let Some(request) = frame(&mut stream, &mut decoder, Some(&mut keys)) {
-            heard.push(String::from_utf8(request).unwrap());
-            say(&mut stream, &keys.seal(&serde_json::to_vec(&Reply::Devices(Vec::new(), Vec::new())).unwrap()));
-        }
-        heard
-    });
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let mut client = Client::connect(&address.to_string(), TOKEN, Duration::from_secs(20), interrupted).unwrap();
-    assert!(!client.tells_counters());
-    client.describe().unwrap();
-    assert_eq!(client.counters().unwrap(), None);
-    drop(client);
-    assert_eq!(server.join().unwrap(), ["\"describe\""]);
 }

@@ -1,7 +1,9 @@
 //! A peer's server over the simulated provider: clients that know the token, and those that do not.
 
+mod bounds;
 mod counters;
 mod credit;
+mod lies;
 mod stops;
 
 use std::io::{Read, Write};

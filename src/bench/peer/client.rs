@@ -1,13 +1,14 @@
 //! The side that plans.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::answers::{Patience, strange};
 use super::connection::{Connection, Lost};
 use super::frame::{HANDSHAKE_BYTES, REPLY_BYTES};
-use super::handshake::{ClientHandshake, Other, TELLS_COUNTERS};
+use super::handshake::{ClientHandshake, Other};
 use super::message::{Reply, Request};
 use crate::bench::counters::Snapshot;
 use crate::bench::{BenchError, Endpoint};
@@ -17,6 +18,8 @@ use crate::transfer::{Answer, Command};
 
 /// How long connecting may take, and each step of the handshake.
 const STEP: Duration = Duration::from_secs(5);
+/// How much longer than its own deadline an answer is waited for: the other side waits for its own child as long, then it says so.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A session with a server.
 pub struct Client {
@@ -27,7 +30,7 @@ pub struct Client {
     pub server: Other,
     /// What is under way, for messages.
     step: &'static str,
-    deadline: Duration,
+    patience: Patience,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -52,7 +55,7 @@ impl Client {
         for address in addresses {
             match TcpStream::connect_timeout(&address, STEP) {
                 Ok(stream) => return Self::shake(stream, with_port, token, deadline, interrupted),
-                Err(error) => last = said(&error, &address.to_string()),
+                Err(error) => last = said(&error, address),
             }
         }
         Err(BenchError::Peer(last))
@@ -77,7 +80,7 @@ impl Client {
         })?;
         let (keys, server) = handshake.finish(&proof).map_err(refused)?;
         connection.seal(keys, REPLY_BYTES);
-        Ok(Self { connection, name, server, step: "beginning", deadline, interrupted })
+        Ok(Self { connection, name, server, step: "beginning", patience: Patience::new(deadline + GRACE), interrupted })
     }
 
     /// How it was called.
@@ -92,6 +95,7 @@ impl Client {
     /// It gives no answer.
     pub fn describe(&mut self) -> Result<(Vec<Device>, Vec<Address>), BenchError> {
         self.step = "asking for its devices";
+        self.patience.asked();
         self.say(&Request::Describe)?;
         match self.reply()? {
             Reply::Devices(devices, addresses) => Ok((devices, addresses)),
@@ -100,30 +104,36 @@ impl Client {
         }
     }
 
-    /// Whether the server tells the counters of its device.
-    #[must_use]
-    pub fn tells_counters(&self) -> bool {
-        self.server.version >= TELLS_COUNTERS
-    }
-
     fn say(&mut self, request: &Request) -> Result<(), BenchError> {
         self.connection.say(request).map_err(|lost| BenchError::Peer(format!("{}, {}: {lost}", self.name, self.step)))
     }
 
     fn reply(&mut self) -> Result<Reply, BenchError> {
         let interrupted = self.interrupted.clone();
-        // The other side waits for its own child as long; then it says so.
-        let deadline = Instant::now() + self.deadline + Duration::from_secs(5);
-        self.connection.hear(deadline, &|| !interrupted.load(Ordering::Relaxed)).map_err(|lost| match lost {
+        let until = self.patience.until();
+        let trouble = |what: &dyn std::fmt::Display| BenchError::Peer(format!("{}, {}: {what}", self.name, self.step));
+        // One that always has something more to say is given up as one that says nothing.
+        if Instant::now() >= until {
+            return Err(trouble(&"it lasts longer than was asked for"));
+        }
+        let reply = self.connection.hear(until, &|| !interrupted.load(Ordering::Relaxed)).map_err(|lost| match lost {
             Lost::Interrupted => BenchError::Worker(crate::worker::Failure::Interrupted),
-            lost => BenchError::Peer(format!("{}, {}: {lost}", self.name, self.step)),
-        })
+            lost => trouble(&lost),
+        })?;
+        if let Reply::Answer(answer) = &reply {
+            if let Some(strange) = strange(answer) {
+                return Err(trouble(&format_args!("an answer beyond all bounds: {strange}")));
+            }
+            self.patience.heard(answer);
+        }
+        Ok(reply)
     }
 }
 
 impl Endpoint for Client {
     fn tell(&mut self, command: &Command) -> Result<(), BenchError> {
         self.step = command.step();
+        self.patience.told(command);
         self.say(&Request::Tell(Box::new(command.clone())))
     }
 
@@ -136,10 +146,8 @@ impl Endpoint for Client {
     }
 
     fn counters(&mut self) -> Result<Option<Snapshot>, BenchError> {
-        if !self.tells_counters() {
-            return Ok(None);
-        }
         self.step = "asking for its counters";
+        self.patience.asked();
         self.say(&Request::Counters)?;
         match self.reply()? {
             Reply::Counters(snapshot) => Ok(Some(*snapshot)),
@@ -151,9 +159,12 @@ impl Endpoint for Client {
 }
 
 /// Why nobody answers: refused, filtered and unreachable are three different things.
-fn said(error: &std::io::Error, address: &str) -> String {
+fn said(error: &std::io::Error, address: SocketAddr) -> String {
     use std::io::ErrorKind;
     match error.kind() {
+        ErrorKind::ConnectionRefused if !address.ip().is_loopback() => format!(
+            "{address} refuses the connection: is `rdmadoctor peer` running there, on this port, and with --listen? Without, only its own host reaches it"
+        ),
         ErrorKind::ConnectionRefused => format!("{address} refuses the connection: is `rdmadoctor peer` running there, on this port?"),
         ErrorKind::TimedOut => format!("{address} does not answer: a firewall drops packets to this port, or the address is not in use"),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {

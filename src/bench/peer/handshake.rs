@@ -1,16 +1,31 @@
 //! Proving to each other that both know the token, without telling it, and agreeing on keys that all later frames are marked with.
 //!
-//! Each proof covers everything that was said before it, so nothing of it can be changed or used again.
+//! Both make a key of the token first (`pake.rs`). Each proof is under that key and covers everything that was said before it, so nothing
+//! of it can be changed, used again, or compared with guessed tokens later.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// Versions of the protocol that this program speaks.
-pub const VERSIONS: (u32, u32) = (1, 2);
-/// From which version on a server tells its device's counters.
-pub const TELLS_COUNTERS: u32 = 2;
+use super::pake::{Exchange, Side, hex};
+
+/// Versions of the protocol that this program speaks. Versions 1 and 2 had proofs that could be compared with guessed tokens: who still spoke
+/// them could be brought to.
+pub const VERSIONS: (u32, u32) = (3, 3);
 const NAME: &str = "rdmadoctor-peer";
+/// Bytes of a nonce.
+const NONCE: usize = 32;
+/// Characters of a release at most.
+const TOOL: usize = 32;
+
+/// What every version's hello of a server has: by it a side learns that the other one speaks others.
+#[derive(Deserialize)]
+struct Spoken {
+    protocol: String,
+    oldest: u32,
+    newest: u32,
+    tool: String,
+}
 
 /// What a server says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +36,16 @@ struct ServerHello {
     newest: u32,
     tool: String,
     nonce: String,
+    /// Its message of SPAKE2.
+    pake: String,
+}
+
+/// What every version's hello of a client has.
+#[derive(Deserialize)]
+struct Chosen {
+    protocol: String,
+    version: u32,
+    tool: String,
 }
 
 /// What a client answers.
@@ -31,6 +56,8 @@ struct ClientHello {
     version: u32,
     tool: String,
     nonce: String,
+    /// Its message of SPAKE2.
+    pake: String,
 }
 
 /// Why a handshake failed.
@@ -100,22 +127,31 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()))
 }
 
-fn proof(token: &str, what: &str, transcript: &[u8]) -> Hmac<Sha256> {
-    let mut mac = keyed(token.as_bytes());
+fn proof(key: &[u8; 32], what: &str, transcript: &[u8]) -> Hmac<Sha256> {
+    let mut mac = keyed(key);
     mac.update(what.as_bytes());
     mac.update(&[0]);
     mac.update(transcript);
     mac
 }
 
-fn keys(token: &str, transcript: &[u8], own: u8) -> Keys {
-    Keys { key: proof(token, "session", transcript).finalize().into_bytes().into(), own, sent: 0, received: 0 }
+fn keys(key: &[u8; 32], transcript: &[u8], own: u8) -> Keys {
+    Keys { key: proof(key, "session", transcript).finalize().into_bytes().into(), own, sent: 0, received: 0 }
 }
 
 fn nonce() -> Result<String, Refusal> {
-    let mut bytes = [0_u8; 32];
+    let mut bytes = [0_u8; NONCE];
     getrandom::fill(&mut bytes).map_err(|error| Refusal::Random(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
+}
+
+fn is_nonce(text: &str) -> bool {
+    text.len() == 2 * NONCE && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a release is one: it is printed, and nobody has proven anything yet who says it.
+fn is_release(text: &str) -> bool {
+    (1..=TOOL).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".+-".contains(&byte))
 }
 
 /// Adds to what both have said; lengths keep what follows apart.
@@ -142,11 +178,12 @@ pub enum Step {
 
 /// A server's part.
 pub struct ServerHandshake {
-    token: String,
     versions: (u32, u32),
     transcript: Vec<u8>,
-    /// The client, once it has said hello.
-    client: Option<Other>,
+    /// Waits for the client's hello.
+    exchange: Option<Exchange>,
+    /// The key and the client, once it has said hello.
+    agreed: Option<([u8; 32], Other)>,
 }
 
 impl ServerHandshake {
@@ -163,17 +200,19 @@ impl ServerHandshake {
     /// # Errors
     /// `Refusal::Random`.
     pub fn speaking(token: &str, versions: (u32, u32)) -> Result<(Self, Vec<u8>), Refusal> {
+        let (exchange, pake) = Exchange::begin(Side::Server, token)?;
         let hello = ServerHello {
             protocol: NAME.to_owned(),
             oldest: versions.0,
             newest: versions.1,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             nonce: nonce()?,
+            pake,
         };
         let said = serde_json::to_vec(&hello).unwrap_or_default();
         let mut transcript = Vec::new();
         note(&mut transcript, &said);
-        Ok((Self { token: token.to_owned(), versions, transcript, client: None }, said))
+        Ok((Self { versions, transcript, exchange: Some(exchange), agreed: None }, said))
     }
 
     /// Takes a frame of the client's.
@@ -181,23 +220,33 @@ impl ServerHandshake {
     /// # Errors
     /// The client is refused.
     pub fn step(&mut self, frame: &[u8]) -> Result<Step, Refusal> {
-        let Some(client) = &self.client else {
-            let hello: ClientHello = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
-            if hello.protocol != NAME {
-                return Err(Refusal::Strange);
-            }
-            if !(self.versions.0..=self.versions.1).contains(&hello.version) {
-                return Err(Refusal::Version { tool: hello.tool, oldest: hello.version, newest: hello.version });
-            }
+        let Some((key, client)) = &self.agreed else {
+            self.agreed = Some(self.agree(frame)?);
             note(&mut self.transcript, frame);
-            self.client = Some(Other { release: hello.tool, version: hello.version });
             return Ok(Step::Wait);
         };
-        proof(&self.token, "client", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
-        let client = client.clone();
+        proof(key, "client", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
         note(&mut self.transcript, frame);
-        let own = proof(&self.token, "server", &self.transcript).finalize().into_bytes().to_vec();
-        Ok(Step::Done(own, keys(&self.token, &self.transcript, 1), client))
+        let own = proof(key, "server", &self.transcript).finalize().into_bytes().to_vec();
+        Ok(Step::Done(own, keys(key, &self.transcript, 1), client.clone()))
+    }
+
+    /// The key, by the client's hello.
+    fn agree(&mut self, frame: &[u8]) -> Result<([u8; 32], Other), Refusal> {
+        let chosen: Chosen = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
+        if chosen.protocol != NAME || !is_release(&chosen.tool) {
+            return Err(Refusal::Strange);
+        }
+        if !(self.versions.0..=self.versions.1).contains(&chosen.version) {
+            return Err(Refusal::Version { tool: chosen.tool, oldest: chosen.version, newest: chosen.version });
+        }
+        let hello: ClientHello = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
+        if !is_nonce(&hello.nonce) {
+            return Err(Refusal::Strange);
+        }
+        // One message for each exchange: a second hello is none.
+        let exchange = self.exchange.take().ok_or(Refusal::Strange)?;
+        Ok((exchange.finish(&hello.pake)?, Other { release: hello.tool, version: hello.version }))
     }
 }
 
@@ -206,8 +255,8 @@ pub struct ClientHandshake {
     token: String,
     versions: (u32, u32),
     transcript: Vec<u8>,
-    /// The server, once it has said hello.
-    server: Option<Other>,
+    /// The key and the server, once it has said hello.
+    agreed: Option<([u8; 32], Other)>,
 }
 
 impl ClientHandshake {
@@ -220,7 +269,7 @@ impl ClientHandshake {
     /// As [`Self::begin`], of one that speaks these versions, the oldest and the newest.
     #[must_use]
     pub fn speaking(token: &str, versions: (u32, u32)) -> Self {
-        Self { token: token.to_owned(), versions, transcript: Vec::new(), server: None }
+        Self { token: token.to_owned(), versions, transcript: Vec::new(), agreed: None }
     }
 
     /// Takes the server's hello, and gives the two frames to answer.
@@ -228,21 +277,27 @@ impl ClientHandshake {
     /// # Errors
     /// The server speaks another protocol or other versions.
     pub fn answer(&mut self, frame: &[u8]) -> Result<[Vec<u8>; 2], Refusal> {
-        let hello: ServerHello = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
-        if hello.protocol != NAME {
+        let spoken: Spoken = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
+        if spoken.protocol != NAME || !is_release(&spoken.tool) {
             return Err(Refusal::Strange);
         }
-        if hello.newest < self.versions.0 || hello.oldest > self.versions.1 {
-            return Err(Refusal::Version { tool: hello.tool, oldest: hello.oldest, newest: hello.newest });
+        if spoken.newest < self.versions.0 || spoken.oldest > self.versions.1 {
+            return Err(Refusal::Version { tool: spoken.tool, oldest: spoken.oldest, newest: spoken.newest });
         }
-        note(&mut self.transcript, frame);
+        let hello: ServerHello = serde_json::from_slice(frame).map_err(|_| Refusal::Strange)?;
+        if !is_nonce(&hello.nonce) {
+            return Err(Refusal::Strange);
+        }
         let version = hello.newest.min(self.versions.1);
-        self.server = Some(Other { release: hello.tool, version });
-        let own = ClientHello { protocol: NAME.to_owned(), version, tool: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce()? };
+        let (exchange, pake) = Exchange::begin(Side::Client, &self.token)?;
+        let key = exchange.finish(&hello.pake)?;
+        let own = ClientHello { protocol: NAME.to_owned(), version, tool: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce()?, pake };
         let said = serde_json::to_vec(&own).unwrap_or_default();
+        note(&mut self.transcript, frame);
         note(&mut self.transcript, &said);
-        let proven = proof(&self.token, "client", &self.transcript).finalize().into_bytes().to_vec();
+        let proven = proof(&key, "client", &self.transcript).finalize().into_bytes().to_vec();
         note(&mut self.transcript, &proven);
+        self.agreed = Some((key, Other { release: hello.tool, version }));
         Ok([said, proven])
     }
 
@@ -251,8 +306,9 @@ impl ClientHandshake {
     /// # Errors
     /// The server does not know the token either.
     pub fn finish(self, frame: &[u8]) -> Result<(Keys, Other), Refusal> {
-        proof(&self.token, "server", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
-        Ok((keys(&self.token, &self.transcript, 0), self.server.unwrap_or_default()))
+        let (key, server) = self.agreed.ok_or(Refusal::Token)?;
+        proof(&key, "server", &self.transcript).verify_slice(frame).map_err(|_| Refusal::Token)?;
+        Ok((keys(&key, &self.transcript, 0), server))
     }
 }
 
@@ -305,16 +361,26 @@ mod tests {
     fn strangers_and_other_versions_are_told_so() {
         let (mut server, _) = ServerHandshake::begin("token").unwrap();
         assert_eq!(server.step(b"GET / HTTP/1.1").err(), Some(Refusal::Strange));
-        let future = r#"{"protocol":"rdmadoctor-peer","oldest":7,"newest":9,"tool":"9.0","nonce":"00"}"#;
-        let refusal = ClientHandshake::begin("token").answer(future.as_bytes()).unwrap_err();
-        assert!(refusal.to_string().contains("9.0") && refusal.to_string().contains("7 to 9"), "{refusal}");
+        // A later release, whatever else its hello has; and one from before SPAKE2, which is not spoken any more.
+        for (tool, oldest, newest) in [("9.0", 7, 9), ("0.0.9", 1, 2)] {
+            let hello = format!(r#"{{"protocol":"rdmadoctor-peer","oldest":{oldest},"newest":{newest},"tool":"{tool}","nonce":"00"}}"#);
+            let refusal = ClientHandshake::begin("token").answer(hello.as_bytes()).unwrap_err();
+            assert_eq!(refusal, Refusal::Version { tool: tool.to_owned(), oldest, newest });
+            let said = format!(r#"{{"protocol":"rdmadoctor-peer","version":{newest},"tool":"{tool}","nonce":"00"}}"#);
+            let (mut server, _) = ServerHandshake::begin("token").unwrap();
+            assert_eq!(server.step(said.as_bytes()).err(), Some(Refusal::Version { tool: tool.to_owned(), oldest: newest, newest }));
+        }
     }
 
     #[test]
     fn both_speak_the_newest_version_that_both_know() {
-        for (theirs, ours, both) in
-            [((1, 1), VERSIONS, 1), (VERSIONS, (1, 1), 1), (VERSIONS, VERSIONS, VERSIONS.1), ((1, 9), VERSIONS, VERSIONS.1)]
-        {
+        for (theirs, ours, both) in [
+            ((3, 4), VERSIONS, 3),
+            (VERSIONS, (3, 4), 3),
+            ((3, 4), (3, 4), 4),
+            (VERSIONS, VERSIONS, VERSIONS.1),
+            ((1, 9), VERSIONS, VERSIONS.1),
+        ] {
             let (mut server, hello) = ServerHandshake::speaking("token", theirs).unwrap();
             let mut client = ClientHandshake::speaking("token", ours);
             let [said, proven] = client.answer(&hello).unwrap();

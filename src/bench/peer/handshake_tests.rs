@@ -26,8 +26,13 @@ enum End {
 
 /// Runs a handshake with a hello changed. Even somebody who gets the server to say its proof must not get the client to take it.
 fn in_the_middle(whose: Said, change: impl Fn(&[u8]) -> Vec<u8>) -> End {
-    let (mut server, hello) = ServerHandshake::begin(TOKEN).unwrap();
-    let mut client = ClientHandshake::begin(TOKEN);
+    in_the_middle_of(VERSIONS, whose, change)
+}
+
+/// The same, of two that speak these versions.
+fn in_the_middle_of(versions: (u32, u32), whose: Said, change: impl Fn(&[u8]) -> Vec<u8>) -> End {
+    let (mut server, hello) = ServerHandshake::speaking(TOKEN, versions).unwrap();
+    let mut client = ClientHandshake::speaking(TOKEN, versions);
     let hello = if whose == Said::ByServer { change(&hello) } else { hello };
     let Ok([said, proven]) = client.answer(&hello) else { return End::HelloRefused };
     let said = if whose == Said::ByClient { change(&said) } else { said };
@@ -38,8 +43,13 @@ fn in_the_middle(whose: Said, change: impl Fn(&[u8]) -> Vec<u8>) -> End {
         Err(refusal) => assert_eq!(refusal, Refusal::Token),
     }
     note(&mut server.transcript, &proven);
-    let answer = proof(TOKEN, "server", &server.transcript).finalize().into_bytes();
+    let answer = proof(&key(&server), "server", &server.transcript).finalize().into_bytes();
     if client.finish(&answer).is_ok() { End::ClientWasFooled } else { End::BothNoticed }
+}
+
+/// The key that a server has made with a client.
+fn key(server: &ServerHandshake) -> [u8; 32] {
+    server.agreed.as_ref().unwrap().0
 }
 
 #[test]
@@ -86,26 +96,49 @@ fn with(field: &str, value: serde_json::Value) -> impl Fn(&[u8]) -> Vec<u8> {
 #[test]
 fn neither_an_older_version_nor_another_name_can_be_put_in() {
     let nonce = "0".repeat(64);
-    let cases: [(Said, &str, serde_json::Value, End); 15] = [
-        // As if the server spoke the first version only, so that the client would too.
-        (Said::ByServer, "newest", 1.into(), End::BothNoticed),
+    let long = "1".repeat(TOOL + 1);
+    let [to_server, to_client] = [Side::Client, Side::Server].map(|side| Exchange::begin(side, TOKEN).unwrap().1);
+    let cases: Vec<(Said, &str, serde_json::Value, End)> = vec![
+        // As if the server spoke only what can be guessed at.
+        (Said::ByServer, "newest", 2.into(), End::HelloRefused),
+        (Said::ByServer, "newest", 1.into(), End::HelloRefused),
+        (Said::ByServer, "newest", 0.into(), End::HelloRefused),
         (Said::ByServer, "oldest", 2.into(), End::BothNoticed),
         (Said::ByServer, "newest", 9.into(), End::BothNoticed),
-        (Said::ByServer, "oldest", 3.into(), End::HelloRefused),
-        (Said::ByServer, "newest", 0.into(), End::HelloRefused),
+        (Said::ByServer, "oldest", 4.into(), End::HelloRefused),
+        // Another exchange's message, even one of the right token; none; and one that comes back.
+        (Said::ByServer, "pake", to_client.clone().into(), End::BothNoticed),
+        (Said::ByClient, "pake", to_server.clone().into(), End::BothNoticed),
+        (Said::ByServer, "pake", to_server.into(), End::HelloRefused),
+        (Said::ByClient, "pake", to_client.into(), End::HelloRefused),
+        (Said::ByServer, "pake", "".into(), End::HelloRefused),
+        (Said::ByClient, "pake", "".into(), End::HelloRefused),
+        // What is printed is a release, or nothing is.
+        (Said::ByServer, "tool", "1.0\u{1b}[2J".into(), End::HelloRefused),
+        (Said::ByClient, "tool", "1.0\n".into(), End::HelloRefused),
+        (Said::ByClient, "tool", "".into(), End::HelloRefused),
+        (Said::ByClient, "tool", long.clone().into(), End::HelloRefused),
+        (Said::ByClient, "tool", long[1..].into(), End::BothNoticed),
+        (Said::ByServer, "tool", "1.2.3-rc.1+x".into(), End::BothNoticed),
         (Said::ByServer, "tool", "0.0.1".into(), End::BothNoticed),
         (Said::ByServer, "nonce", nonce.clone().into(), End::BothNoticed),
-        (Said::ByServer, "nonce", "".into(), End::BothNoticed),
+        (Said::ByServer, "nonce", "".into(), End::HelloRefused),
+        (Said::ByServer, "nonce", nonce[1..].into(), End::HelloRefused),
+        (Said::ByClient, "nonce", "g".repeat(64).into(), End::HelloRefused),
         (Said::ByServer, "protocol", "rdmadoctor-other".into(), End::HelloRefused),
-        (Said::ByClient, "version", 1.into(), End::BothNoticed),
+        (Said::ByClient, "version", 2.into(), End::HelloRefused),
         (Said::ByClient, "version", 0.into(), End::HelloRefused),
-        (Said::ByClient, "version", 3.into(), End::HelloRefused),
+        (Said::ByClient, "version", 4.into(), End::HelloRefused),
         (Said::ByClient, "tool", "0.0.1".into(), End::BothNoticed),
         (Said::ByClient, "nonce", nonce.into(), End::BothNoticed),
         (Said::ByClient, "protocol", "rdmadoctor-other".into(), End::HelloRefused),
     ];
     for (whose, field, value, end) in cases {
         assert_eq!(in_the_middle(whose, with(field, value.clone())), end, "{whose:?} {field} {value}");
+    }
+    // Of two that speak two versions, neither is brought to the older one.
+    for (whose, field) in [(Said::ByServer, "newest"), (Said::ByClient, "version")] {
+        assert_eq!(in_the_middle_of((3, 4), whose, with(field, 3.into())), End::BothNoticed, "{whose:?}");
     }
     for whose in [Said::ByServer, Said::ByClient] {
         // The same words with more room between them, and more fields.
@@ -145,7 +178,7 @@ fn each_bit_of_each_proof_counts_and_none_stands_for_another() {
     let (_, client, proven) = begun();
     assert_eq!(client.finish(&proven).err(), Some(Refusal::Token));
     let (mut server, client, proven) = begun();
-    let [own, other] = ["client", "server"].map(|what| proof(TOKEN, what, &server.transcript).finalize().into_bytes().to_vec());
+    let [own, other] = ["client", "server"].map(|what| proof(&key(&server), what, &server.transcript).finalize().into_bytes().to_vec());
     assert!(own == proven && other != proven);
     assert_eq!(server.step(&other).err(), Some(Refusal::Token));
     assert_eq!(client.finish(&other).err(), Some(Refusal::Token));
@@ -161,10 +194,10 @@ fn a_proof_covers_what_was_said_piece_by_piece() {
     };
     assert_ne!(told(&[b"ab", b"c"]), told(&[b"a", b"bc"]));
     assert_ne!(told(&[b"abc"]), told(&[b"abc", b""]));
-    let made = |token: &str, what: &str, transcript: &[u8]| proof(token, what, transcript).finalize().into_bytes();
+    let made = |key: u8, what: &str, transcript: &[u8]| proof(&[key; 32], what, transcript).finalize().into_bytes();
     // The end of a name is no beginning of what follows.
-    assert_ne!(made(TOKEN, "client", b"x"), made(TOKEN, "clientx", b""));
-    assert_ne!(made(TOKEN, "client", b"x"), made("another", "client", b"x"));
+    assert_ne!(made(1, "client", b"x"), made(1, "clientx", b""));
+    assert_ne!(made(1, "client", b"x"), made(2, "client", b"x"));
 }
 
 #[test]
@@ -181,7 +214,7 @@ fn a_token_that_is_nearly_right_is_wrong_on_both_sides() {
         let [said, proven] = client.answer(&hello).unwrap();
         server.step(&said).unwrap();
         note(&mut server.transcript, &proven);
-        let answer = proof(token, "server", &server.transcript).finalize().into_bytes();
+        let answer = proof(&key(&server), "server", &server.transcript).finalize().into_bytes();
         (refused, client.finish(&answer).err())
     };
     for token in ["", "correct horse battery stapl", "correct horse battery staple ", "Correct horse battery staple", "correct"] {
@@ -262,8 +295,64 @@ fn a_nonce_is_used_once_and_frames_are_of_their_session() {
     let [[_, mut earlier], [mut server, mut client]] = [session(), session()];
     assert_eq!(server.open(&earlier.seal(b"close")), None);
     assert!(server.open(&client.seal(b"close")).is_some());
+    // A server that says its hello again, nonce and all, to somebody with the proof of before: of no use to it, as the client's are new.
+    let (mut server, hello) = ServerHandshake::begin(TOKEN).unwrap();
+    let [said, proven] = ClientHandshake::begin(TOKEN).answer(&hello).unwrap();
+    server.step(&said).unwrap();
+    let Step::Done(answer, ..) = server.step(&proven).unwrap() else { panic!("not done") };
+    let mut client = ClientHandshake::begin(TOKEN);
+    client.answer(&hello).unwrap();
+    assert_eq!(client.finish(&answer).err(), Some(Refusal::Token));
     // The same hello of a server, said to two clients, makes other keys for each: the clients' nonces count too.
     let (_, hello) = ServerHandshake::begin(TOKEN).unwrap();
     let proofs = [(); 2].map(|()| ClientHandshake::begin(TOKEN).answer(&hello).unwrap()[1].clone());
     assert_ne!(proofs[0], proofs[1]);
+}
+
+/// Somebody who has no token and plays the server hears a client's hello and proof. No token that is tried on them afterwards shows as the right one:
+/// neither as the key of the proof, as before SPAKE2, nor by what the exchange that was begun without it gives.
+#[test]
+fn what_a_server_without_the_token_hears_cannot_be_compared_with_guesses() {
+    let hello = |pake: String| {
+        let hello = ServerHello {
+            protocol: NAME.to_owned(),
+            oldest: VERSIONS.0,
+            newest: VERSIONS.1,
+            tool: "0.1.0".to_owned(),
+            nonce: "0".repeat(64),
+            pake,
+        };
+        serde_json::to_vec(&hello).unwrap()
+    };
+    let begun = |token: &str| Exchange::begin(Side::Server, token).unwrap();
+    let heard = |hello: &[u8]| ClientHandshake::begin(TOKEN).answer(hello).unwrap();
+    let verifies = |key: &[u8], transcript: &[u8], proven: &[u8]| {
+        let mut mac = keyed(key);
+        mac.update(b"client\0");
+        mac.update(transcript);
+        mac.verify_slice(proven).is_ok()
+    };
+    let transcript = |hello: &[u8], said: &[u8]| {
+        let mut transcript = Vec::new();
+        note(&mut transcript, hello);
+        note(&mut transcript, said);
+        transcript
+    };
+    let pake_of = |said: &[u8]| serde_json::from_slice::<ClientHello>(said).unwrap().pake;
+    // The test itself: a server with the token finds the proof right, by the key of the exchange and not by the token.
+    let (exchange, pake) = begun(TOKEN);
+    let first = hello(pake);
+    let [said, proven] = heard(&first);
+    assert!(verifies(&exchange.finish(&pake_of(&said)).unwrap(), &transcript(&first, &said), &proven));
+    assert!(!verifies(TOKEN.as_bytes(), &transcript(&first, &said), &proven));
+    // The guess was another one. The right token, tried afterwards, is as wrong as any.
+    let (exchange, pake) = begun("a guess that is wrong");
+    let first = hello(pake);
+    let [said, proven] = heard(&first);
+    let guessed = exchange.finish(&pake_of(&said)).unwrap();
+    let (another, _) = begun(TOKEN);
+    let with_token = another.finish(&pake_of(&said)).unwrap();
+    for key in [TOKEN.as_bytes(), &guessed, &with_token] {
+        assert!(!verifies(key, &transcript(&first, &said), &proven));
+    }
 }

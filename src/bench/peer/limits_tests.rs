@@ -162,3 +162,111 @@ fn only_the_end_of_number_1_is_served_and_one_at_a_time() {
         assert!(limits.refusal(&command).is_some(), "{command:?}");
     }
 }
+
+#[test]
+fn each_field_of_each_command_has_its_bound() {
+    let limits = Limits::default();
+    let opening = |change: &dyn Fn(&mut EndpointPlan)| match open(1 << 20) {
+        Command::Open(end, mut plan) => {
+            change(&mut plan);
+            Command::Open(end, plan)
+        }
+        other => other,
+    };
+    let linking = |change: &dyn Fn(&mut LinkPlan)| match link(1, 1, Some(1)) {
+        Command::Link(end, mut plan) => {
+            change(&mut plan);
+            Command::Link(end, plan)
+        }
+        other => other,
+    };
+    let receiving = |transport: Transport, size: u32, shift: u32| {
+        linking(&|plan| {
+            plan.transport = transport;
+            plan.receive = Some(ReceivePlan { size_bytes: size, shift_bytes: shift, touch: AccessPattern::Spread, depth: 1 });
+        })
+    };
+    let joining = |change: &dyn Fn(&mut JoinPlan)| {
+        let remote =
+            RemoteEnd { queue_pairs: vec![1], gid: String::new(), lid: 0, address: 0, key: 0, memory_bytes: 0, receives: 0, credit: None };
+        let mut plan = JoinPlan { remote, call: None, mark: 0 };
+        change(&mut plan);
+        Command::Join(vec![(1, plan)])
+    };
+    let running = |change: &dyn Fn(&mut RunPlan)| {
+        let mut plan = run_plan(Limit::UntilTold, 0, 0);
+        change(&mut plan);
+        Command::Run(vec![(1, plan)])
+    };
+    let spanning = |shift_bytes: u32| Command::Check(1, PatternSpan { shift_bytes, ..span(1) });
+    let counts = |address: u64| serde_json::from_value(serde_json::json!({"address": address, "key": 0})).unwrap();
+    let at = |port: u16| Some(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+    let giga = 1 << 30;
+    for (border, beyond) in [
+        (opening(&|plan| plan.device = "x".repeat(128)), opening(&|plan| plan.device = "x".repeat(129))),
+        (opening(&|plan| plan.manager = at(0)), opening(&|plan| plan.manager = at(18515))),
+        (opening(&|_| ()), opening(&|plan| plan.with_staged = true)),
+        (link(1, 1, None), link(0, 1, None)),
+        (link(1, 1, None), link(1, 0, None)),
+        (linking(&|plan| plan.inline_bytes = 4096), linking(&|plan| plan.inline_bytes = 4097)),
+        (linking(&|plan| plan.mtu_bytes = 4096), linking(&|plan| plan.mtu_bytes = u32::MAX)),
+        (linking(&|plan| plan.reliability.timeout = 31), linking(&|plan| plan.reliability.timeout = 32)),
+        (linking(&|plan| plan.reliability.retries = 7), linking(&|plan| plan.reliability.retries = 8)),
+        (linking(&|plan| plan.reliability.receiver_retries = 7), linking(&|plan| plan.reliability.receiver_retries = 8)),
+        (receiving(Transport::Rc, giga, 0), receiving(Transport::Rc, giga + 1, 0)),
+        (receiving(Transport::Uc, 1, giga), receiving(Transport::Uc, 1, giga + 1)),
+        (receiving(Transport::Rc, 1, 0), receiving(Transport::Rc, 0, 0)),
+        (receiving(Transport::Ud, 65536, 0), receiving(Transport::Ud, 65537, 0)),
+        (receiving(Transport::Ud, 1, 0), receiving(Transport::Ud, u32::MAX, 0)),
+        (joining(&|plan| plan.remote.queue_pairs = vec![1; 1024]), joining(&|plan| plan.remote.queue_pairs = vec![1; 1025])),
+        (joining(&|plan| plan.remote.queue_pairs = vec![(1 << 24) - 1]), joining(&|plan| plan.remote.queue_pairs = vec![1, 1 << 24])),
+        (joining(&|plan| plan.remote.gid = "f".repeat(128)), joining(&|plan| plan.remote.gid = "f".repeat(129))),
+        (
+            joining(&|plan| (plan.remote.address, plan.remote.memory_bytes) = (u64::MAX - 2, 1)),
+            joining(&|plan| (plan.remote.address, plan.remote.memory_bytes) = (u64::MAX - 2, 2)),
+        ),
+        (joining(&|plan| plan.remote.credit = counts(1 << 48)), joining(&|plan| plan.remote.credit = counts(u64::MAX - 4096))),
+        (joining(&|plan| plan.remote.receives = 65536), joining(&|plan| plan.remote.receives = 65537)),
+        (joining(&|_| ()), joining(&|plan| plan.call = at(4791))),
+        (running(&|plan| plan.size_bytes = giga), running(&|plan| plan.size_bytes = giga + 1)),
+        (running(&|plan| plan.size_bytes = 1), running(&|plan| plan.size_bytes = 0)),
+        (running(&|plan| plan.shift_bytes = giga), running(&|plan| plan.shift_bytes = u32::MAX)),
+        (running(&|plan| plan.depth = 65536), running(&|plan| plan.depth = 65537)),
+        (running(&|plan| plan.batch = 65536), running(&|plan| plan.batch = 65537)),
+        (running(&|plan| plan.staged.chunk_bytes = giga), running(&|plan| plan.staged.chunk_bytes = giga + 1)),
+        (spanning(giga), spanning(giga + 1)),
+    ] {
+        assert_eq!(limits.refusal(&border), None, "{border:?}");
+        assert!(limits.refusal(&beyond).is_some(), "{beyond:?}");
+    }
+}
+
+#[test]
+fn messages_lie_within_a_half_of_the_memory_that_is_open() {
+    // A half of 64 KiB, less a lead of 4 KiB on both sides.
+    let (memory, room) = (128 << 10, (64 << 10) - 8192);
+    let link = |size_bytes: u32, shift_bytes: u32| match link(1, 1, Some(1)) {
+        Command::Link(end, mut plan) => {
+            plan.receive = Some(ReceivePlan { size_bytes, shift_bytes, touch: AccessPattern::One, depth: 1 });
+            Command::Link(end, plan)
+        }
+        other => other,
+    };
+    let run = |size_bytes: u32, shift_bytes: u32| {
+        Command::Run(vec![(1, RunPlan { size_bytes, shift_bytes, ..run_plan(Limit::UntilTold, 0, 0) })])
+    };
+    let span = |length_bytes: u32, shift_bytes: u32| PatternSpan { shift_bytes, ..span(length_bytes) };
+    for (size, shift, fits) in [(room, 0, true), (room + 1, 0, false), (1, room - 1, true), (1, room, false), (u32::MAX, u32::MAX, false)] {
+        let all = [
+            link(size, shift),
+            run(size, shift),
+            Command::Fill(1, span(size, shift)),
+            Command::Clear(1, span(size, shift)),
+            Command::Check(1, span(size, shift)),
+        ];
+        for command in all {
+            assert_eq!(beyond(&command, memory).is_none(), fits, "{command:?}");
+        }
+    }
+    assert_eq!(beyond(&Command::Close, 0), None);
+}

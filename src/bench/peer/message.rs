@@ -13,7 +13,7 @@ use crate::transfer::{Answer, Command};
 pub enum Request {
     /// Which devices are there?
     Describe,
-    /// How far are the counters of the device that is open? From version 2 on.
+    /// How far are the counters of the device that is open?
     Counters,
     /// Do this with the end of number 1.
     Tell(Box<Command>),

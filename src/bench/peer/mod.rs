@@ -3,14 +3,18 @@
 //! One side serves ([`Server`]), the other plans ([`Client`]). Before a client has proven that it knows the token, it costs the server a
 //! socket and a thread, is told nothing but versions, and has some seconds.
 
+mod answers;
 mod client;
 mod connection;
 mod frame;
 mod handshake;
 mod limits;
 mod message;
+mod pake;
 mod server;
 mod session;
+mod shares;
+mod strangers;
 
 pub use client::Client;
 pub use connection::Lost;

@@ -1,11 +1,10 @@
 //! The side that serves: many clients, one after another or at once, each with a child process of its own.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +15,8 @@ use super::handshake::{Other, ServerHandshake, Step};
 use super::limits::Limits;
 use super::message::Reply;
 use super::session::{Session, Turn};
+use super::shares::Shares;
+use super::strangers::{LATE, STRANGERS, Strangers};
 use crate::bench::counters::Snapshot;
 use crate::devices::Device;
 use crate::host::net::address::Address;
@@ -26,10 +27,10 @@ use crate::worker::{Worker, WorkerOptions};
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a client may say nothing.
 const IDLE: Duration = Duration::from_secs(900);
-/// Connections that have proven nothing yet; one more puts the oldest out.
-const STRANGERS: usize = 64;
 /// Clients at once, each with a child process.
 const CLIENTS: usize = 16;
+/// Threads at once: those of clients and strangers, and some of such as have just been put out. Until one of them ends, no connection is taken.
+const THREADS: usize = STRANGERS + CLIENTS + 16;
 /// How much longer than its bound a run may take before its client is let go.
 const GRACE: Duration = Duration::from_secs(5);
 const STACK: usize = 512 << 10;
@@ -38,7 +39,7 @@ const LOOK_MS: u8 = 100;
 /// How long it waits where connections cannot be taken.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What a server says of its work.
+/// What a server says of its work. It must not wait for anybody who reads.
 pub type Talk = dyn Fn(&str) + Send + Sync;
 /// Finds this host's devices and addresses anew.
 pub type Describe = dyn Fn() -> (Vec<Device>, Vec<Address>) + Send + Sync;
@@ -72,7 +73,8 @@ pub struct Server {
 
 struct Shared {
     options: ServerOptions,
-    strangers: Mutex<BTreeMap<u64, TcpStream>>,
+    strangers: Strangers,
+    memory: Shares,
     clients: AtomicUsize,
     served: AtomicUsize,
 }
@@ -85,7 +87,13 @@ impl Server {
     pub fn bind(address: SocketAddr, options: ServerOptions) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        let shared = Shared { options, strangers: Mutex::default(), clients: AtomicUsize::new(0), served: AtomicUsize::new(0) };
+        let shared = Shared {
+            strangers: Strangers::default(),
+            memory: Shares::new(options.limits.memory_bytes),
+            clients: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
+            options,
+        };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -107,6 +115,11 @@ impl Server {
                 break;
             }
             threads.retain(|thread: &std::thread::JoinHandle<()>| !thread.is_finished());
+            self.shared.tell(self.shared.strangers.news(Instant::now(), false));
+            if threads.len() >= THREADS {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             match self.listener.accept() {
                 Ok((stream, from)) => {
                     number += 1;
@@ -123,6 +136,7 @@ impl Server {
         for thread in threads {
             let _ = thread.join();
         }
+        self.shared.tell(self.shared.strangers.news(Instant::now(), true));
         self.shared.served.load(Ordering::Relaxed)
     }
 
@@ -134,35 +148,38 @@ impl Server {
         interrupted: Arc<AtomicBool>,
     ) -> Option<std::thread::JoinHandle<()>> {
         let shared = self.shared.clone();
-        {
-            let mut strangers = shared.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-            if strangers.len() >= STRANGERS
-                && let Some((_, oldest)) = strangers.pop_first()
-            {
-                let _ = oldest.shutdown(std::net::Shutdown::Both);
-            }
-            strangers.insert(number, stream.try_clone().ok()?);
-        }
+        shared.strangers.come(number, stream.try_clone().ok()?);
         let builder = std::thread::Builder::new().name(format!("client-{number}")).stack_size(STACK);
-        builder.spawn(move || shared.client(stream, from, number, &interrupted)).ok()
+        let started = builder.spawn(move || shared.client(stream, from, number, &interrupted));
+        if started.is_err() {
+            self.shared.strangers.leave(number);
+        }
+        started.ok()
     }
 }
 
 impl Shared {
+    fn tell(&self, line: Option<String>) {
+        if let Some(line) = line {
+            (self.options.say)(&line);
+        }
+    }
+
     fn client(&self, stream: TcpStream, from: SocketAddr, number: u64, interrupted: &Arc<AtomicBool>) {
         let goes_on = || !interrupted.load(Ordering::Relaxed);
         let _ = stream.set_nonblocking(false);
         let shaken = Connection::new(stream, HANDSHAKE_BYTES)
             .map_err(|error| Lost::Broken(error.to_string()))
-            .and_then(|connection| self.shake(connection, &goes_on));
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            .and_then(|connection| self.shake(connection, number, &goes_on));
+        self.strangers.leave(number);
         let (mut connection, client) = match shaken {
             Ok(shaken) => shaken,
-            Err(lost) => return (self.options.say)(&format!("{from}: refused: {lost}")),
+            Err(Lost::Interrupted) => return,
+            Err(lost) => return self.tell(self.strangers.refused(from, &lost.to_string(), Instant::now())),
         };
         if self.clients.fetch_add(1, Ordering::Relaxed) < CLIENTS {
             (self.options.say)(&format!("{from}: a client, rdmadoctor {}", client.release));
-            let ended = self.converse(&mut connection, client.version, &goes_on);
+            let ended = self.converse(&mut connection, &goes_on);
             (self.options.say)(&format!("{from}: ended: {ended}"));
             self.served.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -171,28 +188,46 @@ impl Shared {
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn shake(&self, mut connection: Connection, goes_on: &dyn Fn() -> bool) -> Result<(Connection, Other), Lost> {
+    fn shake(&self, mut connection: Connection, number: u64, goes_on: &dyn Fn() -> bool) -> Result<(Connection, Other), Lost> {
         let deadline = Instant::now() + HANDSHAKE;
         let broken = |refusal: super::Refusal| Lost::Broken(refusal.to_string());
         let (mut handshake, hello) = ServerHandshake::begin(&self.options.token).map_err(broken)?;
         connection.send(&hello)?;
         loop {
             let frame = connection.receive(deadline, goes_on)?;
-            match handshake.step(&frame).map_err(broken)? {
-                Step::Wait => {}
-                Step::Done(proof, keys, client) => {
+            let step = handshake.step(&frame);
+            let is_late = self.strangers.are_guessing(Instant::now());
+            match step {
+                Ok(Step::Wait) => {}
+                Ok(Step::Done(proof, keys, client)) => {
+                    // Strangers do not put it out any more, however long this takes.
+                    self.strangers.leave(number);
+                    if is_late {
+                        wait(&mut connection, goes_on)?;
+                    }
                     connection.send(&proof)?;
                     connection.seal(keys, REQUEST_BYTES);
                     return Ok((connection, client));
+                }
+                Err(refusal) => {
+                    if refusal == super::Refusal::Token {
+                        self.strangers.guessed(Instant::now());
+                        if is_late {
+                            wait(&mut connection, goes_on)?;
+                        }
+                    }
+                    return Err(broken(refusal));
                 }
             }
         }
     }
 
     /// Does what a client asks until it goes. Its child process, and with it all that it holds on a device, ends with this.
-    fn converse(&self, connection: &mut Connection, version: u32, goes_on: &dyn Fn() -> bool) -> String {
+    fn converse(&self, connection: &mut Connection, goes_on: &dyn Fn() -> bool) -> String {
+        // Given back after the child process has ended, in which the memory is.
+        let mut memory = self.memory.share();
         let mut worker = Worker::new(self.options.worker.clone());
-        let mut session = Session::new(self.options.limits, version);
+        let mut session = Session::new(self.options.limits);
         loop {
             let heard = connection.receive(Instant::now() + IDLE, goes_on).and_then(|payload| session.take(&payload));
             let done = heard.and_then(|turn| match turn {
@@ -201,7 +236,16 @@ impl Shared {
                     connection.say(&Reply::Devices(devices, addresses))
                 }
                 Turn::Counters(device) => connection.say(&Reply::Counters(Box::new((self.options.counters)(&device).bounded()))),
-                Turn::Tell(command) => self.command(&mut worker, connection, &mut session, &command),
+                Turn::Tell(command) => {
+                    if let Command::Open(_, plan) = &*command
+                        && let Err(why) = memory.hold(plan.most_bytes())
+                    {
+                        session.refused();
+                        return connection.say(&Reply::Refused(why));
+                    }
+                    self.command(&mut worker, connection, &mut session, &command)?;
+                    if session.is_open() { Ok(()) } else { memory.hold(0).map_err(Lost::Broken) }
+                }
                 Turn::Refuse(why) => connection.say(&Reply::Refused(why)),
                 Turn::Finish | Turn::Nothing => Ok(()),
             });
@@ -222,8 +266,10 @@ impl Shared {
                 Err(failure) => failed(&failure),
             };
             let is_last = !matches!(&reply, Reply::Answer(answer) if matches!(**answer, Answer::Ready | Answer::Running(_)));
-            if matches!(&reply, Reply::Answer(answer) if matches!(**answer, Answer::Opened(_))) {
-                session.opened();
+            if let Reply::Answer(answer) = &reply
+                && let Answer::Opened(facts) = &**answer
+            {
+                session.opened(facts.memory_bytes);
             }
             if is_last {
                 session.answered();
@@ -244,6 +290,15 @@ impl Shared {
             }
             answer = worker.hear();
         }
+    }
+}
+
+/// Has somebody wait for the answer to a proof, so that tokens are not tried fast.
+fn wait(connection: &mut Connection, goes_on: &dyn Fn() -> bool) -> Result<(), Lost> {
+    match connection.receive(Instant::now() + LATE, goes_on) {
+        Err(Lost::Silent(_)) => Ok(()),
+        Err(lost) => Err(lost),
+        Ok(_) => Err(Lost::Broken("it said more before it was answered".to_owned())),
     }
 }
 

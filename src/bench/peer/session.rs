@@ -1,8 +1,7 @@
 //! What a client's frames mean at each moment of a session, without sockets and child processes.
 
 use super::connection::{Lost, parse};
-use super::handshake::TELLS_COUNTERS;
-use super::limits::Limits;
+use super::limits::{Limits, beyond};
 use super::message::Request;
 use crate::transfer::Command;
 
@@ -27,19 +26,20 @@ pub enum Turn {
 #[derive(Debug, Clone)]
 pub struct Session {
     limits: Limits,
-    version: u32,
     is_busy: bool,
     /// The device that is being opened.
     opening: Option<String>,
     /// The device that is open.
     open: Option<String>,
+    /// The memory that it has, while it is open.
+    memory_bytes: u64,
 }
 
 impl Session {
-    /// Nothing is asked yet. `version` is that of the protocol which both sides speak.
+    /// Nothing is asked yet.
     #[must_use]
-    pub fn new(limits: Limits, version: u32) -> Self {
-        Self { limits, version, is_busy: false, opening: None, open: None }
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, is_busy: false, opening: None, open: None, memory_bytes: 0 }
     }
 
     /// Takes a frame's payload.
@@ -52,20 +52,17 @@ impl Session {
             (Request::Tell(command), true) if *command == Command::Finish => Ok(Turn::Finish),
             (_, true) => Err(Lost::Broken("it asked for something else before the last answer".to_owned())),
             (Request::Describe, false) => Ok(Turn::Describe),
-            (Request::Counters, false) if self.version < TELLS_COUNTERS => {
-                Ok(Turn::Refuse(format!("counters are told from version {TELLS_COUNTERS} of the peer protocol on")))
-            }
             (Request::Counters, false) => Ok(match &self.open {
                 Some(device) => Turn::Counters(device.clone()),
                 None => Turn::Refuse("no device is open, so there are no counters to tell".to_owned()),
             }),
             (Request::Tell(command), false) if *command == Command::Finish => Ok(Turn::Nothing),
-            (Request::Tell(command), false) => match self.limits.refusal(&command) {
+            (Request::Tell(command), false) => match self.limits.refusal(&command).or_else(|| self.beyond_memory(&command)) {
                 Some(why) => Ok(Turn::Refuse(why)),
                 None => {
                     self.is_busy = true;
                     match &*command {
-                        Command::Open(_, plan) => (self.opening, self.open) = (Some(plan.device.clone()), None),
+                        Command::Open(_, plan) => self.opening = Some(plan.device.clone()),
                         Command::Close => self.open = None,
                         _ => {}
                     }
@@ -75,15 +72,34 @@ impl Session {
         }
     }
 
-    /// The device that was to be opened is open.
-    pub fn opened(&mut self) {
-        self.open = self.opening.take();
+    /// Why a command is not done with the memory that is open. Without any, the end itself says so.
+    fn beyond_memory(&self, command: &Command) -> Option<String> {
+        self.open.as_ref().and_then(|_| beyond(command, self.memory_bytes))
+    }
+
+    /// The device that was to be opened is open, with so much memory.
+    pub fn opened(&mut self, memory_bytes: u64) {
+        (self.open, self.memory_bytes) = (self.opening.take(), memory_bytes);
+    }
+
+    /// Whether a device is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What was to be opened is not tried: what was open before still is.
+    pub fn refused(&mut self) {
+        (self.is_busy, self.opening) = (false, None);
     }
 
     /// What was told has its last answer.
     pub fn answered(&mut self) {
         self.is_busy = false;
-        self.opening = None;
+        // What was open was closed first.
+        if self.opening.take().is_some() {
+            self.open = None;
+        }
     }
 }
 
@@ -98,7 +114,7 @@ mod tests {
 
     #[test]
     fn while_a_command_is_under_way_only_its_end_may_be_asked() {
-        let mut session = Session::new(Limits::default(), 2);
+        let mut session = Session::new(Limits::default());
         let (close, finish) = (Command::Close, said(&Request::Tell(Box::new(Command::Finish))));
         assert_eq!(session.take(&finish).unwrap(), Turn::Nothing);
         assert_eq!(session.take(&said(&Request::Describe)).unwrap(), Turn::Describe);
@@ -122,26 +138,21 @@ mod tests {
         };
         let open = |device| said(&Request::Tell(Box::new(Command::Open(1, stage(device)))));
         let ask = said(&Request::Counters);
-        let mut session = Session::new(Limits::default(), 2);
+        let mut session = Session::new(Limits::default());
         assert!(matches!(session.take(&ask).unwrap(), Turn::Refuse(_)));
         session.take(&open("rxe0")).unwrap();
         assert!(session.clone().take(&ask).is_err(), "a command is under way");
-        session.opened();
+        session.opened(1 << 20);
         session.answered();
         assert_eq!(session.take(&ask).unwrap(), Turn::Counters("rxe0".to_owned()));
         session.take(&open("nowhere")).unwrap();
         session.answered();
         assert!(matches!(session.take(&ask).unwrap(), Turn::Refuse(_)), "it could not be opened");
-        let mut older = Session::new(Limits::default(), 1);
-        older.take(&open("rxe0")).unwrap();
-        older.opened();
-        older.answered();
-        assert!(matches!(older.take(&ask).unwrap(), Turn::Refuse(why) if why.contains("version 2")));
     }
 
     #[test]
     fn what_is_refused_is_not_under_way() {
-        let mut session = Session::new(Limits::default(), 2);
+        let mut session = Session::new(Limits::default());
         assert!(matches!(session.take(&said(&Request::Tell(Box::new(Command::Unlink(0))))).unwrap(), Turn::Refuse(_)));
         assert_eq!(session.take(&said(&Request::Describe)).unwrap(), Turn::Describe);
         assert!(session.take(b"{\"tell\":").is_err());
