@@ -181,13 +181,8 @@ impl Finding {
         self.because.is_none() && self.suppressed.is_none()
     }
 
-    /// Whether a finding on this subject can follow from `root`: it is on the same thing, on a part of it, or one of them is on the whole host.
-    pub(super) fn can_follow_from(&self, root: &Self) -> bool {
-        let mine = || std::iter::once(&self.subject).chain(&self.about);
-        let its = || std::iter::once(&root.subject).chain(&root.about);
-        let is_part = |part: &str, whole: &str| part == whole || part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('/'));
-        mine().any(|subject| subject == "host")
-            || its().any(|subject| subject == "host")
-            || mine().any(|part| its().any(|whole| is_part(part, whole) || part.split('/').any(|segment| segment == whole)))
+    /// All that it is about.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.subject).chain(&self.about).map(String::as_str)
     }
 }

@@ -18,6 +18,7 @@ mod health;
 mod leftovers;
 mod library;
 mod limits;
+mod link;
 mod measured;
 mod modules;
 mod page;
@@ -194,7 +195,7 @@ pub fn run<'a>(facts: &Facts, checks: impl IntoIterator<Item = &'a Check>) -> Ve
     for check in checks {
         findings.extend(run_one(facts, check));
     }
-    link(&mut findings);
+    link::link(&mut findings);
     findings
 }
 
@@ -222,28 +223,6 @@ fn run_one(facts: &Facts, check: &Check) -> Vec<Finding> {
         check.page.id.clone_into(&mut finding.id);
     }
     findings
-}
-
-/// Gives each finding that is not well the nearest one that it follows from. Dependencies have no cycles, so neither have these links.
-fn link(findings: &mut [Finding]) {
-    let mut links = Vec::new();
-    for (index, finding) in findings.iter().enumerate() {
-        if finding.status == Status::Pass {
-            continue;
-        }
-        let depends_on = find(&finding.id).map_or(&[][..], |check| check.depends_on);
-        let roots = depends_on.iter().flat_map(|id| findings.iter().filter(move |root| root.id == *id));
-        let fits = |root: &&Finding| matches!(root.status, Status::Fail | Status::Warn) && finding.can_follow_from(root);
-        let roots: Vec<&Finding> = roots.filter(fits).collect();
-        // A failure does not follow from a mere warning where there is a failure to follow from.
-        let root = roots.iter().find(|root| root.status == Status::Fail).or_else(|| roots.first());
-        links.extend(root.map(|root| (index, root.key())));
-    }
-    for (index, key) in links {
-        if let Some(finding) = findings.get_mut(index) {
-            finding.because = Some(key);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! From findings to a verdict.
 
+use std::collections::HashMap;
+
 use jiff::civil::Date;
 use rdmadoctor_types::Word;
 use schemars::JsonSchema;
@@ -124,11 +126,11 @@ fn suppress(findings: &mut [Finding], policy: &Policy, today: Date) -> Vec<Suppr
     }
     // What follows from a suppressed finding is suppressed with it. Each round reaches one step further.
     loop {
-        let roots: Vec<(String, String)> =
+        let roots: HashMap<String, String> =
             findings.iter().filter_map(|finding| Some((finding.key(), finding.suppressed.clone()?))).collect();
         let mut has_changed = false;
         for finding in findings.iter_mut().filter(|finding| finding.suppressed.is_none()) {
-            let root = finding.because.as_ref().and_then(|because| roots.iter().find(|(key, _)| key == because));
+            let root = finding.because.as_ref().and_then(|because| roots.get_key_value(because));
             if let Some((key, why)) = root {
                 finding.suppressed = Some(format!("follows from {key}: {why}"));
                 has_changed = true;

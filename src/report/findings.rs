@@ -1,5 +1,6 @@
 //! What several formats say of findings.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use crate::checks::{Category, Finding, Probe, Status, find};
@@ -41,13 +42,49 @@ pub(super) fn groups<'a>(findings: &[&'a Finding], each: bool) -> Vec<Vec<&'a Fi
         (finding.id.clone(), finding.status, finding.title.replace(&device, "…"), finding.remedy.summary.replace(&device, "…"))
     };
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    let mut places = HashMap::new();
     for finding in findings {
-        match groups.iter_mut().find(|group| !each && group.first().is_some_and(|first| shape(first) == shape(finding))) {
+        let place = if each { groups.len() } else { *places.entry(shape(finding)).or_insert(groups.len()) };
+        match groups.get_mut(place) {
             Some(group) => group.push(finding),
             None => groups.push(vec![finding]),
         }
     }
     groups
+}
+
+/// What is not well and follows from another finding, by the key of that.
+pub(super) struct Consequences<'a>(HashMap<&'a str, Vec<(usize, &'a Finding)>>);
+
+impl<'a> Consequences<'a> {
+    pub(super) fn of(probe: &'a Probe) -> Self {
+        let mut all: HashMap<&str, Vec<(usize, &Finding)>> = HashMap::new();
+        for (index, finding) in probe.findings.iter().enumerate().filter(|(_, finding)| finding.status.is_bad()) {
+            if let Some(because) = &finding.because {
+                all.entry(because).or_default().push((index, finding));
+            }
+        }
+        Self(all)
+    }
+
+    /// Those that follow from one of a group, in the order of the document.
+    pub(super) fn following(&self, group: &[&Finding]) -> Vec<&'a Finding> {
+        let keys: BTreeSet<String> = group.iter().map(|finding| finding.key()).collect();
+        let mut found: Vec<&(usize, &Finding)> = keys.iter().filter_map(|key| self.0.get(key.as_str())).flatten().collect();
+        found.sort_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, finding)| *finding).collect()
+    }
+}
+
+/// Most other subjects of a group that are named in a line.
+const MOST_NAMED: usize = 32;
+
+/// The subjects of a group but for its first, where there are some: of very many the first ones, and how many more there are.
+pub(super) fn others(group: &[&Finding]) -> Option<String> {
+    let names: Vec<&str> = group.iter().skip(1).map(|finding| finding.subject.as_str()).collect();
+    let (shown, left) = names.split_at(names.len().min(MOST_NAMED));
+    let more = if left.is_empty() { String::new() } else { format!(" and {} more", left.len()) };
+    (!names.is_empty()).then(|| shown.join(", ") + &more)
 }
 
 /// What stands by itself, the likeliest cause of an engine's failure first: what a queue pair was refused for says most.

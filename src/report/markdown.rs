@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use super::findings::{causes, of, summary};
+use super::findings::{Consequences, causes, of, summary};
 use super::{Document, Kind, Renderer, View, gate};
 use crate::checks::{Category, Finding, Probe};
 use crate::preflight::Preflight;
@@ -113,6 +113,7 @@ fn of_gate(document: &Preflight) -> String {
 /// A section for each finding that is not well and follows from no other.
 fn sections(probe: &Probe, findings: &[&Finding]) -> String {
     let mut out = String::new();
+    let consequences = Consequences::of(probe);
     for finding in findings.iter().filter(|finding| finding.status.is_bad() && finding.is_root()) {
         let _ = writeln!(out, "\n## {} {} {}: {}\n", finding.status.name(), finding.id, code(&finding.subject), plain(&finding.title));
         if !finding.evidence.is_empty() {
@@ -130,8 +131,7 @@ fn sections(probe: &Probe, findings: &[&Finding]) -> String {
             let fence = "`".repeat(backticks(&commands).max(2) + 1);
             let _ = writeln!(out, "\n{fence}sh\n{commands}\n{fence}");
         }
-        let key = finding.key();
-        for other in probe.findings.iter().filter(|other| other.because.as_ref() == Some(&key) && other.status.is_bad()) {
+        for other in consequences.following(&[finding]) {
             let _ = writeln!(out, "\n* {} {}: {}", other.id, code(&other.subject), plain(&other.title));
         }
     }

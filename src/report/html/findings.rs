@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use maud::{Markup, html};
 use rdmadoctor_types::Word;
 
-use super::super::findings::{groups, of, summary, worst};
+use super::super::findings::{Consequences, groups, of, others, summary, worst};
 use super::{badge, commands};
 use crate::checks::{Category, Finding, Probe, Status};
 use crate::units::counted;
@@ -35,7 +35,8 @@ pub(super) fn draw(probe: &Probe) -> Markup {
         Category::ALL.into_iter().map(|category| (category, of(probe, category).collect())).collect();
     categories.retain(|(_, findings)| !findings.is_empty());
     categories.sort_by_key(|(_, findings)| rank(worst(findings)));
-    let mut tree = Tree { probe, drawn: HashSet::new() };
+    let keys = probe.findings.iter().filter(|finding| finding.status.is_bad()).map(Finding::key).collect();
+    let mut tree = Tree { consequences: Consequences::of(probe), keys, drawn: HashSet::new() };
     let drawn: Vec<Markup> = categories.iter().map(|(category, findings)| tree.category(*category, findings)).collect();
     html! {
         p.verdict { (badge(verdict_class(&probe.verdict), probe.verdict.as_str())) " " (parts.join(", ")) span.muted { "; level " (probe.level.name()) } }
@@ -79,7 +80,9 @@ fn rank(status: Status) -> u8 {
 
 /// Draws each finding once, whatever links a saved document claims.
 struct Tree<'a> {
-    probe: &'a Probe,
+    consequences: Consequences<'a>,
+    /// Of what is not well.
+    keys: HashSet<String>,
     drawn: HashSet<*const Finding>,
 }
 
@@ -87,7 +90,7 @@ impl<'a> Tree<'a> {
     fn category(&mut self, category: Category, findings: &[&'a Finding]) -> Markup {
         let is_elsewhere = |finding: &Finding| {
             let because = finding.because.as_ref().filter(|_| finding.status.is_bad());
-            because.is_some_and(|because| self.probe.findings.iter().any(|other| other.key() == *because && other.status.is_bad()))
+            because.is_some_and(|because| self.keys.contains(because))
         };
         let mut told: Vec<&Finding> = findings.iter().copied().filter(|finding| !is_elsewhere(finding)).collect();
         told.sort_by_key(|finding| rank(finding.status));
@@ -105,19 +108,14 @@ impl<'a> Tree<'a> {
     fn group(&mut self, group: &[&'a Finding], depth: usize) -> Markup {
         let group: Vec<&Finding> = group.iter().copied().filter(|finding| self.drawn.insert(std::ptr::from_ref(*finding))).collect();
         let Some(finding) = group.first() else { return html! {} };
-        let keys: HashSet<String> = group.iter().map(|finding| finding.key()).collect();
-        let follows = |other: &&Finding| other.status.is_bad() && other.because.as_ref().is_some_and(|because| keys.contains(because));
         // A chain of real dependencies is far shorter.
         let deepest = 16;
-        let consequences: Vec<&'a Finding> =
-            if depth < deepest { self.probe.findings.iter().filter(follows).collect() } else { Vec::new() };
+        let consequences = if depth < deepest { self.consequences.following(&group) } else { Vec::new() };
         let below: Vec<Markup> = groups(&consequences, false).iter().map(|group| self.group(group, depth + 1)).collect();
         html! {
             article class=(finding.status.name()) data-status=(finding.status.name()) {
                 h4 { (badge(finding.status.name(), finding.status.name())) " " span.muted { (finding.id) } " " strong { (finding.subject) } ": " (finding.title) }
-                @if group.len() > 1 {
-                    p.muted { "also on " (group.iter().skip(1).map(|finding| finding.subject.as_str()).collect::<Vec<_>>().join(", ")) }
-                }
+                @if let Some(others) = others(&group) { p.muted { "also on " (others) } }
                 @if let Some(why) = &finding.suppressed { p.muted { "suppressed: " (why) } }
                 @if !finding.remedy.summary.is_empty() {
                     div.remedy { p { strong { "Remedy: " } (finding.remedy.summary) } (commands(&finding.remedy.commands)) }

@@ -6,7 +6,7 @@ use super::probe::{headline, tree};
 use super::{Style, Table};
 use crate::checks::{Finding, Status};
 use crate::preflight::{ChangeKind, Preflight, Step};
-use crate::report::findings::{causes, groups};
+use crate::report::findings::{Consequences, causes, groups};
 use crate::report::gate::{kind, next, summary, told};
 
 /// Changes that are told without -v; the worst come first.
@@ -20,17 +20,18 @@ impl Table for Preflight {
             out += &style.entry("stopped", why);
         }
         if let Some(probe) = &self.probe {
+            let consequences = Consequences::of(probe);
             let all = causes(probe);
             let (failures, warnings): (Vec<&Finding>, Vec<&Finding>) = all.into_iter().partition(|finding| finding.status != Status::Warn);
             if !failures.is_empty() || (style.verbose && !warnings.is_empty()) {
                 out.push('\n');
             }
             for group in groups(&failures, style.verbose) {
-                out += &tree(probe, &group, style, 0);
+                out += &tree(&consequences, &group, style, 0);
             }
             for group in groups(&warnings, style.verbose) {
                 // A warning does not stop a deployment: one line, and all of it with -v.
-                out += &if style.verbose { tree(probe, &group, style, 0) } else { warning(&group, style) };
+                out += &if style.verbose { tree(&consequences, &group, style, 0) } else { warning(&group, style) };
             }
         }
         out.push('\n');

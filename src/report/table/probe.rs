@@ -6,13 +6,14 @@ use super::preflight::verdict;
 use super::style::wrap;
 use super::{Style, Table};
 use crate::checks::{Category, Finding, Probe, Status, SuppressionState};
-use crate::report::findings::{groups, of, summary, worst};
+use crate::report::findings::{Consequences, groups, of, others, summary, worst};
 use crate::units::counted;
 
 impl Table for Probe {
     fn table(&self, style: &Style) -> String {
         let style = *style;
         let mut out = String::new();
+        let consequences = Consequences::of(self);
         for category in Category::ALL {
             let own: Vec<&Finding> = of(self, category).collect();
             if own.is_empty() {
@@ -21,7 +22,7 @@ impl Table for Probe {
             out += &format!("{} {}  {}\n", mark(worst(&own), style), style.bold(category.title()), style.dim(summary(&own)));
             let told: Vec<&Finding> = own.into_iter().filter(|finding| is_told(finding, style)).collect();
             for group in groups(&told, style.verbose) {
-                out += &tree(self, &group, style, 0);
+                out += &tree(&consequences, &group, style, 0);
             }
         }
         for suppression in &self.suppressions {
@@ -92,14 +93,13 @@ pub(super) fn headline(finding: &Finding, style: Style) -> String {
 const SHOWN_EVIDENCE: usize = 4;
 
 /// Findings of one shape with what follows from them below. Evidence and remedy are those of the first.
-pub(super) fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize) -> String {
+pub(super) fn tree(consequences: &Consequences<'_>, group: &[&Finding], style: Style, depth: usize) -> String {
     let Some(finding) = group.first() else { return String::new() };
     let indent = "  ".repeat(depth + 1);
     let narrow = Style { width: style.width.saturating_sub(indent.len()), ..style };
     let mut text = headline(finding, narrow);
-    if group.len() > 1 {
-        let others: Vec<&str> = group.iter().skip(1).map(|finding| finding.subject.as_str()).collect();
-        text += &narrow.entry("also on", &others.join(", "));
+    if let Some(others) = others(group) {
+        text += &narrow.entry("also on", &others);
     }
     // Of a consequence the cause is the remedy.
     if depth == 0 || style.verbose {
@@ -122,14 +122,11 @@ pub(super) fn tree(probe: &Probe, group: &[&Finding], style: Style, depth: usize
         text += &narrow.entry("suppressed", why);
     }
     let mut out: String = text.lines().map(|line| format!("{indent}{line}\n")).collect();
-    let keys: Vec<String> = group.iter().map(|finding| finding.key()).collect();
-    let follows = |other: &&Finding| other.status.is_bad() && other.because.as_ref().is_some_and(|because| keys.contains(because));
-    let consequences: Vec<&Finding> = probe.findings.iter().filter(follows).collect();
     // Links have no cycles and are no longer than the chain of dependencies.
     const DEEPEST: usize = 16;
     if depth < DEEPEST {
-        for group in groups(&consequences, style.verbose) {
-            out += &tree(probe, &group, style, depth + 1);
+        for group in groups(&consequences.following(group), style.verbose) {
+            out += &tree(consequences, &group, style, depth + 1);
         }
     }
     out
