@@ -1,14 +1,24 @@
 //! What the fuzz targets do with their input. `tests/fuzz.rs` runs the same for a moment in every test run.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rdmadoctor::bench::peer::{ClientHandshake, Decoder, Limits, Request, ServerHandshake, Session, Step, Turn};
 use rdmadoctor::capture;
 use rdmadoctor::catalog::{Catalog, DeviceModel, Engine};
 use rdmadoctor::devices::Devices;
-use rdmadoctor::profile::export::{Wanted, export, names};
-use rdmadoctor::profile::{self, diff};
+use rdmadoctor::profile::export::{Export, Wanted, config_map, export, names};
+use rdmadoctor::profile::{self, Profile, diff};
 use rdmadoctor::sim::HostModel;
+
+/// The display filter itself, which no other crate uses.
+#[path = "../src/text.rs"]
+#[allow(dead_code, reason = "the program uses all of it, the body below most")]
+mod text;
+/// What weighs YAML, which no other crate uses.
+#[path = "../src/files/weigh.rs"]
+#[allow(dead_code, reason = "the program uses all of it, the body below most")]
+mod weigh;
 
 /// An engine file: whatever the text, an answer; and what is accepted makes asks.
 pub fn engine_file(text: &str) {
@@ -177,4 +187,93 @@ pub fn config_space(bytes: &[u8]) {
 /// Vital product data: whatever the bytes, an answer.
 pub fn vital_product_data(bytes: &[u8]) {
     let _ = rdmadoctor::host::vpd::parse(bytes);
+}
+
+/// Whatever a text is: what is shown of it moves no cursor and turns nothing around, a document with it is read without what is hidden and
+/// written as it is, and a shell takes it for one word.
+pub fn shown(said: &str) {
+    let is_hidden = |letter: char| {
+        (letter.is_control() && letter != '\t')
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let line = text::line(said).into_owned();
+    assert!(!line.chars().any(is_hidden));
+    assert!(!text::lines(said).chars().any(|letter| is_hidden(letter) && letter != '\n'));
+    let painted = text::painted(said);
+    for (at, _) in painted.match_indices('\u{1b}') {
+        let end = painted[at..].find('m').expect("a colour ends");
+        assert!(painted[at + 2..at + end].chars().all(|letter| letter.is_ascii_digit() || letter == ';'));
+    }
+    let document = serde_json::to_string(said).expect("text can be written");
+    assert_eq!(text::from_json::<String>(document.as_bytes()).ok(), Some(line));
+    let written = text::in_json(document);
+    assert!(!written.chars().any(is_hidden));
+    assert_eq!(serde_json::from_str::<String>(&written).ok().as_deref(), Some(said));
+    let word = said.replace('\0', "");
+    assert_eq!(shlex::split(&text::word(said)), Some(vec![text::line(&word).into_owned()]));
+    let _ = text::from_json::<serde_json::Value>(said.as_bytes());
+}
+
+/// Whatever YAML stands for: what is not too heavy holds no more than was allowed when its aliases are followed.
+pub fn yaml_weight(said: &str) {
+    fn size(value: &serde_yaml::Value) -> usize {
+        use serde_yaml::Value::{Mapping, Sequence, String, Tagged};
+        16 + match value {
+            String(text) => text.len(),
+            Sequence(all) => all.iter().map(size).sum(),
+            Mapping(all) => all.iter().map(|(key, value)| size(key) + size(value)).sum(),
+            Tagged(tagged) => size(&tagged.value),
+            _ => 0,
+        }
+    }
+    if weigh::weigh(said).is_ok()
+        && let Ok(value) = serde_yaml::from_str::<serde_yaml::Value>(said)
+    {
+        assert!(size(&value) <= (8 << 20) + 16);
+    }
+    let _ = rdmadoctor::checks::Policy::parse(Path::new("fuzz.yaml"), said);
+}
+
+/// What a profile with this text for the name of a device, of its host and of a piece of evidence exports, by each exporter.
+pub fn exported(said: &str) -> Vec<Export> {
+    static SAMPLE: OnceLock<Profile> = OnceLock::new();
+    let mut profile = SAMPLE
+        .get_or_init(|| profile::parse(Path::new("sample.yaml"), include_str!("../tests/profile/sample.yaml")).expect("the sample is one"))
+        .clone();
+    said.clone_into(&mut profile.host.name);
+    let name = profile.devices.first().map(|device| device.name.clone()).unwrap_or_default();
+    let changed =
+        serde_json::to_string(&profile).expect("it is plain data").replace(&format!("\"{name}\""), &serde_json::json!(said).to_string());
+    let Ok(mut profile) = serde_json::from_str::<Profile>(&changed) else { return Vec::new() };
+    for evidence in &mut profile.evidence {
+        evidence.summary += said;
+    }
+    let catalog = Catalog::load().expect("the embedded catalog is valid");
+    let devices = Devices { schema: String::new(), devices: Vec::new(), problems: Vec::new() };
+    let wanted = |name| Wanted { name, force: true, ..Wanted::default() };
+    names().filter_map(|name| export(&profile, &devices, &catalog, &wanted(name)).ok()).collect()
+}
+
+/// Exports of a hostile profile: an environment file is lines of names and of values that need no quotes, and a ConfigMap says what was exported.
+pub fn exports(said: &str) {
+    for made in exported(said) {
+        for part in made.parts.iter().filter(|part| part.file.ends_with(".env")) {
+            let lines: Vec<&str> = part.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+            assert_eq!(lines.len(), part.settings.len(), "{}", part.text);
+            for (line, setting) in lines.iter().zip(&part.settings) {
+                assert_eq!(*line, format!("{}={}", setting.name, setting.value));
+                assert!(setting.value.chars().all(|letter| letter.is_ascii_alphanumeric() || "._:,/=+@%^-".contains(letter)));
+            }
+        }
+        let map = config_map(&made, "name", said, said).expect("every text can be written");
+        let read: serde_yaml::Value = serde_yaml::from_str(&map).expect("it is YAML");
+        assert_eq!(read["metadata"]["annotations"]["rdmadoctor/host"].as_str(), Some(said), "{map}");
+        for part in &made.parts {
+            if part.file.ends_with(".env") {
+                part.settings.iter().for_each(|setting| assert_eq!(read["data"][&setting.name].as_str(), Some(setting.value.as_str())));
+            } else {
+                assert_eq!(read["data"][&part.file].as_str(), Some(part.text.as_str()));
+            }
+        }
+    }
 }

@@ -167,6 +167,18 @@ proptest! {
     fn captures(text in damaged(documents())) { bodies::capture_file(text.as_bytes()); }
 
     #[test]
+    fn texts_of_others(text in "(.|\\x1b|\\\\|\"|\\[|\\u{202e}|\\u{9b}|\n){0,30}") { bodies::shown(&text); }
+
+    #[test]
+    fn weights_of_yaml(parts in prop::collection::vec(("[a-c]", prop::collection::vec("[a-d*&\\[\\]{},:! x-]{0,9}", 0..9)), 0..12)) {
+        let text: String = parts.iter().map(|(name, items)| format!("{name}{}: &{name} [{}]\n", items.len(), items.join(", "))).collect();
+        bodies::yaml_weight(&text);
+    }
+
+    #[test]
+    fn exports(text in "([a-z0-9_:.,/-]{1,20}|.{0,40}|(\n|\"|'|#|: |\\$|\\\\|\\{|\\||\\x00|é){0,12})") { bodies::exports(&text); }
+
+    #[test]
     fn policies(text in damaged(vec![POLICY.to_owned()])) { bodies::policy(&text); }
 
     #[test]

@@ -110,3 +110,83 @@ pub fn rate(settings: &Settings, arrives: bool, results: &[RunResult; 2]) -> f64
     let [first, second] = results;
     one(first, second) + one(second, first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::{Operation, Transport};
+
+    fn settings(bidirectional: bool) -> Settings {
+        Settings {
+            operations: Vec::new(),
+            transport: Transport::Rc,
+            immediate: false,
+            sizes: Vec::new(),
+            queue_pairs: 1,
+            completing: None,
+            hot: false,
+            spread: false,
+            bidirectional,
+            limit: Limit::Iterations(9),
+            repeats: 1,
+            verify: false,
+            depth: None,
+            batch: None,
+            mtu_bytes: 1024,
+            staged: false,
+            patience_ms: 1000,
+        }
+    }
+
+    fn plan(kind: RunKind, operation: Operation) -> RunPlan {
+        RunPlan {
+            kind,
+            operation,
+            immediate: false,
+            size_bytes: 64,
+            shift_bytes: 0,
+            touch: AccessPattern::One,
+            depth: 1,
+            batch: 1,
+            inline: false,
+            sends: true,
+            receives: false,
+            limit: Limit::Iterations(9),
+            linger_ms: 0,
+            patience_ms: 1000,
+            staged: BouncePlan::default(),
+        }
+    }
+
+    /// What each end does: whether it sends, whether it receives, how long it lingers, and whether it ends by itself.
+    fn parts(bidirectional: bool, is_loopback: bool, kind: RunKind, operation: Operation) -> [Option<(bool, bool, u64, bool)>; 2] {
+        run_plans(&settings(bidirectional), is_loopback, &plan(kind, operation))
+            .map(|end| end.map(|end| (end.sends, end.receives, end.linger_ms, end.limit == Limit::Iterations(9))))
+    }
+
+    #[test]
+    fn each_end_has_the_part_that_the_operation_asks_of_it() {
+        let sender = Some((true, false, 0, true));
+        for (operation, other) in [(Operation::Write, None), (Operation::Read, None), (Operation::Send, Some((false, true, 0, false)))] {
+            assert_eq!(parts(false, false, RunKind::Bandwidth, operation), [sender, other], "{operation}");
+        }
+        // Both at once; between hosts each waits a little for what the other still sends.
+        for (is_loopback, linger_ms) in [(true, 0), (false, 200)] {
+            let both = Some((true, false, linger_ms, true));
+            assert_eq!(parts(true, is_loopback, RunKind::Bandwidth, Operation::Write), [both; 2]);
+            let both = Some((true, true, linger_ms, true));
+            assert_eq!(parts(true, is_loopback, RunKind::Bandwidth, Operation::Send), [both; 2]);
+        }
+    }
+
+    #[test]
+    fn a_ping_has_an_end_that_answers_but_for_a_read() {
+        for is_both in [false, true] {
+            let [first, second] = parts(is_both, false, RunKind::Latency, Operation::Write);
+            assert_eq!((first, second), (Some((true, false, 0, true)), Some((false, false, 0, false))));
+            let [_, second] = parts(is_both, false, RunKind::Latency, Operation::Send);
+            assert_eq!(second, Some((false, true, 0, false)));
+            assert_eq!(parts(is_both, false, RunKind::Latency, Operation::Read)[1], None);
+        }
+    }
+}

@@ -13,6 +13,16 @@ const LONGEST: u64 = 64 << 20;
 /// An odd distance from the beginning of a page, so that nothing is aligned.
 const SHIFT: u32 = 65;
 
+/// The lengths of messages that are compared, and whether each is posted inline: the size itself, one byte less, an odd one past its half, and a few
+/// bytes. The payload of a read cannot be inline (ibv_post_send(3)).
+fn lengths(operation: Operation, size: u32, inline_bytes: u32) -> Vec<(u32, bool)> {
+    let mut lengths = vec![(size, false), (size, true), (size.saturating_sub(1), false), (size / 2 + 1, false), (size.min(3), true)];
+    lengths.retain(|(length, is_inline)| {
+        *length > 0 && *length <= size && (!is_inline || (*length <= inline_bytes && operation != Operation::Read))
+    });
+    lengths
+}
+
 /// Moves messages of a size and of lengths below it, and compares each with what was sent, the bytes around it included.
 ///
 /// # Errors
@@ -37,12 +47,7 @@ pub fn verify(
     link.reliability.receiver_retries = 6;
     pair.link(&link, [false, arrives])?;
     let mut verified = Verification { messages: 0, bytes: 0, mismatch: None };
-    let inline = u32::min(link.inline_bytes, size);
-    let mut lengths = vec![(size, false), (size, true), (size.saturating_sub(1), false), (size / 2 + 1, false), (size.min(3), true)];
-    lengths.retain(|(length, is_inline)| {
-        *length > 0 && *length <= size && (!is_inline || (*length <= inline && operation != Operation::Read))
-    });
-    for (iteration, (length, is_inline)) in lengths.into_iter().enumerate() {
+    for (iteration, (length, is_inline)) in lengths(operation, size, link.inline_bytes).into_iter().enumerate() {
         let iteration = iteration as u64 + 1;
         let what = |receiving| PatternSpan { receiving, iteration, shift_bytes: SHIFT, length_bytes: length };
         // A read brings what the other side has.
@@ -80,4 +85,19 @@ pub fn verify(
         }
     }
     Ok(verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_several_lengths_are_compared_inline_where_that_is_possible() {
+        let all = [(64, false), (64, true), (63, false), (33, false), (3, true)];
+        assert_eq!(lengths(Operation::Write, 64, 64), all);
+        assert_eq!(lengths(Operation::Write, 64, 63), [(64, false), (63, false), (33, false), (3, true)]);
+        assert_eq!(lengths(Operation::Send, 64, 2), [(64, false), (63, false), (33, false)]);
+        assert_eq!(lengths(Operation::Read, 64, 64), [(64, false), (63, false), (33, false)]);
+        assert_eq!(lengths(Operation::Write, 1, 1), [(1, false), (1, true), (1, false), (1, true)]);
+    }
 }

@@ -7,6 +7,7 @@ use crate::bench::{PairCell, Pairs, Spread};
 use crate::checks::{Action, Counts, Finding, Probe, Status};
 use crate::facts::Level;
 use crate::gpu::Path;
+use crate::preflight::Preflight;
 use crate::schema;
 use crate::transfer::Operation;
 
@@ -153,26 +154,15 @@ fn github_has_a_command_for_each_status_that_is_bad() {
     }
 }
 
-#[test]
-fn steps_of_a_gate_have_an_element_and_a_command_for_each_status() {
-    use crate::preflight::{Preflight, Step, StepName};
-    let step = |step: StepName, status: Status| Step {
-        step,
-        subject: Some(format!("{}-{status}", step.name())),
-        status,
-        summary: format!("summary of {}-{status}", step.name()),
-        is_missing: false,
-        elapsed_us: 1_500_000,
-    };
-    let steps = Status::ALL.into_iter().flat_map(|status| [step(StepName::Ping, status), step(StepName::Profile, status)]).collect();
-    let gate = Preflight {
+fn empty_gate() -> Preflight {
+    Preflight {
         schema: schema::PREFLIGHT.to_owned(),
         verdict: Word::Known(Status::Fail),
         created: "2027-01-01T00:00:00Z".to_owned(),
         tool_version: "0".to_owned(),
         host_name: "node1".to_owned(),
         fingerprint: Vec::new(),
-        steps,
+        steps: Vec::new(),
         probe: None,
         qp_matrix: None,
         devices: None,
@@ -183,7 +173,22 @@ fn steps_of_a_gate_have_an_element_and_a_command_for_each_status() {
         time_budget_us: 60_000_000,
         elapsed_us: 0,
         stopped: None,
+    }
+}
+
+#[test]
+fn steps_of_a_gate_have_an_element_and_a_command_for_each_status() {
+    use crate::preflight::{Step, StepName};
+    let step = |step: StepName, status: Status| Step {
+        step,
+        subject: Some(format!("{}-{status}", step.name())),
+        status,
+        summary: format!("summary of {}-{status}", step.name()),
+        is_missing: false,
+        elapsed_us: 1_500_000,
     };
+    let steps = Status::ALL.into_iter().flat_map(|status| [step(StepName::Ping, status), step(StepName::Profile, status)]).collect();
+    let gate = Preflight { steps, ..empty_gate() };
     let (xml, text) = (drawn_of((&gate).into(), Format::Junit), drawn_of((&gate).into(), Format::Github));
     for (status, elements) in [
         (Status::Pass, &[][..]),
@@ -405,4 +410,25 @@ fn a_name_in_a_line_of_figures_is_one_field() {
     for (name, expected) in [("mlx5_0", "mlx5_0"), ("a,b", "\"a,b\""), ("a\"b\n", "\"a\"\"b\n\""), ("=1+1", "'=1+1"), ("@x,", "\"'@x,\"")] {
         assert_eq!(field(name), expected);
     }
+}
+
+/// A gate brings its own parts, so a page on which one of them lies already has no room for it, nor for another gate.
+#[test]
+fn a_gate_is_laid_where_nothing_of_it_lies() {
+    use crate::devices::Devices;
+    use crate::facts::Topo;
+    use crate::host::topo::Topology;
+    use crate::qp::QpMatrix;
+    let gate = empty_gate();
+    let page = || html::HostPage::of("node1".to_owned(), None);
+    let devices = Devices { schema: String::new(), devices: Vec::new(), problems: Vec::new() };
+    let topo = Topo { schema: String::new(), topology: Topology::default(), problems: Vec::new() };
+    let matrix: QpMatrix = serde_json::from_value(serde_json::json!({"schema": schema::QP_MATRIX, "devices": [], "problems": []})).unwrap();
+    let probe = probe();
+    for part in [Document::from(&probe), (&devices).into(), (&topo).into(), (&matrix).into(), (&gate).into()] {
+        let mut host = page();
+        assert!(host.lay(part) && !host.lay((&gate).into()), "{}", part.kind().schema());
+    }
+    let mut whole = page();
+    assert!(whole.lay((&Preflight { probe: Some(probe.clone()), ..empty_gate() }).into()) && !whole.lay((&probe).into()));
 }

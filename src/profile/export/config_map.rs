@@ -44,3 +44,39 @@ pub fn config_map(export: &Export, name: &str, host: &str, created: &str) -> Res
         data: variables().map(|line| (line.name.as_str(), line.value.as_str())).chain(files).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_yaml::Value;
+
+    use super::super::{Part, SettingLine};
+    use super::*;
+
+    #[test]
+    fn variables_are_keys_with_their_reasons_and_files_are_whole() {
+        let line = |name: &str, value: &str, evidence: &[&str]| SettingLine {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            why: format!("why {name}"),
+            evidence: evidence.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let part = |file: &str, kind, text: &str, settings| Part {
+            name: file.to_owned(),
+            file: file.to_owned(),
+            kind,
+            text: text.to_owned(),
+            settings,
+        };
+        let export = |parts| Export { schema: String::new(), engine: "x".to_owned(), version: None, parts, notes: Vec::new() };
+        let env = part("x.env", PartKind::Env, "A=1\n", vec![line("A", "1", &["e1", "e2"]), line("B", "", &[])]);
+        let flags = part("x.flags", PartKind::Flags, "--a: 1\n", vec![line("--a", "1", &[])]);
+        let read = |export: &Export| serde_yaml::from_str::<Value>(&config_map(export, "n", "h", "c").unwrap()).unwrap();
+        let map = read(&export(vec![env, flags.clone()]));
+        assert_eq!(map["metadata"]["annotations"]["rdmadoctor/reasons"], "A: why A [e1 e2]\nB: why B\n");
+        assert_eq!((&map["metadata"]["name"], &map["metadata"]["annotations"]["rdmadoctor/host"]), (&"n".into(), &"h".into()));
+        assert_eq!(map["data"], serde_yaml::from_str::<Value>("{A: '1', B: '', x.flags: \"--a: 1\\n\"}").unwrap());
+        // Without a variable there is nothing to give reasons for.
+        let map = read(&export(vec![flags]));
+        assert_eq!(map["metadata"]["annotations"], serde_yaml::from_str::<Value>("{rdmadoctor/created: c, rdmadoctor/host: h}").unwrap());
+    }
+}

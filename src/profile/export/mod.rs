@@ -32,7 +32,7 @@ use crate::qp::newer_than_known;
 use crate::schema;
 use context::{Context, Nic};
 
-pub(crate) use config_map::config_map;
+pub use config_map::config_map;
 pub(crate) use parts::{Part, PartKind, SettingLine};
 
 /// The document of `profile export`.

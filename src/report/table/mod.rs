@@ -19,6 +19,8 @@ mod probe;
 mod profile;
 pub(super) mod qp_matrix;
 mod style;
+#[cfg(test)]
+mod tests;
 pub(super) mod topo;
 
 use std::io;
