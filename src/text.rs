@@ -147,6 +147,11 @@ fn escape(text: &str) -> (Option<char>, usize) {
 
 /// One word of a command, as a shell takes it: names of files, units and interfaces hold what a shell would run.
 pub(crate) fn word(text: &str) -> String {
+    // Lists and settings, which no shell reads as anything else where an argument stands, are readable without quotes.
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._:,/=+@%-".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
     // No command can hold a NUL.
     shlex::try_quote(&line(&text.replace('\0', ""))).map_or_else(|_| String::new(), |word| word.into_owned())
 }
@@ -168,6 +173,17 @@ mod tests {
         for plain in ["", "mlx5_0", "Grüße, 日本, µs, \u{fffd}"] {
             assert!(matches!(lines(plain), Cow::Borrowed(same) if same == plain));
         }
+    }
+
+    #[test]
+    fn a_word_is_one_to_a_shell() {
+        for plain in ["mlx5_0", "/etc/x.conf", "a=1,b=2", "0000:3b:00.0", "nccl@2.27", "fe80::1%eth0", "-x"] {
+            assert_eq!(word(plain), plain);
+        }
+        for (text, quoted) in [("", "''"), ("a b", "'a b'"), ("$(id)", "'$(id)'"), ("a;b", "'a;b'"), ("~", "'~'"), ("a\0b", "ab")] {
+            assert_eq!(word(text), quoted);
+        }
+        assert_eq!(shlex::split(&word("a\n'\\b")), Some(vec!["a\\n'\\b".to_owned()]));
     }
 
     #[test]

@@ -105,7 +105,36 @@ fn a_hostile_file_takes_neither_memory_nor_time() {
     let bomb = write("bomb.gz", packed(&vec![0; 128 << 20], 9));
     let deep = write("deep.gz", packed(&[&head[..], &vec![b'['; 8 << 20]].concat(), 9));
     let wide = write("wide.gz", packed(&[&head[..], b"[", &b"{},".repeat(4 << 20), b"1]}"].concat(), 9));
-    for path in [bomb, deep, wide] {
+    // As many interfaces as a document may have, each of no more than it must have; and more than that.
+    let document = {
+        let file = directory.path().join("bare.gz");
+        assert!(rdmadoctor(&["--host-model", "h100x8-cx7", "-q", "capture", "--level", "quick", "-o", text(&file)]).status.success());
+        let mut plain = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(std::fs::File::open(file).unwrap()), &mut plain).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&plain).unwrap()
+    };
+    let with = |interfaces: serde_json::Value| {
+        let mut document = document.clone();
+        document["facts"]["host"]["net"]["interfaces"] = interfaces;
+        document.to_string()
+    };
+    let mut least = document["facts"]["host"]["net"]["interfaces"][0].as_object().unwrap().clone();
+    for key in least.keys().cloned().collect::<Vec<_>>() {
+        let mut less = least.clone();
+        less.remove(&key);
+        if rdmadoctor::capture::parse_document(with(serde_json::json!([less])).as_bytes()).is_ok() {
+            least = less;
+        }
+    }
+    let least = serde_json::to_string(&least).unwrap();
+    let values = least.matches([',', '{', '[']).count() + 1;
+    let heavy =
+        |number: usize| with(serde_json::json!("HERE")).replace("\"HERE\"", &format!("[{}]", vec![least.as_str(); number].join(",")));
+    let heaviest = write("heaviest.gz", packed(heavy(1_450_000 / values).as_bytes(), 9));
+    let (code, peak) = peak_kib(&heaviest);
+    assert!(code <= 1 && peak < 512 << 10, "{code} {peak} KiB");
+    let heavier = write("heavier.gz", packed(heavy(1_600_000 / values).as_bytes(), 9));
+    for path in [bomb, deep, wide, heavier] {
         let started = Instant::now();
         let (code, peak) = peak_kib(&path);
         assert_eq!(code, 2, "{}", path.display());

@@ -290,3 +290,112 @@ fn files_of_a_host_that_are_poisoned_show_nothing_of_it() {
         }
     }
 }
+
+/// A server that knows the token and answers each request with the next of these, the last one again and again.
+fn liar(token: &'static str, replies: Vec<String>) -> std::net::SocketAddr {
+    use rdmadoctor::bench::peer::{Decoder, Keys, ServerHandshake, Step};
+    use std::net::{TcpListener, TcpStream};
+    fn frame(stream: &mut TcpStream, decoder: &mut Decoder) -> Option<Vec<u8>> {
+        loop {
+            if let Some(frame) = decoder.next(1 << 20).unwrap() {
+                return Some(frame);
+            }
+            let mut bytes = [0; 4096];
+            match std::io::Read::read(stream, &mut bytes) {
+                Ok(0) | Err(_) => return None,
+                Ok(length) => decoder.push(&bytes[..length]),
+            }
+        }
+    }
+    fn say(stream: &mut TcpStream, payload: &[u8]) {
+        let _ = stream.write_all(&[&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat());
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut decoder = Decoder::default();
+        let (mut handshake, hello) = ServerHandshake::begin(token).unwrap();
+        say(&mut stream, &hello);
+        let mut keys: Keys = loop {
+            let Some(frame) = frame(&mut stream, &mut decoder) else { return };
+            if let Ok(Step::Done(proof, keys, _)) = handshake.step(&frame) {
+                say(&mut stream, &proof);
+                break keys;
+            }
+        };
+        for reply in replies.iter().chain(std::iter::repeat(replies.last().unwrap())) {
+            let Some(frame) = frame(&mut stream, &mut decoder) else { return };
+            assert!(keys.open(&frame).is_some());
+            let sealed = keys.seal(reply.as_bytes());
+            say(&mut stream, &sealed);
+        }
+    });
+    address
+}
+
+#[test]
+fn what_a_server_says_that_is_poisoned_is_not_shown() {
+    use rdmadoctor::bench::peer::Reply;
+    const TOKEN: &str = "0123456789abcdef";
+    let said = |reply: &Reply| serde_json::to_string(reply).unwrap();
+    let failed = serde_json::json!({"answer": {"failed": {"trouble": {"kind": "unusable", "why": POISON}, "evidence": []}}});
+    assert!(serde_json::from_value::<Reply>(failed.clone()).is_ok());
+    let refused = said(&Reply::Refused(POISON.to_owned()));
+    // The devices of a host of the same model, each kind of text of theirs that may be any poisoned by itself, and all of them.
+    let shown: Value = serde_json::from_slice(&doctor(&["--host-model", "h100x8-cx7", "--format", "json", "devices"]).stdout).unwrap();
+    let reply = |devices: &Value| serde_json::json!({"devices": [devices, [{"netdev": "eth0", "address": "10.0.0.9", "prefix_length": 24, "source": "rtnetlink", "is_duplicate": false, "is_tentative": false}]]});
+    let devices = Value::Array(shown["devices"].as_array().unwrap()[..1].to_vec());
+    let is_reply = |devices: &Value| serde_json::from_value::<Reply>(reply(devices)).is_ok();
+    assert!(is_reply(&devices), "{:?}", serde_json::from_value::<Reply>(reply(&devices)).err());
+    let mut all = BTreeSet::new();
+    places(&devices, "", &mut all);
+    let free: BTreeSet<String> =
+        all.into_iter().filter(|place| is_reply(&poisoned(&devices, "", &BTreeSet::from([place.clone()])))).collect();
+    assert!(free.len() > 10, "{free:?}");
+    let mut described: Vec<String> = free
+        .iter()
+        .map(|place| poisoned(&devices, "", &BTreeSet::from([place.clone()])))
+        .map(|devices| reply(&devices).to_string())
+        .collect();
+    described.push(reply(&poisoned(&devices, "", &free)).to_string());
+    let clean = reply(&devices).to_string();
+    let mut cases = vec![
+        vec![refused.clone()],
+        vec![POISON.to_owned()],
+        vec![serde_json::json!({POISON: POISON}).to_string()],
+        vec![clean.clone(), refused.clone()],
+        vec![clean.clone(), failed.to_string()],
+        vec![clean, POISON.to_owned()],
+    ];
+    cases.extend(described.into_iter().map(|described| vec![described, refused.clone()]));
+    for replies in cases {
+        let directory = tempfile::tempdir().unwrap();
+        for format in ["table", "json"] {
+            let address = liar(TOKEN, replies.clone()).to_string();
+            let output = Command::new(env!("CARGO_BIN_EXE_rdmadoctor"))
+                .args([
+                    "--host-model",
+                    "h100x8-cx7",
+                    "--sim-network",
+                    directory.path().to_str().unwrap(),
+                    "--format",
+                    format,
+                    "--color",
+                    "always",
+                ])
+                .args(["bw", "--peer", &address, "--op", "write", "--sizes", "64", "--iterations", "2", "--repeats", "1"])
+                .env("RDMADOCTOR_TOKEN", TOKEN)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let what = format!(
+                "{format}: {}",
+                replies.iter().map(|reply| reply.chars().take(300).collect::<String>()).collect::<Vec<_>>().join("; ")
+            );
+            assert!(output.status.code().is_some_and(|code| code != 0), "{what}: {output:?}");
+            assert!(!(output.stderr.is_empty() && output.stdout.is_empty()), "{what}");
+            is_clean(&output, format, &what);
+        }
+    }
+}

@@ -14,6 +14,10 @@ use crate::text;
 /// Longest document that is read; that of a host with 16 NICs and 8 GPUs has some 400 KiB.
 pub const DOCUMENT_LIMIT_BYTES: u64 = 64 << 20;
 
+/// Most values in a document: each takes some hundred bytes of memory, however short it is written. A large host has tens of
+/// thousands.
+const MOST_VALUES: usize = 1_500_000;
+
 /// Why a file cannot be used as a capture.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {} as a capture: {what}", .path.display())]
@@ -89,6 +93,10 @@ struct Head {
 /// # Errors
 /// It is no capture, or one that this release does not understand.
 pub fn parse_document(text: &[u8]) -> Result<Capture, String> {
+    // Of texts in it some are counted too, which only makes an honest document seem a little heavier than it is.
+    if text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
+        return Err(format!("its document has more than {MOST_VALUES} values, which no capture has"));
+    }
     let head: Head = text::from_json(text).map_err(|error| format!("its document is damaged: {error}"))?;
     let schema = head.schema.ok_or_else(|| format!("its document does not say what it is; a capture has \"schema\": \"{CAPTURE}\""))?;
     let by = head.tool_version.filter(|by| by.len() < 40).map_or_else(String::new, |by| format!(" (rdmadoctor {by} wrote it)"));

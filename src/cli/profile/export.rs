@@ -66,7 +66,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> anyhow::Result<u8> {
         }
     };
     if let Some(name) = &arguments.config_map {
-        session.output.print_text(&config_map(&found, name, &profile.host.name, &profile.created)?)?;
+        session.output.print_text(&config_map(&found, name, &profile.host.name, &profile.created))?;
         return Ok(exit::OK);
     }
     if session.output.format == Format::Json {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ExportError;
 use crate::catalog::engine::runs_code;
 use crate::profile::Profile;
+use crate::text;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -86,7 +87,7 @@ impl Part {
 
 /// An argument as a shell takes it.
 pub(super) fn flag(line: &SettingLine) -> String {
-    if line.value.is_empty() { line.name.clone() } else { format!("{} {}", line.name, line.value) }
+    if line.value.is_empty() { line.name.clone() } else { format!("{} {}", line.name, text::word(&line.value)) }
 }
 
 /// Why a line is there, with its evidence: the first in words, the others by their ids.
