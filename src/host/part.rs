@@ -72,7 +72,10 @@ macro_rules! parts {
             $(#[doc = concat!("Of `", $name, "`.")] $part(Box<$facts>),)*
         }
 
-        impl Part {
+        /// How a part that is too large for the time that was given says so, which is no fault of the host's.
+pub(crate) const TIME_IS_OVER: &str = "the time for all was over";
+
+impl Part {
             /// Its name among the facts.
             #[must_use]
             pub fn name(self) -> &'static str {

@@ -14,9 +14,6 @@ use crate::host::rdma_objects::ObjectsFacts;
 use crate::qp::{AskReport, Chosen};
 use crate::worker::{ReadObjects, Worker};
 
-/// The least time for one part of the files at level quick, where most of its budget has gone already.
-const LEAST_PART: Duration = Duration::from_millis(500);
-
 /// What is left for judging and printing.
 const RESERVE: Duration = Duration::from_secs(2);
 
@@ -82,8 +79,7 @@ impl Host {
             return captured(capture, look.wanted.clone());
         }
         say("reading files");
-        let left = look.deadline().saturating_duration_since(Instant::now()).max(LEAST_PART);
-        let mut reader = self.reader(look.asked(), (look.level == Level::Quick).then_some(left))?;
+        let mut reader = self.reader(look.asked(), (look.level == Level::Quick).then(|| look.deadline()))?;
         let mut host = facts::host::collect_by(&mut |part| reader.part(part))?;
         if self.model().is_some() {
             // How long a model's files took tells how busy this machine is.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempPath;
 
@@ -195,12 +195,12 @@ impl Host {
         self.options.answer_within
     }
 
-    /// Reads the host's files, each part within the longest wait for one answer, and those that the kernel makes within `deadline`, if that is less.
+    /// Reads the host's files, each path within the longest wait for one answer, and those that the kernel makes `until` then, if that is said.
     ///
     /// # Errors
     /// The child process that reads cannot be made.
-    pub fn reader(&self, asked: ReadOptions, deadline: Option<Duration>) -> Result<Reader, SurveyError> {
-        let here = Reader { worker: None, root: self.root(), asked, deadline: self.answer_within(), of_kernel: deadline };
+    pub fn reader(&self, asked: ReadOptions, until: Option<Instant>) -> Result<Reader, SurveyError> {
+        let here = Reader { worker: None, root: self.root(), asked, deadline: self.answer_within(), until };
         match &self.kind {
             // Its files are in memory and cannot hang unless they are to.
             Kind::Modelled(model) if model.hang.is_empty() => Ok(here),
@@ -285,14 +285,17 @@ fn absolute(directory: &Path) -> Result<PathBuf, SurveyError> {
     std::path::absolute(directory).map_err(SurveyError::own("cannot tell where the host's files are"))
 }
 
+/// The least time for one part of the files at level quick, where most of its budget has gone already.
+const LEAST_PART: Duration = Duration::from_millis(500);
+
 /// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.
 pub struct Reader {
     worker: Option<Worker>,
     root: Root,
     asked: ReadOptions,
     deadline: Duration,
-    /// Of parts that the kernel makes, where that is another.
-    of_kernel: Option<Duration>,
+    /// When all of them are to be read, where that matters.
+    until: Option<Instant>,
 }
 
 impl Reader {
@@ -301,9 +304,11 @@ impl Reader {
     /// # Errors
     /// The child process cannot be talked to, or the user interrupted.
     pub fn part(&mut self, part: Part) -> Result<PartFacts, SurveyError> {
-        let deadline = self.of_kernel.filter(|_| part.is_kernels()).map_or(self.deadline, |deadline| deadline.min(self.deadline));
+        let until = self.until.filter(|_| part.is_kernels());
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()).max(LEAST_PART));
+        let deadline = left.map_or(self.deadline, |left| left.min(self.deadline));
         match &mut self.worker {
-            Some(worker) => match worker.read(part, &self.asked, deadline) {
+            Some(worker) => match worker.read(part, &self.asked, deadline, left) {
                 Err(Failure::Interrupted) => Err(SurveyError::Interrupted("interrupted while the host's files were read".to_owned())),
                 answer => Ok(answer?),
             },

@@ -3,6 +3,7 @@
 use super::{SLOW_READ_MS, bound, or_well};
 use crate::checks::{Action, Finding};
 use crate::facts::Facts;
+use crate::host::part::TIME_IS_OVER;
 use crate::units::counted;
 
 /// Parts of the facts whose files devices and their drivers answer; what else is slow tells of a busy host.
@@ -35,6 +36,14 @@ pub(super) fn read_to_the_end(facts: &Facts) -> Vec<Finding> {
     let unread: Vec<Finding> = facts
         .unread()
         .map(|(part, problem)| {
+            if problem.failure.to_string().contains(TIME_IS_OVER) {
+                let title = format!("{} is larger than could be read in time", part.name());
+                return Finding::warn(part.name(), title).saw_not(&problem.path, problem.failure.to_string(), "its end").remedy(
+                    Action::Tune,
+                    "give it more time; what depends on it is not judged",
+                    &["rdmadoctor probe --level quick --time-budget 60s"],
+                );
+            }
             Finding::fail(part.name(), format!("{} could not be read to its end", part.name()))
                 .saw_not(&problem.path, problem.failure.to_string(), "an answer")
                 .remedy(
