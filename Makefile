@@ -1,6 +1,6 @@
 # Everything a person or CI needs; each target does its own set-up.
 
-.PHONY: setup build demo demo-lab test test-lab ci mutants test-gpu lint bench schemas docs public completions screenshots install package test-package clean
+.PHONY: setup build demo demo-lab test test-lab ci mutants fuzz audit test-gpu lint bench schemas docs public completions screenshots install package test-package clean
 
 PROGRAM := target/release/rdmadoctor
 
@@ -43,6 +43,15 @@ ci: setup
 # `make mutants OF=src/qp` for a file or room, `make mutants SAMPLE=60 SEED=1` for a random sample. docs/testing.md says how to read it.
 mutants: setup
 	tools/mutants $(if $(OF),--of $(OF)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+
+# A million inputs for each fuzz target; `make fuzz TARGETS="shown exports" RUNS=10000` for some, and fewer. fuzz/README.md has them.
+fuzz: setup
+	RUNS=$(RUNS) tools/fuzz $(TARGETS)
+
+# Packages against RustSec's advisories, licences and sources against deny.toml. Fetches the advisories; without a network it fails and says so.
+audit:
+	[ -x target/tools/bin/cargo-deny ] || cargo install --quiet --locked --root target/tools cargo-deny
+	target/tools/bin/cargo-deny --all-features check
 
 # What needs a GPU, alone; without one it runs with a library that stands for CUDA, and says so.
 test-gpu: setup

@@ -331,3 +331,49 @@ fn a_host_file_extends_no_file_of_another_folder() {
     }
     assert!(!told(&load("base.yaml")).contains("extends"), "{}", told(&load("base.yaml")));
 }
+
+/// Wherever a command is when the user has had enough, it ends by itself, with the exit code that says so, and long before what it was about to do.
+#[test]
+fn a_signal_ends_each_command_wherever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (capture, profile) = (at("capture.gz"), at("profile.yaml"));
+    let commands: [&[&str]; 8] = [
+        &["probe", "--level", "deep", "--engine", "all"],
+        &["qp-matrix"],
+        &["bw", "mlx5_0", "--duration", "60s", "--repeats", "9"],
+        &["ping", "mlx5_0", "--duration", "60s"],
+        &["preflight", "--engine", "nccl", "--time-budget", "600s"],
+        &["profile", "write", "-o", &profile],
+        &["capture", "--level", "deep", "-o", &capture],
+        &["gpu"],
+    ];
+    for after_ms in [150, 700] {
+        let started: Vec<_> = commands
+            .iter()
+            .map(|command| {
+                let child =
+                    doctor().args(["--host-model", "h100x8-cx7"]).args(*command).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+                (command, child.unwrap())
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(after_ms));
+        for (command, mut child) in started {
+            let is_done = child.try_wait().unwrap().is_some();
+            if !is_done {
+                kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+            }
+            let until = Instant::now() + Duration::from_secs(60);
+            let code = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break status;
+                }
+                assert!(Instant::now() < until, "{command:?} goes on after {after_ms} ms");
+                std::thread::sleep(Duration::from_millis(10));
+            };
+            // A signal that comes before any is listened for ends it as it ends any process; what is done was not interrupted.
+            let is_expected = is_done || code.code().is_none_or(|code| code == 130 || code == 0);
+            assert!(is_expected, "{command:?} after {after_ms} ms: {code:?}");
+        }
+    }
+}
