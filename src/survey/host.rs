@@ -285,8 +285,11 @@ fn absolute(directory: &Path) -> Result<PathBuf, SurveyError> {
     std::path::absolute(directory).map_err(SurveyError::own("cannot tell where the host's files are"))
 }
 
-/// The least time for one part of the files at level quick, where most of its budget has gone already.
-const LEAST_PART: Duration = Duration::from_millis(500);
+/// The least time for one path at level quick, where most of its budget has gone already.
+const LEAST_PATH: Duration = Duration::from_millis(500);
+
+/// The least time for a whole part there: on a busy machine a part of usual size takes a second.
+const LEAST_PART: Duration = Duration::from_secs(2);
 
 /// Reads parts of a host's files: in a child process, because a file may never answer, or here where that cannot be.
 pub struct Reader {
@@ -305,10 +308,11 @@ impl Reader {
     /// The child process cannot be talked to, or the user interrupted.
     pub fn part(&mut self, part: Part) -> Result<PartFacts, SurveyError> {
         let until = self.until.filter(|_| part.is_kernels());
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()).max(LEAST_PART));
-        let deadline = left.map_or(self.deadline, |left| left.min(self.deadline));
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let deadline = left.map_or(self.deadline, |left| left.max(LEAST_PATH).min(self.deadline));
+        let longest = left.map(|left| left.max(LEAST_PART));
         match &mut self.worker {
-            Some(worker) => match worker.read(part, &self.asked, deadline, left) {
+            Some(worker) => match worker.read(part, &self.asked, deadline, longest) {
                 Err(Failure::Interrupted) => Err(SurveyError::Interrupted("interrupted while the host's files were read".to_owned())),
                 answer => Ok(answer?),
             },

@@ -72,7 +72,8 @@ impl Worker {
             if is_late || is_over { Err(Failure::Lost(Lost::Hung { deadline_ms, held_in: None })) } else { Ok(()) }
         });
         match answer {
-            Err(Failure::Lost(Lost::Hung { .. })) if is_over => {
+            // What waits for one path hangs, whatever else is over.
+            Err(Failure::Lost(Lost::Hung { .. })) if is_over && slow.is_none() => {
                 let taken_ms = started.elapsed().as_millis();
                 Ok(part.unread(slow, format!("not at its end after {taken_ms} ms, when {TIME_IS_OVER}")))
             }
