@@ -1,6 +1,9 @@
 //! Every string that others say, poisoned: of a capture and of a host's files, in each command and format. Nothing of it moves a cursor, turns
 //! text around, begins a line, leaves its cell, attribute or comment, or becomes a word of a command by itself.
 
+#[path = "peer/liar.rs"]
+mod liar;
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -291,47 +294,15 @@ fn files_of_a_host_that_are_poisoned_show_nothing_of_it() {
     }
 }
 
-/// A server that knows the token and answers each request with the next of these, the last one again and again.
+/// A server that answers each request with the next of these, the last one again and again.
 fn liar(token: &'static str, replies: Vec<String>) -> std::net::SocketAddr {
-    use rdmadoctor::bench::peer::{Decoder, Keys, ServerHandshake, Step};
-    use std::net::{TcpListener, TcpStream};
-    fn frame(stream: &mut TcpStream, decoder: &mut Decoder) -> Option<Vec<u8>> {
-        loop {
-            if let Some(frame) = decoder.next(1 << 20).unwrap() {
-                return Some(frame);
-            }
-            let mut bytes = [0; 4096];
-            match std::io::Read::read(stream, &mut bytes) {
-                Ok(0) | Err(_) => return None,
-                Ok(length) => decoder.push(&bytes[..length]),
-            }
-        }
-    }
-    fn say(stream: &mut TcpStream, payload: &[u8]) {
-        let _ = stream.write_all(&[&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat());
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut decoder = Decoder::default();
-        let (mut handshake, hello) = ServerHandshake::begin(token).unwrap();
-        say(&mut stream, &hello);
-        let mut keys: Keys = loop {
-            let Some(frame) = frame(&mut stream, &mut decoder) else { return };
-            if let Ok(Step::Done(proof, keys, _)) = handshake.step(&frame) {
-                say(&mut stream, &proof);
-                break keys;
-            }
-        };
+    liar::serve(token, move |mut session| {
         for reply in replies.iter().chain(std::iter::repeat(replies.last().unwrap())) {
-            let Some(frame) = frame(&mut stream, &mut decoder) else { return };
-            assert!(keys.open(&frame).is_some());
-            let sealed = keys.seal(reply.as_bytes());
-            say(&mut stream, &sealed);
+            if !(session.is_asked() && session.say(reply)) {
+                return;
+            }
         }
-    });
-    address
+    })
 }
 
 #[test]

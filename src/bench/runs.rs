@@ -138,29 +138,10 @@ mod tests {
         }
     }
 
-    fn plan(kind: RunKind, operation: Operation) -> RunPlan {
-        RunPlan {
-            kind,
-            operation,
-            immediate: false,
-            size_bytes: 64,
-            shift_bytes: 0,
-            touch: AccessPattern::One,
-            depth: 1,
-            batch: 1,
-            inline: false,
-            sends: true,
-            receives: false,
-            limit: Limit::Iterations(9),
-            linger_ms: 0,
-            patience_ms: 1000,
-            staged: BouncePlan::default(),
-        }
-    }
-
     /// What each end does: whether it sends, whether it receives, how long it lingers, and whether it ends by itself.
     fn parts(bidirectional: bool, is_loopback: bool, kind: RunKind, operation: Operation) -> [Option<(bool, bool, u64, bool)>; 2] {
-        run_plans(&settings(bidirectional), is_loopback, &plan(kind, operation))
+        let settings = settings(bidirectional);
+        run_plans(&settings, is_loopback, &RunPlan { operation, ..first_plan(&settings, kind) })
             .map(|end| end.map(|end| (end.sends, end.receives, end.linger_ms, end.limit == Limit::Iterations(9))))
     }
 

@@ -72,7 +72,7 @@ macro_rules! parts {
             $(#[doc = concat!("Of `", $name, "`.")] $part(Box<$facts>),)*
         }
 
-        /// How a part that is too large for the time that was given says so, which is no fault of the host's.
+        /// How a part says so that went on and on until the time for all of them was over: it is large, or its files are slow one by one.
 pub(crate) const TIME_IS_OVER: &str = "the time for all was over";
 
 impl Part {

@@ -1,65 +1,30 @@
 //! A server that knows the token and says what no server says: the client notices, in time, and does not break.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rdmadoctor::bench::peer::{Client, Decoder, Keys, ServerHandshake, Step};
+use rdmadoctor::bench::peer::Client;
 use rdmadoctor::bench::{BenchError, Endpoint};
 use rdmadoctor::transfer::{Answer, Command, Limit, Operation, RunKind, RunPlan};
 
+use super::liar::serve;
 use super::{TOKEN, choice, link, plan};
-
-/// The next frame of a connection, without its mark where there is one.
-fn frame(stream: &mut TcpStream, decoder: &mut Decoder, keys: Option<&mut Keys>) -> Option<Vec<u8>> {
-    let frame = loop {
-        if let Some(frame) = decoder.next(1 << 20).unwrap() {
-            break frame;
-        }
-        let mut bytes = [0; 4096];
-        match stream.read(&mut bytes) {
-            Ok(0) | Err(_) => return None,
-            Ok(length) => decoder.push(&bytes[..length]),
-        }
-    };
-    keys.map_or(Some(frame.clone()), |keys| keys.open(&frame))
-}
-
-fn say(stream: &mut TcpStream, payload: &[u8]) {
-    stream.write_all(&[&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()).unwrap();
-}
 
 /// A server that answers each request with the first of these, and with the second for as long as somebody listens.
 fn liar(first: &'static str, then: Option<&'static str>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut decoder = Decoder::default();
-        let (mut handshake, hello) = ServerHandshake::begin(TOKEN).unwrap();
-        say(&mut stream, &hello);
-        let mut keys = loop {
-            let frame = frame(&mut stream, &mut decoder, None).unwrap();
-            if let Step::Done(proof, keys, _) = handshake.step(&frame).unwrap() {
-                say(&mut stream, &proof);
-                break keys;
-            }
-        };
-        while frame(&mut stream, &mut decoder, Some(&mut keys)).is_some() {
-            say(&mut stream, &keys.seal(first.as_bytes()));
+    serve(TOKEN, move |mut session| {
+        while session.is_asked() {
+            session.say(first);
             while let Some(again) = then {
-                let sealed = keys.seal(again.as_bytes());
-                let bytes = [&u32::try_from(sealed.len()).unwrap().to_be_bytes(), &sealed[..]].concat();
-                if stream.write_all(&bytes).is_err() {
+                if !session.say(again) {
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-    });
-    address
+    })
 }
 
 fn called(address: SocketAddr) -> Client {

@@ -3,6 +3,7 @@
 mod bounds;
 mod counters;
 mod credit;
+mod liar;
 mod lies;
 mod stops;
 

@@ -37,7 +37,7 @@ pub(super) fn read_to_the_end(facts: &Facts) -> Vec<Finding> {
         .unread()
         .map(|(part, problem)| {
             if problem.failure.to_string().contains(TIME_IS_OVER) {
-                let title = format!("{} is larger than could be read in time", part.name());
+                let title = format!("{} was not read to its end in the time that there was", part.name());
                 return Finding::warn(part.name(), title).saw_not(&problem.path, problem.failure.to_string(), "its end").remedy(
                     Action::Tune,
                     "give it more time; what depends on it is not judged",

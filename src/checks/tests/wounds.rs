@@ -243,7 +243,7 @@ pub(super) const WOUNDS: &[Wound] = &[
         let problem = ReadError::new(Path::new("/sys/class/infiniband"), ReadFailure::NotRead { why: "no answer in 5000 ms".to_owned() });
         f.host.rdma.problems.push(problem);
     }),
-    // Too much for the time is no fault of the host's.
+    // What goes on and on may be large, and is no fault for that.
     ("RD-1117", "rdma", Warn, |f| {
         let why = format!("not at its end after 1500 ms, when {}", crate::host::part::TIME_IS_OVER);
         f.host.rdma.problems.push(ReadError::new(Path::new("/sys/class/infiniband"), ReadFailure::NotRead { why }));
